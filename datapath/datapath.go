@@ -1,0 +1,68 @@
+// Package datapath is the Go face of overlane's DPDK pipeline: ports on which containers hang, the forwarding entries
+// that the workers read, and the counters that they write. It knows neither Docker nor gossip.
+//
+// Every call is safe for concurrent use and idempotent. Workers never wait for a call, and a call waits at most for
+// the grace period in which a worker may still hold what the call took away (microseconds under load, none when idle).
+package datapath
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// MAC is an Ethernet address, in the order of the wire.
+type MAC [6]byte
+
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// MarshalText writes the address as 02:42:0a:14:00:02.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// MaxVNI is the largest VXLAN network identifier: 24 bits (RFC 7348 section 5).
+const MaxVNI = 1<<24 - 1
+
+// PortID names a port for as long as it exists. Numbers are used again.
+type PortID uint32
+
+// PortConfig says what hangs on a port.
+type PortConfig struct {
+	Name  string       // of the interface when it is made, at most 15 bytes
+	Alias string       // IFLA_IFALIAS: the tap is found again by it, whatever it is called by then
+	Netns string       // path of the network namespace that holds the tap; empty: the daemon's own
+	VNI   uint32       // 1 to MaxVNI; the network must have been added
+	MAC   MAC          // the only source address that the port may use
+	Addrs []netip.Addr // the only IP sources, at most one of each family; the MAC's link-local address is added
+	MTU   int          // bytes of IP packet
+}
+
+func (c *PortConfig) check() error {
+	switch {
+	case c.Name == "" || len(c.Name) > 15:
+		return fmt.Errorf("port name %q: want 1 to 15 bytes", c.Name)
+	case c.Alias == "":
+		return fmt.Errorf("port %s: alias is empty: the tap could not be found again", c.Name)
+	case c.MAC[0]&1 != 0 || c.MAC == MAC{}:
+		return fmt.Errorf("port %s: MAC %s: want a unicast address", c.Name, c.MAC)
+	case c.MTU < 68 || c.MTU > 65485:
+		return fmt.Errorf("port %s: MTU %d: want 68 to 65485", c.Name, c.MTU)
+	}
+	families := map[bool]bool{}
+	for _, addr := range c.Addrs {
+		if !addr.IsValid() || addr.IsMulticast() || addr.IsUnspecified() {
+			return fmt.Errorf("port %s: address %s: want a unicast address", c.Name, addr)
+		}
+		if families[addr.Is4()] {
+			return fmt.Errorf("port %s: address %s: a port has one address of each family", c.Name, addr)
+		}
+		families[addr.Is4()] = true
+	}
+	return checkVNI(c.VNI)
+}
+
+func checkVNI(vni uint32) error {
+	if vni == 0 || vni > MaxVNI {
+		return fmt.Errorf("VNI %d: want 1 to %d", vni, MaxVNI)
+	}
+	return nil
+}
