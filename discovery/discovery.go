@@ -1,0 +1,182 @@
+// Package discovery keeps a cluster's view of which endpoint lives behind which
+// VTEP. Every node owns the records of its own endpoints, spreads them to the
+// nodes that take part in the same network, and learns theirs; membership and
+// failure detection come from hashicorp/memberlist. ALGORITHM.md states the
+// invariants.
+package discovery
+
+import (
+	"encoding"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// MAC is a 48-bit hardware address.
+type MAC [6]byte
+
+var (
+	_ encoding.TextMarshaler   = MAC{}
+	_ encoding.TextUnmarshaler = (*MAC)(nil)
+)
+
+// ParseMAC reads a MAC address such as 02:42:0a:00:00:02.
+func ParseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != 6 {
+		return MAC{}, fmt.Errorf("MAC address %q is not six hexadecimal bytes such as 02:42:0a:00:00:02", s)
+	}
+	return MAC(hw), nil
+}
+
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// MarshalText implements encoding.TextMarshaler.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *MAC) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseMAC(string(text))
+	return err
+}
+
+// Network names an overlay network. Hosts agree on it by Key: "vni=5000",
+// "network=app" or "subnet=10.20.0.0/16". VNI is the 24-bit VXLAN network
+// identifier (RFC 7348 section 5).
+type Network struct {
+	Key string
+	VNI uint32
+}
+
+// Endpoint is one container's interface in a network. Seq is its mobility
+// sequence number (RFC 7432 section 15): of two owners that claim the same MAC
+// or address, the one with the higher Seq wins.
+type Endpoint struct {
+	ID    string
+	MAC   MAC
+	Addrs []netip.Addr
+	Seq   uint32
+}
+
+// State is a member's state as this node sees it.
+type State string
+
+// The states of a member.
+const (
+	StateAlive   State = "alive"
+	StateSuspect State = "suspect" // missed probes; its records stay in use
+	StateDead    State = "dead"    // its records are hidden after a grace period
+	StateLeft    State = "left"    // went on purpose; its records are gone
+)
+
+// Member is one node of the cluster.
+type Member struct {
+	ID          string         // 32 hexadecimal digits, kept on disk across restarts
+	Host        string         // host name, for people
+	Addr        netip.AddrPort // where it gossips
+	VTEP        netip.AddrPort // where it receives VXLAN
+	State       State
+	Incarnation uint64 // of the node's records; grows with each start
+	Self        bool
+}
+
+// Record is one endpoint as its owner announced it. Hidden records belong to an
+// owner that is dead; they are kept for its return but are in nobody's view.
+type Record struct {
+	Owner    string // Member.ID
+	Network  Network
+	Endpoint Endpoint
+	Hidden   bool
+}
+
+// Kind says what a Change is about.
+type Kind int
+
+// The kinds of changes.
+const (
+	KindVTEP Kind = iota // a remote VTEP takes part in the network: VTEP is set
+	KindMAC              // a MAC address is behind a remote VTEP: MAC, VTEP
+	KindAddr             // an address belongs to a MAC address: Addr, MAC, VTEP
+)
+
+func (k Kind) String() string {
+	switch k {
+	case KindVTEP:
+		return "vtep"
+	case KindMAC:
+		return "mac"
+	case KindAddr:
+		return "addr"
+	}
+	return fmt.Sprintf("Kind(%d)", int(k))
+}
+
+// Change is one change of the winning view of the networks this node takes part
+// in. Only remote owners count: a node's own endpoints never appear. A Change
+// that is not Gone replaces the previous one for the same VTEP, MAC or address;
+// a Gone one carries the values it removes.
+type Change struct {
+	Network Network
+	Kind    Kind
+	Gone    bool
+	VTEP    netip.AddrPort
+	MAC     MAC
+	Addr    netip.Addr
+}
+
+// Config says how to open a Cluster.
+type Config struct {
+	Dir       string         // data directory; holds the node's identity
+	Host      string         // host name shown to others
+	Bind      netip.AddrPort // where to listen for gossip, TCP and UDP; port 0 takes a free one
+	Advertise netip.Addr     // address others reach this node at
+	VTEP      netip.AddrPort // where this node receives VXLAN
+	// Join lists nodes to join: IP addresses or host names, each with or without
+	// a port (default: the port of Bind). Every address of a name is tried, again
+	// and again in the background.
+	Join []string
+	Key  []byte // gossip key of 16, 24 or 32 bytes; nil turns encryption off
+	Log  logrus.FieldLogger
+	// Observe receives the view's changes, starting from the empty view. It is
+	// called serially, in order, from one goroutine, and never under a lock.
+	Observe func([]Change)
+}
+
+// Cluster is this node's membership of a cluster.
+type Cluster struct{}
+
+// Open starts the node and joins the cluster in the background.
+func Open(cfg Config) (*Cluster, error) { return nil, fmt.Errorf("not built yet") }
+
+// Participate makes this node take part in a network.
+func (c *Cluster) Participate(n Network) error { return nil }
+
+// Withdraw ends this node's part in a network and withdraws its records of it.
+func (c *Cluster) Withdraw(key string) {}
+
+// Put publishes an endpoint of this node, replacing one with the same MAC.
+func (c *Cluster) Put(key string, e Endpoint) {}
+
+// Delete withdraws an endpoint of this node.
+func (c *Cluster) Delete(key string, mac MAC) {}
+
+// Resolve gives the VNI to use for a network key.
+func (c *Cluster) Resolve(key string) uint32 { return 0 }
+
+// Self is this node.
+func (c *Cluster) Self() Member { return Member{} }
+
+// Members lists every known node, this one included.
+func (c *Cluster) Members() []Member { return nil }
+
+// Records lists every known record, this node's included.
+func (c *Cluster) Records() []Record { return nil }
+
+// Leave tells the cluster that this node goes for good.
+func (c *Cluster) Leave(timeout time.Duration) error { return nil }
+
+// Close ends the node without a word to others.
+func (c *Cluster) Close() error { return nil }
