@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_PARSE_H
+#define DP_PARSE_H
+
+/* Where the headers of an inner Ethernet frame lie. Every length is checked before it is used. */
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Extension headers that are walked (RFC 8200 section 4.1 needs six); a longer chain is malformed. */
+#define DP_PARSE_IP6_EXT_MAX 8
+
+enum dp_parse_result {
+	DP_PARSE_OK,        /* IP, or not IP at all: version 0 */
+	DP_PARSE_RUNT,      /* shorter than an Ethernet header */
+	DP_PARSE_VLAN,      /* tagged: IEEE 802.1Q or 802.1ad */
+	DP_PARSE_MALFORMED, /* IP, TCP or UDP header cut short, or with a length that lies */
+};
+
+/* Offsets from the start of the frame. */
+struct dp_hdrs {
+	uint32_t end;       /* of the IP packet: Ethernet padding lies behind it; of the frame when not IP */
+	uint16_t l3;        /* behind the Ethernet header */
+	uint16_t l4;        /* behind the IP header and its options or extension headers; l3 when not IP */
+	uint16_t payload;   /* behind the TCP or UDP header; l4 when neither was recognised */
+	uint16_t ethertype; /* host order */
+	uint8_t version;    /* 4, 6, or 0: not IP */
+	uint8_t proto;      /* IP protocol, behind the extension headers */
+	bool fragment;      /* of an IP packet: ports are not looked at */
+	bool routing;       /* IPv6 routing header: the checksum's destination is not the one in the IP header */
+	bool transport;     /* a whole TCP or UDP header lies at l4 */
+};
+
+/* Fills h when the result is DP_PARSE_OK. A UDP length of less than the packet is allowed (RFC 9868). */
+enum dp_parse_result dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs *h);
+
+/*
+ * Hash of the flow that the frame belongs to, all 32 bits well mixed: addresses and protocol, and ports unless it is a
+ * fragment; when not IP, MACs and type. For the outer source port of RFC 7348 section 5.
+ */
+uint32_t dp_flow_hash(const uint8_t *frame, const struct dp_hdrs *h);
+
+#endif
