@@ -3,6 +3,9 @@ module github.com/overlane/overlane
 go 1.26.0
 
 require (
+	github.com/Microsoft/go-winio v0.6.4 // indirect
+	github.com/coreos/go-systemd v0.0.0-20191104093116-d3cd4ed1dbcf // indirect
+	github.com/docker/go-connections v0.5.0 // indirect
 	github.com/docker/go-plugins-helpers v0.0.0-20240701071450-45e2431495c8 // indirect
 	github.com/google/btree v1.1.3 // indirect
 	github.com/gopacket/gopacket v1.7.7 // indirect
