@@ -5,7 +5,7 @@
 
 #include "csum.h"
 #include "gso.h"
-#include "tcp.h"
+#include "l4.h"
 
 static bool
 type_fits(const uint8_t *frame, const struct dp_hdrs *h, uint8_t type)
@@ -18,7 +18,7 @@ type_fits(const uint8_t *frame, const struct dp_hdrs *h, uint8_t type)
 	case VIRTIO_NET_HDR_GSO_TCPV6:
 		return h->version == 6 && h->proto == IPPROTO_TCP;
 	case VIRTIO_NET_HDR_GSO_UDP_L4:
-		return h->proto == IPPROTO_UDP && dp_load_be16(frame + h->l4 + 4) == h->end - h->l4;
+		return h->proto == IPPROTO_UDP && dp_load_be16(frame + h->l4 + DP_UDP_LEN) == h->end - h->l4;
 	default:
 		return false;
 	}
@@ -47,7 +47,7 @@ prepare(struct dp_gso *gso)
 		l4[DP_TCP_FLAGS] = 0;
 		memset(l4 + DP_TCP_CSUM, 0, 2);
 	} else {
-		memset(l4 + 4, 0, 4);
+		memset(l4 + DP_UDP_LEN, 0, 4);
 	}
 	gso->l4_sum = dp_csum_add(l4, gso->hdr_len - gso->l4, gso->l4_sum);
 }
@@ -144,11 +144,11 @@ dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t
 		sum = dp_csum_more(sum, write_tcp(gso, i, l4));
 		dp_store16(l4 + DP_TCP_CSUM, ~dp_csum_fold(sum));
 	} else {
-		dp_store_be16(l4 + 4, l4_len);
+		dp_store_be16(l4 + DP_UDP_LEN, l4_len);
 		sum = dp_csum_more(sum, htons(l4_len));
 
 		uint16_t csum = (uint16_t)~dp_csum_fold(sum);
 
-		dp_store16(l4 + 6, csum ? csum : 0xffff);
+		dp_store16(l4 + DP_UDP_CSUM, csum ? csum : 0xffff);
 	}
 }

@@ -34,10 +34,11 @@ struct dp_gso {
 
 /*
  * Plans the segments of a frame with its headers h and its virtio-net header, which is a container's word. The plan
- * points into the frame. Returns the number of segments, at least 1, or -EINVAL when the header does not fit the frame: unknown
- * type, type of another protocol, fragment, routing header, gso_size 0, headers longer than DP_GSO_HDR_MAX, more
- * segments than DP_GSO_SEGS_MAX. A frame without a type is one segment without headers, so that all frames leave alike;
- * whether its checksum is complete (dp_csum_complete) is the caller's affair. That of a typed frame is made anew.
+ * points into the frame. Returns the number of segments, at least 1, or -EINVAL when the virtio-net header does not fit
+ * the frame: unknown type, type of another protocol, fragment, routing header, gso_size 0, headers longer than
+ * DP_GSO_HDR_MAX, more segments than DP_GSO_SEGS_MAX. A frame without a type is one segment without headers, so that
+ * all frames leave alike; whether its checksum is complete (dp_csum_complete) is the caller's affair. The checksums of
+ * a typed frame are made anew.
  */
 int dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, uint32_t len, const struct dp_hdrs *h,
 		const struct virtio_net_hdr *vnet);

@@ -140,7 +140,7 @@ dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 	case ETH_P_IPV6:
 		return parse_ip6(frame, len, h);
 	default:
-		return DP_PARSE_OK;
+		return DP_PARSE_NOT_IP;
 	}
 }
 

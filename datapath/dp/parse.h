@@ -10,7 +10,8 @@
 #define DP_PARSE_IP6_EXT_MAX 8
 
 enum dp_parse_result {
-	DP_PARSE_OK,        /* IP, or not IP at all: version 0 */
+	DP_PARSE_OK,        /* IPv4 or IPv6 */
+	DP_PARSE_NOT_IP,    /* anything else: version 0 */
 	DP_PARSE_RUNT,      /* shorter than an Ethernet header */
 	DP_PARSE_VLAN,      /* tagged: IEEE 802.1Q or 802.1ad */
 	DP_PARSE_MALFORMED, /* IP, TCP or UDP header cut short, or with a length that lies */
@@ -30,7 +31,7 @@ struct dp_hdrs {
 	bool transport;     /* a whole TCP or UDP header lies at l4 */
 };
 
-/* Fills h when the result is DP_PARSE_OK. A UDP length of less than the packet is allowed (RFC 9868). */
+/* Fills h when the result is DP_PARSE_OK or DP_PARSE_NOT_IP. A UDP length of less than the packet is allowed (RFC 9868). */
 enum dp_parse_result dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs *h);
 
 /*
