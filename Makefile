@@ -1,0 +1,61 @@
+# Every target installs what it needs on a bare Debian (as root) and starts a Docker engine where none runs.
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
+LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
+TEST_PACKAGES  := iperf3 jq tcpdump tshark
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: build-packages ## Build bin/overlane
+	go build -o bin/overlane ./cmd/overlane
+
+.PHONY: image
+image: build engine ## Build overlane/host, the image of the lab's hosts
+	contrib/setup/packages $(LAB_PACKAGES)
+	contrib/compose/build
+
+.PHONY: demo
+demo: image ## Two Docker hosts, one network, and a look at all it does; the hosts stay up
+	go run ./internal/lab/demo up
+
+.PHONY: demo-down
+demo-down: engine ## Remove all that the demo left
+	go run ./internal/lab/demo down
+
+.PHONY: test
+test: lint test-unit test-lab ## Run every test there is
+
+.PHONY: test-unit
+test-unit: build-packages ## Tests of the packages, under the race detector; the C code under AddressSanitizer
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
+	go test -race ./...
+	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
+
+.PHONY: test-lab
+test-lab: image ## Tests on several Docker hosts
+	contrib/setup/packages $(TEST_PACKAGES)
+	go test -tags lab -count=1 -timeout 15m -v ./internal/lab/...
+
+.PHONY: lint
+lint: build-packages ## Look for what the compilers let pass
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go vet -tags dptest,lab ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
+
+.PHONY: build-packages
+build-packages:
+	@contrib/setup/packages $(BUILD_PACKAGES)
+
+.PHONY: engine
+engine:
+	@contrib/setup/engine

@@ -1,0 +1,126 @@
+// Package lab runs several Docker hosts on one machine, for tests, the demo and benchmarks. Each host is a container with a
+// Docker engine and overlane of its own (contrib/compose), and a bridge network is the wire between them.
+package lab
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/overlane/overlane/contrib/compose"
+)
+
+// startTimeout bounds the start of all hosts of a cluster.
+const startTimeout = 2 * time.Minute
+
+// Options of a cluster.
+type Options struct {
+	Name  string // the Compose project, which the names of all its containers and networks begin with
+	Hosts int
+}
+
+// Cluster is some Docker hosts with a wire between them.
+type Cluster struct {
+	Hosts []*Host
+	opts  Options
+}
+
+// Up starts a cluster and waits until each of its hosts has an engine, overlane and the image `box`. One of the same name
+// that an earlier run left behind is taken down first.
+func Up(ctx context.Context, opts Options) (*Cluster, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	c := &Cluster{opts: opts}
+	if err := c.Down(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := c.compose(ctx, "up", "-d", "--scale", "host="+strconv.Itoa(opts.Hosts)); err != nil {
+		return nil, err
+	}
+	if err := c.findHosts(ctx); err != nil {
+		return nil, err
+	}
+	for _, h := range c.Hosts {
+		if err := Wait(ctx, startTimeout, h.ready); err != nil {
+			return nil, fmt.Errorf("host %s does not start: %w\n%s", h.Name, err, h.Log(context.WithoutCancel(ctx)))
+		}
+	}
+	return c, nil
+}
+
+// Down removes the hosts of the cluster with all they hold, and its wire.
+func (c *Cluster) Down(ctx context.Context) error {
+	_, err := c.compose(ctx, "down", "--volumes", "--remove-orphans")
+	return err
+}
+
+// Down removes the cluster of that name.
+func Down(ctx context.Context, name string) error {
+	return (&Cluster{opts: Options{Name: name}}).Down(ctx)
+}
+
+// compose runs Compose, which is a command of docker's or, in older releases, one of its own.
+func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
+	command := []string{"docker", "compose"}
+	if exec.CommandContext(ctx, "docker", "compose", "version").Run() != nil {
+		command = []string{"docker-compose"}
+	}
+	command = append(append(command, "-p", c.opts.Name, "-f", "-"), args...)
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stdin = strings.NewReader(compose.Cluster)
+	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6())
+	return run(cmd)
+}
+
+// wireSubnet6 keeps clusters that run at the same time apart: for IPv4 Docker has a pool to give each a subnet from, for IPv6 it has none.
+func (c *Cluster) wireSubnet6() string {
+	hash := fnv.New32a()
+	hash.Write([]byte(c.opts.Name))
+	sum := hash.Sum32()
+	return fmt.Sprintf("fd00:4789:%x:%x::/64", sum>>16, sum&0xffff)
+}
+
+func (c *Cluster) findHosts(ctx context.Context) error {
+	ids, err := c.compose(ctx, "ps", "-q", "host")
+	if err != nil {
+		return err
+	}
+	out, err := docker(ctx, append([]string{"inspect"}, strings.Fields(ids)...)...)
+	if err != nil {
+		return err
+	}
+	var containers []struct {
+		Name            string
+		Config          struct{ Labels map[string]string }
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress, GlobalIPv6Address netip.Addr }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &containers); err != nil {
+		return fmt.Errorf("docker inspect: %w", err)
+	}
+	for _, container := range containers {
+		number, err := strconv.Atoi(container.Config.Labels["com.docker.compose.container-number"])
+		if err != nil {
+			return fmt.Errorf("container %s is not one of Compose: %w", container.Name, err)
+		}
+		wire := container.NetworkSettings.Networks[c.opts.Name+"_default"]
+		c.Hosts = append(c.Hosts, &Host{
+			Name:   strings.TrimPrefix(container.Name, "/"),
+			Number: number,
+			Addr:   wire.IPAddress,
+			Addr6:  wire.GlobalIPv6Address,
+		})
+	}
+	slices.SortFunc(c.Hosts, func(a, b *Host) int { return cmp.Compare(a.Number, b.Number) })
+	return nil
+}

@@ -1,0 +1,95 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Host is one Docker host of a cluster.
+type Host struct {
+	Name   string // of the container that is the host, for `docker exec`
+	Number int    // from 1
+	Addr   netip.Addr
+	Addr6  netip.Addr
+}
+
+// Exec runs a command on the host.
+func (h *Host) Exec(ctx context.Context, args ...string) (string, error) {
+	return docker(ctx, append([]string{"exec", h.Name}, args...)...)
+}
+
+// Docker runs a docker command against the host's own engine.
+func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
+	return h.Exec(ctx, append([]string{"docker"}, args...)...)
+}
+
+// Log is the end of what overlane and the engine of the host have written.
+func (h *Host) Log(ctx context.Context) string {
+	log, err := h.Exec(ctx, "tail", "-n", "30", "/var/log/overlane.log", "/var/log/dockerd.log")
+	if err != nil {
+		return err.Error()
+	}
+	return log
+}
+
+func (h *Host) ready(ctx context.Context) error {
+	if _, err := h.Docker(ctx, "image", "inspect", "box"); err != nil {
+		return err
+	}
+	_, err := h.Exec(ctx, "overlane", "status")
+	return err
+}
+
+// Run starts a container of the image `box` on the host. The arguments are those of `docker run`, up to the image; the
+// container's command is the image's, which serves its own name over HTTP and runs an iperf3 server.
+func (h *Host) Run(ctx context.Context, name string, args ...string) (*Container, error) {
+	args = append([]string{"run", "--detach", "--name", name, "--hostname", name}, args...)
+	if _, err := h.Docker(ctx, append(args, "box")...); err != nil {
+		return nil, err
+	}
+	return &Container{Host: h, Name: name}, nil
+}
+
+// Container is a container on a host of the lab.
+type Container struct {
+	Host *Host
+	Name string
+}
+
+// Exec runs a command in the container.
+func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
+	return c.Host.Docker(ctx, append([]string{"exec", c.Name}, args...)...)
+}
+
+// Remove kills the container and removes it.
+func (c *Container) Remove(ctx context.Context) error {
+	_, err := c.Host.Docker(ctx, "rm", "--force", "--volumes", c.Name)
+	return err
+}
+
+// Attachment is a container's part in a network, as Docker tells it.
+type Attachment struct {
+	IPAddress         netip.Addr
+	GlobalIPv6Address netip.Addr
+	MacAddress        string
+}
+
+// Attachment tells how the container is attached to the network.
+func (c *Container) Attachment(ctx context.Context, network string) (Attachment, error) {
+	out, err := c.Host.Docker(ctx, "inspect", "--format", "{{json .NetworkSettings.Networks}}", c.Name)
+	if err != nil {
+		return Attachment{}, err
+	}
+	var networks map[string]Attachment
+	if err := json.Unmarshal([]byte(out), &networks); err != nil {
+		return Attachment{}, fmt.Errorf("docker inspect %s: %w", c.Name, err)
+	}
+	attachment, ok := networks[network]
+	if !ok {
+		return Attachment{}, fmt.Errorf("container %s is not attached to network %s, but to %s", c.Name, network, strings.TrimSpace(out))
+	}
+	return attachment, nil
+}

@@ -1,0 +1,70 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// settleTimeout is what a change on one host may take until it is felt on every other one.
+const settleTimeout = 10 * time.Second
+
+var (
+	pingReceived = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+	pingAverage  = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
+)
+
+// Ping sends count echo requests, ten a second, and fails unless each is answered. It gives the average round trip in milliseconds.
+func (c *Container) Ping(ctx context.Context, to netip.Addr, count int, args ...string) (float64, error) {
+	args = append([]string{"ping", "-n", "-i", "0.1", "-W", "1", "-c", strconv.Itoa(count)}, args...)
+	out, err := c.Exec(ctx, append(args, to.String())...)
+	if err != nil {
+		return 0, err
+	}
+	received, average := pingReceived.FindStringSubmatch(out), pingAverage.FindStringSubmatch(out)
+	if received == nil || average == nil || received[1] != received[2] {
+		return 0, fmt.Errorf("ping from %s to %s: not every request was answered: %s", c.Name, to, out)
+	}
+	return strconv.ParseFloat(average[1], 64)
+}
+
+// Reach waits until the address answers an echo request.
+func (c *Container) Reach(ctx context.Context, to netip.Addr) error {
+	return Wait(ctx, settleTimeout, func(ctx context.Context) error {
+		_, err := c.Ping(ctx, to, 1)
+		return err
+	})
+}
+
+// Get fetches the page that the containers of the lab serve at an address and port.
+func (c *Container) Get(ctx context.Context, from netip.Addr, port int) (string, error) {
+	return c.Exec(ctx, "curl", "-sS", "--fail", "--max-time", "5", "http://"+net.JoinHostPort(from.String(), strconv.Itoa(port))+"/")
+}
+
+// Iperf sends a TCP stream to the iperf3 server at the address and gives the rate, in bit/s, at which it arrived.
+func (c *Container) Iperf(ctx context.Context, to netip.Addr, duration time.Duration) (float64, error) {
+	seconds := strconv.Itoa(int(duration / time.Second))
+	out, err := c.Exec(ctx, "iperf3", "--json", "--connect-timeout", "5000", "-t", seconds, "-c", to.String())
+	if err != nil {
+		return 0, err
+	}
+	var report struct {
+		End struct {
+			Received struct {
+				BitsPerSecond float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		} `json:"end"`
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		return 0, fmt.Errorf("iperf3 from %s to %s: %w", c.Name, to, err)
+	}
+	if report.End.Received.BitsPerSecond == 0 {
+		return 0, fmt.Errorf("iperf3 from %s to %s: nothing arrived", c.Name, to)
+	}
+	return report.End.Received.BitsPerSecond, nil
+}
