@@ -53,17 +53,8 @@ prepare(struct dp_gso *gso)
 }
 
 int
-dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, uint32_t len, const struct dp_hdrs *h,
-	    const struct virtio_net_hdr *vnet)
+dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet)
 {
-	if (vnet->gso_type == VIRTIO_NET_HDR_GSO_NONE) {
-		gso->n_segs = 1;
-		gso->hdr_len = 0;
-		gso->payload = frame;
-		gso->payload_len = len;
-		return 1;
-	}
-
 	if (!vnet->gso_size || h->payload > DP_GSO_HDR_MAX || !type_fits(frame, h, vnet->gso_type))
 		return -EINVAL;
 
@@ -121,12 +112,6 @@ write_tcp(const struct dp_gso *gso, unsigned i, uint8_t *tcp)
 void
 dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len)
 {
-	if (!gso->hdr_len) {
-		*payload = gso->payload;
-		*payload_len = gso->payload_len;
-		return;
-	}
-
 	uint32_t from = i * gso->seg_size;
 	uint32_t rest = gso->payload_len - from;
 	uint32_t len = rest < gso->seg_size ? rest : gso->seg_size;

@@ -20,7 +20,7 @@
 
 struct dp_gso {
 	uint16_t n_segs;
-	uint16_t hdr_len;  /* of every segment, its Ethernet header included; 0: one segment, the frame as it is */
+	uint16_t hdr_len;  /* of every segment, its Ethernet header included */
 	uint16_t seg_size; /* payload of every segment but the last */
 	const uint8_t *payload;
 	uint32_t payload_len;
@@ -33,22 +33,18 @@ struct dp_gso {
 };
 
 /*
- * Plans the segments of a frame with its headers h and its virtio-net header, which is a container's word. The plan
- * points into the frame. Returns the number of segments, at least 1, or -EINVAL when the virtio-net header does not fit
- * the frame: unknown type, type of another protocol, fragment, routing header, gso_size 0, headers longer than
- * DP_GSO_HDR_MAX, more segments than DP_GSO_SEGS_MAX. A frame without a type is one segment without headers, so that
- * all frames leave alike; whether its checksum is complete (dp_csum_complete) is the caller's affair. The checksums of
- * a typed frame are made anew.
+ * Plans the segments of a super-frame with its headers h and its virtio-net header, which is a container's word. The
+ * plan points into the frame. Returns the number of segments, at least 1, or -EINVAL when the virtio-net header does
+ * not fit the frame: no type or an unknown one, type of another protocol, fragment, IPv6 routing header, gso_size 0,
+ * headers longer than DP_GSO_HDR_MAX, more segments than DP_GSO_SEGS_MAX.
  */
-int dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, uint32_t len, const struct dp_hdrs *h,
-		const struct virtio_net_hdr *vnet);
+int dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet);
 
 /*
- * Segment i of the plan: writes gso->hdr_len bytes of headers and points at the payload. As Linux does
- * (net/ipv4/tcp_offload.c tcp_gso_segment, af_inet.c inet_gso_segment): the IPv4 id counts up with DF or without, FIN
- * and PSH are on the last segment alone, CWR on the first alone.
+ * Segment i of the plan: writes gso->hdr_len bytes of headers, with right checksums, and points at the payload. As
+ * Linux does (net/ipv4/tcp_offload.c tcp_gso_segment, net/ipv4/af_inet.c inet_gso_segment): the IPv4 id counts up with
+ * DF or without, FIN and PSH are on the last segment alone, CWR on the first alone.
  */
-void dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload,
-		    uint32_t *payload_len);
+void dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len);
 
 #endif
