@@ -1,5 +1,12 @@
 package datapath
 
+import (
+	"cmp"
+	"slices"
+
+	"github.com/overlane/overlane/datapath/dp"
+)
+
 // Stats is one reading of the pipeline's counters. Counters grow from the daemon's start.
 type Stats struct {
 	Workers    []int             `json:"workers"`   // CPU of each worker
@@ -26,4 +33,29 @@ type PortStats struct {
 	VNI  uint32 `json:"vni"`
 	MAC  MAC    `json:"mac"`
 	Traffic
+}
+
+// Stats reads all counters.
+func (d *Datapath) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	read := dp.ReadStats()
+	stats := Stats{
+		Workers:    d.workers,
+		Hugepages:  d.hugepages,
+		MbufsInUse: read.MbufsInUse,
+		MbufsTotal: read.MbufsTotal,
+		Ports:      make([]PortStats, 0, len(d.ports)),
+		Underlay:   Traffic(read.Underlay),
+		Drops:      read.Drops,
+	}
+	for id, p := range d.ports {
+		traffic, err := dp.ReadPort(uint32(id))
+		if err != nil {
+			d.log.WithError(err).Errorf("counters of port %s", p.config.Name)
+		}
+		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, Traffic(traffic)})
+	}
+	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
+	return stats
 }

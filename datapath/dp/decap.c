@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
+ * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other.
+ */
+#include "bytes.h"
+#include "csum.h"
+#include "pipeline.h"
+
+#define VXLAN_FLAG_I 0x08
+#define ECN_MASK 3
+#define ECN_CE 3
+
+/* The packet without its VXLAN header; false when it was dropped. Reserved bits are ignored, as section 5 tells. */
+static bool
+open_packet(struct dp_worker *w, const struct dp_packet *p, struct dp_frame *f)
+{
+	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN) {
+		dp_count(w, DP_DROP_RUNT);
+		return false;
+	}
+	if (!(p->data[0] & VXLAN_FLAG_I)) {
+		dp_count(w, DP_DROP_VXLAN_FLAGS);
+		return false;
+	}
+	f->data = p->data + DP_VXLAN_LEN;
+	f->len = p->len - DP_VXLAN_LEN;
+	f->vni = dp_load_be32(p->data + 4) >> 8;
+	f->vnet = (struct virtio_net_hdr){ 0 };
+	switch (dp_parse(f->data, f->len, &f->hdrs)) {
+	case DP_PARSE_OK:
+	case DP_PARSE_NOT_IP:
+		return true;
+	case DP_PARSE_VLAN:
+		dp_count(w, DP_DROP_VLAN);
+		return false;
+	default:
+		dp_count(w, DP_DROP_MALFORMED);
+		return false;
+	}
+}
+
+/* RFC 6040 figure 4, for outer CE; any other outer mark leaves the inner one as it is. */
+static bool
+congestion_inwards(struct dp_worker *w, struct dp_frame *f)
+{
+	uint8_t *ip = f->data + f->hdrs.l3;
+	uint16_t before = dp_load16(ip);
+	uint8_t ecn = (f->hdrs.version == 4 ? ip[1] : ip[1] >> 4) & ECN_MASK;
+
+	if (!f->hdrs.version)
+		return true;
+	if (!ecn) {
+		dp_count(w, DP_DROP_ECN);
+		return false;
+	}
+	if (f->hdrs.version == 6) {
+		ip[1] |= ECN_CE << 4;
+		return true;
+	}
+	ip[1] |= ECN_CE;
+	/* RFC 1624 equation 3 */
+	dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
+	return true;
+}
+
+/* Why the forwarding table does not confirm that `f` comes from where its source lives. */
+static enum dp_drop
+source_drop(const struct dp_frame *f, struct dp_hop source)
+{
+	static const uint8_t group[6] = { 1 };
+
+	if (source.kind != DP_KIND_NONE)
+		return DP_DROP_SPOOFED_MAC;
+	return dp_fdb_lookup_one(f->vni, group).kind ? DP_DROP_SRC_UNKNOWN : DP_DROP_VNI_UNKNOWN;
+}
+
+static void
+flood_local(struct dp_worker *w, struct dp_frame *f)
+{
+	const struct dp_flood *list = dp_flood_get(f->vni);
+	struct iovec iov[2] = { { &f->vnet, sizeof(f->vnet) }, { f->data, f->len } };
+
+	for (unsigned i = 0; list && i < list->n_ports; i++) {
+		struct dp_port *port = dp_port_get(list->ports[i]);
+
+		if (port)
+			dp_port_write(w, port, iov, 2, f->len);
+	}
+}
+
+static void
+merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+{
+	if (dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs))
+		return;
+	dp_decap_flush(w);
+	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs);
+}
+
+static void
+deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
+{
+	struct dp_port *port;
+
+	switch (hop.kind) {
+	case DP_KIND_PORT:
+		port = dp_port_get(hop.index);
+		if (port && port->generation == hop.generation)
+			merge(w, port, f);
+		else
+			dp_count(w, DP_DROP_PORT_GONE);
+		break;
+	case DP_KIND_FLOOD:
+		flood_local(w, f);
+		break;
+	case DP_KIND_VTEP:
+		dp_count(w, DP_DROP_NOT_LOCAL);
+		break;
+	default:
+		dp_count(w, DP_DROP_FDB_MISS);
+	}
+}
+
+void
+dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const struct dp_packet *packets, unsigned n)
+{
+	struct dp_frame frames[DP_BURST];
+	struct dp_fdb_key to[DP_BURST], source[DP_BURST];
+	struct dp_hop to_hop[DP_BURST], source_hop[DP_BURST];
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_frame *f = &frames[kept];
+
+		if (!open_packet(w, &packets[i], f))
+			continue;
+		if ((tos & ECN_MASK) == ECN_CE && !congestion_inwards(w, f))
+			continue;
+		dp_fdb_key(&to[kept], f->vni, f->data);
+		dp_fdb_key(&source[kept], f->vni, f->data + 6);
+		kept++;
+	}
+	if (!kept)
+		return;
+	dp_fdb_lookup(source, kept, source_hop);
+	dp_fdb_lookup(to, kept, to_hop);
+	for (unsigned i = 0; i < kept; i++) {
+		if (source_hop[i].kind == DP_KIND_VTEP && source_hop[i].index == from->id)
+			deliver(w, &frames[i], to_hop[i]);
+		else
+			dp_count(w, source_drop(&frames[i], source_hop[i]));
+	}
+}
+
+/* Writes what was merged since the last call; the packets it lies in may be overwritten afterwards. */
+void
+dp_decap_flush(struct dp_worker *w)
+{
+	for (unsigned i = 0; i < w->gro->n_units; i++) {
+		struct dp_gro_unit *unit = &w->gro->units[i];
+
+		dp_gro_finish(unit);
+		dp_port_write(w, unit->cookie, unit->iov, unit->n_iov, unit->len);
+	}
+	dp_gro_reset(w->gro);
+}

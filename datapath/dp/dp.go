@@ -1,0 +1,227 @@
+// Package dp is the wall between Go and the C pipeline: the only Go code that imports "C". Values cross it, never a Go
+// pointer that C keeps; dp.h says what each call means.
+//
+// Calls that change something must not overlap: package datapath sees to it.
+package dp
+
+/*
+#cgo pkg-config: libdpdk
+#cgo CFLAGS: -D_GNU_SOURCE -std=gnu11 -O3 -Wall
+#include "dp.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// MaxWorkers, MaxPorts, MaxVTEPs and MaxNetworks are what the pipeline has room for.
+const (
+	MaxWorkers  = C.DP_MAX_WORKERS
+	MaxPorts    = C.DP_MAX_PORTS
+	MaxVTEPs    = C.DP_MAX_VTEPS
+	MaxNetworks = C.DP_MAX_NETS
+)
+
+// Config starts the pipeline.
+type Config struct {
+	CPUs      []int
+	VTEP      netip.Addr
+	Port      uint16
+	Hugepages bool
+	Log       *os.File // takes EAL's log; the pipeline owns it from then on
+}
+
+// Port is a container's port: a queue for each worker.
+type Port struct {
+	VNI   uint32
+	MAC   [6]byte
+	Addrs []netip.Addr
+	FDs   []int
+}
+
+// Traffic counts packets and bytes.
+type Traffic struct{ RxPackets, RxBytes, TxPackets, TxBytes uint64 }
+
+// Stats is the sum over all workers.
+type Stats struct {
+	MbufsInUse, MbufsTotal uint32
+	Underlay               Traffic
+	Drops                  map[string]uint64
+}
+
+func address(addr netip.Addr) C.struct_dp_addr {
+	var a C.struct_dp_addr
+	for i, b := range addr.As16() {
+		a.b[i] = C.uint8_t(b)
+	}
+	return a
+}
+
+func mac(m *[6]byte) *C.uint8_t { return (*C.uint8_t)(unsafe.Pointer(&m[0])) }
+
+// failed turns a negative errno into an error.
+func failed(ret C.int) error {
+	if ret >= 0 {
+		return nil
+	}
+	return syscall.Errno(-ret)
+}
+
+// Memory is what the pipeline needs for its packets and tables, in bytes.
+func Memory(workers int) uint64 { return uint64(C.dp_memory(C.unsigned(workers))) }
+
+// Start starts EAL and the workers; once in a process.
+func Start(c Config) error {
+	fd, err := syscall.Dup(int(c.Log.Fd()))
+	if err != nil {
+		return err
+	}
+	c.Log.Close()
+	config := C.struct_dp_config{
+		n_workers: C.unsigned(len(c.CPUs)),
+		vtep:      address(c.VTEP),
+		port:      C.uint16_t(c.Port),
+		hugepages: C.bool(c.Hugepages),
+		log_fd:    C.int(fd),
+	}
+	for i, cpu := range c.CPUs {
+		config.cpus[i] = C.unsigned(cpu)
+	}
+	var text [C.DP_ERR_LEN]C.char
+	if C.dp_start(&config, &text[0]) < 0 {
+		return errors.New(C.GoString(&text[0]))
+	}
+	return nil
+}
+
+// Stop ends the workers and EAL.
+func Stop() { C.dp_stop() }
+
+// OpenTap makes the persistent tap in the calling thread's network namespace, or attaches to the one that exists.
+func OpenTap(name string, queues int) ([]int, error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var fds [MaxWorkers]C.int
+	if err := failed(C.dp_tap_open(cname, C.unsigned(queues), &fds[0])); err != nil {
+		return nil, err
+	}
+	opened := make([]int, queues)
+	for i := range opened {
+		opened[i] = int(fds[i])
+	}
+	return opened, nil
+}
+
+// CloseTap closes the queues, and the tap with them unless keep is set.
+func CloseTap(fds []int, keep bool) {
+	var queues [MaxWorkers]C.int
+	for i, fd := range fds {
+		queues[i] = C.int(fd)
+	}
+	C.dp_tap_close(C.unsigned(len(fds)), &queues[0], C.bool(keep))
+}
+
+// AddPort returns the port's number.
+func AddPort(p Port) (uint32, error) {
+	config := C.struct_dp_port_config{vni: C.uint32_t(p.VNI)}
+	for i, b := range p.MAC {
+		config.mac[i] = C.uint8_t(b)
+	}
+	for _, addr := range p.Addrs {
+		if addr.Is4() {
+			config.has_ip4, config.ip4 = true, address(addr)
+		} else {
+			config.has_ip6, config.ip6 = true, address(addr)
+		}
+	}
+	for i, fd := range p.FDs {
+		config.fds[i] = C.int(fd)
+	}
+	id := C.dp_port_add(&config)
+	return uint32(id), failed(id)
+}
+
+// DelPort returns when no worker touches the port any more.
+func DelPort(id uint32) error { return failed(C.dp_port_del(C.uint32_t(id))) }
+
+// AddNet adds a network with an empty flood list.
+func AddNet(vni uint32) error { return failed(C.dp_net_add(C.uint32_t(vni))) }
+
+// DelNet removes it.
+func DelNet(vni uint32) error { return failed(C.dp_net_del(C.uint32_t(vni))) }
+
+// SetFlood replaces a network's flood list.
+func SetFlood(vni uint32, ports, vteps []uint32) error {
+	first := func(s []uint32) *C.uint32_t {
+		if len(s) == 0 {
+			return nil
+		}
+		return (*C.uint32_t)(unsafe.Pointer(&s[0]))
+	}
+	return failed(C.dp_net_flood(C.uint32_t(vni), first(ports), C.unsigned(len(ports)), first(vteps), C.unsigned(len(vteps))))
+}
+
+// AddVTEP returns the VTEP's number.
+func AddVTEP(vtep netip.AddrPort) (uint32, error) {
+	id := C.dp_vtep_add(address(vtep.Addr()), C.uint16_t(vtep.Port()))
+	return uint32(id), failed(id)
+}
+
+// DelVTEP removes it; no forwarding entry may name it any more.
+func DelVTEP(id uint32) error { return failed(C.dp_vtep_del(C.uint32_t(id))) }
+
+// SetMACVTEP points a MAC at a VTEP, SetMACPort at a port.
+func SetMACVTEP(vni uint32, m [6]byte, vtep uint32) error {
+	return failed(C.dp_fdb_set_vtep(C.uint32_t(vni), mac(&m), C.uint32_t(vtep)))
+}
+
+// SetMACPort points a MAC at a local port.
+func SetMACPort(vni uint32, m [6]byte, port uint32) error {
+	return failed(C.dp_fdb_set_port(C.uint32_t(vni), mac(&m), C.uint32_t(port)))
+}
+
+// DelMAC forgets a MAC.
+func DelMAC(vni uint32, m [6]byte) error { return failed(C.dp_fdb_del(C.uint32_t(vni), mac(&m))) }
+
+// SetNeighbour gives an address its MAC.
+func SetNeighbour(vni uint32, addr netip.Addr, m [6]byte) error {
+	return failed(C.dp_neigh_set(C.uint32_t(vni), address(addr), mac(&m)))
+}
+
+// DelNeighbour forgets an address.
+func DelNeighbour(vni uint32, addr netip.Addr) error {
+	return failed(C.dp_neigh_del(C.uint32_t(vni), address(addr)))
+}
+
+// ReadStats adds the workers' counters up.
+func ReadStats() Stats {
+	var s C.struct_dp_stats
+	C.dp_stats(&s)
+	stats := Stats{
+		MbufsInUse: uint32(s.mbufs_in_use),
+		MbufsTotal: uint32(s.mbufs_total),
+		Underlay:   traffic(s.underlay),
+		Drops:      make(map[string]uint64, C.DP_DROP_COUNT),
+	}
+	for i, count := range s.drops {
+		stats.Drops[C.GoString(C.dp_drop_name(C.unsigned(i)))] = uint64(count)
+	}
+	return stats
+}
+
+// ReadPort reads one port's counters; it must exist.
+func ReadPort(id uint32) (Traffic, error) {
+	var t C.struct_dp_traffic
+	err := failed(C.dp_port_stats(C.uint32_t(id), &t))
+	return traffic(t), err
+}
+
+func traffic(t C.struct_dp_traffic) Traffic {
+	return Traffic{uint64(t.rx_packets), uint64(t.rx_bytes), uint64(t.tx_packets), uint64(t.tx_bytes)}
+}

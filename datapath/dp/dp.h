@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_H
+#define DP_H
+
+/*
+ * The wall between Go and the pipeline. Values and C memory cross it, never a Go pointer that C keeps.
+ * Calls that change something are made by one thread at a time; the counters may be read at any time.
+ * Functions return 0 or a count, or a negative errno.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drops.h"
+
+#define DP_MAX_WORKERS 16
+#define DP_MAX_PORTS 4096
+#define DP_MAX_VTEPS 4096
+#define DP_MAX_NETS 4096
+#define DP_ERR_LEN 256
+
+/* An IP address of either family; IPv4 as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2), in network order. */
+struct dp_addr {
+	uint8_t b[16];
+};
+
+struct dp_config {
+	unsigned n_workers;
+	unsigned cpus[DP_MAX_WORKERS];
+	struct dp_addr vtep; /* outer source */
+	uint16_t port;       /* UDP, host order */
+	bool hugepages;      /* use them: enough are free */
+	int log_fd;          /* EAL's log is written there, a line each behind its level (RTE_LOG_ERR...); owned by the pipeline */
+};
+
+/* Starts EAL on a thread of its own and a worker on each CPU. Once in a process. err takes a line of text. */
+int dp_start(const struct dp_config *config, char err[DP_ERR_LEN]);
+void dp_stop(void);
+/* Bytes of packet and table memory that n_workers need. */
+uint64_t dp_memory(unsigned n_workers);
+
+/*
+ * dp_tap_open makes the persistent tap `name` in the caller's network namespace, or attaches to the one that exists,
+ * with a queue for each worker: fds[0..n_queues-1]. IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, linux/if_tun.h.
+ */
+int dp_tap_open(const char *name, unsigned n_queues, int *fds);
+/* Closes the queues; the tap itself goes too unless keep is set. */
+void dp_tap_close(unsigned n_queues, const int *fds, bool keep);
+
+struct dp_port_config {
+	uint32_t vni;
+	uint8_t mac[6];
+	bool has_ip4, has_ip6;
+	struct dp_addr ip4, ip6;
+	int fds[DP_MAX_WORKERS]; /* a queue for each worker, non-blocking, frames behind a struct virtio_net_hdr */
+};
+
+/* Returns the port's number. The pipeline reads and writes the queues until dp_port_del returns; the caller closes them. */
+int dp_port_add(const struct dp_port_config *config);
+int dp_port_del(uint32_t port);
+
+/* A network with its flood list, empty at first. */
+int dp_net_add(uint32_t vni);
+int dp_net_del(uint32_t vni);
+/* Replaces the network's flood list: the ports and VTEPs that take part in it. */
+int dp_net_flood(uint32_t vni, const uint32_t *ports, unsigned n_ports, const uint32_t *vteps, unsigned n_vteps);
+
+/* Returns the VTEP's number. */
+int dp_vtep_add(struct dp_addr addr, uint16_t port);
+int dp_vtep_del(uint32_t vtep);
+
+int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);
+int dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port);
+int dp_fdb_del(uint32_t vni, const uint8_t mac[6]);
+int dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6]);
+int dp_neigh_del(uint32_t vni, struct dp_addr addr);
+
+/* Waits until no worker holds anything that was taken out of a table before. */
+void dp_synchronize(void);
+
+struct dp_traffic {
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
+};
+
+struct dp_stats {
+	uint32_t mbufs_in_use, mbufs_total;
+	struct dp_traffic underlay;
+	uint64_t drops[DP_DROP_COUNT];
+};
+
+void dp_stats(struct dp_stats *stats);
+int dp_port_stats(uint32_t port, struct dp_traffic *traffic);
+const char *dp_drop_name(unsigned drop);
+const char *dp_drop_help(unsigned drop);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_DROPS_H
+#define DP_DROPS_H
+
+/*
+ * Every reason for which a packet ends here, with the name that users read and what it means.
+ * A super-frame counts once; the segments of a send that the kernel refused count one each.
+ */
+#define DP_DROPS(X) \
+	X(RUNT, runt, "shorter than its Ethernet header, or than the VXLAN header in front of it") \
+	X(MALFORMED, malformed, "an inner length that lies: IP, TCP or UDP header outside of the frame") \
+	X(VLAN, vlan, "an inner VLAN tag, which RFC 7348 section 6.1 tells to drop") \
+	X(OFFLOAD, offload, "a virtio-net header that does not fit the frame behind it") \
+	X(OVERSIZE, oversize, "longer than 64 KiB on a port") \
+	X(SPOOFED_MAC, spoofed_mac, "source MAC is not the port's, or lives behind another VTEP") \
+	X(SPOOFED_IP, spoofed_ip, "source address is not one of the port's") \
+	X(ARP_UNKNOWN, arp_unknown, "ARP request for an address that nobody has") \
+	X(ND_UNKNOWN, nd_unknown, "neighbour solicitation for an address that nobody has") \
+	X(PROBE, probe, "a container asking for its own address: announcement or duplicate detection, nobody else has it") \
+	X(FDB_MISS, fdb_miss, "destination MAC unknown in its network") \
+	X(HAIRPIN, hairpin, "destination is the port it came from") \
+	X(NOT_LOCAL, not_local, "from the underlay for a MAC that lives on another host") \
+	X(PORT_GONE, port_gone, "destination port was removed while the packet was on its way") \
+	X(VXLAN_FLAGS, vxlan_flags, "VXLAN header without the I flag") \
+	X(VNI_UNKNOWN, vni_unknown, "no network with this VNI on this host") \
+	X(VTEP_UNKNOWN, vtep_unknown, "from an address that is no VTEP of ours") \
+	X(SRC_UNKNOWN, src_unknown, "inner source MAC that nobody announced") \
+	X(ECN, ecn, "congestion marked outside on a packet that cannot carry it inside: RFC 6040 section 4.2") \
+	X(TAP_DOWN, tap_down, "container's interface is down") \
+	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \
+	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries") \
+	X(UNDERLAY_FULL, underlay_full, "underlay's send buffer stayed full") \
+	X(UNDERLAY_UNREACHABLE, underlay_unreachable, "no route to the VTEP") \
+	X(UNDERLAY_ERROR, underlay_error, "kernel refused to send for another reason") \
+	X(UNDERLAY_TRUNCATED, underlay_truncated, "datagram longer than the receive buffer") \
+	X(UNDERLAY_OVERFLOW, underlay_overflow, "arrived faster than the worker read: dropped by the kernel")
+
+enum dp_drop {
+#define X(id, name, help) DP_DROP_##id,
+	DP_DROPS(X)
+#undef X
+	DP_DROP_COUNT,
+};
+
+#endif

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From a container: check who speaks, answer what can be answered here, and send the rest to where the forwarding
+ * table says.
+ */
+#include "pipeline.h"
+
+static bool
+source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
+{
+	static const uint8_t none[16];
+	const uint8_t *ip = f->data + f->hdrs.l3;
+
+	if (f->hdrs.version == 4) {
+		/* 0.0.0.0: a host that has no address yet, RFC 1122 section 3.2.1.3. */
+		return (port->has_ip4 && !memcmp(ip + 12, port->ip4.b + 12, 4)) || !memcmp(ip + 12, none, 4);
+	}
+	return (port->has_ip6 && !memcmp(ip + 8, port->ip6.b, 16)) || !memcmp(ip + 8, port->link_local.b, 16) ||
+	       !memcmp(ip + 8, none, 16);
+}
+
+/* The receiver's kernel writes the checksum where the header tells it to: never over Ethernet or IP. */
+static bool
+offload_ok(const struct dp_frame *f)
+{
+	const struct virtio_net_hdr *v = &f->vnet;
+
+	if (!(v->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return v->gso_type == VIRTIO_NET_HDR_GSO_NONE;
+	return v->csum_start >= (f->hdrs.version ? f->hdrs.l4 : DP_ETH_LEN) &&
+	       (uint32_t)v->csum_start + v->csum_offset + 2 <= f->len;
+}
+
+static bool
+admit(struct dp_worker *w, const struct dp_port *port, struct dp_frame *f)
+{
+	switch (dp_parse(f->data, f->len, &f->hdrs)) {
+	case DP_PARSE_OK:
+	case DP_PARSE_NOT_IP:
+		break;
+	case DP_PARSE_VLAN:
+		dp_count(w, DP_DROP_VLAN);
+		return false;
+	case DP_PARSE_RUNT:
+		dp_count(w, DP_DROP_RUNT);
+		return false;
+	default:
+		dp_count(w, DP_DROP_MALFORMED);
+		return false;
+	}
+	if (memcmp(f->data + 6, port->mac, 6)) {
+		dp_count(w, DP_DROP_SPOOFED_MAC);
+		return false;
+	}
+	if (f->hdrs.version && !source_ip_ok(port, f)) {
+		dp_count(w, DP_DROP_SPOOFED_IP);
+		return false;
+	}
+	if (!offload_ok(f)) {
+		dp_count(w, DP_DROP_OFFLOAD);
+		return false;
+	}
+	return true;
+}
+
+/* Ports first: on the underlay the VXLAN header takes the place of the virtio header, and the checksum is completed. */
+static void
+flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
+{
+	const struct dp_flood *list = dp_flood_get(f->vni);
+
+	for (unsigned i = 0; list && i < list->n_ports; i++) {
+		struct dp_port *port = dp_port_get(list->ports[i]);
+
+		if (port && port != from)
+			dp_port_deliver(w, port, f);
+	}
+	for (unsigned i = 0; list && i < list->n_vteps; i++) {
+		struct dp_vtep *vtep = dp_vtep_get(list->vteps[i]);
+
+		if (vtep)
+			dp_udp_send(w, f, vtep);
+	}
+}
+
+static void
+forward(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from, struct dp_hop hop)
+{
+	struct dp_port *port;
+	struct dp_vtep *vtep;
+
+	switch (hop.kind) {
+	case DP_KIND_PORT:
+		port = dp_port_get(hop.index);
+		if (!port || port->generation != hop.generation)
+			dp_count(w, DP_DROP_PORT_GONE);
+		else if (port == from)
+			dp_count(w, DP_DROP_HAIRPIN);
+		else
+			dp_port_deliver(w, port, f);
+		break;
+	case DP_KIND_VTEP:
+		vtep = dp_vtep_get(hop.index);
+		if (vtep)
+			dp_udp_send(w, f, vtep);
+		else
+			dp_count(w, DP_DROP_FDB_MISS);
+		break;
+	case DP_KIND_FLOOD:
+		flood(w, f, from);
+		break;
+	default:
+		dp_count(w, DP_DROP_FDB_MISS);
+	}
+}
+
+void
+dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n)
+{
+	struct dp_fdb_key keys[DP_BURST];
+	struct dp_hop hops[DP_BURST];
+	uint8_t at[DP_BURST];
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_frame *f = &frames[i];
+
+		f->vni = from[i]->vni;
+		if (!admit(w, from[i], f) || dp_respond(w, from[i], f))
+			continue;
+		dp_fdb_key(&keys[kept], f->vni, f->data);
+		at[kept++] = i;
+	}
+	if (!kept)
+		return;
+	dp_fdb_lookup(keys, kept, hops);
+	for (unsigned i = 0; i < kept; i++)
+		forward(w, &frames[at[i]], from[at[i]], hops[i]);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_PIPELINE_H
+#define DP_PIPELINE_H
+
+/*
+ * What the rooms of the pipeline share. A worker owns its struct and its queue of every port, and writes nothing else;
+ * tables are written by the control thread alone and reclaimed after a grace period (rte_rcu_qsbr).
+ */
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include <rte_common.h>
+#include <rte_mbuf.h>
+#include <rte_rcu_qsbr.h>
+
+#include "compat.h"
+#include "dp.h"
+#include "gro.h"
+#include "parse.h"
+#include "udp.h"
+
+#define DP_BURST 64
+#define DP_VNET_LEN sizeof(struct virtio_net_hdr)
+#define DP_VXLAN_LEN 8
+#define DP_ETH_LEN 14
+/* Room in front of a frame for its virtio header, and for the VXLAN header that takes its place. */
+#define DP_HEADROOM 64
+#define DP_BUF_LEN 65535
+
+struct dp_port {
+	uint32_t id;
+	uint32_t generation;
+	uint32_t vni;
+	uint8_t mac[6];
+	bool has_ip4, has_ip6;
+	struct dp_addr ip4, ip6;
+	struct dp_addr link_local; /* the MAC's: RFC 4291 appendix A */
+	int fds[DP_MAX_WORKERS];
+	struct {
+		struct dp_traffic traffic;
+	} __rte_cache_aligned worker[DP_MAX_WORKERS];
+};
+
+struct dp_vtep {
+	uint32_t id;
+	struct dp_addr addr;
+	struct sockaddr_storage to;
+	socklen_t to_len;
+};
+
+/* Immutable; swapped whole. */
+struct dp_flood {
+	unsigned n_ports, n_vteps;
+	uint32_t *ports, *vteps;
+	uint32_t ids[];
+};
+
+struct dp_net {
+	uint32_t vni;
+	_Atomic(struct dp_flood *) flood;
+};
+
+/* A frame on its way: `data` is its Ethernet header, with DP_HEADROOM writable bytes before it when it came from a port. */
+struct dp_frame {
+	uint8_t *data;
+	uint32_t len;
+	struct virtio_net_hdr vnet;
+	struct dp_hdrs hdrs;
+	uint32_t vni;
+};
+
+/* Where the forwarding table sends a MAC. */
+enum dp_kind { DP_KIND_NONE, DP_KIND_PORT, DP_KIND_VTEP, DP_KIND_FLOOD };
+
+struct dp_hop {
+	uint8_t kind;
+	uint32_t index;
+	uint32_t generation; /* of the port: 24 bits */
+};
+
+/* rte_hash compares 16-byte keys with vector code; the padding is zero. */
+struct dp_fdb_key {
+	uint8_t mac[6];
+	uint16_t zero;
+	uint32_t vni;
+	uint32_t pad;
+} __rte_aligned(16);
+
+struct dp_worker {
+	unsigned id;
+	int epoll;
+	int wake; /* eventfd: something changed, look at `stopping` */
+	struct rte_mbuf *mbufs[DP_BURST];
+	struct dp_frame frames[DP_BURST];
+	struct dp_port *from[DP_BURST]; /* port of each frame */
+	unsigned n_frames;
+	/* Ports with something to read, each once. */
+	uint32_t ready[DP_MAX_PORTS];
+	bool is_ready[DP_MAX_PORTS];
+	unsigned n_ready;
+	bool underlay_ready;
+	struct dp_gro *gro;
+	struct dp_udp udp;
+	struct dp_traffic underlay;
+	uint64_t drops[DP_DROP_COUNT];
+} __rte_cache_aligned;
+
+struct dp {
+	struct dp_config config;
+	struct rte_mempool *pool;
+	struct rte_rcu_qsbr *qsbr;
+	struct dp_worker *workers[DP_MAX_WORKERS];
+	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
+	_Atomic(struct dp_vtep *) vteps[DP_MAX_VTEPS];
+	_Atomic(struct dp_net *) nets[DP_MAX_NETS];
+	atomic_bool stopping;
+};
+
+extern struct dp dp;
+
+static inline void
+dp_count(struct dp_worker *w, enum dp_drop reason)
+{
+	w->drops[reason]++;
+}
+
+static inline struct dp_port *
+dp_port_get(uint32_t id)
+{
+	return id < DP_MAX_PORTS ? atomic_load_explicit(&dp.ports[id], memory_order_acquire) : NULL;
+}
+
+static inline struct dp_vtep *
+dp_vtep_get(uint32_t id)
+{
+	return atomic_load_explicit(&dp.vteps[id], memory_order_acquire);
+}
+
+/* tables.c, net.c, vtep.c */
+struct rte_hash *dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err);
+int dp_tables_init(char *err);
+int dp_vteps_init(char *err);
+int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop);
+void dp_fdb_lookup(const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops);
+struct dp_hop dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
+struct dp_flood *dp_flood_get(uint32_t vni);
+bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
+struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
+
+/* The key under which a destination is found: every group address of a network shares its flood list. */
+static inline void
+dp_fdb_key(struct dp_fdb_key *key, uint32_t vni, const uint8_t mac[6])
+{
+	memset(key, 0, sizeof(*key));
+	if (mac[0] & 1)
+		memset(key->mac, 0xff, 6);
+	else
+		memcpy(key->mac, mac, 6);
+	key->vni = vni;
+}
+
+static inline struct dp_addr
+dp_addr4(const uint8_t ip[4])
+{
+	struct dp_addr addr = { .b = { [10] = 0xff, [11] = 0xff } };
+
+	memcpy(addr.b + 12, ip, 4);
+	return addr;
+}
+
+static inline bool
+dp_addr_equal(const struct dp_addr *a, const struct dp_addr *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+/* encap.c: frames that a container sent; each is answered, delivered, queued on the underlay, or dropped. */
+void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n);
+
+/* respond.c: true when the frame was an ARP or ND question that was answered or dropped here. */
+bool dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
+
+/* decap.c: one VXLAN packet each, as UDP payload; merged frames are delivered by dp_decap_flush. */
+struct dp_packet {
+	uint8_t *data;
+	uint32_t len;
+};
+void dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const struct dp_packet *packets, unsigned n);
+void dp_decap_flush(struct dp_worker *w);
+
+/* port_tap.c */
+bool dp_port_read(struct dp_worker *w, struct dp_port *port);
+void dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len);
+void dp_port_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
+
+/* worker.c */
+struct dp_worker *dp_worker_new(unsigned id, char *err);
+void dp_worker_free(struct dp_worker *w);
+int dp_worker_main(void *arg);
+int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
+void dp_worker_unwatch(struct dp_worker *w, int fd);
+void dp_worker_flush(struct dp_worker *w);
+
+/* What an epoll event is about: a port by its number, or one of these. */
+#define DP_TAG_WAKE (1ull << 32)
+#define DP_TAG_UNDERLAY (2ull << 32)
+
+#endif

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A container's tap (linux/if_tun.h): one system call moves a frame of up to 64 KiB with its virtio-net header. Taps
+ * are persistent, so that they outlive the daemon.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "pipeline.h"
+
+/* What one port may put into a burst, so that a flooding container leaves room for the others. */
+#define TURN_FRAMES 32
+#define TURN_BYTES (128 * 1024)
+
+static int
+queue_open(const char *name)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE };
+	unsigned offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
+	if (ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETPERSIST, 1))
+		goto fail;
+	if (ioctl(fd, TUNSETOFFLOAD, offload | TUN_F_USO4 | TUN_F_USO6) && ioctl(fd, TUNSETOFFLOAD, offload))
+		goto fail;
+	return fd;
+fail:
+	offload = errno;
+	close(fd);
+	return -offload;
+}
+
+int
+dp_tap_open(const char *name, unsigned n_queues, int *fds)
+{
+	for (unsigned i = 0; i < n_queues; i++) {
+		fds[i] = queue_open(name);
+		if (fds[i] < 0) {
+			int ret = fds[i];
+
+			dp_tap_close(i, fds, true);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+void
+dp_tap_close(unsigned n_queues, const int *fds, bool keep)
+{
+	if (!keep && n_queues)
+		ioctl(fds[0], TUNSETPERSIST, 0);
+	for (unsigned i = 0; i < n_queues; i++)
+		close(fds[i]);
+}
+
+/* Reads a turn's worth into the burst; true when there may be more. */
+bool
+dp_port_read(struct dp_worker *w, struct dp_port *port)
+{
+	struct dp_traffic *traffic = &port->worker[w->id].traffic;
+	uint32_t bytes = 0;
+
+	for (unsigned turn = 0; turn < TURN_FRAMES && bytes < TURN_BYTES && w->n_frames < DP_BURST; turn++) {
+		uint8_t *data = (uint8_t *)w->mbufs[w->n_frames]->buf_addr + DP_HEADROOM;
+		struct dp_frame *f = &w->frames[w->n_frames];
+		ssize_t got = read(port->fds[w->id], data - DP_VNET_LEN, DP_BUF_LEN - DP_HEADROOM + DP_VNET_LEN);
+
+		if (got < 0) {
+			if (errno != EFAULT)
+				return false;
+			dp_count(w, DP_DROP_OVERSIZE);
+			continue;
+		}
+		if ((size_t)got < DP_VNET_LEN) {
+			dp_count(w, DP_DROP_RUNT);
+			continue;
+		}
+		f->data = data;
+		f->len = got - DP_VNET_LEN;
+		memcpy(&f->vnet, data - DP_VNET_LEN, DP_VNET_LEN);
+		w->from[w->n_frames++] = port;
+		traffic->rx_packets++;
+		traffic->rx_bytes += f->len;
+		bytes += f->len;
+	}
+	return true;
+}
+
+void
+dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
+{
+	struct dp_traffic *traffic = &port->worker[w->id].traffic;
+
+	if (writev(port->fds[w->id], iov, n) < 0) {
+		dp_count(w, errno == EIO ? DP_DROP_TAP_DOWN : DP_DROP_TAP_WRITE);
+		return;
+	}
+	traffic->tx_packets++;
+	traffic->tx_bytes += len;
+}
+
+void
+dp_port_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+{
+	struct iovec iov = { f->data - DP_VNET_LEN, DP_VNET_LEN + f->len };
+
+	memcpy(iov.iov_base, &f->vnet, DP_VNET_LEN);
+	dp_port_write(w, port, &iov, 1, f->len);
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ARP (RFC 826) and neighbour discovery (RFC 4861) answered on the spot: the control plane knows every address, so no
+ * question leaves the host.
+ */
+#include <netinet/icmp6.h>
+
+#include "bytes.h"
+#include "csum.h"
+#include "pipeline.h"
+
+#define ETHERTYPE_ARP 0x0806
+#define ETHERTYPE_IPV6 0x86dd
+#define ARP_LEN (DP_ETH_LEN + 28)
+#define IPV6_LEN 40
+#define NS_LEN 24 /* type, code, checksum, flags, target: RFC 4861 section 4.3 */
+#define NA_LEN 32 /* the same and the target's link-layer address: section 4.4 */
+
+static void
+answer(struct dp_worker *w, struct dp_port *to, uint8_t *frame, uint32_t len)
+{
+	struct virtio_net_hdr none = { 0 };
+	struct iovec iov[2] = { { &none, sizeof(none) }, { frame, len } };
+
+	dp_port_write(w, to, iov, 2, len);
+}
+
+static void
+arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t *question, const uint8_t mac[6])
+{
+	uint8_t reply[ARP_LEN];
+	uint8_t *arp = reply + DP_ETH_LEN;
+	const uint8_t *asked = question + DP_ETH_LEN;
+
+	memcpy(reply, question + 6, 6);
+	memcpy(reply + 6, mac, 6);
+	memcpy(reply + 12, question + 12, 8); /* type, hardware, protocol, lengths as asked */
+	dp_store_be16(arp + 6, 2);
+	memcpy(arp + 8, mac, 6);
+	memcpy(arp + 14, asked + 24, 4);
+	memcpy(arp + 18, asked + 8, 10);
+	answer(w, to, reply, sizeof(reply));
+}
+
+static bool
+respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
+{
+	static const uint8_t ethernet_ipv4[6] = { 0, 1, 8, 0, 6, 4 };
+	static const uint8_t none[4];
+	const uint8_t *arp = f->data + DP_ETH_LEN;
+	struct dp_addr target;
+	uint8_t mac[6];
+
+	if (f->len < ARP_LEN || memcmp(arp, ethernet_ipv4, 6)) {
+		dp_count(w, DP_DROP_MALFORMED);
+		return true;
+	}
+	if (memcmp(arp + 8, from->mac, 6)) {
+		dp_count(w, DP_DROP_SPOOFED_MAC);
+		return true;
+	}
+	if (memcmp(arp + 14, none, 4) && !(from->has_ip4 && !memcmp(arp + 14, from->ip4.b + 12, 4))) {
+		dp_count(w, DP_DROP_SPOOFED_IP);
+		return true;
+	}
+	target = dp_addr4(arp + 24);
+	if (from->has_ip4 && dp_addr_equal(&target, &from->ip4)) {
+		dp_count(w, DP_DROP_PROBE);
+		return true;
+	}
+	if (dp_load_be16(arp + 6) != 1)
+		return false;
+	if (dp_neigh_lookup(f->vni, &target, mac))
+		arp_reply(w, from, f->data, mac);
+	else
+		dp_count(w, DP_DROP_ARP_UNKNOWN);
+	return true;
+}
+
+static void
+advertise(struct dp_worker *w, struct dp_port *to, const struct dp_frame *question, const uint8_t mac[6])
+{
+	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
+	static const uint8_t none[16];
+	const uint8_t *asked = question->data + question->hdrs.l3;
+	const uint8_t *target = question->data + question->hdrs.l4 + 8;
+	bool duplicate = !memcmp(asked + 8, none, 16); /* detection: the asker has no address to answer to */
+	uint8_t reply[DP_ETH_LEN + IPV6_LEN + NA_LEN] = { 0 };
+	uint8_t *ip = reply + DP_ETH_LEN, *na = ip + IPV6_LEN;
+	uint64_t sum;
+
+	memcpy(reply, question->data + 6, 6);
+	memcpy(reply + 6, mac, 6);
+	dp_store_be16(reply + 12, ETHERTYPE_IPV6);
+	ip[0] = 0x60;
+	dp_store_be16(ip + 4, NA_LEN);
+	ip[6] = IPPROTO_ICMPV6;
+	ip[7] = 255;
+	memcpy(ip + 8, target, 16);
+	memcpy(ip + 24, duplicate ? all_nodes : asked + 8, 16);
+	na[0] = ND_NEIGHBOR_ADVERT;
+	na[4] = duplicate ? 0x20 : 0x60; /* override; solicited */
+	memcpy(na + 8, target, 16);
+	na[24] = ND_OPT_TARGET_LINKADDR;
+	na[25] = 1;
+	memcpy(na + 26, mac, 6);
+	sum = dp_csum_pseudo6(ip, IPPROTO_ICMPV6, NA_LEN);
+	dp_store16(na + 2, ~dp_csum_fold(dp_csum_add(na, NA_LEN, sum)));
+	answer(w, to, reply, sizeof(reply));
+}
+
+static bool
+own_ip6(const struct dp_port *port, const struct dp_addr *addr)
+{
+	return (port->has_ip6 && dp_addr_equal(addr, &port->ip6)) || dp_addr_equal(addr, &port->link_local);
+}
+
+static bool
+respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
+{
+	const uint8_t *icmp = f->data + f->hdrs.l4;
+	struct dp_addr target;
+	uint8_t mac[6];
+
+	if ((uint32_t)f->hdrs.l4 + NS_LEN > f->hdrs.end) {
+		if (f->hdrs.l4 >= f->hdrs.end || (icmp[0] != ND_NEIGHBOR_SOLICIT && icmp[0] != ND_NEIGHBOR_ADVERT))
+			return false;
+		dp_count(w, DP_DROP_MALFORMED);
+		return true;
+	}
+	if (icmp[0] != ND_NEIGHBOR_SOLICIT && icmp[0] != ND_NEIGHBOR_ADVERT)
+		return false;
+	memcpy(target.b, icmp + 8, 16);
+	if (icmp[0] == ND_NEIGHBOR_ADVERT) {
+		if (own_ip6(from, &target))
+			return false;
+		dp_count(w, DP_DROP_SPOOFED_IP);
+		return true;
+	}
+	if (own_ip6(from, &target))
+		dp_count(w, DP_DROP_PROBE);
+	else if (dp_neigh_lookup(f->vni, &target, mac))
+		advertise(w, from, f, mac);
+	else
+		dp_count(w, DP_DROP_ND_UNKNOWN);
+	return true;
+}
+
+bool
+dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
+{
+	if (f->hdrs.version == 6)
+		return f->hdrs.proto == IPPROTO_ICMPV6 && !f->hdrs.fragment && respond_nd(w, from, f);
+	return !f->hdrs.version && dp_load_be16(f->data + 12) == ETHERTYPE_ARP && respond_arp(w, from, f);
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The tables that workers read and the control thread writes: forwarding entries by {MAC, VNI} and
+ * neighbours by {address, VNI}. rte_hash with lock-free readers; what is deleted is reclaimed after a grace period.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include <rte_hash.h>
+#include <rte_hash_crc.h>
+
+#include "pipeline.h"
+
+#define FDB_ENTRIES (1 << 17)
+#define NEIGH_ENTRIES (1 << 18)
+
+struct neigh_key {
+	struct dp_addr addr;
+	uint32_t vni;
+	uint32_t pad[3];
+} __rte_aligned(16);
+
+static struct rte_hash *fdb, *neighs;
+
+struct rte_hash *
+dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err)
+{
+	struct rte_hash_parameters params = {
+		.name = name,
+		.entries = entries,
+		.key_len = key_len,
+		.hash_func = rte_hash_crc,
+		.socket_id = SOCKET_ID_ANY,
+		.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_EXT_TABLE,
+	};
+	struct rte_hash_rcu_config rcu = { .v = dp.qsbr, .mode = RTE_HASH_QSBR_MODE_DQ };
+	struct rte_hash *hash = rte_hash_create(&params);
+
+	/* Returns +1 on some errors, not a negative number. */
+	if (hash && rte_hash_rcu_qsbr_add(hash, &rcu)) {
+		rte_hash_free(hash);
+		hash = NULL;
+	}
+	if (!hash)
+		snprintf(err, DP_ERR_LEN, "no memory for the table %s of %u entries", name, entries);
+	return hash;
+}
+
+int
+dp_tables_init(char *err)
+{
+	fdb = dp_table_new("fdb", FDB_ENTRIES, sizeof(struct dp_fdb_key), err);
+	neighs = dp_table_new("neighbours", NEIGH_ENTRIES, sizeof(struct neigh_key), err);
+	return fdb && neighs ? 0 : -ENOMEM;
+}
+
+static void *
+hop_pack(struct dp_hop hop)
+{
+	return (void *)((uint64_t)hop.kind << 56 | (uint64_t)(hop.generation & 0xffffff) << 32 | hop.index);
+}
+
+static struct dp_hop
+hop_unpack(const void *data)
+{
+	uint64_t word = (uint64_t)data;
+
+	return (struct dp_hop){ .kind = word >> 56, .generation = word >> 32 & 0xffffff, .index = (uint32_t)word };
+}
+
+/* n is 1 to DP_BURST. Neighbouring equal keys, as a burst from one container has them, share one lookup. */
+void
+dp_fdb_lookup(const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops)
+{
+	const void *distinct[DP_BURST];
+	void *data[DP_BURST];
+	uint8_t slot[DP_BURST];
+	unsigned n_distinct = 0;
+	uint64_t hits = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!i || memcmp(&keys[i], &keys[i - 1], sizeof(keys[i])))
+			distinct[n_distinct++] = &keys[i];
+		slot[i] = n_distinct - 1;
+	}
+	rte_hash_lookup_bulk_data(fdb, distinct, n_distinct, &hits, data);
+	for (unsigned i = 0; i < n; i++)
+		hops[i] = hits & (1ull << slot[i]) ? hop_unpack(data[slot[i]]) : (struct dp_hop){ 0 };
+}
+
+struct dp_hop
+dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6])
+{
+	struct dp_fdb_key key;
+	void *data;
+
+	dp_fdb_key(&key, vni, mac);
+	return rte_hash_lookup_data(fdb, &key, &data) >= 0 ? hop_unpack(data) : (struct dp_hop){ 0 };
+}
+
+int
+dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop)
+{
+	struct dp_fdb_key key;
+
+	dp_fdb_key(&key, vni, mac);
+	return rte_hash_add_key_data(fdb, &key, hop_pack(hop));
+}
+
+int
+dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep)
+{
+	return dp_fdb_set(vni, mac, (struct dp_hop){ .kind = DP_KIND_VTEP, .index = vtep });
+}
+
+int
+dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port)
+{
+	struct dp_port *p = dp_port_get(port);
+
+	if (!p)
+		return -ENOENT;
+	return dp_fdb_set(vni, mac, (struct dp_hop){ .kind = DP_KIND_PORT, .index = port, .generation = p->generation });
+}
+
+int
+dp_fdb_del(uint32_t vni, const uint8_t mac[6])
+{
+	struct dp_fdb_key key;
+
+	dp_fdb_key(&key, vni, mac);
+	return rte_hash_del_key(fdb, &key) >= 0 ? 0 : -ENOENT;
+}
+
+int
+dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6])
+{
+	struct neigh_key key = { .addr = addr, .vni = vni };
+	uint64_t word = 0;
+
+	memcpy(&word, mac, 6);
+	return rte_hash_add_key_data(neighs, &key, (void *)word);
+}
+
+int
+dp_neigh_del(uint32_t vni, struct dp_addr addr)
+{
+	struct neigh_key key = { .addr = addr, .vni = vni };
+
+	return rte_hash_del_key(neighs, &key) >= 0 ? 0 : -ENOENT;
+}
+
+bool
+dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6])
+{
+	struct neigh_key key = { .addr = *addr, .vni = vni };
+	void *data;
+
+	if (rte_hash_lookup_data(neighs, &key, &data) < 0)
+		return false;
+	memcpy(mac, &data, 6);
+	return true;
+}

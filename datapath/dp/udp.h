@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_UDP_H
+#define DP_UDP_H
+
+/*
+ * The `udp` underlay: kernel UDP sockets with UDP_SEGMENT and UDP_GRO (linux/udp.h). The kernel does routing,
+ * neighbours and fragmentation checks; a super-frame's segments, or a run of equal frames to one VTEP, are one message.
+ */
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include <rte_mbuf.h>
+
+/* Source ports a worker has for each family: what spreads flows over paths and queues (RFC 7348 section 5). */
+#define DP_UDP_SOURCES 8
+#define DP_UDP_MSGS 64
+#define DP_UDP_IOVS 2048
+/* Header slots for segments: VXLAN header and inner headers. */
+#define DP_UDP_SLOTS 1024
+#define DP_UDP_SLOT_LEN 128
+#define DP_UDP_CONTROL 64
+
+struct dp_frame;
+struct dp_vtep;
+struct dp_worker;
+
+/* One sendmsg: segments of `size` bytes each, the last one perhaps shorter. */
+struct dp_udp_run {
+	const struct dp_vtep *to;
+	int fd;
+	uint8_t tos;
+	bool closed;
+	uint16_t size;
+	uint16_t segments;
+	uint32_t bytes;
+};
+
+struct dp_udp {
+	int rx;
+	int tx4[DP_UDP_SOURCES], tx6[DP_UDP_SOURCES];
+
+	struct rte_mbuf *mbufs[DP_UDP_MSGS];
+	struct mmsghdr rx_msgs[DP_UDP_MSGS];
+	struct iovec rx_iovs[DP_UDP_MSGS];
+	struct sockaddr_in6 rx_from[DP_UDP_MSGS];
+	char rx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
+	unsigned rx_vlen;
+
+	struct dp_udp_run runs[DP_UDP_MSGS];
+	struct mmsghdr tx_msgs[DP_UDP_MSGS];
+	char tx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
+	unsigned n_runs;
+	struct iovec iovs[DP_UDP_IOVS];
+	unsigned n_iovs;
+	uint8_t (*slots)[DP_UDP_SLOT_LEN];
+	unsigned n_slots;
+};
+
+int dp_udp_open(struct dp_worker *w, char *err);
+void dp_udp_close(struct dp_worker *w);
+/* Queues the frame, segmented where its virtio header says so; it must stay as it is until dp_udp_flush. */
+void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, const struct dp_vtep *to);
+void dp_udp_flush(struct dp_worker *w);
+/* Reads what has arrived into the pipeline; true when there may be more. */
+bool dp_udp_receive(struct dp_worker *w);
+uint64_t dp_udp_overflows(const struct dp_udp *udp);
+
+#endif

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * VTEPs by number, as forwarding entries name them, and by address, as packets do.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include <rte_hash.h>
+
+#include "pipeline.h"
+
+static struct rte_hash *ids;
+
+int
+dp_vteps_init(char *err)
+{
+	ids = dp_table_new("vteps", DP_MAX_VTEPS, sizeof(struct dp_addr), err);
+	return ids ? 0 : -ENOMEM;
+}
+
+struct dp_vtep *
+dp_vtep_lookup(const struct dp_addr *addr)
+{
+	void *id;
+
+	if (rte_hash_lookup_data(ids, addr, &id) < 0)
+		return NULL;
+	return dp_vtep_get((uint32_t)(uintptr_t)id);
+}
+
+int
+dp_vtep_add(struct dp_addr addr, uint16_t port)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	struct dp_vtep *vtep;
+	uint32_t id = 0;
+	int ret;
+
+	while (id < DP_MAX_VTEPS && dp_vtep_get(id))
+		id++;
+	if (id == DP_MAX_VTEPS)
+		return -ENOSPC;
+	vtep = calloc(1, sizeof(*vtep));
+	if (!vtep)
+		return -ENOMEM;
+	vtep->id = id;
+	vtep->addr = addr;
+	if (!memcmp(addr.b, mapped, sizeof(mapped))) {
+		struct sockaddr_in *to = (struct sockaddr_in *)&vtep->to;
+
+		to->sin_family = AF_INET;
+		to->sin_port = htons(port);
+		memcpy(&to->sin_addr, addr.b + 12, 4);
+		vtep->to_len = sizeof(*to);
+	} else {
+		struct sockaddr_in6 *to = (struct sockaddr_in6 *)&vtep->to;
+
+		to->sin6_family = AF_INET6;
+		to->sin6_port = htons(port);
+		memcpy(&to->sin6_addr, addr.b, 16);
+		vtep->to_len = sizeof(*to);
+	}
+	atomic_store_explicit(&dp.vteps[id], vtep, memory_order_release);
+	ret = rte_hash_add_key_data(ids, &addr, (void *)(uintptr_t)id);
+	if (ret) {
+		dp_vtep_del(id);
+		return ret;
+	}
+	return id;
+}
+
+int
+dp_vtep_del(uint32_t id)
+{
+	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
+
+	if (!vtep)
+		return -ENOENT;
+	/* The address may have come back with another port: it leads to the newest. */
+	if (dp_vtep_lookup(&vtep->addr) == vtep)
+		rte_hash_del_key(ids, &vtep->addr);
+	atomic_store_explicit(&dp.vteps[id], NULL, memory_order_release);
+	dp_synchronize();
+	free(vtep);
+	return 0;
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The loop of a worker: read what is ready, take it through the pipeline to its end, look for more; spin for a while
+ * when there is nothing, then sleep until something comes. Nothing it holds outlives a turn but its own buffers.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_malloc.h>
+
+#include "pipeline.h"
+
+/* Long enough to bridge the gap to the answer of a peer on the same machine, short enough to leave the CPU to others. */
+#define SPIN_US 50
+#define EVENTS 64
+
+int
+dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = tag };
+
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+void
+dp_worker_unwatch(struct dp_worker *w, int fd)
+{
+	epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+struct dp_worker *
+dp_worker_new(unsigned id, char *err)
+{
+	struct dp_worker *w = rte_zmalloc("worker", sizeof(*w), RTE_CACHE_LINE_SIZE);
+
+	if (!w) {
+		snprintf(err, DP_ERR_LEN, "no memory for worker %u", id);
+		return NULL;
+	}
+	w->id = id;
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->gro = rte_zmalloc("gro", sizeof(*w->gro), RTE_CACHE_LINE_SIZE);
+	if (w->epoll < 0 || w->wake < 0 || !w->gro || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
+		snprintf(err, DP_ERR_LEN, "no memory or file descriptors for worker %u", id);
+		return NULL;
+	}
+	dp_gro_reset(w->gro);
+	dp_worker_watch(w, w->wake, DP_TAG_WAKE);
+	return dp_udp_open(w, err) ? NULL : w;
+}
+
+void
+dp_worker_free(struct dp_worker *w)
+{
+	dp_udp_close(w);
+	rte_pktmbuf_free_bulk(w->mbufs, DP_BURST);
+	rte_free(w->gro);
+	close(w->wake);
+	close(w->epoll);
+	rte_free(w);
+}
+
+void
+dp_worker_flush(struct dp_worker *w)
+{
+	dp_encap(w, w->frames, w->from, w->n_frames);
+	w->n_frames = 0;
+	dp_udp_flush(w);
+}
+
+/* One turn for every port that has something; a port leaves the list when it is empty or gone. */
+static void
+serve_ports(struct dp_worker *w)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < w->n_ready; i++) {
+		uint32_t id = w->ready[i];
+		struct dp_port *port = dp_port_get(id);
+
+		if (w->n_frames == DP_BURST)
+			dp_worker_flush(w);
+		if (port && dp_port_read(w, port))
+			w->ready[kept++] = id;
+		else
+			w->is_ready[id] = false;
+	}
+	w->n_ready = kept;
+	if (w->n_frames)
+		dp_worker_flush(w);
+}
+
+static void
+note_event(struct dp_worker *w, uint64_t tag)
+{
+	eventfd_t value;
+
+	switch (tag) {
+	case DP_TAG_WAKE:
+		eventfd_read(w->wake, &value);
+		break;
+	case DP_TAG_UNDERLAY:
+		w->underlay_ready = true;
+		break;
+	default:
+		if (!w->is_ready[tag]) {
+			w->is_ready[tag] = true;
+			w->ready[w->n_ready++] = tag;
+		}
+	}
+}
+
+static bool
+look(struct dp_worker *w, int timeout)
+{
+	struct epoll_event events[EVENTS];
+	int n = epoll_wait(w->epoll, events, EVENTS, timeout);
+
+	for (int i = 0; i < n; i++)
+		note_event(w, events[i].data.u64);
+	return n > 0;
+}
+
+static void
+sleep_until_event(struct dp_worker *w)
+{
+	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
+	look(w, -1);
+	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
+}
+
+int
+dp_worker_main(void *arg)
+{
+	struct dp_worker *w = arg;
+	const uint64_t spin = rte_get_tsc_hz() / 1000000 * SPIN_US;
+	uint64_t last = rte_rdtsc();
+
+	rte_rcu_qsbr_thread_register(dp.qsbr, w->id);
+	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
+	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
+		if (w->underlay_ready)
+			w->underlay_ready = dp_udp_receive(w);
+		serve_ports(w);
+		rte_rcu_qsbr_quiescent(dp.qsbr, w->id);
+		if (look(w, 0) || w->underlay_ready || w->n_ready)
+			last = rte_rdtsc();
+		else if (rte_rdtsc() - last > spin) {
+			sleep_until_event(w);
+			last = rte_rdtsc();
+		}
+	}
+	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
+	rte_rcu_qsbr_thread_unregister(dp.qsbr, w->id);
+	return 0;
+}

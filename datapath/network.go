@@ -1,0 +1,246 @@
+package datapath
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/overlane/overlane/datapath/dp"
+)
+
+// network is what is said of one VNI. Local ports win over what is said of remote hosts: that is kept, and comes into
+// force when the port goes.
+type network struct {
+	vni        uint32
+	ports      map[PortID]struct{}
+	localMACs  map[MAC]PortID
+	localAddrs map[netip.Addr]MAC
+	vteps      map[netip.AddrPort]*vtep // flood list
+	macs       map[MAC]*vtep
+	neighbours map[netip.Addr]MAC
+}
+
+// vtep is used by flood lists and forwarding entries; refs counts them.
+type vtep struct {
+	at   netip.AddrPort
+	id   uint32
+	refs int
+}
+
+// AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. One that exists is no error.
+func (d *Datapath) AddNetwork(vni uint32) error {
+	if err := checkVNI(vni); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.nets[vni] != nil {
+		return nil
+	}
+	if err := dp.AddNet(vni); err != nil {
+		return fmt.Errorf("VNI %d: %w (room for %d networks)", vni, err, dp.MaxNetworks)
+	}
+	d.nets[vni] = &network{
+		vni:        vni,
+		ports:      map[PortID]struct{}{},
+		localMACs:  map[MAC]PortID{},
+		localAddrs: map[netip.Addr]MAC{},
+		vteps:      map[netip.AddrPort]*vtep{},
+		macs:       map[MAC]*vtep{},
+		neighbours: map[netip.Addr]MAC{},
+	}
+	return nil
+}
+
+// DelNetwork forgets the network and all that was said of it. It must have no ports; one that does not exist is no error.
+func (d *Datapath) DelNetwork(vni uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.nets[vni]
+	if n == nil {
+		return nil
+	}
+	if len(n.ports) > 0 {
+		return fmt.Errorf("VNI %d: %d ports are left: remove them first", vni, len(n.ports))
+	}
+	for mac, v := range n.macs {
+		dp.DelMAC(vni, mac)
+		d.release(v)
+	}
+	for addr := range n.neighbours {
+		dp.DelNeighbour(vni, addr)
+	}
+	for _, v := range n.vteps {
+		d.release(v)
+	}
+	delete(d.nets, vni)
+	if err := dp.DelNet(vni); err != nil {
+		return fmt.Errorf("VNI %d: %w", vni, err)
+	}
+	return nil
+}
+
+// AddVTEP puts a VTEP on the network's flood list.
+func (d *Datapath) AddVTEP(vni uint32, at netip.AddrPort) error {
+	return d.with(vni, func(n *network) error {
+		if n.vteps[at] != nil {
+			return nil
+		}
+		v, err := d.acquire(at)
+		if err != nil {
+			return err
+		}
+		n.vteps[at] = v
+		return n.setFlood()
+	})
+}
+
+// DelVTEP takes it off again.
+func (d *Datapath) DelVTEP(vni uint32, at netip.AddrPort) error {
+	return d.with(vni, func(n *network) error {
+		v := n.vteps[at]
+		if v == nil {
+			return nil
+		}
+		delete(n.vteps, at)
+		err := n.setFlood()
+		d.release(v)
+		return err
+	})
+}
+
+// SetMAC says that a MAC, and its link-local address, live behind a VTEP.
+func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
+	return d.with(vni, func(n *network) error {
+		old := n.macs[mac]
+		if old != nil && old.at == at {
+			return nil
+		}
+		v, err := d.acquire(at)
+		if err != nil {
+			return err
+		}
+		n.macs[mac] = v
+		if err := n.restoreMAC(mac); err != nil {
+			return err
+		}
+		if old != nil {
+			d.release(old)
+			return nil
+		}
+		n.neighbours[linkLocal(mac)] = mac
+		return n.restoreNeighbour(linkLocal(mac))
+	})
+}
+
+// DelMAC forgets it.
+func (d *Datapath) DelMAC(vni uint32, mac MAC) error {
+	return d.with(vni, func(n *network) error {
+		v := n.macs[mac]
+		if v == nil {
+			return nil
+		}
+		delete(n.macs, mac)
+		delete(n.neighbours, linkLocal(mac))
+		err := n.restoreMAC(mac)
+		n.restoreNeighbour(linkLocal(mac))
+		d.release(v)
+		return err
+	})
+}
+
+// SetNeighbour says which MAC has an address: ARP and neighbour discovery are answered with it.
+func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac MAC) error {
+	if !addr.IsValid() {
+		return fmt.Errorf("VNI %d: neighbour of %s: the address is not valid", vni, mac)
+	}
+	return d.with(vni, func(n *network) error {
+		n.neighbours[addr] = mac
+		return n.restoreNeighbour(addr)
+	})
+}
+
+// DelNeighbour forgets it.
+func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
+	return d.with(vni, func(n *network) error {
+		delete(n.neighbours, addr)
+		return n.restoreNeighbour(addr)
+	})
+}
+
+func (d *Datapath) with(vni uint32, f func(*network) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.nets[vni]
+	if n == nil {
+		return fmt.Errorf("VNI %d: no such network", vni)
+	}
+	if err := f(n); err != nil {
+		return fmt.Errorf("VNI %d: %w", vni, err)
+	}
+	return nil
+}
+
+// restoreMAC brings the forwarding table in line with what is said of the MAC.
+func (n *network) restoreMAC(mac MAC) error {
+	if id, ok := n.localMACs[mac]; ok {
+		return dp.SetMACPort(n.vni, mac, uint32(id))
+	}
+	if v := n.macs[mac]; v != nil {
+		return dp.SetMACVTEP(n.vni, mac, v.id)
+	}
+	dp.DelMAC(n.vni, mac)
+	return nil
+}
+
+// restoreNeighbour brings the neighbour table in line with what is said of the address.
+func (n *network) restoreNeighbour(addr netip.Addr) error {
+	if mac, ok := n.localAddrs[addr]; ok {
+		return dp.SetNeighbour(n.vni, addr, mac)
+	}
+	if mac, ok := n.neighbours[addr]; ok {
+		return dp.SetNeighbour(n.vni, addr, mac)
+	}
+	dp.DelNeighbour(n.vni, addr)
+	return nil
+}
+
+func (n *network) setFlood() error {
+	ports := make([]uint32, 0, len(n.ports))
+	for id := range n.ports {
+		ports = append(ports, uint32(id))
+	}
+	vteps := make([]uint32, 0, len(n.vteps))
+	for _, v := range n.vteps {
+		vteps = append(vteps, v.id)
+	}
+	return dp.SetFlood(n.vni, ports, vteps)
+}
+
+func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
+	if v := d.vteps[at]; v != nil {
+		v.refs++
+		return v, nil
+	}
+	if !at.Addr().IsValid() || at.Addr().IsUnspecified() || at.Port() == 0 {
+		return nil, fmt.Errorf("VTEP %s: want an address and a UDP port", at)
+	}
+	id, err := dp.AddVTEP(at)
+	if err != nil {
+		return nil, fmt.Errorf("VTEP %s: %w (room for %d)", at, err, dp.MaxVTEPs)
+	}
+	v := &vtep{at: at, id: id, refs: 1}
+	d.vteps[at] = v
+	return v, nil
+}
+
+// release forgets the VTEP with its last user; no forwarding entry may name it any more.
+func (d *Datapath) release(v *vtep) {
+	v.refs--
+	if v.refs > 0 {
+		return
+	}
+	delete(d.vteps, v.at)
+	if err := dp.DelVTEP(v.id); err != nil {
+		d.log.WithError(err).Errorf("VTEP %s", v.at)
+	}
+}

@@ -1,0 +1,108 @@
+package datapath
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/overlane/overlane/datapath/dp"
+)
+
+type port struct {
+	config PortConfig
+	fds    []int
+	addrs  []netip.Addr // with the link-local one
+}
+
+// AddPort hangs a container on its network. The tap that carries the alias is taken back, from the namespace where the
+// container has it or from the daemon's own; without a namespace a missing one is made. ErrTapGone when there is none.
+// A port with the same alias that is open already is the answer itself.
+func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
+	if err := c.check(); err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	net := d.nets[c.VNI]
+	if net == nil {
+		return 0, fmt.Errorf("port %s: VNI %d: no such network", c.Name, c.VNI)
+	}
+	for id, p := range d.ports {
+		if p.config.Alias == c.Alias {
+			return id, nil
+		}
+	}
+	if id, taken := net.localMACs[c.MAC]; taken {
+		return 0, fmt.Errorf("port %s: MAC %s is port %s's in VNI %d", c.Name, c.MAC, d.ports[id].config.Name, c.VNI)
+	}
+	fds, err := openTap(c, len(d.workers))
+	if err != nil {
+		return 0, fmt.Errorf("port %s: %w", c.Name, err)
+	}
+	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
+	if err != nil {
+		dp.CloseTap(fds, false)
+		return 0, fmt.Errorf("port %s: %w", c.Name, err)
+	}
+	id := PortID(number)
+	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC))}
+	d.ports[id] = p
+	net.ports[id] = struct{}{}
+	if err := d.announcePort(net, id, p); err != nil {
+		d.removePort(id, p)
+		return 0, fmt.Errorf("port %s: %w", c.Name, err)
+	}
+	return id, nil
+}
+
+func (d *Datapath) announcePort(n *network, id PortID, p *port) error {
+	n.localMACs[p.config.MAC] = id
+	if err := n.restoreMAC(p.config.MAC); err != nil {
+		return fmt.Errorf("forwarding entry for %s: %w", p.config.MAC, err)
+	}
+	for _, addr := range p.addrs {
+		n.localAddrs[addr] = p.config.MAC
+		if err := n.restoreNeighbour(addr); err != nil {
+			return fmt.Errorf("neighbour %s: %w", addr, err)
+		}
+	}
+	return n.setFlood()
+}
+
+// DelPort takes the port and its tap away, wherever the tap is. A port that does not exist is no error.
+func (d *Datapath) DelPort(id PortID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.ports[id]
+	if p == nil {
+		return nil
+	}
+	return d.removePort(id, p)
+}
+
+// removePort gives the MAC and addresses back to whoever else was said to have them.
+func (d *Datapath) removePort(id PortID, p *port) error {
+	net := d.nets[p.config.VNI]
+	delete(net.ports, id)
+	delete(d.ports, id)
+	err := net.setFlood()
+	delete(net.localMACs, p.config.MAC)
+	net.restoreMAC(p.config.MAC)
+	for _, addr := range p.addrs {
+		delete(net.localAddrs, addr)
+		net.restoreNeighbour(addr)
+	}
+	if gone := dp.DelPort(uint32(id)); err == nil {
+		err = gone
+	}
+	dp.CloseTap(p.fds, false)
+	if err != nil {
+		return fmt.Errorf("port %s: %w", p.config.Name, err)
+	}
+	return nil
+}
+
+// linkLocal is the address that Linux gives an interface with this MAC (RFC 4291 appendix A).
+func linkLocal(m MAC) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
+}

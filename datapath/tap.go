@@ -1,0 +1,123 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/overlane/overlane/datapath/dp"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// ErrTapGone says that a tap to be taken back exists no more: its container ended while nobody watched.
+var ErrTapGone = errors.New("tap is gone")
+
+// gsoMax keeps the kernel's super-frames within a packet buffer: 64 KiB less the room for headers in front.
+const gsoMax = 65400
+
+// openTap makes the port's tap, or takes back the one that carries its alias.
+func openTap(c PortConfig, queues int) ([]int, error) {
+	if fds, err := attach(c, queues); c.Netns != "" && !errors.Is(err, ErrTapGone) {
+		return fds, err
+	}
+	own := c
+	own.Netns = ""
+	fds, err := attach(own, queues)
+	if c.Netns != "" || !errors.Is(err, ErrTapGone) {
+		return fds, err
+	}
+	return create(c, queues)
+}
+
+// attach opens the queues of the tap that carries the alias in the port's namespace; ErrTapGone when none does.
+func attach(c PortConfig, queues int) (fds []int, err error) {
+	err = inNamespace(c.Netns, func() error {
+		name, err := findTap(c.Alias)
+		if err != nil {
+			return err
+		}
+		fds, err = dp.OpenTap(name, queues)
+		return err
+	})
+	return fds, err
+}
+
+func findTap(alias string) (string, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return "", fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, link := range links {
+		if link.Type() == "tuntap" && link.Attrs().Alias == alias {
+			return link.Attrs().Name, nil
+		}
+	}
+	return "", ErrTapGone
+}
+
+func create(c PortConfig, queues int) ([]int, error) {
+	fds, err := dp.OpenTap(c.Name, queues)
+	if err != nil {
+		return nil, fmt.Errorf("make tap %s: %w", c.Name, err)
+	}
+	if err := configure(c); err != nil {
+		dp.CloseTap(fds, false)
+		return nil, fmt.Errorf("tap %s: %w", c.Name, err)
+	}
+	return fds, nil
+}
+
+func configure(c PortConfig) error {
+	link, err := netlink.LinkByName(c.Name)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetAlias(link, c.Alias); err != nil {
+		return fmt.Errorf("set alias: %w", err)
+	}
+	if err := netlink.LinkSetHardwareAddr(link, c.MAC[:]); err != nil {
+		return fmt.Errorf("set MAC %s: %w", c.MAC, err)
+	}
+	if err := netlink.LinkSetMTU(link, c.MTU); err != nil {
+		return fmt.Errorf("set MTU %d: %w", c.MTU, err)
+	}
+	if err := netlink.LinkSetGSOMaxSize(link, gsoMax); err != nil {
+		return fmt.Errorf("set gso_max_size %d: %w", gsoMax, err)
+	}
+	return nil
+}
+
+// inNamespace calls f on a thread that is in the network namespace at path, or in the daemon's own when path is empty.
+func inNamespace(path string, f func() error) error {
+	if path == "" {
+		return f()
+	}
+	target, err := netns.GetFromPath(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return ErrTapGone
+	}
+	if err != nil {
+		return fmt.Errorf("namespace %s: %w", path, err)
+	}
+	defer target.Close()
+	runtime.LockOSThread()
+	own, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("own namespace: %w", err)
+	}
+	defer own.Close()
+	if err := netns.Set(target); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter namespace %s: %w", path, err)
+	}
+	result := f()
+	if err := netns.Set(own); err != nil {
+		// The thread stays locked, and so ends with its goroutine instead of serving others from a container.
+		return errors.Join(result, fmt.Errorf("return from namespace %s: %w", path, err))
+	}
+	runtime.UnlockOSThread()
+	return result
+}
