@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/plugin"
+)
+
+// How long the cluster gets to hear that this host leaves.
+const leaveTimeout = 5 * time.Second
+
+func daemonCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "daemon",
+		Short: "Run the network driver on this host",
+		Long: "Run the network driver on this host. Every flag has an environment variable, which counts where the flag is\n" +
+			"not given. SIGTERM and SIGINT end it: containers keep their interfaces, which a new start takes back.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := readSettings(cmd.Flags(), daemonSettings)
+			if err != nil {
+				return err
+			}
+			log := logrus.New()
+			log.SetLevel(s.logLevel)
+			log.SetFormatter(s.logFormat)
+			ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+			defer cancel()
+			return run(ctx, s, log)
+		},
+	}
+	addFlags(cmd.Flags(), daemonSettings)
+	return cmd
+}
+
+// run starts the daemon, waits for the context's end and stops it. The sockets are served before the rest comes up:
+// Docker waits ten seconds for a plugin, and a restarted one may be asked at once.
+func run(ctx context.Context, s settings, log *logrus.Logger) error {
+	driver := plugin.New(log)
+	pluginListener, err := listen(s.pluginSocket)
+	if err != nil {
+		return fmt.Errorf("plugin socket: %w", err)
+	}
+	stopDriver := sync.OnceFunc(func() {
+		pluginListener.Close()
+		driver.Close()
+	})
+	defer stopDriver()
+
+	controlListener, err := listen(s.controlSocket)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	defer controlListener.Close()
+
+	failed := make(chan error, 2)
+	var ctl control
+	go func() { failed <- driver.Serve(pluginListener) }()
+	go func() { failed <- ctl.serve(controlListener) }()
+
+	n, err := startNode(s, log)
+	if err != nil {
+		return err
+	}
+	driver.Ready(n.overlay)
+	ctl.overlay.Store(n.overlay)
+	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.advertise, s.vxlanPort), "version": version()}).Info("overlane is ready")
+
+	select {
+	case <-ctx.Done():
+		log.Info("overlane stops")
+	case err = <-failed:
+	}
+	stopDriver()
+	return errors.Join(err, n.stop())
+}
+
+// node is all that moves packets and records.
+type node struct {
+	datapath *datapath.Datapath
+	overlay  *overlay.Overlay
+	cluster  *discovery.Cluster
+}
+
+// startNode takes back what a previous daemon left, then goes among the others.
+func startNode(s settings, log *logrus.Logger) (n node, err error) {
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.advertise, Port: s.vxlanPort, Log: log}); err != nil {
+		return n, fmt.Errorf("datapath: %w", err)
+	}
+	n.overlay, err = overlay.Open(overlay.Config{
+		Dir:         s.dataDir,
+		VTEP:        s.advertise,
+		UnderlayMTU: func() (int, error) { return overlay.DeviceMTU(s.advertise) },
+		Datapath:    n.datapath,
+		Version:     version(),
+		Log:         log,
+	})
+	if err != nil {
+		return n, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return n, fmt.Errorf("host name: %w", err)
+	}
+	n.cluster, err = discovery.Open(discovery.Config{
+		Dir:       s.dataDir,
+		Host:      host,
+		Bind:      netip.AddrPortFrom(s.advertise, s.gossipPort),
+		Advertise: s.advertise,
+		VTEP:      netip.AddrPortFrom(s.advertise, s.vxlanPort),
+		Join:      s.join,
+		Key:       s.gossipKey,
+		Log:       log,
+		Observe:   n.overlay.Observe,
+	})
+	if err != nil {
+		return n, fmt.Errorf("discovery: %w", err)
+	}
+	n.overlay.Attach(n.cluster)
+	return n, nil
+}
+
+// stop leaves the cluster. The containers' taps stay, for the next start.
+func (n *node) stop() error {
+	return errors.Join(n.cluster.Leave(leaveTimeout), n.close())
+}
+
+func (n *node) close() error {
+	var errs []error
+	if n.cluster != nil {
+		errs = append(errs, n.cluster.Close())
+	}
+	if n.overlay != nil {
+		errs = append(errs, n.overlay.Close())
+	}
+	if n.datapath != nil {
+		errs = append(errs, n.datapath.Close())
+	}
+	return errors.Join(errs...)
+}

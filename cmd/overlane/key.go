@@ -1,0 +1,47 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// parseKey takes the key itself or the path of a file that holds it, which may start with an @. Its errors never show
+// what may be a key.
+func parseKey(s *settings, text string) error {
+	if text == "" {
+		return nil
+	}
+	if s.gossipKey = decodeKey(text); s.gossipKey != nil {
+		return nil
+	}
+	path, isFile := strings.CutPrefix(text, "@")
+	if !isFile && !strings.Contains(path, "/") {
+		return errors.New("the value given is neither a key nor a path")
+	}
+	content, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return errors.New("the value given is not a key, and as a path it leads to no file")
+	}
+	if err != nil {
+		return fmt.Errorf("can't read the file: %w", errors.Unwrap(err))
+	}
+	if s.gossipKey = decodeKey(strings.TrimSpace(string(content))); s.gossipKey == nil {
+		return errors.New("the file holds no key")
+	}
+	return nil
+}
+
+// decodeKey is nil for what is not a key. Hexadecimal goes first: its digits are base64 too.
+func decodeKey(text string) []byte {
+	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString, base64.URLEncoding.DecodeString} {
+		key, err := decode(text)
+		if err == nil && (len(key) == 16 || len(key) == 24 || len(key) == 32) {
+			return key
+		}
+	}
+	return nil
+}

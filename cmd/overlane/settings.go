@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+)
+
+// settings are the daemon's, checked.
+type settings struct {
+	dataDir       string
+	join          []string
+	advertise     netip.Addr
+	vxlanPort     uint16
+	gossipPort    uint16
+	gossipKey     []byte
+	cpus          []int
+	pluginSocket  string
+	controlSocket string
+	logLevel      logrus.Level
+	logFormat     logrus.Formatter
+}
+
+const defaultControlSocket = "/run/overlane/overlane.sock"
+
+// setting is one of the daemon's flags and the environment variable that stands in for it.
+type setting struct {
+	name     string
+	initial  string
+	usage    string
+	accepted string // what a right value is; follows "want"
+	secret   bool   // the value must appear in no message
+	parse    func(*settings, string) error
+}
+
+var daemonSettings = []setting{
+	{name: "data-dir", initial: "/var/lib/overlane", usage: "directory for the node's identity, networks and endpoints",
+		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.dataDir, v) }},
+	{name: "join", usage: "hosts to join, with or without a port; comma separated, or given several times",
+		accepted: "IP addresses or host names, each with or without a port: 192.0.2.1, node1:7950, [2001:db8::1]:7950", parse: parseJoin},
+	{name: "advertise", usage: "address of this host for gossip and VXLAN, or the interface that has it (default: the source address of the default route)",
+		accepted: "an IP address of this host or the name of an interface that has one", parse: parseAdvertise},
+	{name: "vxlan-port", initial: "4789", usage: "UDP port for VXLAN",
+		accepted: "a UDP port from 1 to 65535", parse: func(s *settings, v string) error { return parsePort(&s.vxlanPort, v) }},
+	{name: "gossip-port", initial: "7950", usage: "TCP and UDP port for gossip",
+		accepted: "a port from 1 to 65535", parse: func(s *settings, v string) error { return parsePort(&s.gossipPort, v) }},
+	{name: "gossip-key", usage: "key that encrypts gossip, the same on all hosts: 16, 24 or 32 bytes in hexadecimal or base64, or the path of a file that holds them so (default: no encryption)",
+		accepted: "16, 24 or 32 bytes in hexadecimal or base64, or the path of a file that holds them so", secret: true, parse: parseKey},
+	{name: "cpus", usage: "CPUs of the packet workers, one worker each, such as 1 or 0-1,3 (default: the last one that the daemon may use)",
+		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
+	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",
+		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.pluginSocket, v) }},
+	{name: "control-socket", initial: defaultControlSocket, usage: "socket for `overlane status`",
+		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
+	{name: "log-level", initial: "info", usage: "least severity to log: trace, debug, info, warning, error",
+		accepted: "trace, debug, info, warning or error", parse: parseLogLevel},
+	{name: "log-format", initial: "text", usage: "form of the log: text or json",
+		accepted: "text or json", parse: parseLogFormat},
+}
+
+// env is the environment variable that stands in for the flag.
+func (s *setting) env() string {
+	return "OVERLANE_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// flagValue keeps a flag as it was given; several times are one list.
+type flagValue struct{ text string }
+
+func (f *flagValue) String() string { return f.text }
+func (f *flagValue) Type() string   { return "value" }
+func (f *flagValue) Set(text string) error {
+	f.text = text
+	return nil
+}
+
+type listValue struct {
+	flagValue
+	given bool
+}
+
+func (f *listValue) Set(text string) error {
+	if f.given {
+		text = f.text + "," + text
+	}
+	f.text, f.given = text, true
+	return nil
+}
+
+func addFlags(flags *pflag.FlagSet, all []setting) {
+	for _, s := range all {
+		var value pflag.Value = &flagValue{s.initial}
+		if s.name == "join" {
+			value = &listValue{}
+		}
+		flags.Var(value, s.name, fmt.Sprintf("%s [$%s]", s.usage, s.env()))
+	}
+}
+
+// readSettings takes each setting from its flag, else from its environment variable unless that is empty, else its
+// default. The first wrong one ends it with an error of one line.
+func readSettings(flags *pflag.FlagSet, all []setting) (settings, error) {
+	var result settings
+	for _, s := range all {
+		flag := flags.Lookup(s.name)
+		text := flag.Value.String()
+		if env := os.Getenv(s.env()); env != "" && !flag.Changed {
+			text = env
+		}
+		if err := s.parse(&result, text); err != nil {
+			shown := fmt.Sprintf(" %q", text)
+			if s.secret {
+				shown = ""
+			}
+			return settings{}, fmt.Errorf("--%s (%s)%s: %w: want %s", s.name, s.env(), shown, err, s.accepted)
+		}
+	}
+	return result, nil
+}
+
+func parsePath(to *string, text string) error {
+	if !strings.HasPrefix(text, "/") {
+		return fmt.Errorf("not an absolute path")
+	}
+	*to = text
+	return nil
+}
+
+func parsePort(to *uint16, text string) error {
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return fmt.Errorf("not a port")
+	}
+	*to = uint16(port)
+	return nil
+}
+
+func parseJoin(s *settings, text string) error {
+	for entry := range strings.SplitSeq(text, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		if err := checkHost(entry); err != nil {
+			return err
+		}
+		s.join = append(s.join, entry)
+	}
+	return nil
+}
+
+// checkHost accepts an address or a name, alone or with a port. An IPv6 address with a port stands in brackets.
+func checkHost(text string) error {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return nil
+	}
+	host := text
+	if strings.ContainsAny(text, ":[]") {
+		var port string
+		var err error
+		if host, port, err = net.SplitHostPort(text); err != nil {
+			return fmt.Errorf("%q is not a host with a port", text)
+		}
+		var number uint16
+		if err := parsePort(&number, port); err != nil {
+			return fmt.Errorf("%q is not a port", port)
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			return nil
+		}
+	}
+	if !isHostName(host) {
+		return fmt.Errorf("%q is neither an IP address nor a host name", host)
+	}
+	return nil
+}
+
+// isHostName follows RFC 1123 section 2.1, with the underscores that container names have. What looks like an IPv4
+// address and is none is refused.
+func isHostName(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	letters := false
+	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
+		if label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return false
+		}
+		for _, c := range label {
+			switch {
+			case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '_':
+				letters = true
+			case c < '0' || c > '9':
+				return false
+			}
+		}
+	}
+	return letters
+}
+
+func parseLogLevel(s *settings, text string) (err error) {
+	s.logLevel, err = logrus.ParseLevel(text)
+	if err != nil {
+		return fmt.Errorf("unknown level")
+	}
+	return nil
+}
+
+func parseLogFormat(s *settings, text string) error {
+	switch text {
+	case "text":
+		s.logFormat = &logrus.TextFormatter{FullTimestamp: true}
+	case "json":
+		s.logFormat = &logrus.JSONFormatter{}
+	default:
+		return fmt.Errorf("unknown format")
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/overlane/overlane/overlay"
+)
+
+// writeTables writes a status for people. IDs are shortened as Docker does, drops that never happened are left out.
+func writeTables(out io.Writer, s overlay.Status) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for i, table := range []func(io.Writer, overlay.Status){
+		nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable, conflictTable,
+	} {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		table(w, s)
+	}
+	return w.Flush()
+}
+
+func row(w io.Writer, cells ...any) {
+	texts := make([]string, len(cells))
+	for i, cell := range cells {
+		texts[i] = cmp.Or(fmt.Sprint(cell), "-")
+	}
+	fmt.Fprintln(w, strings.Join(texts, "\t"))
+}
+
+func nodeTable(w io.Writer, s overlay.Status) {
+	n, d := s.Node, s.Datapath
+	fmt.Fprintln(w, "NODE")
+	row(w, "host", n.Host)
+	row(w, "id", n.ID)
+	row(w, "version", n.Version)
+	row(w, "up", time.Duration(n.UptimeSeconds)*time.Second)
+	row(w, "VTEP", n.VTEP)
+	row(w, "gossip", n.Gossip)
+	row(w, "worker CPUs", list(d.Workers))
+	row(w, "packet buffers", fmt.Sprintf("%d of %d in use, hugepages: %s", d.MbufsInUse, d.MbufsTotal, yesNo(d.Hugepages)))
+	row(w, "underlay", fmt.Sprintf("received %d packets, %d bytes; sent %d packets, %d bytes",
+		d.Underlay.RxPackets, d.Underlay.RxBytes, d.Underlay.TxPackets, d.Underlay.TxBytes))
+}
+
+func memberTable(w io.Writer, s overlay.Status) {
+	row(w, "MEMBER", "STATE", "VTEP", "GOSSIP", "ID")
+	for _, m := range s.Members {
+		name := m.Host
+		if m.Self {
+			name += " (this host)"
+		}
+		row(w, name, m.State, m.VTEP, m.Gossip, short(m.ID))
+	}
+}
+
+func networkTable(w io.Writer, s overlay.Status) {
+	row(w, "NETWORK", "KEY", "VNI", "MTU", "SUBNETS", "MEMBERS")
+	for _, n := range s.Networks {
+		row(w, short(n.ID), n.Key, n.VNI, n.MTU, list(n.Subnets), list(n.Members))
+	}
+}
+
+func endpointTable(w io.Writer, s overlay.Status) {
+	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "STATE", "TAP", "SANDBOX")
+	for _, e := range s.Endpoints {
+		tap := e.Tap
+		if !e.HasPort {
+			tap += " (lost)"
+		}
+		row(w, short(e.ID), e.Network, list(e.Addrs), e.MAC, e.State, tap, e.Sandbox)
+	}
+}
+
+func remoteTable(w io.Writer, s overlay.Status) {
+	row(w, "REMOTE ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN")
+	for _, e := range s.Remote {
+		row(w, short(e.ID), e.Network, list(e.Addrs), e.MAC, e.Host, e.VTEP, yesNo(e.Hidden))
+	}
+}
+
+func portTable(w io.Writer, s overlay.Status) {
+	row(w, "PORT", "VNI", "MAC", "FROM CONTAINER", "BYTES", "TO CONTAINER", "BYTES")
+	for _, p := range s.Datapath.Ports {
+		row(w, p.Name, p.VNI, p.MAC, p.RxPackets, p.RxBytes, p.TxPackets, p.TxBytes)
+	}
+}
+
+func dropTable(w io.Writer, s overlay.Status) {
+	row(w, "DROPPED", "PACKETS")
+	for _, name := range slices.Sorted(maps.Keys(s.Datapath.Drops)) {
+		if count := s.Datapath.Drops[name]; count > 0 {
+			row(w, name, count)
+		}
+	}
+}
+
+func conflictTable(w io.Writer, s overlay.Status) {
+	row(w, "CONFLICT", "NETWORK", "CLAIMED BY")
+	for _, c := range s.Conflicts {
+		row(w, c.Address, c.Network, list(c.Claims))
+	}
+}
+
+func list[T any](values []T) string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = fmt.Sprint(v)
+	}
+	return strings.Join(texts, ",")
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// short is an ID as Docker shows it.
+func short(id string) string { return id[:min(len(id), 12)] }

@@ -1,0 +1,81 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/overlane/overlane/discovery"
+)
+
+// evict removes the endpoints of this host that hold one of the addresses and are in no sandbox. Docker's own address
+// management never gives an address away twice on one host, so their removal did not get here.
+func (o *Overlay) evict(n *network, addrs []netip.Addr) error {
+	for _, addr := range addrs {
+		ep := n.endpoints[n.local.addrs[addr]]
+		if ep == nil {
+			continue
+		}
+		if ep.State == StateJoined && isNetns(ep.Sandbox) {
+			return fmt.Errorf("address %s in network %s: endpoint %s on this host has it", addr, n.Key, short(ep.ID))
+		}
+		n.logOf(ep).WithField("address", addr).Warn("endpoint removed: Docker gave its address away")
+		if err := o.remove(n, ep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// free checks that nobody else has the endpoint's MAC and addresses: Docker can't renumber a running container, so a
+// duplicate must be refused at its start. Records of hosts that are dead do not count.
+func (o *Overlay) free(n *network, ep *Endpoint) error {
+	if holder, taken := n.local.macs[ep.MAC]; taken && holder != ep.ID {
+		return fmt.Errorf("MAC address %s in network %s: endpoint %s on this host has it: give another --mac-address", ep.MAC, n.Key, short(holder))
+	}
+	for _, r := range o.rivals(n, ep) {
+		if r.Hidden {
+			continue
+		}
+		host := o.host(r.Owner)
+		for _, addr := range ep.Addrs {
+			if slices.Contains(r.Endpoint.Addrs, addr) {
+				return fmt.Errorf("address %s in network %s: host %s has it on endpoint %s: create the network with an --ip-range of its own on each host, or choose the address with --ip", addr, n.Key, host, short(r.Endpoint.ID))
+			}
+		}
+		return fmt.Errorf("MAC address %s in network %s: host %s has it on endpoint %s: give another --mac-address", ep.MAC, n.Key, host, short(r.Endpoint.ID))
+	}
+	return nil
+}
+
+// rivals are the records of other hosts with the endpoint's MAC or one of its addresses, hidden ones too.
+func (o *Overlay) rivals(n *network, ep *Endpoint) []discovery.Record {
+	self := o.cluster.Self().ID
+	return slices.DeleteFunc(o.cluster.Records(), func(r discovery.Record) bool {
+		return r.Owner == self || r.Network.Key != n.Key || !overlap(r.Endpoint, ep.record())
+	})
+}
+
+func overlap(a, b discovery.Endpoint) bool {
+	return a.MAC == b.MAC || slices.ContainsFunc(a.Addrs, func(addr netip.Addr) bool { return slices.Contains(b.Addrs, addr) })
+}
+
+// nextSeq is the mobility sequence number to announce: above that of every host which had the MAC or an address before
+// (RFC 7432 section 15). An endpoint that did not move keeps its own.
+func (o *Overlay) nextSeq(n *network, ep *Endpoint) uint32 {
+	seq := ep.Seq
+	for _, r := range o.rivals(n, ep) {
+		seq = max(seq, r.Endpoint.Seq+1)
+	}
+	return seq
+}
+
+// host names the owner of a record for people.
+func (o *Overlay) host(owner string) string {
+	for _, m := range o.cluster.Members() {
+		if m.ID == owner {
+			return m.Host
+		}
+	}
+	return owner
+}

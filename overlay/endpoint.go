@@ -1,0 +1,247 @@
+package overlay
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+// EndpointState is where an endpoint stands: created by CreateEndpoint, joined by Join, created again by Leave, and
+// unknown after DeleteEndpoint.
+type EndpointState string
+
+// The states of an endpoint.
+const (
+	StateCreated EndpointState = "created" // has a port; no container answers, so nothing is announced
+	StateJoined  EndpointState = "joined"  // belongs to a sandbox and is announced
+)
+
+// Endpoint is one container's interface in a network of this host, as it is stored.
+type Endpoint struct {
+	ID        string        `json:"id"` // Docker's EndpointID
+	NetworkID string        `json:"network_id"`
+	MAC       discovery.MAC `json:"mac"`
+	Addrs     []netip.Addr  `json:"addrs"` // at most one of each family
+	State     EndpointState `json:"state"`
+	Sandbox   string        `json:"sandbox,omitempty"` // path of the container's network namespace, while joined
+	Seq       uint32        `json:"seq"`               // mobility sequence number last announced (RFC 7432 section 15)
+}
+
+// Tap is the name of the endpoint's interface until Docker renames it: at most 15 bytes (IFNAMSIZ of linux/if.h).
+func (ep *Endpoint) Tap() string { return "ov" + ep.ID[:min(len(ep.ID), 11)] }
+
+func (ep *Endpoint) record() discovery.Endpoint {
+	return discovery.Endpoint{ID: ep.ID, MAC: ep.MAC, Addrs: ep.Addrs, Seq: ep.Seq}
+}
+
+// endpoint is an Endpoint at work.
+type endpoint struct {
+	Endpoint
+	hasPort bool // false after a start that could not take the tap back
+	port    datapath.PortID
+}
+
+// EndpointSpec is Docker's wish for an endpoint.
+type EndpointSpec struct {
+	NetworkID string
+	ID        string
+	MAC       discovery.MAC // zero: any
+	Addrs     []netip.Addr
+}
+
+// CreateEndpoint makes an endpoint and its tap in the daemon's namespace. The same wish again succeeds and gives the
+// same endpoint.
+func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
+	n, unlock, err := o.lock(spec.NetworkID)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	defer unlock()
+	if err := spec.check(); err != nil {
+		return Endpoint{}, err
+	}
+	if old := n.endpoints[spec.ID]; old != nil {
+		if slices.Equal(old.Addrs, spec.Addrs) && (old.MAC == spec.MAC || spec.MAC == discovery.MAC{}) {
+			return old.Endpoint, nil
+		}
+		return Endpoint{}, fmt.Errorf("endpoint %s: exists with MAC %s and addresses %v, asked for again with MAC %s and addresses %v",
+			short(spec.ID), old.MAC, old.Addrs, spec.MAC, spec.Addrs)
+	}
+	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
+	if spec.MAC == (discovery.MAC{}) {
+		ep.MAC = newMAC(spec.Addrs)
+	}
+	if err := o.evict(n, ep.Addrs); err != nil {
+		return Endpoint{}, err
+	}
+	if err := o.free(n, &ep.Endpoint); err != nil {
+		return Endpoint{}, err
+	}
+	return ep.Endpoint, o.create(n, ep)
+}
+
+func (spec *EndpointSpec) check() error {
+	switch {
+	case spec.ID == "":
+		return errors.New("endpoint ID is empty")
+	case spec.MAC[0]&1 != 0:
+		return fmt.Errorf("MAC address %s: want a unicast address, with an even first byte", spec.MAC)
+	case len(spec.Addrs) == 0:
+		return fmt.Errorf("endpoint %s: has no IP address, by which other hosts would find it: use an IPAM driver that gives addresses", short(spec.ID))
+	}
+	return nil
+}
+
+// newMAC chooses a MAC as Docker does: 02:42 and the IPv4 address, which makes it unique in the network. Without an
+// IPv4 address it is random, of the locally administered kind.
+func newMAC(addrs []netip.Addr) discovery.MAC {
+	for _, addr := range addrs {
+		if addr.Is4() {
+			ip := addr.As4()
+			return discovery.MAC{0x02, 0x42, ip[0], ip[1], ip[2], ip[3]}
+		}
+	}
+	var mac discovery.MAC
+	rand.Read(mac[:]) // never fails (crypto/rand)
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}
+
+// create stores an endpoint before it opens the port, so that no tap is ever left without an owner.
+func (o *Overlay) create(n *network, ep *endpoint) error {
+	if err := o.store.put(bucketEndpoints, ep.ID, ep.Endpoint); err != nil {
+		return err
+	}
+	if err := o.openPort(n, ep, ""); err != nil {
+		return errors.Join(err, o.store.delete(bucketEndpoints, ep.ID))
+	}
+	n.endpoints[ep.ID] = ep
+	n.logOf(ep).WithFields(logrus.Fields{"mac": ep.MAC, "addrs": ep.Addrs}).Info("endpoint created")
+	return nil
+}
+
+func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
+	port, err := o.cfg.Datapath.AddPort(datapath.PortConfig{
+		Name:  ep.Tap(),
+		Alias: "overlane:" + ep.ID,
+		Netns: netns,
+		VNI:   n.VNI,
+		MAC:   datapath.MAC(ep.MAC),
+		Addrs: ep.Addrs,
+		MTU:   n.MTU,
+	})
+	if err != nil {
+		return err
+	}
+	ep.port, ep.hasPort = port, true
+	n.local.add(ep)
+	return nil
+}
+
+// Join gives an endpoint to a sandbox and announces it. Docker joins an endpoint that is joined already when its Leave
+// did not get here: the new sandbox replaces the old one.
+func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
+	n, unlock, err := o.lock(networkID)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	defer unlock()
+	ep := n.endpoints[id]
+	if ep == nil {
+		return Endpoint{}, fmt.Errorf("endpoint %s: not known in network %s on this host", short(id), short(networkID))
+	}
+	if !ep.hasPort {
+		return Endpoint{}, fmt.Errorf("endpoint %s: its tap was lost when the daemon started: remove the container and create it again", short(id))
+	}
+	if err := o.free(n, &ep.Endpoint); err != nil {
+		return Endpoint{}, err
+	}
+	joined := ep.Endpoint
+	joined.State, joined.Sandbox, joined.Seq = StateJoined, sandbox, o.nextSeq(n, &ep.Endpoint)
+	if err := o.store.put(bucketEndpoints, id, joined); err != nil {
+		return Endpoint{}, err
+	}
+	ep.Endpoint = joined
+	o.cluster.Put(n.Key, ep.record())
+	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
+	return joined, nil
+}
+
+// Leave takes an endpoint from its sandbox and withdraws what was announced. One that is not known is no error.
+func (o *Overlay) Leave(networkID, id string) error {
+	return o.withEndpoint(networkID, id, func(n *network, ep *endpoint) error {
+		o.cluster.Delete(n.Key, ep.MAC)
+		left := ep.Endpoint
+		left.State, left.Sandbox = StateCreated, ""
+		if err := o.store.put(bucketEndpoints, id, left); err != nil {
+			return err
+		}
+		ep.Endpoint = left
+		n.logOf(ep).Info("endpoint left")
+		return nil
+	})
+}
+
+// DeleteEndpoint removes an endpoint and its tap, wherever that is. One that is not known is no error.
+func (o *Overlay) DeleteEndpoint(networkID, id string) error {
+	return o.withEndpoint(networkID, id, o.remove)
+}
+
+// withEndpoint calls do with the network locked, or does nothing when the network or the endpoint is not known.
+func (o *Overlay) withEndpoint(networkID, id string, do func(*network, *endpoint) error) error {
+	n, unlock, err := o.lock(networkID)
+	if err != nil {
+		return nil
+	}
+	defer unlock()
+	if ep := n.endpoints[id]; ep != nil {
+		return do(n, ep)
+	}
+	return nil
+}
+
+// remove gives back all that an endpoint holds. What fails leaves the endpoint in place, to be removed again.
+func (o *Overlay) remove(n *network, ep *endpoint) error {
+	o.cluster.Delete(n.Key, ep.MAC)
+	if ep.hasPort {
+		if err := o.cfg.Datapath.DelPort(ep.port); err != nil {
+			return err
+		}
+		ep.hasPort = false
+		n.local.remove(ep)
+	}
+	if err := o.store.delete(bucketEndpoints, ep.ID); err != nil {
+		return err
+	}
+	delete(n.endpoints, ep.ID)
+	n.logOf(ep).Info("endpoint deleted")
+	// Another host may have claimed the same MAC or address all along: it has them now.
+	errs := []error{n.syncMAC(o.cfg.Datapath, ep.MAC)}
+	for _, addr := range ep.Addrs {
+		errs = append(errs, n.syncAddr(o.cfg.Datapath, addr))
+	}
+	return errors.Join(errs...)
+}
+
+// lock finds a network and locks it against other calls.
+func (o *Overlay) lock(id string) (n *network, unlock func(), err error) {
+	o.mu.RLock()
+	n = o.networks[id]
+	if n == nil {
+		o.mu.RUnlock()
+		return nil, nil, fmt.Errorf("network %s: not known to overlane on this host: remove it and create it again", short(id))
+	}
+	n.mu.Lock()
+	return n, func() { n.mu.Unlock(); o.mu.RUnlock() }, nil
+}
+
+func (n *network) logOf(ep *endpoint) logrus.FieldLogger {
+	return n.log.WithField("endpoint", short(ep.ID))
+}

@@ -1,0 +1,59 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Bytes that VXLAN adds to a container's IP packet (RFC 7348 section 5): inner Ethernet 14, VXLAN 8, UDP 8, outer
+// IPv4 20 or IPv6 40.
+const (
+	overhead4 = 50
+	overhead6 = 70
+)
+
+// DeviceMTU gives the MTU, in bytes of IP packet, of the network device that carries addr.
+func DeviceMTU(addr netip.Addr) (int, error) {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, fmt.Errorf("list this host's addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.Unmap() == addr {
+			link, err := netlink.LinkByIndex(a.LinkIndex)
+			if err != nil {
+				return 0, fmt.Errorf("look up the device of %s: %w", addr, err)
+			}
+			return link.Attrs().MTU, nil
+		}
+	}
+	return 0, fmt.Errorf("VTEP address %s: on no network device of this host", addr)
+}
+
+// containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).
+func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (int, error) {
+	largest := underlay - overhead4
+	if vtep.Is6() {
+		largest = underlay - overhead6
+	}
+	largest = min(largest, maxMTU)
+	smallest, why := minMTU4, "IPv4"
+	for _, pool := range pools {
+		if pool.Addr().Is6() {
+			smallest, why = minMTU6, "IPv6"
+		}
+	}
+	switch {
+	case largest < smallest:
+		return 0, fmt.Errorf("underlay MTU %d leaves containers %d bytes, %s needs %d: raise the MTU of the device with address %s", underlay, largest, why, smallest, vtep)
+	case wanted == 0:
+		return largest, nil
+	case wanted > largest:
+		return 0, badOption(OptionMTU, fmt.Sprint(wanted), "the underlay's MTU of %d allows at most %d", underlay, largest)
+	case wanted < smallest:
+		return 0, badOption(OptionMTU, fmt.Sprint(wanted), "%s needs at least %d", why, smallest)
+	}
+	return wanted, nil
+}

@@ -1,0 +1,176 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/discovery"
+)
+
+// Network is a Docker network on this host, as it is stored.
+type Network struct {
+	ID      string            `json:"id"` // Docker's NetworkID, of this host alone
+	Key     string            `json:"key"`
+	VNI     uint32            `json:"vni"`
+	MTU     int               `json:"mtu"`
+	Pools   []netip.Prefix    `json:"pools"`   // subnets as Docker gave them, IPv4 before IPv6
+	Options map[string]string `json:"options"` // as Docker gave them
+}
+
+func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
+
+func (n *Network) hasIPv6() bool {
+	return slices.ContainsFunc(n.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() })
+}
+
+// NetworkSpec is Docker's wish for a network.
+type NetworkSpec struct {
+	ID      string
+	Options map[string]string // of `docker network create -o`
+	Pools   []netip.Prefix    // IPv4 before IPv6
+}
+
+// network is a Network at work.
+type network struct {
+	Network
+	log logrus.FieldLogger
+
+	mu        sync.Mutex // guards all below, and the network's entries in the datapath
+	endpoints map[string]*endpoint
+	local     claims // of this host's endpoints; they win over remote ones
+	remote    view
+}
+
+func (o *Overlay) newNetwork(n Network) *network {
+	return &network{
+		Network:   n,
+		log:       o.log.WithFields(logrus.Fields{"network": short(n.ID), "key": n.Key, "vni": n.VNI}),
+		endpoints: map[string]*endpoint{},
+		local:     claims{macs: map[discovery.MAC]string{}, addrs: map[netip.Addr]string{}},
+		remote:    newView(),
+	}
+}
+
+// CreateNetwork makes this host take part in a network. The same wish again succeeds.
+func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if old := o.networks[spec.ID]; old != nil {
+		if maps.Equal(old.Options, spec.Options) && slices.Equal(old.Pools, spec.Pools) {
+			return nil
+		}
+		return fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
+			short(spec.ID), old.Options, old.Pools, spec.Options, spec.Pools)
+	}
+	net, err := o.plan(spec)
+	if err != nil {
+		return err
+	}
+	if err := o.unused(net); err != nil {
+		return err
+	}
+	return o.addNetwork(o.newNetwork(net))
+}
+
+// plan turns a wish into a network.
+func (o *Overlay) plan(spec NetworkSpec) (Network, error) {
+	opts, err := parseOptions(spec.Options)
+	if err != nil {
+		return Network{}, err
+	}
+	key, err := opts.key(spec.Pools)
+	if err != nil {
+		return Network{}, err
+	}
+	underlay, err := o.cfg.UnderlayMTU()
+	if err != nil {
+		return Network{}, err
+	}
+	mtu, err := containerMTU(opts.mtu, underlay, o.cfg.VTEP, spec.Pools)
+	if err != nil {
+		return Network{}, err
+	}
+	vni := opts.vni
+	if vni == 0 {
+		vni = o.cluster.Resolve(key)
+	}
+	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options}, nil
+}
+
+// unused checks that no other network on this host has the key or the VNI.
+func (o *Overlay) unused(net Network) error {
+	for _, other := range o.networks {
+		switch {
+		case other.Key == net.Key:
+			return fmt.Errorf("network %s is already on this host with key %s: choose another %s", short(other.ID), other.Key, wayOut(net.Key))
+		case other.VNI == net.VNI:
+			return fmt.Errorf("VNI %d of %s is used on this host by network %s (%s): choose another %s", net.VNI, net.Key, short(other.ID), other.Key, wayOut(net.Key))
+		}
+	}
+	return nil
+}
+
+// wayOut names what to change to get another key.
+func wayOut(key string) string {
+	kind, _, _ := strings.Cut(key, "=")
+	if kind == "subnet" {
+		return "--subnet, or keep it and give -o vni=NUMBER or -o network=NAME"
+	}
+	return "-o " + kind
+}
+
+func (o *Overlay) addNetwork(n *network) (err error) {
+	if err := o.store.put(bucketNetworks, n.ID, n.Network); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.store.delete(bucketNetworks, n.ID))
+		}
+	}()
+	if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
+		return err
+	}
+	if err := o.cluster.Participate(n.identity()); err != nil {
+		return errors.Join(err, o.cfg.Datapath.DelNetwork(n.VNI))
+	}
+	o.networks[n.ID] = n
+	n.log.WithFields(logrus.Fields{"mtu": n.MTU, "pools": n.Pools}).Info("network created")
+	return nil
+}
+
+// DeleteNetwork ends this host's part in a network. One that is not known is no error.
+func (o *Overlay) DeleteNetwork(id string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.networks[id]
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	// Docker removes a network only when it has no endpoints: those left are ones whose removal did not get here.
+	for _, ep := range n.endpoints {
+		n.log.WithField("endpoint", short(ep.ID)).Warn("endpoint removed with its network")
+		if err := o.remove(n, ep); err != nil {
+			return err
+		}
+	}
+	o.cluster.Withdraw(n.Key)
+	if err := errors.Join(n.clear(o.cfg.Datapath), o.cfg.Datapath.DelNetwork(n.VNI)); err != nil {
+		return err
+	}
+	if err := o.store.delete(bucketNetworks, id); err != nil {
+		return err
+	}
+	delete(o.networks, id)
+	n.log.Info("network deleted")
+	return nil
+}

@@ -1,0 +1,104 @@
+package overlay
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/overlane/overlane/datapath"
+)
+
+// The options of `docker network create -o`.
+const (
+	OptionVNI     = "vni"                           // VXLAN network identifier, 1 to 16777215
+	OptionNetwork = "network"                       // name on which the hosts agree; the VNI is derived from it
+	OptionMTU     = "com.docker.network.driver.mtu" // of the containers' interfaces, bytes of IP packet
+)
+
+var knownOptions = []string{OptionVNI, OptionNetwork, OptionMTU}
+
+// libnetwork reads these itself, whatever the driver, and passes them on.
+var dockerOptions = []string{
+	"com.docker.network.enable_ipv4",
+	"com.docker.network.enable_ipv6",
+	"com.docker.network.internal",
+	"com.docker.network.advertise_addr_nmsgs",
+	"com.docker.network.advertise_addr_ms",
+}
+
+// Smallest MTUs with which the protocols work: RFC 791 and RFC 8200 section 5. The largest keeps a frame and its
+// VXLAN headers within an IP packet.
+const (
+	minMTU4 = 68
+	minMTU6 = 1280
+	maxMTU  = 65485
+)
+
+// A network's name is held to the form of Docker's own names.
+var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
+
+// options are the checked options of a network. Zero: not given.
+type options struct {
+	vni  uint32
+	name string
+	mtu  int
+}
+
+func parseOptions(given map[string]string) (options, error) {
+	var opts options
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		value := given[name]
+		switch {
+		case name == OptionVNI:
+			vni, err := strconv.ParseUint(value, 10, 32)
+			if err != nil || vni == 0 || vni > datapath.MaxVNI {
+				return options{}, badOption(name, value, "want a number from 1 to %d", datapath.MaxVNI)
+			}
+			opts.vni = uint32(vni)
+		case name == OptionNetwork:
+			if !networkName.MatchString(value) {
+				return options{}, badOption(name, value, "want 1 to 128 letters, digits, '_', '.' or '-', the first a letter or digit")
+			}
+			opts.name = value
+		case name == OptionMTU:
+			mtu, err := strconv.Atoi(value)
+			if err != nil || mtu < minMTU4 || mtu > maxMTU {
+				return options{}, badOption(name, value, "want a number of bytes from %d to %d", minMTU4, maxMTU)
+			}
+			opts.mtu = mtu
+		case !slices.Contains(dockerOptions, name):
+			return options{}, badOption(name, value, "unknown option")
+		}
+	}
+	if opts.vni != 0 && opts.name != "" {
+		return options{}, badOption(OptionVNI, given[OptionVNI], "can't be given together with %s=%q: the name decides the VNI", OptionNetwork, opts.name)
+	}
+	return opts, nil
+}
+
+func badOption(name, value, format string, args ...any) error {
+	return fmt.Errorf("option %s=%q: %s (known options: %s)", name, value, fmt.Sprintf(format, args...), strings.Join(knownOptions, ", "))
+}
+
+// key is what the hosts agree on a network by.
+func (opts options) key(pools []netip.Prefix) (string, error) {
+	switch {
+	case opts.vni != 0:
+		return fmt.Sprintf("vni=%d", opts.vni), nil
+	case opts.name != "":
+		return "network=" + opts.name, nil
+	}
+	// IPv4 before IPv6, so that every host chooses the same pool.
+	for _, v4 := range []bool{true, false} {
+		for _, pool := range pools {
+			if pool.Addr().Is4() == v4 && pool.Bits() > 0 {
+				return "subnet=" + pool.Masked().String(), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("the network has no subnet for the hosts to agree on: give --subnet, -o %s=NUMBER or -o %s=NAME", OptionVNI, OptionNetwork)
+}

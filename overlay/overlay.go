@@ -1,0 +1,107 @@
+// Package overlay is overlane's domain: the networks and endpoints that Docker asked for, kept in a store under the
+// data directory, and the reconciler that turns what discovery learns from other hosts into datapath entries.
+//
+// A network has a lock of its own, held for the length of a call. Nothing here calls Docker: it waits for the answer.
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+// Cluster is what overlay needs of discovery.
+type Cluster interface {
+	Participate(discovery.Network) error
+	Withdraw(key string)
+	Put(key string, e discovery.Endpoint)
+	Delete(key string, mac discovery.MAC)
+	Resolve(key string) uint32
+	Self() discovery.Member
+	Members() []discovery.Member
+	Records() []discovery.Record
+}
+
+// Datapath is what overlay needs of the packet pipeline.
+type Datapath interface {
+	AddNetwork(vni uint32) error
+	DelNetwork(vni uint32) error
+	AddPort(datapath.PortConfig) (datapath.PortID, error)
+	DelPort(datapath.PortID) error
+	AddVTEP(vni uint32, vtep netip.AddrPort) error
+	DelVTEP(vni uint32, vtep netip.AddrPort) error
+	SetMAC(vni uint32, mac datapath.MAC, vtep netip.AddrPort) error
+	DelMAC(vni uint32, mac datapath.MAC) error
+	SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) error
+	DelNeighbour(vni uint32, addr netip.Addr) error
+	Stats() datapath.Stats
+}
+
+// Config says how to open an Overlay.
+type Config struct {
+	Dir         string // data directory
+	VTEP        netip.Addr
+	UnderlayMTU func() (int, error) // bytes of IP packet on the path to other VTEPs
+	Datapath    Datapath
+	Version     string // shown by Status
+	Log         logrus.FieldLogger
+}
+
+// Overlay holds this host's networks and endpoints.
+type Overlay struct {
+	cfg     Config
+	log     logrus.FieldLogger
+	store   *store
+	cluster Cluster // set by Attach
+	started time.Time
+
+	mu       sync.RWMutex        // guards networks; held to write while one is made or removed
+	networks map[string]*network // by Docker's NetworkID
+}
+
+// Open reads the store and takes back the networks and endpoints that it holds: their ports work when Open returns.
+// Nothing is announced before Attach.
+func Open(cfg Config) (*Overlay, error) {
+	st, err := openStore(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), networks: map[string]*network{}}
+	if err := o.restore(); err != nil {
+		st.close()
+		return nil, fmt.Errorf("restore from %s: %w", st.path(), err)
+	}
+	return o, nil
+}
+
+// Attach announces the networks and the joined endpoints to the cluster. It is called once, before any other call of
+// Docker's is let in. A network that the cluster refuses is logged and keeps working on this host alone.
+func (o *Overlay) Attach(c Cluster) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.cluster = c
+	for _, n := range o.networks {
+		if err := c.Participate(n.identity()); err != nil {
+			n.log.WithError(err).Error("the cluster refuses the network: its containers reach this host alone")
+		}
+		n.mu.Lock()
+		for _, ep := range n.endpoints {
+			if ep.State == StateJoined {
+				c.Put(n.Key, ep.record())
+			}
+		}
+		n.mu.Unlock()
+	}
+}
+
+// Close closes the store. The datapath's taps stay.
+func (o *Overlay) Close() error { return o.store.close() }
+
+// short is a Docker ID as people know it.
+func short(id string) string { return id[:min(len(id), 12)] }

@@ -1,0 +1,321 @@
+// Package overlaytest has stand-ins for the cluster and the datapath that overlay works with: they keep what they are
+// told, and fail when they are asked to.
+package overlaytest
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+// Self is the node that a Cluster stands for.
+var Self = discovery.Member{
+	ID: "11111111111111111111111111111111", Host: "host1", Self: true, State: discovery.StateAlive, Incarnation: 1,
+	Addr: netip.MustParseAddrPort("192.0.2.1:7950"), VTEP: netip.MustParseAddrPort("192.0.2.1:4789"),
+}
+
+// Peer is the other node.
+var Peer = discovery.Member{
+	ID: "22222222222222222222222222222222", Host: "host2", State: discovery.StateAlive, Incarnation: 1,
+	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"),
+}
+
+// Faults fails calls by the name of their method.
+type Faults struct {
+	mu    sync.Mutex
+	fails map[string]error
+}
+
+// Fail makes each further call of a method fail with err; nil lets it succeed again.
+func (f *Faults) Fail(method string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fails == nil {
+		f.fails = map[string]error{}
+	}
+	f.fails[method] = err
+}
+
+func (f *Faults) check(method string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fails[method]
+}
+
+// Cluster stands for discovery.
+type Cluster struct {
+	Faults
+	mu       sync.Mutex
+	networks map[string]discovery.Network
+	own      map[string]map[discovery.MAC]discovery.Endpoint
+	remote   []discovery.Record
+}
+
+// NewCluster is a cluster of Self and Peer, without records.
+func NewCluster() *Cluster {
+	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}}
+}
+
+// Announce makes records of Peer known, in place of those before.
+func (c *Cluster) Announce(records ...discovery.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remote = records
+	for i := range c.remote {
+		c.remote[i].Owner = Peer.ID
+	}
+}
+
+// Networks lists the keys of the networks that Self takes part in.
+func (c *Cluster) Networks() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.networks))
+}
+
+// Own lists what Self announced in a network.
+func (c *Cluster) Own(key string) []discovery.Endpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.own[key]))
+}
+
+func (c *Cluster) Participate(n discovery.Network) error {
+	if err := c.check("Participate"); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.networks[n.Key] = n
+	if c.own[n.Key] == nil {
+		c.own[n.Key] = map[discovery.MAC]discovery.Endpoint{}
+	}
+	return nil
+}
+
+func (c *Cluster) Withdraw(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.networks, key)
+	delete(c.own, key)
+}
+
+func (c *Cluster) Put(key string, e discovery.Endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.own[key] == nil {
+		panic(fmt.Sprintf("Put in %s, which this node takes no part in", key))
+	}
+	c.own[key][e.MAC] = e
+}
+
+func (c *Cluster) Delete(key string, mac discovery.MAC) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.own[key], mac)
+}
+
+// Resolve gives each key a VNI of its own.
+func (c *Cluster) Resolve(key string) uint32 {
+	vni := uint32(5000)
+	for _, b := range []byte(key) {
+		vni = vni*31%(datapath.MaxVNI-4096) + uint32(b)
+	}
+	return vni
+}
+
+func (c *Cluster) Self() discovery.Member { return Self }
+
+func (c *Cluster) Members() []discovery.Member { return []discovery.Member{Self, Peer} }
+
+func (c *Cluster) Records() []discovery.Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := slices.Clone(c.remote)
+	for key, endpoints := range c.own {
+		for _, e := range endpoints {
+			all = append(all, discovery.Record{Owner: Self.ID, Network: c.networks[key], Endpoint: e})
+		}
+	}
+	return all
+}
+
+// Datapath stands for the packet pipeline: its tables, and the taps of the host, which outlive it.
+type Datapath struct {
+	Faults
+	Taps *Taps
+
+	mu         sync.Mutex
+	next       datapath.PortID
+	networks   map[uint32]bool
+	ports      map[datapath.PortID]datapath.PortConfig
+	vteps      map[string]bool
+	macs       map[string]string
+	neighbours map[string]string
+}
+
+// Taps are the taps of a host: alias to the path of the namespace that holds each.
+type Taps struct {
+	mu sync.Mutex
+	at map[string]string
+}
+
+// NewTaps is a host without taps.
+func NewTaps() *Taps { return &Taps{at: map[string]string{}} }
+
+// Move puts a tap into a namespace, as Docker does after Join ("" is the daemon's own).
+func (t *Taps) Move(alias, netns string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, there := t.at[alias]; !there {
+		panic("no tap with alias " + alias)
+	}
+	t.at[alias] = netns
+}
+
+// Lose removes a tap, as the end of its namespace does.
+func (t *Taps) Lose(alias string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.at, alias)
+}
+
+// All gives the aliases of all taps.
+func (t *Taps) All() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Sorted(maps.Keys(t.at))
+}
+
+// NewDatapath is an empty pipeline on a host.
+func NewDatapath(taps *Taps) *Datapath {
+	return &Datapath{
+		Taps: taps, networks: map[uint32]bool{}, ports: map[datapath.PortID]datapath.PortConfig{},
+		vteps: map[string]bool{}, macs: map[string]string{}, neighbours: map[string]string{},
+	}
+}
+
+// MACs gives the FDB: "VNI MAC" to the name of a local port or the VTEP.
+func (d *Datapath) MACs() map[string]string { return clone(d, d.macs) }
+
+// Neighbours gives "VNI ADDRESS" to the MAC.
+func (d *Datapath) Neighbours() map[string]string { return clone(d, d.neighbours) }
+
+// VTEPs gives the flood lists: "VNI VTEP".
+func (d *Datapath) VTEPs() map[string]bool { return clone(d, d.vteps) }
+
+// Networks gives the VNIs.
+func (d *Datapath) Networks() map[uint32]bool { return clone(d, d.networks) }
+
+// Ports gives the open ports' configurations.
+func (d *Datapath) Ports() []datapath.PortConfig {
+	return slices.Collect(maps.Values(clone(d, d.ports)))
+}
+
+func clone[K comparable, V any](d *Datapath, m map[K]V) map[K]V {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(m)
+}
+
+// set runs do under the lock unless the method is to fail.
+func (d *Datapath) set(method string, do func()) error {
+	if err := d.check(method); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	do()
+	return nil
+}
+
+func entry(vni uint32, what fmt.Stringer) string { return fmt.Sprintf("%d %s", vni, what) }
+
+func (d *Datapath) AddNetwork(vni uint32) error {
+	return d.set("AddNetwork", func() { d.networks[vni] = true })
+}
+
+func (d *Datapath) DelNetwork(vni uint32) error {
+	return d.set("DelNetwork", func() { delete(d.networks, vni) })
+}
+
+func (d *Datapath) AddVTEP(vni uint32, vtep netip.AddrPort) error {
+	return d.set("AddVTEP", func() { d.vteps[entry(vni, vtep)] = true })
+}
+
+func (d *Datapath) DelVTEP(vni uint32, vtep netip.AddrPort) error {
+	return d.set("DelVTEP", func() { delete(d.vteps, entry(vni, vtep)) })
+}
+
+func (d *Datapath) SetMAC(vni uint32, mac datapath.MAC, vtep netip.AddrPort) error {
+	return d.set("SetMAC", func() { d.macs[entry(vni, mac)] = vtep.String() })
+}
+
+func (d *Datapath) DelMAC(vni uint32, mac datapath.MAC) error {
+	return d.set("DelMAC", func() { delete(d.macs, entry(vni, mac)) })
+}
+
+func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) error {
+	return d.set("SetNeighbour", func() { d.neighbours[entry(vni, addr)] = mac.String() })
+}
+
+func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
+	return d.set("DelNeighbour", func() { delete(d.neighbours, entry(vni, addr)) })
+}
+
+func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
+	if err := d.check("AddPort"); err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.networks[c.VNI] {
+		return 0, fmt.Errorf("port %s: VNI %d: no such network", c.Name, c.VNI)
+	}
+	d.Taps.mu.Lock()
+	defer d.Taps.mu.Unlock()
+	netns, there := d.Taps.at[c.Alias]
+	if c.Netns != "" && (!there || netns != c.Netns) {
+		return 0, fmt.Errorf("port %s: no tap with alias %s in %s", c.Name, c.Alias, c.Netns)
+	}
+	d.Taps.at[c.Alias] = c.Netns
+	d.next++
+	d.ports[d.next] = c
+	d.macs[entry(c.VNI, c.MAC)] = c.Name
+	for _, addr := range c.Addrs {
+		d.neighbours[entry(c.VNI, addr)] = c.MAC.String()
+	}
+	return d.next, nil
+}
+
+func (d *Datapath) DelPort(id datapath.PortID) error {
+	return d.set("DelPort", func() {
+		c, open := d.ports[id]
+		if !open {
+			return
+		}
+		delete(d.ports, id)
+		delete(d.macs, entry(c.VNI, c.MAC))
+		for _, addr := range c.Addrs {
+			delete(d.neighbours, entry(c.VNI, addr))
+		}
+		d.Taps.Lose(c.Alias)
+	})
+}
+
+// Stats shows the ports without traffic.
+func (d *Datapath) Stats() datapath.Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"bad_source_mac": 0, "unknown_vtep": 3}}
+	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
+		c := d.ports[id]
+		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})
+	}
+	return s
+}

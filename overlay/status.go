@@ -1,0 +1,180 @@
+package overlay
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+// Status is what the daemon knows at one moment: the JSON of `overlane status -o json`.
+type Status struct {
+	Node      NodeStatus       `json:"node"`
+	Members   []MemberStatus   `json:"members"`
+	Networks  []NetworkStatus  `json:"networks"`
+	Endpoints []EndpointStatus `json:"endpoints"`
+	Remote    []RemoteStatus   `json:"remote_endpoints"`
+	Conflicts []Conflict       `json:"conflicts"`
+	Datapath  datapath.Stats   `json:"datapath"`
+}
+
+// NodeStatus is this host.
+type NodeStatus struct {
+	ID            string         `json:"id"`
+	Host          string         `json:"host"`
+	Version       string         `json:"version"`
+	VTEP          netip.AddrPort `json:"vtep"`
+	Gossip        netip.AddrPort `json:"gossip"`
+	UptimeSeconds int64          `json:"uptime_seconds"`
+}
+
+// MemberStatus is a node of the cluster, this one included.
+type MemberStatus struct {
+	ID          string          `json:"id"`
+	Host        string          `json:"host"`
+	State       discovery.State `json:"state"`
+	Gossip      netip.AddrPort  `json:"gossip"`
+	VTEP        netip.AddrPort  `json:"vtep"`
+	Incarnation uint64          `json:"incarnation"`
+	Self        bool            `json:"self"`
+}
+
+// NetworkStatus is a network of this host.
+type NetworkStatus struct {
+	ID      string         `json:"id"`
+	Key     string         `json:"key"`
+	VNI     uint32         `json:"vni"`
+	MTU     int            `json:"mtu"`
+	Subnets []netip.Prefix `json:"subnets"`
+	Members []string       `json:"members"` // hosts that take part, this one included
+}
+
+// EndpointStatus is an endpoint of this host.
+type EndpointStatus struct {
+	Endpoint
+	Network string `json:"network"` // key
+	Tap     string `json:"tap"`     // name of its interface when it was made
+	HasPort bool   `json:"has_port"`
+}
+
+// RemoteStatus is an endpoint of another host, as that host announced it.
+type RemoteStatus struct {
+	ID      string         `json:"id"`
+	Network string         `json:"network"` // key
+	VNI     uint32         `json:"vni"`
+	Host    string         `json:"host"`
+	VTEP    netip.AddrPort `json:"vtep"`
+	MAC     discovery.MAC  `json:"mac"`
+	Addrs   []netip.Addr   `json:"addrs"`
+	Seq     uint32         `json:"seq"`
+	Hidden  bool           `json:"hidden"` // its host is dead
+}
+
+// Conflict is one MAC or address that several live hosts claim in a network.
+type Conflict struct {
+	Network string   `json:"network"` // key
+	Address string   `json:"address"` // MAC or IP
+	Claims  []string `json:"claims"`  // HOST/ENDPOINT
+}
+
+// Status reads everything at once.
+func (o *Overlay) Status() Status {
+	members, records := o.cluster.Members(), o.cluster.Records()
+	byID := make(map[string]discovery.Member, len(members))
+	for _, m := range members {
+		byID[m.ID] = m
+	}
+	self := o.cluster.Self()
+	s := Status{
+		Node: NodeStatus{
+			ID: self.ID, Host: self.Host, Version: o.cfg.Version, VTEP: self.VTEP, Gossip: self.Addr,
+			UptimeSeconds: int64(time.Since(o.started).Seconds()),
+		},
+		Members:   memberStatus(members),
+		Remote:    remoteStatus(records, self.ID, byID),
+		Conflicts: conflicts(records, byID),
+		Datapath:  o.cfg.Datapath.Stats(),
+	}
+	s.Networks, s.Endpoints = o.localStatus(self, members)
+	return s
+}
+
+func memberStatus(members []discovery.Member) []MemberStatus {
+	all := make([]MemberStatus, 0, len(members))
+	for _, m := range members {
+		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self})
+	}
+	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
+	return all
+}
+
+func remoteStatus(records []discovery.Record, self string, byID map[string]discovery.Member) []RemoteStatus {
+	all := []RemoteStatus{}
+	for _, r := range records {
+		if r.Owner == self {
+			continue
+		}
+		owner, e := byID[r.Owner], r.Endpoint
+		all = append(all, RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), owner.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden})
+	}
+	slices.SortFunc(all, func(a, b RemoteStatus) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Host, b.Host), slices.CompareFunc(a.Addrs, b.Addrs, netip.Addr.Compare), cmp.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }
+
+func conflicts(records []discovery.Record, byID map[string]discovery.Member) []Conflict {
+	type claimed struct{ network, address string }
+	claims := map[claimed][]string{}
+	for _, r := range records {
+		if r.Hidden {
+			continue
+		}
+		holder := hostOf(byID[r.Owner], r.Owner) + "/" + short(r.Endpoint.ID)
+		mac := claimed{r.Network.Key, r.Endpoint.MAC.String()}
+		claims[mac] = append(claims[mac], holder)
+		for _, addr := range r.Endpoint.Addrs {
+			ip := claimed{r.Network.Key, addr.String()}
+			claims[ip] = append(claims[ip], holder)
+		}
+	}
+	all := []Conflict{}
+	for what, holders := range claims {
+		if len(holders) > 1 {
+			all = append(all, Conflict{what.network, what.address, slices.Sorted(slices.Values(holders))})
+		}
+	}
+	slices.SortFunc(all, func(a, b Conflict) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Address, b.Address))
+	})
+	return all
+}
+
+func (o *Overlay) localStatus(self discovery.Member, members []discovery.Member) ([]NetworkStatus, []EndpointStatus) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	networks, endpoints := []NetworkStatus{}, []EndpointStatus{}
+	for _, id := range slices.Sorted(maps.Keys(o.networks)) {
+		n := o.networks[id]
+		n.mu.Lock()
+		taking := []string{self.Host}
+		for _, m := range members {
+			if n.remote.vteps[m.VTEP] {
+				taking = append(taking, m.Host)
+			}
+		}
+		networks = append(networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, taking})
+		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
+			ep := n.endpoints[id]
+			endpoints = append(endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort})
+		}
+		n.mu.Unlock()
+	}
+	return networks, endpoints
+}

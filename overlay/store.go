@@ -1,0 +1,88 @@
+package overlay
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Buckets of the store: Docker's ID to the JSON of a Network or Endpoint.
+var (
+	bucketNetworks  = []byte("networks")
+	bucketEndpoints = []byte("endpoints")
+)
+
+// How long to wait for another daemon that is on its way out.
+const lockTimeout = 2 * time.Second
+
+// store keeps networks and endpoints on disk. What a method wrote is synced when it returns.
+type store struct{ db *bbolt.DB }
+
+func openStore(dir string) (*store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	path := filepath.Join(dir, "overlane.db")
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("data directory %s: another overlane daemon uses it: stop that one, or choose another directory", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err1 := tx.CreateBucketIfNotExists(bucketNetworks)
+		_, err2 := tx.CreateBucketIfNotExists(bucketEndpoints)
+		return errors.Join(err1, err2)
+	})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("prepare %s: %w", path, err)
+	}
+	return &store{db}, nil
+}
+
+func (s *store) path() string { return s.db.Path() }
+
+func (s *store) close() error { return s.db.Close() }
+
+func (s *store) put(bucket []byte, id string, value any) error {
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(id), text) })
+	}
+	if err != nil {
+		return fmt.Errorf("write %s to %s: %w", short(id), s.path(), err)
+	}
+	return nil
+}
+
+func (s *store) delete(bucket []byte, id string) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Delete([]byte(id)) })
+	if err != nil {
+		return fmt.Errorf("delete %s from %s: %w", short(id), s.path(), err)
+	}
+	return nil
+}
+
+// load reads every value of a bucket.
+func load[T any](s *store, bucket []byte) ([]T, error) {
+	var all []T
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucket).ForEach(func(id, text []byte) error {
+			var value T
+			if err := json.Unmarshal(text, &value); err != nil {
+				return fmt.Errorf("%s %s: %w", bucket, short(string(id)), err)
+			}
+			all = append(all, value)
+			return nil
+		})
+	})
+	return all, err
+}

@@ -1,0 +1,106 @@
+// Package plugin answers Docker's remote network driver protocol (docs.docker.com/engine/extend/plugins_network, and
+// libnetwork's docs/remote.md). It translates between the protocol and package overlay; it decides nothing and keeps
+// nothing.
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/docker/go-plugins-helpers/network"
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/overlay"
+)
+
+// How long a call waits for the daemon to be ready. Docker takes a plugin that says nothing for ten seconds for dead.
+const startWait = 8 * time.Second
+
+var errStopping = errors.New("overlane is stopping: try again when it runs")
+
+// Overlay is what the plugin needs of package overlay.
+type Overlay interface {
+	CreateNetwork(overlay.NetworkSpec) error
+	DeleteNetwork(id string) error
+	CreateEndpoint(overlay.EndpointSpec) (overlay.Endpoint, error)
+	DeleteEndpoint(networkID, id string) error
+	Join(networkID, id, sandbox string) (overlay.Endpoint, error)
+	Leave(networkID, id string) error
+}
+
+// Plugin serves Docker's calls. Until Ready is called they wait.
+type Plugin struct {
+	log       logrus.FieldLogger
+	startWait time.Duration
+
+	ready   chan struct{} // closed by Ready
+	stop    chan struct{} // closed by Close
+	overlay Overlay       // to be read when ready is closed
+	calls   sync.RWMutex  // held to read by every call under way
+}
+
+// New makes a plugin that is not ready.
+func New(log logrus.FieldLogger) *Plugin {
+	return &Plugin{log: log, startWait: startWait, ready: make(chan struct{}), stop: make(chan struct{})}
+}
+
+// Serve answers on the listener until that is closed.
+func (p *Plugin) Serve(l net.Listener) error {
+	err := network.NewHandler(driver{p}).Serve(l)
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Ready lets Docker's calls through to the overlay. It is called once.
+func (p *Plugin) Ready(o Overlay) {
+	p.overlay = o
+	close(p.ready)
+}
+
+// Close refuses further calls and waits for those under way.
+func (p *Plugin) Close() {
+	close(p.stop)
+	p.calls.Lock()
+	p.calls.Unlock()
+}
+
+// call runs do when the daemon is ready, and logs how it went.
+func (p *Plugin) call(method, id string, do func(Overlay) error) error {
+	p.calls.RLock()
+	defer p.calls.RUnlock()
+	start := time.Now()
+	err := p.wait()
+	if err == nil {
+		err = do(p.overlay)
+	}
+	log := p.log.WithFields(logrus.Fields{"call": method, "id": id[:min(len(id), 12)], "took": time.Since(start)})
+	if err != nil {
+		log.WithError(err).Warn("refused a call of Docker's")
+	} else {
+		log.Debug("answered a call of Docker's")
+	}
+	return err
+}
+
+func (p *Plugin) wait() error {
+	timeout := time.NewTimer(p.startWait)
+	defer timeout.Stop()
+	select {
+	case <-p.stop:
+		return errStopping
+	case <-p.ready:
+	case <-timeout.C:
+		return fmt.Errorf("overlane is still starting after %s: try again, and look at its log", p.startWait)
+	}
+	select {
+	case <-p.stop: // ready and stop may both be closed
+		return errStopping
+	default:
+		return nil
+	}
+}
