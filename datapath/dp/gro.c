@@ -6,7 +6,7 @@
 #include "gro.h"
 #include "l4.h"
 
-#define PROBES 4
+#define PROBES 8
 #define IP4_DF 0x4000
 #define IP_LEN_MAX 65535
 
