@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -144,39 +143,3 @@ type Config struct {
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)
 }
-
-// Cluster is this node's membership of a cluster.
-type Cluster struct{}
-
-// Open starts the node and joins the cluster in the background.
-func Open(cfg Config) (*Cluster, error) { return nil, fmt.Errorf("not built yet") }
-
-// Participate makes this node take part in a network.
-func (c *Cluster) Participate(n Network) error { return nil }
-
-// Withdraw ends this node's part in a network and withdraws its records of it.
-func (c *Cluster) Withdraw(key string) {}
-
-// Put publishes an endpoint of this node, replacing one with the same MAC.
-func (c *Cluster) Put(key string, e Endpoint) {}
-
-// Delete withdraws an endpoint of this node.
-func (c *Cluster) Delete(key string, mac MAC) {}
-
-// Resolve gives the VNI to use for a network key.
-func (c *Cluster) Resolve(key string) uint32 { return 0 }
-
-// Self is this node.
-func (c *Cluster) Self() Member { return Member{} }
-
-// Members lists every known node, this one included.
-func (c *Cluster) Members() []Member { return nil }
-
-// Records lists every known record, this node's included.
-func (c *Cluster) Records() []Record { return nil }
-
-// Leave tells the cluster that this node goes for good.
-func (c *Cluster) Leave(timeout time.Duration) error { return nil }
-
-// Close ends the node without a word to others.
-func (c *Cluster) Close() error { return nil }

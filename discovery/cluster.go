@@ -1,0 +1,348 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Cluster is this node's membership of a cluster. All methods are safe for
+// concurrent use.
+type Cluster struct {
+	cfg      Config
+	log      logrus.FieldLogger
+	identity *identity
+	address  netip.AddrPort
+	gossip   *gossip
+	limiter  *limiter
+
+	mu      sync.Mutex
+	core    *core
+	pending []output // of steps whose effects are not done yet
+	changes []Change // not yet given to Observe
+
+	rejectedMu sync.Mutex
+	rejected   map[string]uint64
+
+	wake     chan struct{} // the run loop has something to do
+	observe  chan struct{} // the observer has
+	meet     chan netip.AddrPort
+	ctx      context.Context // until Close
+	cancel   context.CancelFunc
+	joining  context.Context // until Leave or Close
+	stopJoin context.CancelFunc
+	wg       sync.WaitGroup
+	closed   sync.Once
+	closeErr error
+}
+
+// Open starts the node and joins the cluster in the background. A node that was
+// here before announces its records only when they have been quiet for a moment,
+// or after three seconds: give it its networks and endpoints right away, and the
+// others notice no gap.
+func Open(cfg Config) (*Cluster, error) { return open(cfg, nil) }
+
+func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	seeds, err := parseSeeds(cfg.Join)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	id, err := openIdentity(cfg.Dir, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{
+		cfg:      cfg,
+		log:      cfg.Log,
+		identity: id,
+		limiter:  newLimiter(time.Minute),
+		rejected: map[string]uint64{},
+		wake:     make(chan struct{}, 1),
+		observe:  make(chan struct{}, 1),
+		meet:     make(chan netip.AddrPort, 16),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.joining, c.stopJoin = context.WithCancel(c.ctx)
+	if err := c.start(wrap); err != nil {
+		c.cancel()
+		return nil, err
+	}
+	c.wg.Go(c.run)
+	c.wg.Go(c.runObserver)
+	c.wg.Go(func() { c.runJoin(seeds) })
+	return c, nil
+}
+
+func (c *Cluster) start(wrap wrapTransport) error {
+	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation}
+	g, err := newGossip(c.ctx, c, m)
+	if err != nil {
+		return err
+	}
+	c.gossip, c.address = g, g.address
+	c.core = newCore(time.Now(), rand.Uint64(), c.identity.id, m, c.address, c.identity.restarted)
+	return g.start(wrap)
+}
+
+func (cfg *Config) check() error {
+	if cfg.Log == nil {
+		cfg.Log = logrus.StandardLogger()
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func([]Change) {}
+	}
+	if !cfg.Advertise.IsValid() {
+		cfg.Advertise = cfg.Bind.Addr()
+	}
+	switch {
+	case !cfg.Bind.IsValid():
+		return errors.New("Bind is not set: give the address and port to listen on for gossip, such as 0.0.0.0:7950")
+	case !cfg.Advertise.IsValid() || cfg.Advertise.IsUnspecified() || cfg.Advertise.Zone() != "":
+		return fmt.Errorf("Advertise %s is no address that other nodes can reach: give one of this host's", cfg.Advertise)
+	case !cfg.VTEP.IsValid() || cfg.VTEP.Addr().IsUnspecified() || cfg.VTEP.Port() == 0 || cfg.VTEP.Addr().Zone() != "":
+		return fmt.Errorf("VTEP %s is no address and port that other nodes can send VXLAN to", cfg.VTEP)
+	case len(cfg.Host) > maxHost || !utf8.ValidString(cfg.Host):
+		return fmt.Errorf("Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
+	}
+	switch n := len(cfg.Key); n {
+	case 0, 16, 24, 32:
+		return nil
+	default:
+		return fmt.Errorf("Key has %d bytes: a gossip key has 16, 24 or 32", n)
+	}
+}
+
+// Participate makes this node take part in a network: its peers learn of it, and
+// their records of the network come into the view. It fails when the VNI is
+// used by another key or the key has another VNI, on this node or on a member
+// that is up.
+func (c *Cluster) Participate(n Network) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.core.check(n); err != nil {
+		return err
+	}
+	c.step(participateEvent{n})
+	return nil
+}
+
+// Withdraw ends this node's part in a network and withdraws its records of it.
+// What the view had of it is reported as gone.
+func (c *Cluster) Withdraw(key string) { c.do(withdrawEvent{key}) }
+
+// Put publishes an endpoint of this node in a network it takes part in,
+// replacing the one with the same MAC address.
+func (c *Cluster) Put(key string, e Endpoint) {
+	if len(e.ID) > maxEndpointID || !utf8.ValidString(e.ID) || len(e.Addrs) > maxAddrs {
+		c.log.Errorf("endpoint %s is not published: its ID %q has more than %d bytes of UTF-8, or it has more than %d addresses",
+			e.MAC, e.ID, maxEndpointID, maxAddrs)
+		return
+	}
+	e.Addrs = slices.Clone(e.Addrs)
+	for i, a := range e.Addrs {
+		if !a.IsValid() {
+			c.log.Errorf("endpoint %s is not published: address %d is not valid", e.MAC, i)
+			return
+		}
+		e.Addrs[i] = a.Unmap().WithZone("")
+	}
+	c.do(putEvent{key, &e})
+}
+
+// Delete withdraws an endpoint of this node.
+func (c *Cluster) Delete(key string, mac MAC) { c.do(deleteEvent{key, mac}) }
+
+// Resolve gives the VNI to use for a network key: the number in "vni=N", else
+// the VNI the cluster already uses for the key, else one from 4096 up, derived
+// from the key, that no other key is known to have.
+func (c *Cluster) Resolve(key string) uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.resolve(key)
+}
+
+// Self is this node.
+func (c *Cluster) Self() Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.member(time.Now(), c.core.self)
+}
+
+// Members lists every known node, this one included, by ID.
+func (c *Cluster) Members() []Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.members(time.Now())
+}
+
+// Records lists every known record, this node's included, by network, owner and
+// MAC address.
+func (c *Cluster) Records() []Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.records()
+}
+
+// Conflicts lists the networks that members have set up otherwise than this node.
+func (c *Cluster) Conflicts() []Conflict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.allConflicts()
+}
+
+// Rejected counts the input that was not taken, by reason.
+func (c *Cluster) Rejected() map[string]uint64 {
+	c.rejectedMu.Lock()
+	defer c.rejectedMu.Unlock()
+	return maps.Clone(c.rejected)
+}
+
+func (c *Cluster) reject(reason string) {
+	c.rejectedMu.Lock()
+	defer c.rejectedMu.Unlock()
+	c.rejected[reason]++
+}
+
+// Leave tells the cluster that this node goes for good: its records are
+// withdrawn everywhere. Close must follow. The error says that the word may not
+// have reached everyone within the timeout; then the others find out as they
+// would of a crash.
+func (c *Cluster) Leave(timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
+	c.stopJoin()
+	c.do(leaveEvent{})
+	c.mu.Lock()
+	alone := len(c.core.peers()) == 0
+	c.mu.Unlock()
+	if !alone {
+		var repeats time.Duration // of the word, against loss
+		for _, d := range beaconDelays {
+			repeats += d
+		}
+		select {
+		case <-time.After(min(timeout/2, repeats)):
+		case <-c.ctx.Done():
+		}
+	}
+	return c.gossip.leave(time.Until(deadline))
+}
+
+// Close stops the node. Without Leave before it the others take it for a crash,
+// and go on using its records for a few seconds: long enough for a restart. It
+// must not be called from Observe.
+func (c *Cluster) Close() error {
+	c.closed.Do(func() {
+		c.cancel()
+		c.closeErr = c.gossip.shutdown()
+		c.wg.Wait()
+	})
+	return c.closeErr
+}
+
+// do runs one event through the core; the run loop does what follows from it.
+func (c *Cluster) do(ev event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step(ev)
+}
+
+// step is do with the lock held.
+func (c *Cluster) step(ev event) {
+	c.pending = append(c.pending, c.core.step(time.Now(), ev))
+	signal(c.wake)
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// run feeds the core with time and with what comes in, and does what it wants
+// done, in order.
+func (c *Cluster) run() {
+	timer := time.NewTimer(0)
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.wake:
+		case <-timer.C:
+		}
+		events := c.gossip.events()
+		c.mu.Lock()
+		now := time.Now()
+		for _, ev := range events {
+			c.pending = append(c.pending, c.core.step(now, ev))
+		}
+		c.pending = append(c.pending, c.core.step(now, nil))
+		outputs := c.pending
+		c.pending = nil
+		timer.Reset(c.core.next().Sub(now))
+		c.mu.Unlock()
+		for i := range outputs {
+			c.perform(&outputs[i])
+		}
+	}
+}
+
+func (c *Cluster) perform(out *output) {
+	if out.persist != 0 {
+		if err := c.identity.advance(out.persist); err != nil {
+			c.log.WithError(err).Error("the node's new incarnation is not on disk")
+		}
+		c.gossip.setIncarnation(out.persist)
+	}
+	for _, n := range out.notes {
+		logAt(c.log, n.level, n.text)
+	}
+	for i := range out.sends {
+		c.gossip.send(&out.sends[i])
+	}
+	for _, address := range out.meet {
+		select {
+		case c.meet <- address:
+		default:
+		}
+	}
+	if len(out.changes) > 0 {
+		c.mu.Lock()
+		c.changes = append(c.changes, out.changes...)
+		c.mu.Unlock()
+		signal(c.observe)
+	}
+}
+
+func (c *Cluster) runObserver() {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.observe:
+		}
+		c.mu.Lock()
+		changes := c.changes
+		c.changes = nil
+		c.mu.Unlock()
+		if len(changes) > 0 {
+			c.cfg.Observe(changes)
+		}
+	}
+}

@@ -1,0 +1,570 @@
+package discovery
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/sirupsen/logrus"
+)
+
+// The tests here run real nodes over loopback.
+
+const appKey = "network=app"
+
+var appNet = Network{Key: appKey, VNI: 5000}
+
+// testNode is a node and what its observer has been told.
+type testNode struct {
+	*Cluster
+	t      *testing.T
+	cfg    Config
+	logged *lockedBuffer
+
+	mu      sync.Mutex
+	vteps   map[string]bool // "VNI vtep"
+	macs    map[string]string
+	addrs   map[string]string
+	history []Change
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+func (n *testNode) observe(changes []Change) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, ch := range changes {
+		n.history = append(n.history, ch)
+		vni := fmt.Sprint(ch.Network.VNI, " ")
+		switch ch.Kind {
+		case KindVTEP:
+			n.vteps[vni+ch.VTEP.String()] = true
+			if ch.Gone {
+				delete(n.vteps, vni+ch.VTEP.String())
+			}
+		case KindMAC:
+			n.macs[vni+ch.MAC.String()] = ch.VTEP.String()
+			if ch.Gone {
+				delete(n.macs, vni+ch.MAC.String())
+			}
+		case KindAddr:
+			n.addrs[vni+ch.Addr.String()] = ch.MAC.String()
+			if ch.Gone {
+				delete(n.addrs, vni+ch.Addr.String())
+			}
+		}
+	}
+}
+
+func (n *testNode) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.history = nil
+}
+
+func (n *testNode) gone() []Change {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var gone []Change
+	for _, ch := range n.history {
+		if ch.Gone {
+			gone = append(gone, ch)
+		}
+	}
+	return gone
+}
+
+func (n *testNode) viewSize() (vteps, macs, addrs int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.vteps), len(n.macs), len(n.addrs)
+}
+
+func (n *testNode) mac(e Endpoint) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.macs[fmt.Sprint(appNet.VNI, " ", e.MAC)]
+}
+
+func (n *testNode) wait(within time.Duration, what string, ok func() bool) time.Duration {
+	n.t.Helper()
+	start := time.Now()
+	for !ok() {
+		if time.Since(start) > within {
+			n.t.Fatalf("not within %s: %s\nmembers %+v\nrecords %d\nlog:\n%s", within, what, n.Members(), len(n.Records()), n.logged)
+		}
+		<-time.After(time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+func (n *testNode) waitView(within time.Duration, vteps, macs, addrs int) time.Duration {
+	n.t.Helper()
+	return n.wait(within, fmt.Sprintf("%d VTEPs, %d MACs, %d addresses", vteps, macs, addrs), func() bool {
+		v, m, a := n.viewSize()
+		return v == vteps && m == macs && a == addrs
+	})
+}
+
+func (n *testNode) waitState(within time.Duration, of *testNode, s State) time.Duration {
+	n.t.Helper()
+	id := of.Self().ID
+	return n.wait(within, fmt.Sprintf("%s is %s", of.cfg.Host, s), func() bool {
+		return slices.ContainsFunc(n.Members(), func(m Member) bool { return m.ID == id && m.State == s })
+	})
+}
+
+type nodeOption func(*Config)
+
+func withKey(key string) nodeOption { return func(c *Config) { c.Key = []byte(key) } }
+
+func withJoin(nodes ...*testNode) nodeOption {
+	return func(c *Config) {
+		for _, n := range nodes {
+			c.Join = append(c.Join, n.Self().Addr.String())
+		}
+	}
+}
+
+func startNode(t *testing.T, number int, wrap wrapTransport, options ...nodeOption) *testNode {
+	t.Helper()
+	n := &testNode{t: t, logged: &lockedBuffer{}, vteps: map[string]bool{}, macs: map[string]string{}, addrs: map[string]string{}}
+	log := logrus.New()
+	log.SetOutput(n.logged)
+	log.SetLevel(logrus.DebugLevel)
+	n.cfg = Config{
+		Dir:     t.TempDir(),
+		Host:    fmt.Sprint("host", number),
+		Bind:    netip.MustParseAddrPort("127.0.0.1:0"),
+		VTEP:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(number)}), 4789),
+		Log:     log,
+		Observe: n.observe,
+	}
+	for _, o := range options {
+		o(&n.cfg)
+	}
+	n.open(wrap)
+	return n
+}
+
+func (n *testNode) open(wrap wrapTransport) {
+	n.t.Helper()
+	c, err := open(n.cfg, wrap)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.Cluster = c
+	n.t.Cleanup(func() { c.Close() })
+}
+
+// restart starts the same node again, on the same port and directory, after a
+// crash. The observer starts anew, as that of a new process does.
+func (n *testNode) restart() {
+	n.t.Helper()
+	n.cfg.Bind = n.Self().Addr
+	if err := n.Close(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.mu.Lock()
+	clear(n.vteps)
+	clear(n.macs)
+	clear(n.addrs)
+	n.mu.Unlock()
+	n.open(nil)
+}
+
+func (n *testNode) participate(networks ...Network) {
+	n.t.Helper()
+	for _, network := range networks {
+		if err := n.Participate(network); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// testEndpoint is endpoint i of a host, with an IPv4 and an IPv6 address.
+func testEndpoint(host, i int) Endpoint {
+	return Endpoint{
+		ID:  fmt.Sprintf("%064x", host<<16|i),
+		MAC: MAC{2, 0, byte(host), 0, byte(i >> 8), byte(i)},
+		Addrs: []netip.Addr{
+			netip.AddrFrom4([4]byte{10, byte(host), byte(i >> 8), byte(i)}),
+			netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(host), 14: byte(i >> 8), 15: byte(i)}),
+		},
+	}
+}
+
+const secret = "0123456789abcdef"
+
+func startThree(t *testing.T) []*testNode {
+	a := startNode(t, 1, nil, withKey(secret))
+	b := startNode(t, 2, nil, withKey(secret), withJoin(a))
+	c := startNode(t, 3, nil, withKey(secret), withJoin(b))
+	nodes := []*testNode{a, b, c}
+	for i, n := range nodes {
+		n.participate(appNet)
+		n.Put(appKey, testEndpoint(i+1, 1))
+	}
+	for _, n := range nodes {
+		n.waitView(10*time.Second, 2, 2, 4)
+	}
+	return nodes
+}
+
+func TestPutAndDeleteReachOthersAtOnce(t *testing.T) {
+	nodes := startThree(t)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	var slowest time.Duration
+	for i := 2; i < 22; i++ {
+		e := testEndpoint(1, i)
+		a.Put(appKey, e)
+		for _, n := range []*testNode{b, c} {
+			slowest = max(slowest, n.wait(time.Second, "the MAC is known", func() bool { return n.mac(e) == "192.0.2.1:4789" }))
+		}
+	}
+	for i := 2; i < 22; i++ {
+		e := testEndpoint(1, i)
+		a.Delete(appKey, e.MAC)
+		for _, n := range []*testNode{b, c} {
+			slowest = max(slowest, n.wait(time.Second, "the MAC is forgotten", func() bool { return n.mac(e) == "" }))
+		}
+	}
+	t.Logf("slowest change: %s", slowest)
+	if v, m, ad := a.viewSize(); v != 2 || m != 2 || ad != 4 {
+		t.Errorf("own records are in the own view: %d VTEPs, %d MACs, %d addresses", v, m, ad)
+	}
+}
+
+func TestLeaveWithdrawsAtOnce(t *testing.T) {
+	nodes := startThree(t)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	left := make(chan error)
+	go func() { left <- c.Leave(5 * time.Second) }()
+	took := max(a.waitView(time.Second, 1, 1, 2), b.waitView(time.Second, 1, 1, 2))
+	t.Logf("forgotten after %s", took)
+	if err := <-left; err != nil {
+		t.Fatal(err)
+	}
+	a.waitState(time.Second, c, StateLeft)
+	if records := a.Records(); len(records) != 2 {
+		t.Errorf("records after the leave: %+v", records)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	c.restart()
+	c.participate(appNet)
+	c.Put(appKey, testEndpoint(3, 1))
+	a.waitView(5*time.Second, 2, 2, 4)
+	a.waitState(time.Second, c, StateAlive)
+}
+
+func TestCrashHidesAndReturnRestores(t *testing.T) {
+	nodes := startThree(t)
+	a, c := nodes[0], nodes[2]
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	took := a.waitView(20*time.Second, 1, 1, 2)
+	t.Logf("hidden after %s", took)
+	if took < hideAfter {
+		t.Errorf("hidden after %s: a restart would be noticed", took)
+	}
+	a.waitState(time.Second, c, StateDead)
+	hidden := slices.DeleteFunc(a.Records(), func(r Record) bool { return !r.Hidden })
+	if len(hidden) != 1 || hidden[0].Owner != c.Self().ID {
+		t.Errorf("hidden records: %+v", hidden)
+	}
+	c.restart()
+	c.participate(appNet)
+	c.Put(appKey, testEndpoint(3, 1))
+	a.waitView(10*time.Second, 2, 2, 4)
+}
+
+func TestRestartIsNoGapForOthers(t *testing.T) {
+	nodes := startThree(t)
+	a, b := nodes[0], nodes[1]
+	for i := 2; i < 40; i++ {
+		b.Put(appKey, testEndpoint(2, i))
+	}
+	a.waitView(time.Second, 2, 40, 80)
+	before := b.Self().Incarnation
+	a.forget()
+
+	b.restart()
+	b.participate(appNet)
+	for i := 1; i < 39; i++ { // one fewer: it was removed while the node was down
+		b.Put(appKey, testEndpoint(2, i))
+	}
+	b.waitView(5*time.Second, 2, 2, 4)
+	took := a.waitView(5*time.Second, 2, 39, 78)
+	t.Logf("taken over after %s", took)
+	if after := b.Self().Incarnation; after <= before {
+		t.Errorf("incarnation %d after %d", after, before)
+	}
+	last := testEndpoint(2, 39)
+	for _, ch := range a.gone() {
+		if ch.MAC != last.MAC {
+			t.Errorf("the restart took away %+v", ch)
+		}
+	}
+}
+
+func TestWrongKeyJoinsNothing(t *testing.T) {
+	a := startNode(t, 1, nil, withKey(secret))
+	a.participate(appNet)
+	b := startNode(t, 2, nil, withKey(secret), withJoin(a))
+	b.participate(appNet)
+	a.waitView(5*time.Second, 1, 0, 0)
+	for name, options := range map[string][]nodeOption{
+		"other key": {withKey("fedcba9876543210"), withJoin(a, b)},
+		"no key":    {withJoin(a, b)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := startNode(t, 3, nil, options...)
+			n.participate(appNet)
+			n.Put(appKey, testEndpoint(3, 1))
+			n.wait(5*time.Second, "an error about the key", func() bool { return strings.Contains(n.logged.String(), "gossip key") })
+			tries := func() int { return strings.Count(n.logged.String(), "failed to join") }
+			n.wait(5*time.Second, "more tries", func() bool { return tries() > 3 })
+			if lines := strings.Count(n.logged.String(), "level=error"); lines != 1 {
+				t.Errorf("%d error lines, not 1:\n%s", lines, n.logged)
+			}
+			if len(n.Members()) != 1 || len(a.Members()) != 2 {
+				t.Errorf("it joined: %+v, %+v", n.Members(), a.Members())
+			}
+			if a.Rejected()["key"] == 0 {
+				t.Errorf("not counted: %v", a.Rejected())
+			}
+		})
+	}
+}
+
+// lossyTransport drops a share of the datagrams a node sends.
+type lossyTransport struct {
+	memberlist.NodeAwareTransport
+	mu   sync.Mutex
+	rand *rand.Rand
+	loss float64
+}
+
+func (l *lossyTransport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	l.mu.Lock()
+	lost := l.rand.Float64() < l.loss
+	l.mu.Unlock()
+	if lost {
+		return time.Now(), nil
+	}
+	return l.NodeAwareTransport.WriteToAddress(b, a)
+}
+
+func TestHundredRemovalsAreForgottenWithinASecond(t *testing.T) {
+	for _, loss := range []float64{0, 0.2} {
+		t.Run(fmt.Sprint("loss ", loss), func(t *testing.T) {
+			wrap := func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
+				return &lossyTransport{NodeAwareTransport: inner, rand: rand.New(rand.NewPCG(1, 2)), loss: loss}
+			}
+			a := startNode(t, 1, wrap)
+			b := startNode(t, 2, wrap, withJoin(a))
+			a.participate(appNet)
+			b.participate(appNet)
+			a.waitView(5*time.Second, 1, 0, 0)
+			for round := range 5 {
+				for i := range 100 {
+					b.Put(appKey, testEndpoint(2, i))
+				}
+				up := a.waitView(5*time.Second, 1, 100, 200)
+				for i := range 100 {
+					b.Delete(appKey, testEndpoint(2, i).MAC)
+				}
+				down := a.waitView(time.Second, 1, 0, 0)
+				t.Logf("round %d: known after %s, forgotten after %s", round, up, down)
+			}
+			if n := len(a.Records()) + len(b.Records()); n != 0 {
+				t.Errorf("%d records are left", n)
+			}
+		})
+	}
+}
+
+func TestMovedEndpointFollowsTheHigherSequence(t *testing.T) {
+	nodes := startThree(t)
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	e := testEndpoint(2, 7)
+	b.Put(appKey, e)
+	c.wait(time.Second, "the first place", func() bool { return c.mac(e) == "192.0.2.2:4789" })
+	e.Seq = 1
+	a.Put(appKey, e)
+	c.wait(time.Second, "the second place", func() bool { return c.mac(e) == "192.0.2.1:4789" })
+	a.Delete(appKey, e.MAC)
+	c.wait(time.Second, "the first place again", func() bool { return c.mac(e) == "192.0.2.2:4789" })
+}
+
+func TestLateParticipationAndWithdrawal(t *testing.T) {
+	a := startNode(t, 1, nil)
+	b := startNode(t, 2, nil, withJoin(a))
+	other := Network{Key: "vni=6000", VNI: 6000}
+	a.participate(appNet, other)
+	for i := range 300 { // more than fits into a datagram
+		a.Put(appKey, testEndpoint(1, i))
+	}
+	a.Put(other.Key, testEndpoint(1, 1))
+	b.waitState(5*time.Second, a, StateAlive)
+	b.participate(other)
+	b.waitView(time.Second, 1, 1, 2)
+	b.participate(appNet)
+	b.waitView(time.Second, 2, 301, 602)
+	b.Withdraw(appKey)
+	b.waitView(time.Second, 1, 1, 2)
+	a.Withdraw(other.Key)
+	b.waitView(time.Second, 0, 0, 0)
+	a.participate(other)
+	b.waitView(time.Second, 1, 0, 0)
+}
+
+func TestVNIConflictNamesBothKeys(t *testing.T) {
+	a := startNode(t, 1, nil)
+	b := startNode(t, 2, nil, withJoin(a))
+	a.participate(appNet)
+	b.waitState(5*time.Second, a, StateAlive)
+	b.wait(5*time.Second, "the network is known", func() bool { return b.Resolve(appKey) == 5000 })
+	for _, n := range []Network{{"vni=5000", 5000}, {appKey, 5001}} {
+		err := b.Participate(n)
+		if err == nil {
+			t.Fatalf("%+v was accepted", n)
+		}
+		for _, part := range []string{n.Key, appKey, "5000", "host1"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("error %q does not name %q", err, part)
+			}
+		}
+	}
+	b.participate(appNet)
+	if err := b.Participate(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
+		t.Errorf("own conflict: %v", err)
+	}
+}
+
+func TestConflictsThatMeetAreNotMerged(t *testing.T) {
+	a := startNode(t, 1, nil)
+	a.participate(appNet)
+	a.Put(appKey, testEndpoint(1, 1))
+	b := startNode(t, 2, nil)
+	b.participate(Network{appKey, 7000})
+	b.Put(appKey, testEndpoint(2, 1))
+	b.meet <- a.Self().Addr
+	for _, n := range []*testNode{a, b} {
+		n.wait(5*time.Second, "a conflict", func() bool { return len(n.Conflicts()) == 1 })
+		if v, m, ad := n.viewSize(); v+m+ad != 0 {
+			t.Errorf("%s merged the other's records", n.cfg.Host)
+		}
+	}
+	if got := strings.Count(a.logged.String(), "their records are not taken"); got != 1 {
+		t.Errorf("warned %d times", got)
+	}
+}
+
+func TestFrozenMemberIsSuspect(t *testing.T) {
+	var frozen struct {
+		sync.Mutex
+		on bool
+	}
+	wrap := func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
+		return &freezableTransport{inner, func() bool { frozen.Lock(); defer frozen.Unlock(); return frozen.on }}
+	}
+	a := startNode(t, 1, nil)
+	b := startNode(t, 2, wrap, withJoin(a))
+	a.waitState(5*time.Second, b, StateAlive)
+	frozen.Lock()
+	frozen.on = true
+	frozen.Unlock()
+	a.waitState(5*time.Second, b, StateSuspect)
+	frozen.Lock()
+	frozen.on = false
+	frozen.Unlock()
+	a.waitState(5*time.Second, b, StateAlive)
+}
+
+// freezableTransport sends no datagrams while it is frozen.
+type freezableTransport struct {
+	memberlist.NodeAwareTransport
+	frozen func() bool
+}
+
+func (f *freezableTransport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	if f.frozen() {
+		return time.Now(), nil
+	}
+	return f.NodeAwareTransport.WriteToAddress(b, a)
+}
+
+func TestGarbageIsCountedAndHarmless(t *testing.T) {
+	a := startNode(t, 1, nil)
+	conn, err := net.Dial("udp", a.Self().Addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const userMessage = 8 // memberlist's message type
+	for _, payload := range [][]byte{{}, {99}, {protocolVersion, 0xff}, {protocolVersion, 10, 1, 1}} {
+		if _, err := conn.Write(append([]byte{userMessage}, payload...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.wait(5*time.Second, "counts", func() bool {
+		r := a.Rejected()
+		return r["protocol"] == 2 && r["malformed"] == 1 && r["node_id"] == 1
+	})
+}
+
+func TestOpenNamesWhatIsWrong(t *testing.T) {
+	good := Config{
+		Dir:  t.TempDir(),
+		Bind: netip.MustParseAddrPort("127.0.0.1:0"),
+		VTEP: netip.MustParseAddrPort("192.0.2.1:4789"),
+	}
+	for want, spoil := range map[string]func(*Config){
+		"Bind":             func(c *Config) { c.Bind = netip.AddrPort{} },
+		"Advertise":        func(c *Config) { c.Bind = netip.MustParseAddrPort("0.0.0.0:0") },
+		"VTEP":             func(c *Config) { c.VTEP = netip.AddrPort{} },
+		"Host":             func(c *Config) { c.Host = strings.Repeat("h", 300) },
+		"Key has 5 bytes":  func(c *Config) { c.Key = []byte("short") },
+		`"10.0.0.1:http"`:  func(c *Config) { c.Join = []string{"10.0.0.1:http"} },
+		`"a:b:c"`:          func(c *Config) { c.Join = []string{"a:b:c"} },
+		"cannot listen on": func(c *Config) { c.Bind = netip.MustParseAddrPort("198.51.100.1:7950") },
+	} {
+		cfg := good
+		spoil(&cfg)
+		c, err := Open(cfg)
+		if err == nil {
+			c.Close()
+			t.Errorf("%s: accepted", want)
+		} else if want != "cannot listen on" && !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), strings.Fields(want)[0]) {
+			t.Errorf("error %q does not name %s", err, want)
+		}
+	}
+}

@@ -1,0 +1,344 @@
+package discovery
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/overlane/overlane/discovery/internal/wire"
+	"google.golang.org/protobuf/proto"
+)
+
+// protocolVersion is the first byte of every message and of the node's meta.
+const protocolVersion = 1
+
+// Limits of what is taken from the wire. A node keeps to them in what it sends.
+const (
+	maxMessage     = 4 << 20       // bytes
+	maxIncarnation = 1<<53 - 1     // milliseconds since 1970 fit for a while
+	maxVersion     = 1<<53 - 1     // of sets and announcements
+	maxVNI         = 1<<24 - 1     // RFC 7348 section 5
+	maxKey         = 128           // bytes of a network key
+	maxNetworks    = 4096          // one owner takes part in
+	maxEndpoints   = 16384         // of one owner in one network
+	maxEndpointID  = 128           // bytes
+	maxAddrs       = 16            // of one endpoint
+	maxHost        = 255           // bytes of a host name
+	maxMeta        = 512           // bytes, memberlist's MetaMaxSize
+	maxDown        = 7 * 24 * 3600 // seconds
+)
+
+// A rejection is why a message was not taken. The reason is the name it is
+// counted by.
+type rejection struct {
+	reason string
+	detail string
+}
+
+func (r *rejection) Error() string { return r.reason + ": " + r.detail }
+
+func reject(reason, format string, args ...any) error {
+	return &rejection{reason, fmt.Sprintf(format, args...)}
+}
+
+func encode(m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend([]byte{protocolVersion}, m)
+}
+
+func decode(b []byte, limit int, m proto.Message) error {
+	if len(b) > limit {
+		return reject("size", "%d bytes, at most %d", len(b), limit)
+	}
+	if len(b) == 0 || b[0] != protocolVersion {
+		return reject("protocol", "the first byte is not %d", protocolVersion)
+	}
+	if err := proto.Unmarshal(b[1:], m); err != nil {
+		return reject("malformed", "%v", err)
+	}
+	return nil
+}
+
+// meta is what every node knows of a member from membership alone.
+type meta struct {
+	host        string
+	vtep        netip.AddrPort
+	incarnation uint64
+}
+
+func encodeMeta(m meta) ([]byte, error) {
+	return encode(&wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation})
+}
+
+func decodeMeta(b []byte) (meta, error) {
+	var w wire.Meta
+	if err := decode(b, maxMeta, &w); err != nil {
+		return meta{}, err
+	}
+	d := decoder{}
+	m := meta{host: w.Host, vtep: d.addrPort(w.Vtep), incarnation: d.incarnation(w.Incarnation)}
+	if len(m.host) > maxHost {
+		d.fail("host", "%d bytes, at most %d", len(m.host), maxHost)
+	}
+	if d.err == nil && !m.vtep.IsValid() {
+		d.fail("address", "no VTEP")
+	}
+	return m, d.err
+}
+
+func encodePacket(p *packet) ([]byte, error) {
+	w := &wire.Packet{From: p.from[:], Address: encodeAddrPort(p.address)}
+	for i := range p.announces {
+		w.Announces = append(w.Announces, encodeAnnounce(&p.announces[i]))
+	}
+	for i := range p.deltas {
+		w.Deltas = append(w.Deltas, encodeDelta(&p.deltas[i]))
+	}
+	for _, t := range p.wants {
+		w.Wants = append(w.Wants, &wire.Want{Owner: t.owner[:], Incarnation: t.incarnation, Key: t.key, Have: t.have})
+	}
+	if p.digest != nil {
+		w.Digest = &wire.Digest{Buckets: p.digest.buckets}
+	}
+	if p.versions != nil {
+		w.Versions = encodeVersions(p.versions)
+	}
+	return encode(w)
+}
+
+func encodeAnnounce(a *announce) *wire.Announce {
+	w := &wire.Announce{
+		Owner:       a.owner[:],
+		Incarnation: a.incarnation,
+		Version:     a.version,
+		Left:        a.left,
+		DownSeconds: uint32(a.down / time.Second),
+	}
+	for _, p := range a.networks {
+		w.Networks = append(w.Networks, &wire.Participation{Key: p.Key, Vni: p.VNI, Since: p.since})
+	}
+	return w
+}
+
+func encodeDelta(d *delta) *wire.Delta {
+	w := &wire.Delta{Owner: d.owner[:], Incarnation: d.incarnation, Key: d.key, From: d.from, To: d.to}
+	for _, e := range d.upserts {
+		we := &wire.Endpoint{Id: e.ID, Mac: e.MAC[:], Seq: e.Seq}
+		for _, a := range e.Addrs {
+			we.Addrs = append(we.Addrs, a.AsSlice())
+		}
+		w.Upserts = append(w.Upserts, we)
+	}
+	for i := range d.deletes {
+		w.Deletes = append(w.Deletes, d.deletes[i][:])
+	}
+	return w
+}
+
+func encodeVersions(v *versions) *wire.Versions {
+	w := &wire.Versions{Complete: v.complete}
+	for i := range v.owners {
+		o := &v.owners[i]
+		wo := &wire.OwnerVersions{Owner: o.owner[:], Incarnation: o.incarnation, Version: o.version}
+		for _, s := range o.sets {
+			wo.Sets = append(wo.Sets, &wire.SetVersion{Key: s.key, Version: s.version})
+		}
+		w.Owners = append(w.Owners, wo)
+	}
+	return w
+}
+
+func encodeAddrPort(a netip.AddrPort) []byte {
+	if !a.IsValid() {
+		return nil
+	}
+	b, _ := a.MarshalBinary() // never fails
+	return b
+}
+
+// decodePacket reads a message that came from another node. Its error is a
+// *rejection.
+func decodePacket(b []byte) (*packet, error) {
+	var w wire.Packet
+	if err := decode(b, maxMessage, &w); err != nil {
+		return nil, err
+	}
+	d := decoder{}
+	p := &packet{from: d.id(w.From), address: d.addrPort(w.Address)}
+	for _, a := range w.Announces {
+		p.announces = append(p.announces, d.announce(a))
+	}
+	for _, t := range w.Deltas {
+		p.deltas = append(p.deltas, d.delta(t))
+	}
+	for _, t := range w.Wants {
+		p.wants = append(p.wants, want{d.id(t.Owner), d.incarnation(t.Incarnation), d.optionalKey(t.Key), d.version(t.Have)})
+	}
+	if w.Digest != nil {
+		p.digest = d.digest(w.Digest)
+	}
+	if w.Versions != nil {
+		p.versions = d.versions(w.Versions)
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return p, nil
+}
+
+// decoder checks fields one by one and keeps the first rejection.
+type decoder struct {
+	err error
+}
+
+func (d *decoder) fail(reason, format string, args ...any) {
+	if d.err == nil {
+		d.err = reject(reason, format, args...)
+	}
+}
+
+func (d *decoder) id(b []byte) (id nodeID) {
+	if copy(id[:], b) != len(id) || len(b) != len(id) {
+		d.fail("node_id", "%d bytes, not %d", len(b), len(id))
+	}
+	return id
+}
+
+func (d *decoder) incarnation(n uint64) uint64 {
+	if n > maxIncarnation {
+		d.fail("incarnation", "%d is above %d", n, uint64(maxIncarnation))
+	}
+	return n
+}
+
+func (d *decoder) version(n uint64) uint64 {
+	if n > maxVersion {
+		d.fail("version", "%d is above %d", n, uint64(maxVersion))
+	}
+	return n
+}
+
+func (d *decoder) optionalKey(key string) string {
+	if len(key) > maxKey {
+		d.fail("network_key", "%d bytes, at most %d", len(key), maxKey)
+	}
+	return key
+}
+
+func (d *decoder) key(key string) string {
+	if key == "" {
+		d.fail("network_key", "empty")
+	}
+	return d.optionalKey(key)
+}
+
+func (d *decoder) addrPort(b []byte) (a netip.AddrPort) {
+	switch len(b) {
+	case 0:
+	case 6, 18:
+		_ = a.UnmarshalBinary(b) // never fails at these lengths
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	default:
+		d.fail("address", "%d bytes, not 6 or 18", len(b))
+	}
+	return a
+}
+
+func (d *decoder) addr(b []byte) netip.Addr {
+	a, ok := netip.AddrFromSlice(b)
+	if !ok {
+		d.fail("address", "%d bytes, not 4 or 16", len(b))
+	}
+	return a.Unmap()
+}
+
+func (d *decoder) mac(b []byte) (m MAC) {
+	if copy(m[:], b) != len(m) || len(b) != len(m) {
+		d.fail("mac", "%d bytes, not %d", len(b), len(m))
+	}
+	return m
+}
+
+func (d *decoder) announce(w *wire.Announce) announce {
+	a := announce{
+		owner:       d.id(w.Owner),
+		incarnation: d.incarnation(w.Incarnation),
+		version:     d.version(w.Version),
+		left:        w.Left,
+		down:        time.Duration(w.DownSeconds) * time.Second,
+	}
+	if w.DownSeconds > maxDown {
+		d.fail("down", "%d s, at most %d", w.DownSeconds, maxDown)
+	}
+	if len(w.Networks) > maxNetworks {
+		d.fail("networks", "%d, at most %d", len(w.Networks), maxNetworks)
+		return a
+	}
+	for _, n := range w.Networks {
+		if n.Vni < 1 || n.Vni > maxVNI {
+			d.fail("vni", "%d is not from 1 to %d", n.Vni, maxVNI)
+		}
+		a.networks = append(a.networks, participation{Network{d.key(n.Key), n.Vni}, d.version(n.Since)})
+	}
+	return a
+}
+
+func (d *decoder) delta(w *wire.Delta) delta {
+	t := delta{
+		owner:       d.id(w.Owner),
+		incarnation: d.incarnation(w.Incarnation),
+		key:         d.key(w.Key),
+		from:        d.version(w.From),
+		to:          d.version(w.To),
+	}
+	if t.from >= t.to {
+		d.fail("delta", "from version %d to %d", t.from, t.to)
+	}
+	if len(w.Upserts) > maxEndpoints || len(w.Deletes) > maxRemoved {
+		d.fail("endpoints", "%d and %d removals, at most %d and %d", len(w.Upserts), len(w.Deletes), maxEndpoints, maxRemoved)
+		return t
+	}
+	for _, e := range w.Upserts {
+		t.upserts = append(t.upserts, d.endpoint(e))
+	}
+	for _, m := range w.Deletes {
+		t.deletes = append(t.deletes, d.mac(m))
+	}
+	return t
+}
+
+func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
+	e := &Endpoint{ID: w.Id, MAC: d.mac(w.Mac), Seq: w.Seq}
+	if len(e.ID) > maxEndpointID {
+		d.fail("endpoint_id", "%d bytes, at most %d", len(e.ID), maxEndpointID)
+	}
+	if len(w.Addrs) > maxAddrs {
+		d.fail("addresses", "%d, at most %d", len(w.Addrs), maxAddrs)
+		return e
+	}
+	for _, a := range w.Addrs {
+		e.Addrs = append(e.Addrs, d.addr(a))
+	}
+	return e
+}
+
+func (d *decoder) digest(w *wire.Digest) *digest {
+	if n := len(w.Buckets); n != 0 && n != buckets {
+		d.fail("digest", "%d buckets, not %d", n, buckets)
+	}
+	return &digest{buckets: w.Buckets}
+}
+
+func (d *decoder) versions(w *wire.Versions) *versions {
+	if w.Complete >= 1<<buckets {
+		d.fail("digest", "bucket mask %#x", w.Complete)
+	}
+	v := &versions{complete: w.Complete}
+	for _, o := range w.Owners {
+		ov := ownerVersions{owner: d.id(o.Owner), incarnation: d.incarnation(o.Incarnation), version: d.version(o.Version)}
+		for _, s := range o.Sets {
+			ov.sets = append(ov.sets, setVersion{d.key(s.Key), d.version(s.Version)})
+		}
+		v.owners = append(v.owners, ov)
+	}
+	return v
+}

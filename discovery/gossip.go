@@ -1,0 +1,371 @@
+package discovery
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// How memberlist is run. A crashed member is missed by the next probe, suspected,
+// and dead suspicionMult seconds later (times log10 of the members).
+const (
+	probeInterval    = time.Second
+	suspicionMult    = 4
+	maxSuspicionMult = 3
+	pushPullInterval = 15 * time.Second
+	reclaimAfter     = time.Second // a dead member may come back at another address
+	dialTimeout      = 5 * time.Second
+	streamTimeout    = 30 * time.Second // for all of a stream, which memberlist gives no deadline
+	maxInbox         = 64 << 20         // bytes of messages not yet looked at
+	maxOutbox        = 64               // messages on their way to one member over streams
+	bindTries        = 10               // for a port that is free for both TCP and UDP
+)
+
+// gossip is the shell around memberlist: it turns what memberlist tells into
+// events for the core, and carries the core's messages.
+type gossip struct {
+	cluster *Cluster
+	ctx     context.Context
+	address netip.AddrPort // own, as others reach it
+	net     *memberlist.NetTransport
+	list    *memberlist.Memberlist
+	inbox   inbox
+
+	metaMu sync.Mutex
+	meta   meta
+
+	outboxMu sync.Mutex
+	outboxes map[nodeID][][]byte
+
+	listMu sync.Mutex // leave and shutdown exclude each other
+	down   bool
+}
+
+// wrapTransport lets tests come between memberlist and the network.
+type wrapTransport func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
+
+// newGossip takes the sockets.
+func newGossip(ctx context.Context, c *Cluster, m meta) (*gossip, error) {
+	g := &gossip{cluster: c, ctx: ctx, meta: m, outboxes: map[nodeID][][]byte{}}
+	g.inbox.notify = func() { signal(c.wake) }
+	if b, err := encodeMeta(m); err != nil || len(b) > maxMeta {
+		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
+	}
+	var err error
+	for range bindTries {
+		g.net, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{c.cfg.Bind.Addr().String()},
+			BindPort:  int(c.cfg.Bind.Port()),
+			Logger:    c.memberlistLogger(),
+		})
+		if err == nil || c.cfg.Bind.Port() != 0 {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for gossip on %s: %w", c.cfg.Bind, err)
+	}
+	g.address = netip.AddrPortFrom(c.cfg.Advertise.Unmap(), uint16(g.net.GetAutoBindPort()))
+	return g, nil
+}
+
+// start creates the memberlist; it knows only this node yet.
+func (g *gossip) start(wrap wrapTransport) error {
+	var transport memberlist.NodeAwareTransport = &deadlineTransport{g.net, g.ctx}
+	if wrap != nil {
+		transport = wrap(transport)
+	}
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = g.cluster.identity.id.String()
+	conf.Transport = transport
+	conf.BindAddr = g.cluster.cfg.Bind.Addr().String()
+	conf.BindPort = int(g.address.Port())
+	conf.AdvertiseAddr = g.address.Addr().String()
+	conf.AdvertisePort = int(g.address.Port())
+	conf.TCPTimeout = dialTimeout
+	conf.ProbeInterval = probeInterval
+	conf.SuspicionMult = suspicionMult
+	conf.SuspicionMaxTimeoutMult = maxSuspicionMult
+	conf.PushPullInterval = pushPullInterval
+	conf.DeadNodeReclaimTime = reclaimAfter
+	conf.EnableCompression = false
+	conf.SecretKey = g.cluster.cfg.Key
+	conf.Delegate = g
+	conf.Events = g
+	conf.Alive = g
+	conf.Conflict = g
+	conf.Logger = g.cluster.memberlistLogger()
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		g.net.Shutdown()
+		return fmt.Errorf("memberlist: %w", err)
+	}
+	g.list = list
+	return nil
+}
+
+func (g *gossip) leave(timeout time.Duration) error {
+	g.listMu.Lock()
+	defer g.listMu.Unlock()
+	if g.down {
+		return nil
+	}
+	return g.list.Leave(max(timeout, time.Millisecond))
+}
+
+func (g *gossip) shutdown() error {
+	g.listMu.Lock()
+	defer g.listMu.Unlock()
+	g.down = true
+	return g.list.Shutdown()
+}
+
+// setIncarnation changes what membership tells of this node.
+func (g *gossip) setIncarnation(incarnation uint64) {
+	g.metaMu.Lock()
+	g.meta.incarnation = incarnation
+	g.metaMu.Unlock()
+	g.cluster.wg.Go(func() {
+		g.list.UpdateNode(probeInterval) // waits until it has been gossiped
+	})
+}
+
+// NodeMeta implements memberlist.Delegate.
+func (g *gossip) NodeMeta(int) []byte {
+	g.metaMu.Lock()
+	defer g.metaMu.Unlock()
+	b, _ := encodeMeta(g.meta) // newGossip has seen it succeed
+	return b
+}
+
+// NotifyMsg implements memberlist.Delegate.
+func (g *gossip) NotifyMsg(b []byte) {
+	if !g.inbox.add(message(bytes.Clone(b))) {
+		g.cluster.reject("inbox_full")
+	}
+}
+
+// GetBroadcasts implements memberlist.Delegate: records do not travel so.
+func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState implements memberlist.Delegate: records do not travel so.
+func (g *gossip) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState implements memberlist.Delegate.
+func (g *gossip) MergeRemoteState([]byte, bool) {}
+
+// NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node
+// does not become a member.
+func (g *gossip) NotifyAlive(n *memberlist.Node) error {
+	_, err := memberOf(n)
+	if err != nil {
+		g.cluster.reject("member")
+	}
+	return err
+}
+
+// NotifyJoin implements memberlist.EventDelegate.
+func (g *gossip) NotifyJoin(n *memberlist.Node) { g.NotifyUpdate(n) }
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (g *gossip) NotifyUpdate(n *memberlist.Node) {
+	if ev, err := memberOf(n); err == nil {
+		g.inbox.add(ev)
+	}
+}
+
+// NotifyLeave implements memberlist.EventDelegate.
+func (g *gossip) NotifyLeave(n *memberlist.Node) {
+	if id, err := parseNodeID(n.Name); err == nil {
+		g.inbox.add(goneEvent{id})
+	}
+}
+
+// NotifyConflict implements memberlist.ConflictDelegate.
+func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
+	if existing.Name == g.cluster.identity.id.String() && g.cluster.limiter.allow("conflict") {
+		g.cluster.log.Errorf("a node at %s has the identity of this one: it runs on a copy of the data directory; remove %s there",
+			other.Address(), identityFile)
+	}
+}
+
+// memberOf reads what memberlist knows of a node.
+func memberOf(n *memberlist.Node) (memberEvent, error) {
+	id, err := parseNodeID(n.Name)
+	if err != nil {
+		return memberEvent{}, err
+	}
+	m, err := decodeMeta(n.Meta)
+	if err != nil {
+		return memberEvent{}, err
+	}
+	ip, ok := netip.AddrFromSlice(n.Addr)
+	if !ok {
+		return memberEvent{}, fmt.Errorf("gossip address of %d bytes", len(n.Addr))
+	}
+	return memberEvent{id, m, netip.AddrPortFrom(ip.Unmap(), n.Port)}, nil
+}
+
+// rejectMessage counts a message that could not be taken.
+func (c *Cluster) rejectMessage(err error) {
+	r := err.(*rejection)
+	c.reject(r.reason)
+	if c.limiter.allow("message " + r.reason) {
+		c.log.Warnf("dropped a gossip message: %v", r)
+	}
+}
+
+func (g *gossip) send(s *send) {
+	b, err := encodePacket(s.packet)
+	if err != nil || len(b) > maxMessage {
+		g.cluster.log.Errorf("a gossip message of %d bytes cannot be sent: %v", len(b), err)
+		return
+	}
+	for _, to := range s.to {
+		if s.reliable {
+			g.sendReliable(to, b)
+			continue
+		}
+		a := memberlist.Address{Addr: to.address.String(), Name: to.id.String()}
+		if err := g.list.SendToAddress(a, b); err != nil {
+			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
+		}
+	}
+}
+
+// sendReliable sends over a stream, one at a time to each member: one that does
+// not read holds up nobody else, and what does not get through is repaired.
+func (g *gossip) sendReliable(to recipient, b []byte) {
+	g.outboxMu.Lock()
+	defer g.outboxMu.Unlock()
+	waiting, busy := g.outboxes[to.id]
+	if len(waiting) >= maxOutbox {
+		g.cluster.reject("outbox_full")
+		return
+	}
+	g.outboxes[to.id] = append(waiting, b)
+	if !busy {
+		g.cluster.wg.Go(func() { g.drain(to) })
+	}
+}
+
+func (g *gossip) drain(to recipient) {
+	node := &memberlist.Node{Name: to.id.String(), Addr: to.address.Addr().AsSlice(), Port: to.address.Port()}
+	for {
+		g.outboxMu.Lock()
+		waiting := g.outboxes[to.id]
+		if len(waiting) == 0 {
+			delete(g.outboxes, to.id)
+			g.outboxMu.Unlock()
+			return
+		}
+		g.outboxes[to.id] = waiting[1:]
+		g.outboxMu.Unlock()
+		if err := g.list.SendReliable(node, waiting[0]); err != nil {
+			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
+		}
+	}
+}
+
+// inbox holds what memberlist told until the run loop takes it. It is filled
+// under memberlist's locks, so that it never waits.
+type inbox struct {
+	notify func()
+	mu     sync.Mutex
+	items  []any // message or event
+	bytes  int
+}
+
+// message is one that has not been decoded.
+type message []byte
+
+// add reports whether there was room; there always is for events.
+func (in *inbox) add(item any) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if m, ok := item.(message); ok {
+		if in.bytes+len(m) > maxInbox {
+			return false
+		}
+		in.bytes += len(m)
+	}
+	in.items = append(in.items, item)
+	in.notify()
+	return true
+}
+
+func (in *inbox) take() []any {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	items := in.items
+	in.items, in.bytes = nil, 0
+	return items
+}
+
+// events takes and decodes what has come in.
+func (g *gossip) events() []event {
+	var events []event
+	for _, item := range g.inbox.take() {
+		m, ok := item.(message)
+		if !ok {
+			events = append(events, item.(event))
+			continue
+		}
+		p, err := decodePacket(m)
+		if err != nil {
+			g.cluster.rejectMessage(err)
+			continue
+		}
+		events = append(events, packetEvent{p})
+	}
+	return events
+}
+
+// deadlineTransport gives every stream a deadline, and ends all with the context.
+type deadlineTransport struct {
+	*memberlist.NetTransport
+	ctx context.Context
+}
+
+func (t *deadlineTransport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: timeout}
+	conn, err := dialer.DialContext(t.ctx, "tcp", a.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(streamTimeout)); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &stream{conn, context.AfterFunc(t.ctx, func() { conn.Close() })}, nil
+}
+
+type stream struct {
+	net.Conn
+	release func() bool
+}
+
+func (s *stream) Close() error {
+	s.release()
+	return s.Conn.Close()
+}
+
+// keyTrouble recognises memberlist's errors about two nodes that do not have
+// the same key. It has no error values for them.
+func keyTrouble(text string) bool {
+	return strings.Contains(text, "decrypt") || strings.Contains(text, "encryption is ") || strings.Contains(text, "encryption version")
+}
+
+var _ interface {
+	memberlist.Delegate
+	memberlist.EventDelegate
+	memberlist.AliveDelegate
+	memberlist.ConflictDelegate
+} = (*gossip)(nil)

@@ -1,0 +1,113 @@
+package discovery
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// nodeID names a node for life, across restarts and address changes.
+type nodeID [16]byte
+
+func (id nodeID) String() string { return hex.EncodeToString(id[:]) }
+
+func parseNodeID(s string) (nodeID, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(nodeID{}) {
+		return nodeID{}, fmt.Errorf("node ID %q is not 32 hexadecimal digits", s)
+	}
+	return nodeID(b), nil
+}
+
+// identityFile lies in the data directory.
+const identityFile = "identity.json"
+
+// identity is what a node must not forget: who it is, and that its next
+// incarnation is above every earlier one.
+type identity struct {
+	dir         string
+	id          nodeID
+	incarnation uint64
+	restarted   bool // an earlier incarnation existed
+}
+
+type identityJSON struct {
+	ID          string `json:"id"`
+	Incarnation uint64 `json:"incarnation"`
+}
+
+// openIdentity reads the identity in dir, or makes one, and begins a new
+// incarnation. It is on disk when openIdentity returns.
+func openIdentity(dir string, now time.Time) (*identity, error) {
+	i := &identity{dir: dir}
+	path := filepath.Join(dir, identityFile)
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := rand.Read(i.id[:]); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	default:
+		var stored identityJSON
+		err := json.Unmarshal(text, &stored)
+		if err == nil {
+			i.id, err = parseNodeID(stored.ID)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("identity file %s is damaged: %w; remove it to start as a new node", path, err)
+		}
+		i.incarnation = stored.Incarnation
+		i.restarted = true
+	}
+	next := max(i.incarnation+1, uint64(now.UnixMilli()))
+	if next > maxIncarnation {
+		return nil, fmt.Errorf("identity file %s: incarnation %d is above %d; remove the file to start as a new node", path, i.incarnation, uint64(maxIncarnation))
+	}
+	return i, i.advance(next)
+}
+
+// advance puts a higher incarnation on disk.
+func (i *identity) advance(incarnation uint64) error {
+	text, err := json.Marshal(identityJSON{ID: i.id.String(), Incarnation: incarnation})
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(i.dir, identityFile), append(text, '\n')); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	i.incarnation = incarnation
+	return nil
+}
+
+// replaceFile gives the file new content that a crash leaves whole, old or new.
+func replaceFile(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(content)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err := errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,180 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	joinFirst     = 200 * time.Millisecond // between tries while alone, doubling
+	joinMost      = 5 * time.Second        // up to this
+	rejoin        = 30 * time.Second       // between tries to heal a split
+	rejoinNodes   = 3                      // addresses a try
+	joinParallel  = 8
+	lookupTimeout = 3 * time.Second
+	meetInterval  = time.Second // between answers to strangers at one address
+)
+
+// seed is a node to join: a host name or IP address, and a port (0: our own).
+type seed struct {
+	host string
+	port uint16
+}
+
+func parseSeeds(texts []string) ([]seed, error) {
+	var seeds []seed
+	for _, text := range texts {
+		s, err := parseSeed(text)
+		if err != nil {
+			return nil, err
+		}
+		seeds = append(seeds, s)
+	}
+	return seeds, nil
+}
+
+func parseSeed(text string) (seed, error) {
+	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return seed{ip.String(), 0}, nil
+	}
+	host, port := text, ""
+	if strings.Contains(text, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(text); err != nil {
+			return seed{}, fmt.Errorf("join address %q is not an IP address or host name, with or without a port: %w", text, err)
+		}
+	}
+	if host == "" || strings.ContainsAny(host, "/ ") {
+		return seed{}, fmt.Errorf("join address %q has no IP address or host name", text)
+	}
+	if port == "" {
+		return seed{host, 0}, nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return seed{}, fmt.Errorf("join address %q: port %q is not from 1 to 65535", text, port)
+	}
+	return seed{host, uint16(n)}, nil
+}
+
+// runJoin tries the seeds until the node is not alone, and then now and again,
+// with the members that were lost, so that a split heals. It also joins nodes
+// that talk to this one without being members: a restarted one does not know
+// whom it forgot.
+func (c *Cluster) runJoin(seeds []seed) {
+	wait := joinFirst / 2
+	met := map[netip.AddrPort]time.Time{}
+	for c.joining.Err() == nil {
+		c.join(c.joinTargets(seeds))
+		if c.gossip.list.NumMembers() > 1 {
+			wait = rejoin
+		} else if wait = wait * 2; wait > joinMost {
+			wait = joinMost
+		}
+		timer := time.NewTimer(wait)
+		for waiting := true; waiting; {
+			select {
+			case <-c.joining.Done():
+				waiting = false
+			case <-timer.C:
+				waiting = false
+			case address := <-c.meet:
+				if now := time.Now(); now.Sub(met[address]) >= meetInterval {
+					met[address] = now
+					c.join([]netip.AddrPort{address})
+				}
+			}
+		}
+		timer.Stop()
+		clear(met)
+	}
+}
+
+// joinTargets lists the addresses of seeds and of lost members that are not
+// members already.
+func (c *Cluster) joinTargets(seeds []seed) []netip.AddrPort {
+	seen := map[netip.AddrPort]bool{c.address: true}
+	var targets []netip.AddrPort
+	add := func(address netip.AddrPort) {
+		if !seen[address] {
+			seen[address] = true
+			targets = append(targets, address)
+		}
+	}
+	members := c.Members()
+	joined := false
+	for _, m := range members {
+		if m.State == StateAlive || m.State == StateSuspect {
+			seen[m.Addr] = true
+			joined = joined || !m.Self
+		}
+	}
+	for _, s := range seeds {
+		for _, address := range c.lookup(s) {
+			add(address)
+		}
+	}
+	for _, m := range members {
+		if m.State == StateDead {
+			add(m.Addr)
+		}
+	}
+	if joined && len(targets) > rejoinNodes {
+		rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
+		targets = targets[:rejoinNodes]
+	}
+	return targets
+}
+
+func (c *Cluster) lookup(s seed) []netip.AddrPort {
+	port := s.port
+	if port == 0 {
+		port = c.address.Port()
+	}
+	ctx, cancel := context.WithTimeout(c.joining, lookupTimeout)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.host)
+	if err != nil && c.joining.Err() == nil && c.limiter.allow("lookup "+s.host) {
+		c.log.Warnf("cannot join %s yet: %v", s.host, err)
+	}
+	var addresses []netip.AddrPort
+	for _, ip := range ips {
+		addresses = append(addresses, netip.AddrPortFrom(ip.Unmap(), port))
+	}
+	return addresses
+}
+
+func (c *Cluster) join(targets []netip.AddrPort) {
+	var group errgroup.Group
+	group.SetLimit(joinParallel)
+	for _, address := range targets {
+		group.Go(func() error {
+			_, err := c.gossip.list.Join([]string{address.String()})
+			c.logJoin(address, err)
+			return nil
+		})
+	}
+	group.Wait()
+}
+
+func (c *Cluster) logJoin(address netip.AddrPort, err error) {
+	switch {
+	case c.joining.Err() != nil:
+	case err == nil:
+		c.log.Debugf("joined %s", address)
+	case keyTrouble(err.Error()):
+		if c.limiter.allow("join key") {
+			c.log.Errorf("cannot join %s: its gossip key differs from this node's, or only one of the two has a key", address)
+		}
+	case c.limiter.allow("join " + address.String()):
+		c.log.Warnf("cannot join %s yet: %v", address, err)
+	}
+}

@@ -1,0 +1,206 @@
+package discovery
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The events a node makes itself, and those of its membership.
+
+type participateEvent struct{ network Network }
+
+func (e participateEvent) apply(c *core) {
+	key := e.network.Key
+	if _, ok := c.self.networks[key]; ok || c.self.left {
+		return
+	}
+	c.clock++
+	c.self.networks[key] = participation{e.network, c.clock}
+	c.self.sets[key] = newSet(c.self.incarnation, c.clock)
+	c.announceSelf()
+	c.view.open(e.network)
+	for _, id := range c.ids() {
+		o := c.owners[id]
+		if o == c.self {
+			continue
+		}
+		c.noteConflicts(o)
+		if !c.shares(o, key) {
+			continue
+		}
+		if o.shown {
+			c.view.addVTEP(key, o.id, o.shownVTEP)
+		}
+		c.pull(o.id, key, o.incarnation, o.networks[key].since, o.id)
+	}
+}
+
+type withdrawEvent struct{ key string }
+
+func (e withdrawEvent) apply(c *core) {
+	if _, ok := c.self.networks[e.key]; !ok {
+		return
+	}
+	c.out.changes = append(c.out.changes, c.view.close(e.key)...)
+	for _, id := range c.ids() {
+		delete(c.owners[id].sets, e.key)
+		delete(c.pulls, pullKey{id, e.key})
+	}
+	delete(c.self.networks, e.key)
+	delete(c.pushed, e.key)
+	delete(c.recent, e.key)
+	c.clock++
+	c.announceSelf()
+}
+
+type putEvent struct {
+	key      string
+	endpoint *Endpoint
+}
+
+func (e putEvent) apply(c *core) {
+	s := c.self.sets[e.key]
+	if s == nil {
+		c.warnf("endpoint %s is not published: this node takes no part in network %q", e.endpoint.MAC, e.key)
+		return
+	}
+	old, ok := s.live[e.endpoint.MAC]
+	if ok && old.endpoint.equal(e.endpoint) {
+		return
+	}
+	if !ok && len(s.live) >= maxEndpoints {
+		c.warnf("endpoint %s is not published: network %q has %d endpoints on this node already", e.endpoint.MAC, e.key, maxEndpoints)
+		return
+	}
+	c.clock++
+	s.put(e.endpoint, c.clock)
+	c.changed()
+}
+
+func (e *Endpoint) equal(o *Endpoint) bool {
+	return e.ID == o.ID && e.MAC == o.MAC && e.Seq == o.Seq && slices.Equal(e.Addrs, o.Addrs)
+}
+
+type deleteEvent struct {
+	key string
+	mac MAC
+}
+
+func (e deleteEvent) apply(c *core) {
+	s := c.self.sets[e.key]
+	if s == nil {
+		return
+	}
+	if _, ok := s.live[e.mac]; !ok {
+		return
+	}
+	c.clock++
+	s.remove(e.mac, c.clock)
+	c.changed()
+}
+
+// leaveEvent withdraws everything of this node for good.
+type leaveEvent struct{}
+
+func (leaveEvent) apply(c *core) {
+	if c.self.left {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.self.networks)) {
+		withdrawEvent{key}.apply(c)
+	}
+	c.self.left = true
+	c.clock++
+	c.announceSelf()
+	c.held = false
+	c.flushAt = c.now
+}
+
+// announceSelf makes the latest local version that of a new announcement.
+func (c *core) announceSelf() {
+	c.self.version = c.clock
+	c.announcing = true
+	c.changed()
+}
+
+// changed sees to it that local changes are pushed soon.
+func (c *core) changed() {
+	if c.held {
+		c.holdEnd = c.now.Add(holdQuiet)
+		if c.holdEnd.After(c.holdLimit) {
+			c.holdEnd = c.holdLimit
+		}
+		return
+	}
+	if c.flushAt.IsZero() {
+		c.flushAt = c.now.Add(flushDelay)
+	}
+}
+
+// jump takes an incarnation above one that was heard of, and says everything
+// anew under it. It happens when the data directory was put back to an older
+// state, or when another node runs on a copy of it: then the two would jump in
+// turn, so not more than once in a while.
+func (c *core) jump(heard uint64) {
+	if !c.lastJump.IsZero() && c.now.Sub(c.lastJump) < jumpInterval {
+		return
+	}
+	c.lastJump = c.now
+	c.warnf("the cluster knows this node under incarnation %d, its own is %d: taking a higher one; "+
+		"if this repeats, another node runs on a copy of this data directory", heard, c.self.incarnation)
+	c.self.incarnation = heard + 1
+	c.self.meta.incarnation = c.self.incarnation
+	for key, s := range c.self.sets {
+		s.incarnation = c.self.incarnation
+		delete(c.pushed, key)
+	}
+	c.out.persist = c.self.incarnation
+	c.announcing = true
+	c.changed()
+}
+
+// memberEvent says that memberlist holds a node for alive, or has new meta of it.
+type memberEvent struct {
+	id      nodeID
+	meta    meta
+	address netip.AddrPort
+}
+
+func (e memberEvent) apply(c *core) {
+	o := c.owner(e.id)
+	if o == c.self {
+		return
+	}
+	joined := !o.member
+	o.member, o.seen = true, true
+	o.meta, o.address = e.meta, e.address
+	c.refresh(o)
+	if !joined {
+		return
+	}
+	c.infof("member %s (%s) is up at %s, VTEP %s", o.meta.host, o.id, o.address, o.meta.vtep)
+	c.noteConflicts(o)
+	o.asked = time.Time{}
+	if !c.held {
+		c.post(o.id).announces = []announce{c.announcement(c.self)}
+	}
+	c.sendDigest(o)
+}
+
+// goneEvent says that memberlist holds a node for dead or left.
+type goneEvent struct{ id nodeID }
+
+func (e goneEvent) apply(c *core) {
+	o := c.owners[e.id]
+	if o == nil || o == c.self || !o.member {
+		return
+	}
+	if !o.left {
+		c.warnf("member %s (%s) is down: its records stay in use for %s", o.meta.host, o.id, hideAfter)
+	}
+	o.member = false
+	o.downSince = c.now
+	c.refresh(o)
+}

@@ -1,0 +1,336 @@
+package discovery
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How the core sends: pushes of its own changes, beacons that repeat its
+// versions, pulls of what it lacks, and replies.
+
+// flush pushes what changed here to every member that takes part.
+func (c *core) flush() {
+	var keys []string
+	parts := map[string][]delta{}
+	for _, key := range slices.Sorted(maps.Keys(c.self.sets)) {
+		if s := c.self.sets[key]; s.version > c.pushed[key] {
+			keys = append(keys, key)
+			parts[key] = c.pushParts(key)
+			if parts[key] == nil {
+				c.beaconAt = c.now // too much to push: have it pulled at once
+			}
+			c.pushed[key] = s.version
+			c.recent[key] = len(beaconDelays)
+		}
+	}
+	var announces []announce
+	if c.announcing {
+		c.announcing = false
+		announces = []announce{c.announcement(c.self)}
+		c.recent[""] = len(beaconDelays)
+	}
+	if len(keys) == 0 && announces == nil {
+		return
+	}
+	if first := c.now.Add(beaconDelays[0]); c.beaconAt.IsZero() || first.Before(c.beaconAt) {
+		c.beaconAt = first
+	}
+	for _, group := range c.groups(keys) {
+		var deltas []delta
+		for _, key := range group.keys {
+			deltas = append(deltas, parts[key]...)
+		}
+		c.cast(group.to, announces, deltas)
+	}
+}
+
+// pushParts cuts the changes of an own set since the last push into deltas of a
+// datagram each; nil if they are too many. A full set is never cut.
+func (c *core) pushParts(key string) []delta {
+	s := c.self.sets[key]
+	changes, full := s.since(c.pushed[key])
+	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, from: c.pushed[key], to: s.version}
+	if full {
+		d.from = 0
+		for _, ch := range changes {
+			d.add(ch)
+		}
+		if d.wireSize() > maxDatagram-packetSize {
+			return nil
+		}
+		return []delta{d}
+	}
+	var parts []delta
+	for _, ch := range changes {
+		size := d.wireSize() + deleteSize
+		if ch.endpoint != nil {
+			size += ch.endpoint.wireSize()
+		}
+		if size > maxDatagram-packetSize && len(d.upserts)+len(d.deletes) > 0 {
+			done := d
+			done.to = ch.version - 1
+			parts = append(parts, done)
+			d.from, d.upserts, d.deletes = done.to, nil, nil
+		}
+		d.add(ch)
+	}
+	if parts = append(parts, d); len(parts) > maxPushed {
+		return nil
+	}
+	return parts
+}
+
+// group is the members that get the same push.
+type group struct {
+	keys []string
+	to   []recipient
+}
+
+// groups sorts all members by which of the networks they take part in.
+func (c *core) groups(keys []string) []*group {
+	var groups []*group
+	byKeys := map[string]*group{}
+	for _, o := range c.peers() {
+		var shared []string
+		for _, key := range keys {
+			if c.shares(o, key) {
+				shared = append(shared, key)
+			}
+		}
+		name := strings.Join(shared, "\x00")
+		g := byKeys[name]
+		if g == nil {
+			g = &group{keys: shared}
+			byKeys[name] = g
+			groups = append(groups, g)
+		}
+		g.to = append(g.to, recipient{o.id, o.address})
+	}
+	return groups
+}
+
+// cast sends the parts to all of a group, packed into datagrams. What does not
+// fit into one by itself is left to the beacon and to pulls.
+func (c *core) cast(to []recipient, announces []announce, deltas []delta) {
+	p := &packet{}
+	size := packetSize
+	next := func(n int) bool {
+		if packetSize+n > maxDatagram {
+			return false
+		}
+		if size+n > maxDatagram {
+			c.send(to, p, false)
+			p, size = &packet{}, packetSize
+		}
+		size += n
+		return true
+	}
+	for _, a := range announces {
+		if next(a.wireSize()) {
+			p.announces = append(p.announces, a)
+		}
+	}
+	for _, d := range deltas {
+		if next(d.wireSize()) {
+			p.deltas = append(p.deltas, d)
+		}
+	}
+	if size > packetSize {
+		c.send(to, p, false)
+	}
+}
+
+func (c *core) send(to []recipient, p *packet, reliable bool) {
+	p.from, p.address = c.self.id, c.address
+	c.out.sends = append(c.out.sends, send{to, p, reliable})
+}
+
+// beacon repeats the versions of what was pushed lately. When this node has
+// left there is nobody to pull from, so that the announcement itself is repeated.
+func (c *core) beacon() {
+	ov := ownerVersions{owner: c.self.id, incarnation: c.self.incarnation, version: c.self.version}
+	announced := c.recent[""] > 0
+	var keys []string
+	left := 0
+	for _, key := range slices.Sorted(maps.Keys(c.recent)) {
+		if key != "" {
+			keys = append(keys, key)
+			ov.sets = append(ov.sets, setVersion{key, c.self.sets[key].version})
+		}
+		c.recent[key]--
+		left = max(left, c.recent[key])
+		if c.recent[key] == 0 {
+			delete(c.recent, key)
+		}
+	}
+	for _, g := range c.groups(keys) {
+		if len(g.keys) == 0 && !announced {
+			continue
+		}
+		p := &packet{versions: &versions{owners: []ownerVersions{ov}}}
+		if c.self.left {
+			p = &packet{announces: []announce{c.announcement(c.self)}}
+		}
+		c.send(g.to, p, p.wireSize() > maxDatagram)
+	}
+	if left > 0 {
+		c.beaconAt = c.now.Add(beaconDelays[len(beaconDelays)-left])
+	}
+}
+
+// pull is something this node knows to be missing: an owner's set, or with an
+// empty key its announcement, of at least this incarnation and version.
+type pull struct {
+	incarnation uint64
+	version     uint64
+	from        nodeID // a node that holds it
+	tries       int
+	retryAt     time.Time
+}
+
+type pullKey struct {
+	owner nodeID
+	key   string
+}
+
+// pull asks for something once, and then again until it comes.
+func (c *core) pull(id nodeID, key string, incarnation, version uint64, from nodeID) {
+	k := pullKey{id, key}
+	p, asked := c.pulls[k]
+	if !asked {
+		p = &pull{}
+		c.pulls[k] = p
+	}
+	if incarnation > p.incarnation || incarnation == p.incarnation && version > p.version {
+		p.incarnation, p.version, p.from = incarnation, version, from
+	}
+	if !asked {
+		c.ask(k, p)
+	}
+}
+
+// pullMissing asks an owner for every shared set that is not held.
+func (c *core) pullMissing(o *owner) {
+	for _, key := range c.shared(o) {
+		if o.have(key) == 0 {
+			c.pull(o.id, key, o.incarnation, o.networks[key].since, o.id)
+		}
+	}
+}
+
+// ask sends the want to the node that is known to hold it and to the owner in turn.
+func (c *core) ask(k pullKey, p *pull) {
+	w := want{owner: k.owner, key: k.key}
+	if o := c.owners[k.owner]; o != nil {
+		w.incarnation, w.have = o.incarnation, o.have(k.key)
+		if k.key == "" {
+			w.have = o.version
+		}
+	}
+	to := p.from
+	if p.tries%2 == 1 {
+		to = k.owner
+	}
+	if o := c.owners[to]; o == nil || !o.member {
+		to = p.from
+	}
+	m := c.post(to)
+	m.wants = append(m.wants, w)
+	p.retryAt = c.now.Add(pullRetry << p.tries)
+	p.tries++
+}
+
+// pullDone ends a pull that has been answered, or asks for the rest at once.
+func (c *core) pullDone(o *owner, key string) {
+	k := pullKey{o.id, key}
+	p := c.pulls[k]
+	if p == nil {
+		return
+	}
+	have := o.have(key)
+	if key == "" {
+		have = o.version
+	}
+	if o.incarnation > p.incarnation || o.incarnation == p.incarnation && have >= p.version {
+		delete(c.pulls, k)
+		return
+	}
+	p.tries = 0
+	c.ask(k, p)
+}
+
+func (c *core) retryPulls() {
+	var late []pullKey
+	for k, p := range c.pulls {
+		if c.due(p.retryAt) {
+			late = append(late, k)
+		}
+	}
+	slices.SortFunc(late, func(a, b pullKey) int {
+		if a.owner != b.owner {
+			return bytes.Compare(a.owner[:], b.owner[:])
+		}
+		return strings.Compare(a.key, b.key)
+	})
+	for _, k := range late {
+		p, o := c.pulls[k], c.owners[k.owner]
+		wanted := k.key == "" || o != nil && c.shares(o, k.key)
+		if wanted && p.tries < pullTries {
+			c.ask(k, p)
+		} else {
+			delete(c.pulls, k)
+		}
+	}
+}
+
+// post is the packet this step sends to a node.
+func (c *core) post(to nodeID) *packet {
+	p := c.mail[to]
+	if p == nil {
+		p = &packet{}
+		c.mail[to] = p
+	}
+	return p
+}
+
+// deliverMail sends what was posted: in a datagram if it fits, else reliably.
+func (c *core) deliverMail() {
+	for _, id := range slices.SortedFunc(maps.Keys(c.mail), func(a, b nodeID) int { return bytes.Compare(a[:], b[:]) }) {
+		o := c.owners[id]
+		if o == nil || !o.member {
+			continue
+		}
+		to := []recipient{{o.id, o.address}}
+		p := c.mail[id]
+		if p.wireSize() <= maxDatagram {
+			c.send(to, p, false)
+			continue
+		}
+		for _, part := range p.split() {
+			c.send(to, part, true)
+		}
+	}
+	clear(c.mail)
+}
+
+// split cuts a packet at its deltas into messages of about maxReliable.
+func (p *packet) split() []*packet {
+	deltas := p.deltas
+	p.deltas = nil
+	parts := []*packet{p}
+	size := p.wireSize()
+	for _, d := range deltas {
+		if n := d.wireSize(); size+n > maxReliable && size > packetSize {
+			parts = append(parts, &packet{})
+			size = packetSize + n
+		} else {
+			size += n
+		}
+		last := parts[len(parts)-1]
+		last.deltas = append(last.deltas, d)
+	}
+	return parts
+}

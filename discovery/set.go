@@ -1,0 +1,108 @@
+package discovery
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// set is one owner's endpoints in one network, at a version. It keeps the
+// version of each endpoint's last change and of recent removals, so that a
+// holder of an older version can be brought up by what changed since.
+//
+// The law: a set at version v has the owner's value of every endpoint whose
+// last change is at v or before.
+type set struct {
+	incarnation uint64
+	version     uint64
+	floor       uint64 // removals up to this version are no longer known
+	live        map[MAC]item
+	removed     map[MAC]uint64
+}
+
+type item struct {
+	endpoint *Endpoint
+	version  uint64
+}
+
+// maxRemoved bounds the removals a set remembers. Whoever is further behind
+// gets the full set.
+const maxRemoved = 4096
+
+func newSet(incarnation, version uint64) *set {
+	return &set{
+		incarnation: incarnation,
+		version:     version,
+		floor:       version,
+		live:        map[MAC]item{},
+		removed:     map[MAC]uint64{},
+	}
+}
+
+func (s *set) put(e *Endpoint, version uint64) {
+	delete(s.removed, e.MAC)
+	s.live[e.MAC] = item{e, version}
+	s.version = version
+}
+
+func (s *set) remove(mac MAC, version uint64) {
+	delete(s.live, mac)
+	s.removed[mac] = version
+	s.version = version
+	if len(s.removed) > maxRemoved {
+		s.trim()
+	}
+}
+
+// trim forgets the older half of the removals.
+func (s *set) trim() {
+	versions := make([]uint64, 0, len(s.removed))
+	for _, v := range s.removed {
+		versions = append(versions, v)
+	}
+	slices.Sort(versions)
+	s.floor = versions[len(versions)/2]
+	for mac, v := range s.removed {
+		if v <= s.floor {
+			delete(s.removed, mac)
+		}
+	}
+}
+
+// change is one step of a set's history: an endpoint, or a removal.
+type change struct {
+	version  uint64
+	mac      MAC
+	endpoint *Endpoint // nil: removed
+}
+
+// since lists what changed after a version, oldest first. It is the full set
+// (and full is true) when the version is too old to know the removals.
+func (s *set) since(version uint64) (changes []change, full bool) {
+	if full = version < s.floor || version == 0; full {
+		version = 0
+	} else {
+		for mac, v := range s.removed {
+			if v > version {
+				changes = append(changes, change{v, mac, nil})
+			}
+		}
+	}
+	for mac, it := range s.live {
+		if it.version > version {
+			changes = append(changes, change{it.version, mac, it.endpoint})
+		}
+	}
+	slices.SortFunc(changes, func(a, b change) int {
+		return cmp.Or(cmp.Compare(a.version, b.version), bytes.Compare(a.mac[:], b.mac[:]))
+	})
+	return changes, full
+}
+
+func (d *delta) add(ch change) {
+	if ch.endpoint == nil {
+		d.deletes = append(d.deletes, ch.mac)
+	} else {
+		d.upserts = append(d.upserts, ch.endpoint)
+	}
+}

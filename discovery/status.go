@@ -1,0 +1,75 @@
+package discovery
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// What the core tells of itself.
+
+// suspectAfter is how long a member may leave a digest without an answer.
+const suspectAfter = time.Second
+
+func (c *core) members(now time.Time) []Member {
+	var members []Member
+	for _, id := range c.ids() {
+		if o := c.owners[id]; o.seen {
+			members = append(members, c.member(now, o))
+		}
+	}
+	return members
+}
+
+func (c *core) member(now time.Time, o *owner) Member {
+	return Member{
+		ID:          o.id.String(),
+		Host:        o.meta.host,
+		Addr:        o.address,
+		VTEP:        o.meta.vtep,
+		State:       o.state(now),
+		Incarnation: max(o.incarnation, o.meta.incarnation),
+		Self:        o == c.self,
+	}
+}
+
+func (o *owner) state(now time.Time) State {
+	switch {
+	case o.left && o.meta.incarnation <= o.incarnation:
+		return StateLeft
+	case !o.member:
+		return StateDead
+	case !o.asked.IsZero() && now.Sub(o.asked) > suspectAfter:
+		return StateSuspect
+	}
+	return StateAlive
+}
+
+func (c *core) records() []Record {
+	var records []Record
+	for _, o := range c.owners {
+		hidden := o != c.self && !o.shown
+		for key, s := range o.sets {
+			for _, it := range s.live {
+				e := *it.endpoint
+				e.Addrs = slices.Clone(e.Addrs)
+				records = append(records, Record{o.id.String(), o.networks[key].Network, e, hidden})
+			}
+		}
+	}
+	slices.SortFunc(records, func(a, b Record) int {
+		return cmp.Or(cmp.Compare(a.Network.Key, b.Network.Key), cmp.Compare(a.Owner, b.Owner),
+			bytes.Compare(a.Endpoint.MAC[:], b.Endpoint.MAC[:]))
+	})
+	return records
+}
+
+func (c *core) allConflicts() []Conflict {
+	found := map[Conflict]bool{}
+	for _, o := range c.owners {
+		maps.Copy(found, c.conflictsWith(o))
+	}
+	return sortedConflicts(found)
+}

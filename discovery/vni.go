@@ -1,0 +1,134 @@
+package discovery
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// derivedVNIs is where VNIs derived from a key begin: above what people and
+// VLAN-minded tools choose by hand.
+const derivedVNIs = 4096
+
+// Conflict is a member's network that cannot be merged with one of this node:
+// the same key with another VNI, or another key with the same VNI. Neither
+// node takes the other's records of them.
+type Conflict struct {
+	Member string // Member.ID
+	Host   string
+	Ours   Network
+	Theirs Network
+}
+
+func (c Conflict) String() string {
+	return fmt.Sprintf("network %q has VNI %d here, but member %s (%s) has network %q with VNI %d",
+		c.Ours.Key, c.Ours.VNI, c.Host, c.Member, c.Theirs.Key, c.Theirs.VNI)
+}
+
+func (n Network) conflictsWith(o Network) bool { return (n.Key == o.Key) != (n.VNI == o.VNI) }
+
+// check says why this node cannot take part in the network.
+func (c *core) check(n Network) error {
+	switch {
+	case n.Key == "" || len(n.Key) > maxKey || !utf8.ValidString(n.Key):
+		return fmt.Errorf("network key %q is not from 1 to %d bytes of UTF-8", n.Key, maxKey)
+	case n.VNI < 1 || n.VNI > maxVNI:
+		return fmt.Errorf("VNI %d of network %q is not from 1 to %d", n.VNI, n.Key, maxVNI)
+	}
+	for _, p := range c.self.networks {
+		if n.conflictsWith(p.Network) {
+			return fmt.Errorf("network %q cannot have VNI %d: this node has network %q with VNI %d; use another VNI, or the same key on all hosts",
+				n.Key, n.VNI, p.Key, p.VNI)
+		}
+	}
+	if len(c.self.networks) >= maxNetworks {
+		return fmt.Errorf("network %q is one too many: a node takes part in %d at most", n.Key, maxNetworks)
+	}
+	for _, id := range c.ids() {
+		o := c.owners[id]
+		if !c.visible(o) {
+			continue
+		}
+		for _, p := range o.networks {
+			if n.conflictsWith(p.Network) {
+				return fmt.Errorf("network %q cannot have VNI %d: member %s (%s) has network %q with VNI %d; use another VNI, or the same key on all hosts",
+					n.Key, n.VNI, o.meta.host, o.id, p.Key, p.VNI)
+			}
+		}
+	}
+	return nil
+}
+
+// conflictsWith lists the conflicts with one member.
+func (c *core) conflictsWith(o *owner) map[Conflict]bool {
+	found := map[Conflict]bool{}
+	if !c.visible(o) {
+		return found
+	}
+	for _, ours := range c.self.networks {
+		for _, theirs := range o.networks {
+			if ours.Network.conflictsWith(theirs.Network) {
+				found[Conflict{o.id.String(), o.meta.host, ours.Network, theirs.Network}] = true
+			}
+		}
+	}
+	return found
+}
+
+// noteConflicts warns of each conflict with a member once.
+func (c *core) noteConflicts(o *owner) {
+	found := c.conflictsWith(o)
+	for _, conflict := range sortedConflicts(found) {
+		if !o.conflicts[conflict] {
+			c.warnf("%s: their records are not taken; use another VNI, or the same key on all hosts", conflict)
+		}
+	}
+	o.conflicts = found
+}
+
+func sortedConflicts(found map[Conflict]bool) []Conflict {
+	return slices.SortedFunc(maps.Keys(found), func(a, b Conflict) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// resolve gives the VNI for a network key: the one in a "vni=N" key, the one the
+// cluster already uses for the key, or one derived from the key that is known to
+// belong to no other.
+func (c *core) resolve(key string) uint32 {
+	if number, ok := strings.CutPrefix(key, "vni="); ok {
+		if vni, err := strconv.ParseUint(number, 10, 24); err == nil {
+			return uint32(vni)
+		}
+	}
+	if p, ok := c.self.networks[key]; ok {
+		return p.VNI
+	}
+	taken := map[uint32]bool{}
+	for _, p := range c.self.networks {
+		taken[p.VNI] = true
+	}
+	for _, id := range c.ids() {
+		o := c.owners[id]
+		if !c.visible(o) {
+			continue
+		}
+		if p, ok := o.networks[key]; ok {
+			return p.VNI
+		}
+		for _, p := range o.networks {
+			taken[p.VNI] = true
+		}
+	}
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	vni := derivedVNIs + h.Sum32()%(maxVNI-derivedVNIs+1)
+	for taken[vni] {
+		if vni++; vni > maxVNI {
+			vni = derivedVNIs
+		}
+	}
+	return vni
+}
