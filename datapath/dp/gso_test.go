@@ -106,6 +106,24 @@ func TestSegmentsLeaveOutPadding(t *testing.T) {
 	checkSegments(t, f, super, 40, segs)
 }
 
+// Payload that is its own checksum brings the checksum to 0, which UDP takes for "no checksum".
+func TestSegmentsOfUDPAlwaysHaveAChecksum(t *testing.T) {
+	for _, f := range []flow{{udp: true}, {udp: true, v6: true}} {
+		at := f.l4() + 6
+		own := f.frame(t, 0, 0, 0, []byte{0, 0})[at : at+2]
+		super, vnet := f.super(f.frame(t, 0, 0, 0, join(own, own)), 2)
+		segs, err := segment(super, vnet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, seg := range segs {
+			if got := seg[at : at+2]; !bytes.Equal(got, []byte{0xff, 0xff}) {
+				t.Errorf("segment %d: checksum %x, want ffff", i, got)
+			}
+		}
+	}
+}
+
 func TestSegmentsKeepExtensionHeaders(t *testing.T) {
 	udp := append(bytes.Clone(udp8), fill(100)...)
 	udp[5] = byte(len(udp))

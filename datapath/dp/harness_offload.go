@@ -28,6 +28,7 @@ const (
 	gsoSegsMax = int(C.DP_GSO_SEGS_MAX)
 	groUnits   = int(C.DP_GRO_UNITS)
 	groSegs    = int(C.DP_GRO_SEGS)
+	groSlots   = int(C.DP_GRO_SLOTS)
 )
 
 // exact copies b into C memory of its size; free it.

@@ -99,6 +99,40 @@ func TestParseTruncatedAtEveryByte(t *testing.T) {
 	}
 }
 
+// cut shortens a frame to n bytes and its IP length with it, so that what is missing is missed further in.
+func cut(frame []byte, n int) []byte {
+	frame = bytes.Clone(frame[:n])
+	if frame[12] == 8 {
+		binary.BigEndian.PutUint16(frame[16:], uint16(n-14))
+	} else {
+		binary.BigEndian.PutUint16(frame[18:], uint16(n-54))
+	}
+	return frame
+}
+
+func TestParseTruncatedInsideTheIPPacket(t *testing.T) {
+	chain := ip6Frame(0, join(ext(60), ext(43), ext(6), flow{v6: true}.frame(t, 1, 2, 16, nil)[54:])...)
+	for name, c := range map[string]struct {
+		frame       []byte
+		ip, payload int
+	}{
+		"TCP over IPv4":  {flow{options: timestamps}.frame(t, 1, 2, 16, fill(4)), 34, 66},
+		"TCP over IPv6":  {flow{v6: true, options: timestamps}.frame(t, 1, 2, 16, fill(4)), 54, 86},
+		"extensions":     {chain, 54, len(chain)},
+		"IPv6 fragments": {ip6Frame(60, join(ext(44), []byte{17, 0, 1, 1, 0, 0, 0, 0}, fill(4))...), 54, 70},
+	} {
+		for n := c.ip; n <= len(c.frame); n++ {
+			want := parseMalformed
+			if n >= c.payload {
+				want = parseOK
+			}
+			if got, _ := parse(cut(c.frame, n)); got != want {
+				t.Errorf("%s, %d bytes of %d: result %d, want %d", name, n, len(c.frame), got, want)
+			}
+		}
+	}
+}
+
 func TestParseHeadersThatLie(t *testing.T) {
 	tcp4, udp4 := flow{}.frame(t, 1, 2, 16, fill(10)), flow{udp: true}.frame(t, 1, 0, 0, fill(10))
 	tcp6 := flow{v6: true}.frame(t, 0, 2, 16, fill(10))
