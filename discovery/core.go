@@ -62,8 +62,9 @@ type core struct {
 	digests    int // sent since the last sync
 	answers    int // full answers to digests since the last sync
 
-	mail map[nodeID]*packet // of this step, by recipient
-	out  output
+	mail   map[nodeID]*packet // of this step, by recipient
+	sender recipient          // of the message in this step
+	out    output
 }
 
 // owner is what this node knows of a node: its membership, its announcement and
@@ -161,6 +162,7 @@ func (c *core) step(now time.Time, ev event) output {
 	}
 	c.runTimers()
 	c.deliverMail()
+	c.sender = recipient{}
 	c.out.changes = append(c.out.changes, c.view.flush()...)
 	out := c.out
 	c.out = output{}

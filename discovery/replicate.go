@@ -19,6 +19,7 @@ func (e packetEvent) apply(c *core) {
 	if from != nil {
 		from.asked = time.Time{}
 	}
+	c.sender = recipient{p.from, p.address}
 	if (from == nil || !from.member && !from.left) && p.address.IsValid() {
 		c.out.meet = append(c.out.meet, p.address)
 	}

@@ -299,18 +299,18 @@ func (c *core) post(to nodeID) *packet {
 // deliverMail sends what was posted: in a datagram if it fits, else reliably.
 func (c *core) deliverMail() {
 	for _, id := range slices.SortedFunc(maps.Keys(c.mail), func(a, b nodeID) int { return bytes.Compare(a[:], b[:]) }) {
-		o := c.owners[id]
-		if o == nil || !o.member {
-			continue
-		}
-		to := []recipient{{o.id, o.address}}
 		p := c.mail[id]
-		if p.wireSize() <= maxDatagram {
-			c.send(to, p, false)
-			continue
-		}
-		for _, part := range p.split() {
-			c.send(to, part, true)
+		o := c.owners[id]
+		member := o != nil && o.member
+		switch fits := p.wireSize() <= maxDatagram; {
+		case member && fits:
+			c.send([]recipient{{id, o.address}}, p, false)
+		case member:
+			for _, part := range p.split() {
+				c.send([]recipient{{id, o.address}}, part, true)
+			}
+		case fits && id == c.sender.id && c.sender.address.IsValid():
+			c.send([]recipient{c.sender}, p, false) // a node that is about to be a member
 		}
 	}
 	clear(c.mail)

@@ -1,0 +1,261 @@
+package discovery
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var simNetworks = []Network{{"network=app", 5000}, {"vni=6000", 6000}, {"subnet=10.20.0.0/16", 7000}}
+
+// simEndpoint has few MAC and IP addresses, so that hosts claim the same ones.
+func simEndpoint(t *rapid.T) Endpoint {
+	e := testEndpoint(9, rapid.IntRange(0, 7).Draw(t, "address"))
+	e.ID = fmt.Sprint("endpoint", rapid.IntRange(0, 3).Draw(t, "id"))
+	e.Seq = uint32(rapid.IntRange(0, 2).Draw(t, "seq"))
+	return e
+}
+
+// Random schedules of everything that can happen to a cluster. Whatever
+// happened, once it has been quiet for a while all agree on what is there.
+func TestRandomSchedulesAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const hosts = 5
+		s := newSimulation(hosts, rapid.Uint64().Draw(t, "seed"), t.Fatalf)
+		for _, h := range s.hosts {
+			h.participate(simNetworks[0])
+		}
+		host := func() *simHost { return s.hosts[rapid.IntRange(0, hosts-1).Draw(t, "host")] }
+		network := func() Network { return rapid.SampledFrom(simNetworks).Draw(t, "network") }
+		running := func(do func(h *simHost)) func(*rapid.T) {
+			return func(*rapid.T) {
+				if h := host(); h.core != nil && !h.core.self.left {
+					do(h)
+				}
+			}
+		}
+		put := running(func(h *simHost) { h.put(network().Key, simEndpoint(t)) })
+		remove := running(func(h *simHost) { h.remove(network().Key, simEndpoint(t).MAC) })
+		wait := func(*rapid.T) {
+			s.run(time.Duration(rapid.SampledFrom([]int{1, 3, 10, 40, 200, 1000, 4000}).Draw(t, "ms")) * time.Millisecond)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"put": put, "put too": put, "put more": put,
+			"remove": remove, "remove too": remove,
+			"burst": running(func(h *simHost) {
+				for i := range 60 {
+					h.put(simNetworks[0].Key, testEndpoint(h.number+20, i))
+				}
+			}),
+			"clear": running(func(h *simHost) {
+				for i := range 60 {
+					h.remove(simNetworks[0].Key, testEndpoint(h.number+20, i).MAC)
+				}
+			}),
+			"participate": running(func(h *simHost) { h.participate(network()) }),
+			"withdraw":    running(func(h *simHost) { h.withdraw(network().Key) }),
+			"wait":        wait, "wait too": wait, "wait more": wait,
+			"crash": running(func(h *simHost) { h.crash() }),
+			"leave": running(func(h *simHost) { h.leave() }),
+			"start": func(*rapid.T) {
+				if h := host(); h.core == nil {
+					h.start()
+				}
+			},
+			"rewind": func(*rapid.T) {
+				if h := host(); h.core == nil {
+					h.rewind()
+				}
+			},
+			"partition": func(*rapid.T) { s.side[host().number] = rapid.IntRange(0, 1).Draw(t, "side") },
+			"heal":      func(*rapid.T) { clear(s.side) },
+			"weather": func(*rapid.T) {
+				s.loss = rapid.SampledFrom([]float64{0, 0.01, 0.3}).Draw(t, "loss")
+				s.dup = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "duplicates")
+				s.jitter = time.Duration(rapid.SampledFrom([]int{0, 1, 30}).Draw(t, "jitter")) * time.Millisecond
+			},
+		})
+		clear(s.side)
+		s.loss, s.dup, s.jitter = 0.05, 0.05, 5*time.Millisecond
+		s.run(25 * time.Second)
+		s.checkAgreement()
+
+		s.loss, s.dup = 0, 0
+		s.run(3 * time.Second)
+		before, streams := s.datagrams, s.streams
+		s.run(10 * time.Second)
+		up := 0
+		for _, h := range s.hosts {
+			if h.core != nil {
+				up++
+			}
+		}
+		if sent := s.datagrams - before; sent > up*11*2 || s.streams != streams {
+			t.Fatalf("%d hosts with nothing to say sent %d datagrams and %d streams in 10 s", up, sent, s.streams-streams)
+		}
+	})
+}
+
+// startSim is a settled cluster of hosts in one network, each with endpoints.
+func startSim(t *testing.T, hosts, endpoints int) *simulation {
+	s := newSimulation(hosts, 7, t.Fatalf)
+	for _, h := range s.hosts {
+		h.participate(appNet)
+		for i := range endpoints {
+			h.put(appKey, testEndpoint(h.number, i))
+		}
+	}
+	s.run(5 * time.Second)
+	s.checkAgreement()
+	return s
+}
+
+func TestHigherOwnIncarnationIsJumpedOver(t *testing.T) {
+	s := startSim(t, 3, 3)
+	h := s.hosts[0]
+	old := h.incarnation
+	h.crash()
+	h.rewind()
+	delete(h.endpoints[appKey], testEndpoint(0, 1).MAC)
+	h.start()
+	if h.incarnation >= old {
+		t.Fatalf("incarnation %d after %d", h.incarnation, old)
+	}
+	s.run(10 * time.Second)
+	s.checkAgreement()
+	if h.core.self.incarnation <= old || h.incarnation != h.core.self.incarnation {
+		t.Errorf("incarnation %d, on disk %d, after %d was known", h.core.self.incarnation, h.incarnation, old)
+	}
+}
+
+func TestFrozenPushesAreFoundByBeacons(t *testing.T) {
+	s := startSim(t, 3, 3)
+	s.loss = 1
+	h := s.hosts[0]
+	h.remove(appKey, testEndpoint(0, 1).MAC)
+	s.run(20 * time.Millisecond)
+	s.loss = 0
+	s.run(60 * time.Millisecond)
+	s.checkAgreement()
+}
+
+func TestAntiEntropyRepairsWhatNothingElseDid(t *testing.T) {
+	s := startSim(t, 2, 3)
+	s.loss = 1
+	s.hosts[0].remove(appKey, testEndpoint(0, 1).MAC)
+	s.run(800 * time.Millisecond)
+	s.loss = 0
+	s.run(2 * syncInterval)
+	s.checkAgreement()
+}
+
+func TestThirdPartyHealsACutBetweenTwo(t *testing.T) {
+	s := startSim(t, 3, 3)
+	s.cut = [2]*simHost{s.hosts[0], s.hosts[2]}
+	s.hosts[0].put(appKey, testEndpoint(0, 77))
+	s.run(6 * time.Second)
+	s.checkAgreement()
+}
+
+func TestAwayForADayIsForgotten(t *testing.T) {
+	s := startSim(t, 3, 1)
+	s.hosts[0].crash()
+	s.run(forgetAfter + time.Minute)
+	for _, h := range s.hosts[1:] {
+		if _, ok := h.core.owners[s.hosts[0].id]; ok {
+			t.Errorf("host %d still remembers host 0", h.number)
+		}
+	}
+	s.hosts[0].start()
+	s.run(5 * time.Second)
+	s.checkAgreement()
+}
+
+func TestBigSetsTravelWhole(t *testing.T) {
+	s := startSim(t, 2, 0)
+	for i := range 3000 {
+		s.hosts[0].put(appKey, testEndpoint(0, i))
+	}
+	s.run(time.Second)
+	s.checkAgreement()
+	s.hosts[1].crash()
+	for i := range 3000 {
+		s.hosts[0].remove(appKey, testEndpoint(0, i).MAC)
+	}
+	s.hosts[1].start()
+	s.run(4 * time.Second)
+	s.checkAgreement()
+	for i := range 3 * maxRemoved { // beyond the removals a set remembers
+		s.hosts[0].put(appKey, testEndpoint(0, i))
+		s.hosts[0].remove(appKey, testEndpoint(0, i).MAC)
+	}
+	s.run(time.Second)
+	s.checkAgreement()
+	if n := len(s.hosts[0].core.self.sets[appKey].removed); n > maxRemoved {
+		t.Errorf("%d removals are kept", n)
+	}
+}
+
+func TestResolveIsTheSameEverywhereAndAvoidsOthers(t *testing.T) {
+	s := startSim(t, 2, 0)
+	a, b := s.hosts[0], s.hosts[1]
+	if got := a.core.resolve("vni=4711"); got != 4711 {
+		t.Errorf("vni=4711 is %d", got)
+	}
+	vni := a.core.resolve("network=web")
+	if vni < derivedVNIs || vni > maxVNI || b.core.resolve("network=web") != vni {
+		t.Errorf("network=web is %d and %d", vni, b.core.resolve("network=web"))
+	}
+	a.participate(Network{fmt.Sprint("vni=", vni), vni})
+	s.run(time.Second)
+	other := b.core.resolve("network=web")
+	if other == vni {
+		t.Errorf("VNI %d is taken", vni)
+	}
+	b.participate(Network{"network=web", other})
+	s.run(time.Second)
+	if got := a.core.resolve("network=web"); got != other {
+		t.Errorf("the cluster uses %d, not %d", other, got)
+	}
+}
+
+func TestWinnerIsHighestSequenceThenLowestVTEP(t *testing.T) {
+	s := startSim(t, 4, 0)
+	e := testEndpoint(50, 1)
+	at := func() int {
+		for n, h := range s.hosts[:3] {
+			if slices.ContainsFunc(slices.Collect(maps.Values(s.hosts[3].view)), func(ch Change) bool {
+				return ch.Kind == KindMAC && ch.MAC == e.MAC && ch.VTEP == h.core.self.meta.vtep
+			}) {
+				return n
+			}
+		}
+		return -1
+	}
+	expect := func(want int) {
+		t.Helper()
+		s.run(50 * time.Millisecond)
+		if got := at(); got != want {
+			t.Fatalf("winner is host %d, not %d", got, want)
+		}
+	}
+	s.hosts[1].put(appKey, e)
+	expect(1)
+	s.hosts[2].put(appKey, e)
+	expect(1)
+	s.hosts[0].put(appKey, e)
+	expect(0)
+	e.Seq = 1
+	s.hosts[2].put(appKey, e)
+	expect(2)
+	s.hosts[2].remove(appKey, e.MAC)
+	expect(0)
+	s.hosts[0].remove(appKey, e.MAC)
+	expect(1)
+	s.hosts[1].remove(appKey, e.MAC)
+	expect(-1)
+}
