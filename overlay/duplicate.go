@@ -8,18 +8,21 @@ import (
 	"github.com/overlane/overlane/discovery"
 )
 
-// evict removes the endpoints of this host that hold one of the addresses and are in no sandbox. Docker's own address
-// management never gives an address away twice on one host, so their removal did not get here.
+// evict removes the endpoints of this host that hold one of the addresses but are in no container. Docker's address
+// management gives no address away twice on one host, so their removal did not get here.
 func (o *Overlay) evict(n *network, addrs []netip.Addr) error {
-	for _, addr := range addrs {
-		ep := n.endpoints[n.local.addrs[addr]]
-		if ep == nil {
+	for _, ep := range n.endpoints {
+		if !slices.ContainsFunc(addrs, func(addr netip.Addr) bool { return slices.Contains(ep.Addrs, addr) }) {
 			continue
 		}
-		if ep.State == StateJoined && isNetns(ep.Sandbox) {
-			return fmt.Errorf("address %s in network %s: endpoint %s on this host has it", addr, n.Key, short(ep.ID))
+		lives, err := o.lives(ep)
+		if err != nil {
+			return err
 		}
-		n.logOf(ep).WithField("address", addr).Warn("endpoint removed: Docker gave its address away")
+		if lives {
+			return fmt.Errorf("addresses %v in network %s: endpoint %s on this host has %v", addrs, n.Key, short(ep.ID), ep.Addrs)
+		}
+		n.logOf(ep).WithField("addrs", ep.Addrs).Warn("endpoint removed: Docker gave its address away")
 		if err := o.remove(n, ep); err != nil {
 			return err
 		}
@@ -27,11 +30,21 @@ func (o *Overlay) evict(n *network, addrs []netip.Addr) error {
 	return nil
 }
 
+// lives says whether a container has the endpoint's tap.
+func (o *Overlay) lives(ep *endpoint) (bool, error) {
+	if ep.State != StateJoined {
+		return false, nil
+	}
+	return o.cfg.HasTap(ep.Sandbox, ep.alias())
+}
+
 // free checks that nobody else has the endpoint's MAC and addresses: Docker can't renumber a running container, so a
 // duplicate must be refused at its start. Records of hosts that are dead do not count.
 func (o *Overlay) free(n *network, ep *Endpoint) error {
-	if holder, taken := n.local.macs[ep.MAC]; taken && holder != ep.ID {
-		return fmt.Errorf("MAC address %s in network %s: endpoint %s on this host has it: give another --mac-address", ep.MAC, n.Key, short(holder))
+	for _, other := range n.endpoints {
+		if other.MAC == ep.MAC && other.ID != ep.ID {
+			return fmt.Errorf("MAC address %s in network %s: endpoint %s on this host has it: give another --mac-address", ep.MAC, n.Key, short(other.ID))
+		}
 	}
 	for _, r := range o.rivals(n, ep) {
 		if r.Hidden {

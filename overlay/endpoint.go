@@ -37,6 +37,9 @@ type Endpoint struct {
 // Tap is the name of the endpoint's interface until Docker renames it: at most 15 bytes (IFNAMSIZ of linux/if.h).
 func (ep *Endpoint) Tap() string { return "ov" + ep.ID[:min(len(ep.ID), 11)] }
 
+// alias is by what the tap is found again, whatever it is called by then (IFLA_IFALIAS).
+func (ep *Endpoint) alias() string { return "overlane:" + ep.ID }
+
 func (ep *Endpoint) record() discovery.Endpoint {
 	return discovery.Endpoint{ID: ep.ID, MAC: ep.MAC, Addrs: ep.Addrs, Seq: ep.Seq}
 }
@@ -130,7 +133,7 @@ func (o *Overlay) create(n *network, ep *endpoint) error {
 func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 	port, err := o.cfg.Datapath.AddPort(datapath.PortConfig{
 		Name:  ep.Tap(),
-		Alias: "overlane:" + ep.ID,
+		Alias: ep.alias(),
 		Netns: netns,
 		VNI:   n.VNI,
 		MAC:   datapath.MAC(ep.MAC),
@@ -141,7 +144,6 @@ func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 		return err
 	}
 	ep.port, ep.hasPort = port, true
-	n.local.add(ep)
 	return nil
 }
 
@@ -215,19 +217,13 @@ func (o *Overlay) remove(n *network, ep *endpoint) error {
 			return err
 		}
 		ep.hasPort = false
-		n.local.remove(ep)
 	}
 	if err := o.store.delete(bucketEndpoints, ep.ID); err != nil {
 		return err
 	}
 	delete(n.endpoints, ep.ID)
 	n.logOf(ep).Info("endpoint deleted")
-	// Another host may have claimed the same MAC or address all along: it has them now.
-	errs := []error{n.syncMAC(o.cfg.Datapath, ep.MAC)}
-	for _, addr := range ep.Addrs {
-		errs = append(errs, n.syncAddr(o.cfg.Datapath, addr))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // lock finds a network and locks it against other calls.

@@ -26,10 +26,6 @@ type Network struct {
 
 func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
 
-func (n *Network) hasIPv6() bool {
-	return slices.ContainsFunc(n.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() })
-}
-
 // NetworkSpec is Docker's wish for a network.
 type NetworkSpec struct {
 	ID      string
@@ -42,10 +38,9 @@ type network struct {
 	Network
 	log logrus.FieldLogger
 
-	mu        sync.Mutex // guards all below, and the network's entries in the datapath
+	mu        sync.Mutex // guards all below; held for the length of a call
 	endpoints map[string]*endpoint
-	local     claims // of this host's endpoints; they win over remote ones
-	remote    view
+	vteps     map[netip.AddrPort]bool // remote ones that take part
 }
 
 func (o *Overlay) newNetwork(n Network) *network {
@@ -53,8 +48,7 @@ func (o *Overlay) newNetwork(n Network) *network {
 		Network:   n,
 		log:       o.log.WithFields(logrus.Fields{"network": short(n.ID), "key": n.Key, "vni": n.VNI}),
 		endpoints: map[string]*endpoint{},
-		local:     claims{macs: map[discovery.MAC]string{}, addrs: map[netip.Addr]string{}},
-		remote:    newView(),
+		vteps:     map[netip.AddrPort]bool{},
 	}
 }
 
@@ -164,7 +158,7 @@ func (o *Overlay) DeleteNetwork(id string) error {
 		}
 	}
 	o.cluster.Withdraw(n.Key)
-	if err := errors.Join(n.clear(o.cfg.Datapath), o.cfg.Datapath.DelNetwork(n.VNI)); err != nil {
+	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}
 	if err := o.store.delete(bucketNetworks, id); err != nil {

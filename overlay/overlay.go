@@ -26,9 +26,12 @@ type Cluster interface {
 	Self() discovery.Member
 	Members() []discovery.Member
 	Records() []discovery.Record
+	Conflicts() []discovery.Conflict
+	Rejected() map[string]uint64
 }
 
-// Datapath is what overlay needs of the packet pipeline.
+// Datapath is what overlay needs of the packet pipeline. A port's own MAC and addresses win over what SetMAC and
+// SetNeighbour say of them; those come into force when the port goes.
 type Datapath interface {
 	AddNetwork(vni uint32) error
 	DelNetwork(vni uint32) error
@@ -47,7 +50,8 @@ type Datapath interface {
 type Config struct {
 	Dir         string // data directory
 	VTEP        netip.Addr
-	UnderlayMTU func() (int, error) // bytes of IP packet on the path to other VTEPs
+	UnderlayMTU func() (int, error)                     // bytes of IP packet on the path to other VTEPs
+	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
 	Datapath    Datapath
 	Version     string // shown by Status
 	Log         logrus.FieldLogger
@@ -89,6 +93,7 @@ func (o *Overlay) Attach(c Cluster) {
 	for _, n := range o.networks {
 		if err := c.Participate(n.identity()); err != nil {
 			n.log.WithError(err).Error("the cluster refuses the network: its containers reach this host alone")
+			continue
 		}
 		n.mu.Lock()
 		for _, ep := range n.endpoints {

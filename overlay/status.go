@@ -19,6 +19,8 @@ type Status struct {
 	Endpoints []EndpointStatus `json:"endpoints"`
 	Remote    []RemoteStatus   `json:"remote_endpoints"`
 	Conflicts []Conflict       `json:"conflicts"`
+	Refused   []RefusedNetwork `json:"refused_networks"`
+	Gossip    GossipStatus     `json:"gossip"`
 	Datapath  datapath.Stats   `json:"datapath"`
 }
 
@@ -81,6 +83,21 @@ type Conflict struct {
 	Claims  []string `json:"claims"`  // HOST/ENDPOINT
 }
 
+// RefusedNetwork is a network of another host that can't be merged with one of this host: the same key with another
+// VNI, or the same VNI under another key. Neither takes the other's endpoints.
+type RefusedNetwork struct {
+	Key       string `json:"key"`
+	VNI       uint32 `json:"vni"`
+	TheirHost string `json:"their_host"`
+	TheirKey  string `json:"their_key"`
+	TheirVNI  uint32 `json:"their_vni"`
+}
+
+// GossipStatus counts what came in by gossip and was not taken.
+type GossipStatus struct {
+	Rejected map[string]uint64 `json:"rejected"` // messages by the name of the reason
+}
+
 // Status reads everything at once.
 func (o *Overlay) Status() Status {
 	members, records := o.cluster.Members(), o.cluster.Records()
@@ -97,6 +114,8 @@ func (o *Overlay) Status() Status {
 		Members:   memberStatus(members),
 		Remote:    remoteStatus(records, self.ID, byID),
 		Conflicts: conflicts(records, byID),
+		Refused:   refusedNetworks(o.cluster.Conflicts()),
+		Gossip:    GossipStatus{Rejected: o.cluster.Rejected()},
 		Datapath:  o.cfg.Datapath.Stats(),
 	}
 	s.Networks, s.Endpoints = o.localStatus(self, members)
@@ -156,6 +175,14 @@ func conflicts(records []discovery.Record, byID map[string]discovery.Member) []C
 	return all
 }
 
+func refusedNetworks(conflicts []discovery.Conflict) []RefusedNetwork {
+	all := make([]RefusedNetwork, 0, len(conflicts))
+	for _, c := range conflicts {
+		all = append(all, RefusedNetwork{c.Ours.Key, c.Ours.VNI, c.Host, c.Theirs.Key, c.Theirs.VNI})
+	}
+	return all
+}
+
 func (o *Overlay) localStatus(self discovery.Member, members []discovery.Member) ([]NetworkStatus, []EndpointStatus) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -165,7 +192,7 @@ func (o *Overlay) localStatus(self discovery.Member, members []discovery.Member)
 		n.mu.Lock()
 		taking := []string{self.Host}
 		for _, m := range members {
-			if n.remote.vteps[m.VTEP] {
+			if n.vteps[m.VTEP] {
 				taking = append(taking, m.Host)
 			}
 		}

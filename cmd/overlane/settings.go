@@ -56,7 +56,7 @@ var daemonSettings = []setting{
 		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
 	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.pluginSocket, v) }},
-	{name: "control-socket", initial: defaultControlSocket, usage: "socket for `overlane status`",
+	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the command 'overlane status'",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
 	{name: "log-level", initial: "info", usage: "least severity to log: trace, debug, info, warning, error",
 		accepted: "trace, debug, info, warning or error", parse: parseLogLevel},

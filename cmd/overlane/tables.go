@@ -17,7 +17,7 @@ import (
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for i, table := range []func(io.Writer, overlay.Status){
-		nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable, conflictTable,
+		nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable, gossipTable, conflictTable, refusedTable,
 	} {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -95,9 +95,18 @@ func portTable(w io.Writer, s overlay.Status) {
 
 func dropTable(w io.Writer, s overlay.Status) {
 	row(w, "DROPPED", "PACKETS")
-	for _, name := range slices.Sorted(maps.Keys(s.Datapath.Drops)) {
-		if count := s.Datapath.Drops[name]; count > 0 {
-			row(w, name, count)
+	counters(w, s.Datapath.Drops)
+}
+
+func gossipTable(w io.Writer, s overlay.Status) {
+	row(w, "REJECTED GOSSIP", "MESSAGES")
+	counters(w, s.Gossip.Rejected)
+}
+
+func counters(w io.Writer, counts map[string]uint64) {
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if counts[name] > 0 {
+			row(w, name, counts[name])
 		}
 	}
 }
@@ -106,6 +115,13 @@ func conflictTable(w io.Writer, s overlay.Status) {
 	row(w, "CONFLICT", "NETWORK", "CLAIMED BY")
 	for _, c := range s.Conflicts {
 		row(w, c.Address, c.Network, list(c.Claims))
+	}
+}
+
+func refusedTable(w io.Writer, s overlay.Status) {
+	row(w, "REFUSED NETWORK", "VNI", "OF HOST", "BECAUSE OF", "VNI")
+	for _, r := range s.Refused {
+		row(w, r.TheirKey, r.TheirVNI, r.TheirHost, r.Key, r.VNI)
 	}
 }
 

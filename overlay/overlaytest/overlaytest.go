@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/overlane/overlane/datapath"
@@ -145,6 +146,16 @@ func (c *Cluster) Records() []discovery.Record {
 	return all
 }
 
+func (c *Cluster) Conflicts() []discovery.Conflict {
+	return []discovery.Conflict{{
+		Member: Peer.ID, Host: Peer.Host,
+		Ours:   discovery.Network{Key: "vni=5000", VNI: 5000},
+		Theirs: discovery.Network{Key: "network=other", VNI: 5000},
+	}}
+}
+
+func (c *Cluster) Rejected() map[string]uint64 { return map[string]uint64{"malformed": 2} }
+
 // Datapath stands for the packet pipeline: its tables, and the taps of the host, which outlive it.
 type Datapath struct {
 	Faults
@@ -178,6 +189,14 @@ func (t *Taps) Move(alias, netns string) {
 	t.at[alias] = netns
 }
 
+// Has says whether a namespace holds a tap.
+func (t *Taps) Has(netns, alias string) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, there := t.at[alias]
+	return there && at == netns, nil
+}
+
 // Lose removes a tap, as the end of its namespace does.
 func (t *Taps) Lose(alias string) {
 	t.mu.Lock()
@@ -200,11 +219,25 @@ func NewDatapath(taps *Taps) *Datapath {
 	}
 }
 
-// MACs gives the FDB: "VNI MAC" to the name of a local port or the VTEP.
-func (d *Datapath) MACs() map[string]string { return clone(d, d.macs) }
+// MACs gives the FDB: "VNI MAC" to the name of a local port or the VTEP. Local ports win.
+func (d *Datapath) MACs() map[string]string {
+	all := clone(d, d.macs)
+	for _, c := range d.Ports() {
+		all[entry(c.VNI, c.MAC)] = c.Name
+	}
+	return all
+}
 
-// Neighbours gives "VNI ADDRESS" to the MAC.
-func (d *Datapath) Neighbours() map[string]string { return clone(d, d.neighbours) }
+// Neighbours gives "VNI ADDRESS" to the MAC. Local ports win.
+func (d *Datapath) Neighbours() map[string]string {
+	all := clone(d, d.neighbours)
+	for _, c := range d.Ports() {
+		for _, addr := range c.Addrs {
+			all[entry(c.VNI, addr)] = c.MAC.String()
+		}
+	}
+	return all
+}
 
 // VTEPs gives the flood lists: "VNI VTEP".
 func (d *Datapath) VTEPs() map[string]bool { return clone(d, d.vteps) }
@@ -241,7 +274,13 @@ func (d *Datapath) AddNetwork(vni uint32) error {
 }
 
 func (d *Datapath) DelNetwork(vni uint32) error {
-	return d.set("DelNetwork", func() { delete(d.networks, vni) })
+	return d.set("DelNetwork", func() {
+		delete(d.networks, vni)
+		prefix := fmt.Sprintf("%d ", vni)
+		maps.DeleteFunc(d.vteps, func(key string, _ bool) bool { return strings.HasPrefix(key, prefix) })
+		maps.DeleteFunc(d.macs, func(key, _ string) bool { return strings.HasPrefix(key, prefix) })
+		maps.DeleteFunc(d.neighbours, func(key, _ string) bool { return strings.HasPrefix(key, prefix) })
+	})
 }
 
 func (d *Datapath) AddVTEP(vni uint32, vtep netip.AddrPort) error {
@@ -281,15 +320,11 @@ func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error
 	defer d.Taps.mu.Unlock()
 	netns, there := d.Taps.at[c.Alias]
 	if c.Netns != "" && (!there || netns != c.Netns) {
-		return 0, fmt.Errorf("port %s: no tap with alias %s in %s", c.Name, c.Alias, c.Netns)
+		return 0, fmt.Errorf("port %s: %w", c.Name, datapath.ErrTapGone)
 	}
 	d.Taps.at[c.Alias] = c.Netns
 	d.next++
 	d.ports[d.next] = c
-	d.macs[entry(c.VNI, c.MAC)] = c.Name
-	for _, addr := range c.Addrs {
-		d.neighbours[entry(c.VNI, addr)] = c.MAC.String()
-	}
 	return d.next, nil
 }
 
@@ -300,10 +335,6 @@ func (d *Datapath) DelPort(id datapath.PortID) error {
 			return
 		}
 		delete(d.ports, id)
-		delete(d.macs, entry(c.VNI, c.MAC))
-		for _, addr := range c.Addrs {
-			delete(d.neighbours, entry(c.VNI, addr))
-		}
 		d.Taps.Lose(c.Alias)
 	})
 }

@@ -1,0 +1,42 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// HasTap says whether the network namespace at a path has an interface with an alias. A namespace that is gone has none;
+// Docker leaves the file at its path for a while.
+func HasTap(path, alias string) (bool, error) {
+	ns, err := netns.GetFromPath(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open namespace %s: %w", path, err)
+	}
+	defer ns.Close()
+	handle, err := netlink.NewHandleAt(ns)
+	if errors.Is(err, unix.EINVAL) { // a plain file (setns(2))
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look into namespace %s: %w", path, err)
+	}
+	defer handle.Close()
+	links, err := handle.LinkList()
+	if err != nil {
+		return false, fmt.Errorf("list the interfaces in %s: %w", path, err)
+	}
+	for _, link := range links {
+		if link.Attrs().Alias == alias {
+			return true, nil
+		}
+	}
+	return false, nil
+}
