@@ -19,6 +19,16 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 // MarshalText writes the address as 02:42:0a:14:00:02.
 func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (m *MAC) UnmarshalText(text []byte) error {
+	hw, err := net.ParseMAC(string(text))
+	if err != nil || len(hw) != len(m) {
+		return fmt.Errorf("MAC %q: want six bytes such as 02:42:0a:14:00:02", text)
+	}
+	*m = MAC(hw)
+	return nil
+}
+
 // MaxVNI is the largest VXLAN network identifier: 24 bits (RFC 7348 section 5).
 const MaxVNI = 1<<24 - 1
 
