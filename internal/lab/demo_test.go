@@ -1,0 +1,9 @@
+//go:build lab
+
+package lab
+
+import "testing"
+
+func TestDemo(t *testing.T) {
+	must(t, Demo(t.Context(), up(t, 2), t.Output()))
+}

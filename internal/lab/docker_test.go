@@ -1,0 +1,190 @@
+//go:build lab
+
+package lab
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What Docker's own commands promise of a network must hold on an overlay, between hosts.
+func TestDocker(t *testing.T) {
+	c := up(t, 3)
+	for name, test := range map[string]func(*testing.T, *Cluster){
+		"Connect":    testConnect,
+		"Internal":   testInternal,
+		"Addresses":  testAddresses,
+		"SeveralNet": testSeveralNetworks,
+		"SameSubnet": testSameSubnet,
+		"Options":    testOptions,
+		"SharedVNI":  testSharedVNI,
+		"MTU":        testMTU,
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer cleanUp(t, c)
+			test(t, c)
+		})
+	}
+}
+
+// cleanUp removes the containers and networks of a test, and looks that every trace of them is gone.
+func cleanUp(t *testing.T, c *Cluster) {
+	for _, h := range c.Hosts {
+		shell(t, h, "docker ps -aq | xargs -r docker rm -f")
+		shell(t, h, "docker network ls -q --filter driver=overlane | xargs -r docker network rm")
+	}
+	everyHost(t, c, "is empty again", func(h *Host) error {
+		s := status(t, h)
+		if len(s.Networks)+len(s.Endpoints)+len(s.Remote)+len(s.Datapath.Ports) > 0 {
+			return fmt.Errorf("still there: %+v", s)
+		}
+		return nil
+	})
+}
+
+func testConnect(t *testing.T, c *Cluster) {
+	network(t, c.Hosts[:2], "app", 20)
+	red, err := c.Hosts[0].Run(t.Context(), "red")
+	must(t, err)
+	_, blueAt := start(t, c.Hosts[1], "blue", "app")
+	unreachable(t, red, blueAt.IPAddress)
+
+	for range 2 {
+		_, err = red.Host.Docker(t.Context(), "network", "connect", "--ip", "10.20.1.9", "app", red.Name)
+		must(t, err)
+		reach(t, red, blueAt.IPAddress, blueAt.GlobalIPv6Address)
+		_, err = red.Host.Docker(t.Context(), "network", "disconnect", "app", red.Name)
+		must(t, err)
+		unreachable(t, red, blueAt.IPAddress)
+		eventually(t, "the other host forgets the container", settled, func() error { return remotes(t, c.Hosts[1], 0) })
+	}
+}
+
+func testInternal(t *testing.T, c *Cluster) {
+	network(t, c.Hosts[:2], "app", 20, "--internal")
+	red, _ := start(t, c.Hosts[0], "red", "app")
+	_, blueAt := start(t, c.Hosts[1], "blue", "app")
+	reach(t, red, blueAt.IPAddress, blueAt.GlobalIPv6Address)
+	unreachable(t, red, c.Hosts[1].Addr)
+	routes, err := red.Exec(t.Context(), "ip", "route", "show", "default")
+	must(t, err)
+	if routes != "" {
+		t.Errorf("a container on an internal network has a default route: %s", routes)
+	}
+}
+
+func testAddresses(t *testing.T, c *Cluster) {
+	const (
+		mac  = "02:42:aa:bb:cc:dd"
+		addr = "10.20.1.77"
+		six  = "fd00:20::1:77"
+	)
+	network(t, c.Hosts[:2], "app", 20)
+	red, redAt := start(t, c.Hosts[0], "red", "app", "--ip", addr, "--ip6", six, "--mac-address", mac)
+	if redAt.IPAddress.String() != addr || redAt.GlobalIPv6Address.String() != six || redAt.MacAddress != mac {
+		t.Errorf("docker tells %+v, want %s, %s and %s", redAt, addr, six, mac)
+	}
+	links, err := red.Exec(t.Context(), "ip", "address", "show", "dev", "eth0")
+	must(t, err)
+	for _, want := range []string{mac, addr + "/16", six + "/64"} {
+		if !strings.Contains(links, want) {
+			t.Errorf("the container's interface has no %s: %s", want, links)
+		}
+	}
+	blue, _ := start(t, c.Hosts[1], "blue", "app")
+	reach(t, blue, redAt.IPAddress, redAt.GlobalIPv6Address)
+	neighbour, err := blue.Exec(t.Context(), "ip", "neighbour", "show", addr)
+	must(t, err)
+	if !strings.Contains(neighbour, mac) {
+		t.Errorf("on the other host %s is %q, not behind %s", addr, neighbour, mac)
+	}
+}
+
+func testSeveralNetworks(t *testing.T, c *Cluster) {
+	network(t, c.Hosts, "front", 21)
+	network(t, c.Hosts, "back", 22)
+	both, _ := start(t, c.Hosts[0], "both", "front")
+	_, err := both.Host.Docker(t.Context(), "network", "connect", "back", both.Name)
+	must(t, err)
+	front, frontAt := start(t, c.Hosts[1], "front", "front")
+	_, backAt := start(t, c.Hosts[2], "back", "back")
+
+	reach(t, both, frontAt.IPAddress, backAt.IPAddress, frontAt.GlobalIPv6Address, backAt.GlobalIPv6Address)
+	unreachable(t, front, backAt.IPAddress)
+}
+
+// Two tenants with the same subnet: a third host has the other one's container at an address that the first one uses too.
+func testSameSubnet(t *testing.T, c *Cluster) {
+	network(t, c.Hosts[:2], "one", 20, "-o", "vni=5001")
+	network(t, c.Hosts[2:], "two", 20, "-o", "vni=5002")
+	here, _ := start(t, c.Hosts[0], "here", "one")
+	_, thereAt := start(t, c.Hosts[1], "there", "one", "--ip", "10.20.2.50")
+	_, aloneAt := start(t, c.Hosts[2], "alone", "two")
+	start(t, c.Hosts[2], "twin", "two", "--ip", "10.20.2.50")
+
+	reach(t, here, thereAt.IPAddress)
+	page, err := here.Get(t.Context(), thereAt.IPAddress, 80)
+	must(t, err)
+	if page != "there" {
+		t.Errorf("%s is answered by %q of the other network", thereAt.IPAddress, page)
+	}
+	unreachable(t, here, aloneAt.IPAddress)
+}
+
+func testOptions(t *testing.T, c *Cluster) {
+	const known = "known options: vni, network, com.docker.network.driver.mtu"
+	for _, bad := range []struct{ option, complaint string }{
+		{"vni=0", `option vni="0"`},
+		{"vni=16777216", `option vni="16777216"`},
+		{"vni=five", `option vni="five"`},
+		{"network=-", `option network="-"`},
+		{"com.docker.network.driver.mtu=10", `option com.docker.network.driver.mtu="10"`},
+		{"encrypted=", `option encrypted=""`},
+	} {
+		_, err := c.Hosts[0].Docker(t.Context(), "network", "create", "-d", "overlane", "-o", bad.option, "bad")
+		if err == nil {
+			t.Errorf("-o %s was accepted", bad.option)
+			continue
+		}
+		for _, want := range []string{bad.complaint, known} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("-o %s: %v; the error lacks %q", bad.option, err, want)
+			}
+		}
+	}
+}
+
+// One VNI under two keys would merge two networks; the second host is told both.
+func testSharedVNI(t *testing.T, c *Cluster) {
+	network(t, c.Hosts[:1], "app", 20, "-o", "network=app")
+	vni := status(t, c.Hosts[0]).Networks[0].VNI
+	create := func() error {
+		_, err := c.Hosts[1].Docker(t.Context(), "network", "create", "-d", "overlane", "-o", fmt.Sprintf("vni=%d", vni), "other")
+		return err
+	}
+	key := fmt.Sprintf("vni=%d", vni)
+	err := create()
+	if err == nil {
+		t.Fatalf("a network with %s was created beside network=app, whose VNI it is", key)
+	}
+	for _, want := range []string{"network=app", key} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: the error lacks %q", err, want)
+		}
+	}
+}
+
+func testMTU(t *testing.T, c *Cluster) {
+	network(t, c.Hosts[:2], "app", 20, "-o", "com.docker.network.driver.mtu=1300")
+	red, _ := start(t, c.Hosts[0], "red", "app")
+	_, blueAt := start(t, c.Hosts[1], "blue", "app")
+	reach(t, red, blueAt.IPAddress)
+	const headers = 28 // of IPv4 and ICMP
+	if _, err := red.Ping(t.Context(), blueAt.IPAddress, 1, "-M", "do", "-s", fmt.Sprint(1300-headers)); err != nil {
+		t.Error(err)
+	}
+	if _, err := red.Ping(t.Context(), blueAt.IPAddress, 1, "-M", "do", "-s", fmt.Sprint(1301-headers)); err == nil {
+		t.Error("a packet longer than the MTU got through")
+	}
+}

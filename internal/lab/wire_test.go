@@ -1,0 +1,54 @@
+//go:build lab
+
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A wire that loses, repeats and reorders must cost speed alone.
+func TestBadWire(t *testing.T) {
+	c := up(t, 2)
+	network(t, c.Hosts, "app", 20)
+	red, redAt := start(t, c.Hosts[0], "red", "app")
+	blue, blueAt := start(t, c.Hosts[1], "blue", "app")
+	reach(t, red, blueAt.IPAddress, blueAt.GlobalIPv6Address)
+
+	restore, err := Impair(t.Context(), c.Hosts[0], Impairment{Loss: 0.01, Duplicate: 0.01, Reorder: 0.01})
+	must(t, err)
+	defer func() { must(t, restore()) }()
+
+	for _, way := range []struct {
+		from, to *Container
+		addr     netip.Addr
+	}{
+		{red, blue, blueAt.IPAddress},
+		{blue, red, redAt.IPAddress},
+		{red, blue, blueAt.GlobalIPv6Address},
+		{blue, red, redAt.GlobalIPv6Address},
+	} {
+		rate, err := way.from.Iperf(t.Context(), way.addr, 3*time.Second)
+		must(t, err)
+		t.Logf("%s → %s %s: %.0f Mbit/s", way.from.Name, way.to.Name, way.addr, rate/1e6)
+	}
+	download(t, red, blue, blueAt.IPAddress)
+	download(t, blue, red, redAt.GlobalIPv6Address)
+}
+
+// download copies 200 MB over HTTP and compares checksums.
+func download(t *testing.T, from, server *Container, addr netip.Addr) {
+	t.Helper()
+	out, err := server.Exec(t.Context(), "sh", "-c", "head -c 200000000 /dev/urandom >/www/file && sha256sum </www/file")
+	must(t, err)
+	want, _, _ := strings.Cut(out, " ")
+	url := fmt.Sprintf("http://%s/file", netip.AddrPortFrom(addr, 80))
+	out, err = from.Exec(t.Context(), "sh", "-c", "curl -sS --fail --max-time 300 "+url+" | sha256sum")
+	must(t, err)
+	if got, _, _ := strings.Cut(out, " "); got != want {
+		t.Errorf("200 MB from %s to %s arrived with checksum %s, were sent with %s", server.Name, from.Name, got, want)
+	}
+}
