@@ -19,8 +19,10 @@ const gsoMax = 65400
 
 // openTap makes the port's tap, or takes back the one that carries its alias.
 func openTap(c PortConfig, queues int) ([]int, error) {
-	if fds, err := attach(c, queues); c.Netns != "" && !errors.Is(err, ErrTapGone) {
-		return fds, err
+	if c.Netns != "" {
+		if fds, err := attach(c, queues); !errors.Is(err, ErrTapGone) {
+			return fds, err
+		}
 	}
 	own := c
 	own.Netns = ""
