@@ -1,0 +1,128 @@
+package datapath_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/sirupsen/logrus"
+	"github.com/vishvananda/netns"
+)
+
+// The bed: a host whose datapath runs in this process, containers on it, and a peer that is a Linux vxlan device, each
+// in a network namespace. The wire between host and peer is a veth pair of MTU 1500 with IPv4 and IPv6.
+const (
+	vni      = 4200
+	hostMAC  = "02:42:0a:3e:00:01"
+	peerMAC  = "02:42:0a:3e:00:02"
+	innerMTU = 1430 // what IPv6 outside leaves
+)
+
+var (
+	hostSpace = fmt.Sprintf("ovbed%d-host", os.Getpid())
+	boxSpace  = fmt.Sprintf("ovbed%d-box", os.Getpid())
+	peerSpace = fmt.Sprintf("ovbed%d-peer", os.Getpid())
+
+	hostWire  = netip.MustParseAddr("10.9.2.1")
+	peerWire  = netip.MustParseAddrPort("10.9.2.2:4789")
+	peerWire6 = netip.MustParseAddrPort("[fd09:2::2]:4789")
+
+	plane    *datapath.Datapath
+	hostWork = make(chan func())
+)
+
+func TestMain(m *testing.M) {
+	code := 1
+	defer func() { os.Exit(code) }()
+	defer removeSpaces()
+	if err := makeSpaces(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	ready := make(chan error)
+	go hostThread(ready)
+	if err := <-ready; err != nil {
+		fmt.Fprintln(os.Stderr, "datapath:", err)
+		return
+	}
+	code = m.Run()
+	onHost(func() { plane.Close() })
+}
+
+// hostThread is the daemon's thread: it lives in the host's namespace, and so do the sockets and taps made on it.
+func hostThread(ready chan<- error) {
+	runtime.LockOSThread()
+	space, err := netns.GetFromName(hostSpace)
+	if err == nil {
+		err = netns.Set(space)
+	}
+	if err == nil {
+		log := logrus.New()
+		log.SetLevel(logrus.DebugLevel)
+		cpus := []int{0, 1}
+		plane, err = datapath.Open(datapath.Config{CPUs: cpus[:min(2, runtime.NumCPU())], VTEP: hostWire, Port: 4789, Log: log})
+	}
+	ready <- err
+	for work := range hostWork {
+		work()
+	}
+}
+
+func onHost(work func()) {
+	done := make(chan struct{})
+	hostWork <- func() { defer close(done); work() }
+	<-done
+}
+
+func makeSpaces() error {
+	for _, line := range []string{
+		"ip netns add " + hostSpace, "ip netns add " + boxSpace, "ip netns add " + peerSpace,
+		"ip -n " + boxSpace + " link set lo up", "ip -n " + peerSpace + " link set lo up", "ip -n " + hostSpace + " link set lo up",
+		"ip link add wire netns " + hostSpace + " type veth peer name wire netns " + peerSpace,
+		"ip -n " + hostSpace + " addr add 10.9.2.1/24 dev wire", "ip -n " + peerSpace + " addr add 10.9.2.2/24 dev wire",
+		"ip -n " + hostSpace + " addr add fd09:2::1/64 dev wire nodad", "ip -n " + peerSpace + " addr add fd09:2::2/64 dev wire nodad",
+		// Over a veth Linux leaves the inner checksum to a network card that is not there: a UDP socket would read it unfinished.
+		"ip netns exec " + peerSpace + " ethtool -K wire tx off",
+		"ip -n " + hostSpace + " link set wire up", "ip -n " + peerSpace + " link set wire up",
+	} {
+		if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", line, err, out)
+		}
+	}
+	return nil
+}
+
+func removeSpaces() {
+	for _, space := range []string{hostSpace, boxSpace, peerSpace} {
+		exec.Command("ip", "netns", "del", space).Run()
+	}
+}
+
+func parseMAC(text string) (m datapath.MAC) {
+	fmt.Sscanf(text, "%02x:%02x:%02x:%02x:%02x:%02x", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5])
+	return m
+}
+
+// container makes a port on the network and moves its tap into the namespace as eth0, as Docker does.
+func container(t *testing.T, space, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
+	t.Helper()
+	config := datapath.PortConfig{Name: tap, Alias: "test:" + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
+	for _, addr := range addrs {
+		config.Addrs = append(config.Addrs, netip.MustParsePrefix(addr).Addr())
+	}
+	var id datapath.PortID
+	var err error
+	onHost(func() { id, err = plane.AddPort(config) })
+	must(t, err)
+	t.Cleanup(func() { onHost(func() { err = plane.DelPort(id) }); must(t, err) })
+	run(t, hostSpace, "ip link set "+tap+" netns "+space)
+	run(t, space, "ip link set "+tap+" name eth0 && ip link set eth0 up")
+	for _, addr := range addrs {
+		run(t, space, "ip addr add "+addr+" dev eth0 nodad")
+	}
+	return id
+}

@@ -1,0 +1,63 @@
+package datapath_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// checkWire looks at the packets themselves, as tshark understands them: offloads of the wire are off, so that they are
+// what a network card would send. Nothing but VXLAN and the neighbour protocols of the underlay, and every checksum right.
+func checkWire(t *testing.T) {
+	run(t, hostSpace, "ethtool -K wire tx off tso off gso off gro off")
+	defer run(t, hostSpace, "ethtool -K wire tx on tso on gso on gro on")
+	file := filepath.Join(t.TempDir(), "wire.pcap")
+	capture := start(t, hostSpace, "tcpdump", "-i", "wire", "-w", file, "-B", "65536", "-Z", "root")
+	waitOutput(t, capture, "listening on")
+	for _, pair := range pairs {
+		run(t, pair.from, "ping -q -c 3 -i 0.05 -s 4000 "+pair.addr)
+		iperf(t, pair.from, pair.to, pair.addr, "-n 8M")
+		iperf(t, pair.from, pair.to, pair.addr, "-u -l 700 -b 20M -n 1M")
+	}
+	capture.Process.Signal(syscall.SIGINT)
+	capture.Wait()
+
+	if n := len(tshark(t, file, `vxlan && tcp.checksum.status == "Good"`)); n < 10000 {
+		t.Errorf("%d TCP packets with a verified checksum on the wire: the capture is not what was sent", n)
+	}
+	for _, bad := range []string{
+		`ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad"`,
+		`_ws.malformed`,
+		`!vxlan && !arp && !icmpv6`,
+		`vxlan && (vxlan.vni != 4200 || !(vxlan[0:4] == 08:00:00:00) || !(vxlan[7:1] == 00))`,
+		`vxlan && eth.src == ` + hostMAC + ` && udp.port == 4789 && !(udp.srcport >= 49152)`,
+	} {
+		if found := tshark(t, file, bad); len(found) > 0 {
+			t.Errorf("%d packets match %s, the first: %s", len(found), bad, found[0])
+		}
+	}
+}
+
+func iperf(t *testing.T, from, to, addr, options string) {
+	t.Helper()
+	server := start(t, to, "iperf3", "-s", "-1", "-B", addr, "-p", "7002")
+	waitListening(t, to, 7002)
+	run(t, from, "iperf3 -c "+addr+" -p 7002 "+options)
+	server.Wait()
+}
+
+// tshark lists the packets that match, with every checksum verified.
+func tshark(t *testing.T, file, filter string) []string {
+	t.Helper()
+	out, err := exec.Command("tshark", "-n", "-r", file, "-Y", filter, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
+		"-o", "udp.check_checksum:TRUE", "-o", "ip.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE").Output()
+	if err != nil {
+		t.Fatalf("tshark -Y %q: %v: %s", filter, err, err.(*exec.ExitError).Stderr)
+	}
+	if text := strings.TrimSpace(string(out)); text != "" {
+		return strings.Split(text, "\n")
+	}
+	return nil
+}
