@@ -269,6 +269,9 @@ func (d *decoder) announce(w *wire.Announce) announce {
 	if w.DownSeconds > maxDown {
 		d.fail("down", "%d s, at most %d", w.DownSeconds, maxDown)
 	}
+	if w.Left && len(w.Networks) > 0 {
+		d.fail("networks", "%d of an owner that left", len(w.Networks))
+	}
 	if len(w.Networks) > maxNetworks {
 		d.fail("networks", "%d, at most %d", len(w.Networks), maxNetworks)
 		return a

@@ -80,7 +80,7 @@ type owner struct {
 
 	incarnation uint64
 	version     uint64 // of the announcement
-	left        bool
+	left        bool   // it went for good; it takes part in nothing then
 	networks    map[string]participation
 	sets        map[string]*set // those of an older incarnation serve until replaced
 
@@ -264,7 +264,7 @@ func (c *core) peers() []*owner {
 func (c *core) shares(o *owner, key string) bool {
 	ours, ok := c.self.networks[key]
 	theirs, theirsOK := o.networks[key]
-	return ok && theirsOK && ours.VNI == theirs.VNI && !o.left
+	return ok && theirsOK && ours.VNI == theirs.VNI
 }
 
 // shared lists the networks that shares is true for.
@@ -304,7 +304,7 @@ func (c *core) warnf(format string, args ...any) {
 
 // visible says whether the owner's claims count.
 func (c *core) visible(o *owner) bool {
-	return o != c.self && !o.left && (o.member || o.seen && c.now.Sub(o.downSince) < hideAfter)
+	return o != c.self && (o.member || o.seen && c.now.Sub(o.downSince) < hideAfter)
 }
 
 // refresh brings the view in line with the owner's visibility and VTEP.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,7 +77,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 			"weather": func(*rapid.T) {
 				s.loss = rapid.SampledFrom([]float64{0, 0.01, 0.3}).Draw(t, "loss")
 				s.dup = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "duplicates")
-				s.jitter = time.Duration(rapid.SampledFrom([]int{0, 1, 30}).Draw(t, "jitter")) * time.Millisecond
+				s.jitter = time.Duration(rapid.SampledFrom([]int{0, 1, 30, 2500}).Draw(t, "jitter")) * time.Millisecond
 			},
 		})
 		clear(s.side)
@@ -132,7 +133,7 @@ func TestHigherOwnIncarnationIsJumpedOver(t *testing.T) {
 	}
 }
 
-func TestFrozenPushesAreFoundByBeacons(t *testing.T) {
+func TestLostPushesAreFoundByBeacons(t *testing.T) {
 	s := startSim(t, 3, 3)
 	s.loss = 1
 	h := s.hosts[0]
@@ -141,6 +142,78 @@ func TestFrozenPushesAreFoundByBeacons(t *testing.T) {
 	s.loss = 0
 	s.run(60 * time.Millisecond)
 	s.checkAgreement()
+}
+
+func TestLostPullsAreRepeated(t *testing.T) {
+	s := startSim(t, 3, 3)
+	s.loss = 1
+	s.hosts[0].remove(appKey, testEndpoint(0, 1).MAC)
+	s.run(20 * time.Millisecond)
+	s.loss = 0
+	s.run(25 * time.Millisecond) // the beacon at 45 ms comes through, what it asks for does not
+	s.loss = 1
+	s.run(15 * time.Millisecond)
+	s.loss = 0
+	s.run(400 * time.Millisecond)
+	s.checkAgreement()
+}
+
+func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
+	s := startSim(t, 4, 100)
+	h := s.hosts[3]
+	other := Network{"vni=6000", 6000}
+	for _, o := range s.hosts[:3] {
+		o.participate(other)
+		o.put(other.Key, testEndpoint(o.number, 1))
+	}
+	h.crash()
+	s.run(time.Minute)
+	clear(h.endpoints)
+	delete(h.networks, appKey)
+	h.start()
+	s.run(simPoll + 10*time.Millisecond)
+	h.participate(appNet)
+	s.run(5 * time.Millisecond)
+	h.checkAgreement()
+	h.participate(other)
+	s.run(5 * time.Millisecond)
+	h.checkAgreement()
+
+	h.crash()
+	s.run(time.Minute)
+	h.start()
+	s.run(simPoll + 10*time.Millisecond)
+	h.checkAgreement()
+}
+
+func TestSetKnowsWhatItForgot(t *testing.T) {
+	s := newSet(1, 10)
+	s.put(&Endpoint{MAC: MAC{1}}, 11)
+	s.put(&Endpoint{MAC: MAC{2}}, 12)
+	s.remove(MAC{1}, 13)
+	for version, want := range map[uint64]string{
+		0:  "full [2]",
+		9:  "full [2]", // before the set began: who knows what was removed since
+		10: "[2] -[1]",
+		12: "-[1]",
+		13: "",
+	} {
+		changes, full := s.since(version)
+		var got []string
+		if full {
+			got = append(got, "full")
+		}
+		for _, ch := range changes {
+			if ch.endpoint == nil {
+				got = append(got, fmt.Sprint("-", ch.mac[:1]))
+			} else {
+				got = append(got, fmt.Sprint(ch.mac[:1]))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("since %d: %q, not %q", version, got, want)
+		}
+	}
 }
 
 func TestAntiEntropyRepairsWhatNothingElseDid(t *testing.T) {

@@ -21,7 +21,7 @@ type announce struct {
 	owner       nodeID
 	incarnation uint64
 	version     uint64
-	left        bool
+	left        bool          // the owner went for good; networks is empty then
 	down        time.Duration // for how long the sender has seen the owner down
 	networks    []participation
 }

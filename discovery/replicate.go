@@ -118,7 +118,7 @@ func (c *core) takeDelta(d *delta, from nodeID) {
 		c.pull(d.owner, "", d.incarnation, 1, from)
 		return
 	}
-	if d.incarnation < o.incarnation || o.left {
+	if d.incarnation < o.incarnation {
 		return
 	}
 	if !c.shares(o, d.key) {

@@ -386,43 +386,65 @@ func (h *simHost) checkSet(other *simHost, key string, s, truth *set) {
 // every store equals the union of what the live hosts published.
 func (s *simulation) checkAgreement() {
 	for _, h := range s.hosts {
-		if h.core == nil {
+		if h.core != nil {
+			h.checkAgreement()
+		}
+	}
+}
+
+func (h *simHost) checkAgreement() {
+	want, got := map[string]bool{}, map[string]bool{}
+	truth := newView()
+	for _, n := range h.networks {
+		truth.open(n)
+	}
+	for _, other := range h.sim.hosts {
+		if other == h || other.core == nil {
 			continue
 		}
-		want := map[string]string{}
-		truth := newView()
-		for _, n := range h.networks {
-			truth.open(n)
-		}
-		for _, other := range s.hosts {
-			if other == h || other.core == nil {
+		for key, n := range h.networks {
+			if other.networks[key] != n {
 				continue
 			}
-			for key, n := range h.networks {
-				if other.networks[key] != n {
-					continue
-				}
-				vtep := other.core.self.meta.vtep
-				truth.addVTEP(key, other.id, vtep)
-				for mac, e := range other.endpoints[key] {
-					want[fmt.Sprint(other.id, key, mac)] = fmt.Sprintf("%+v", e)
-					truth.addEndpoint(key, other.id, vtep, &e)
-				}
+			vtep := other.core.self.meta.vtep
+			truth.addVTEP(key, other.id, vtep)
+			for _, e := range other.endpoints[key] {
+				want[fmt.Sprintf("%s %v %+v", other.id, n, e)] = true
+				truth.addEndpoint(key, other.id, vtep, &e)
 			}
 		}
-		got := map[string]string{}
-		for _, r := range h.core.records() {
-			if !r.Hidden && r.Owner != h.id.String() {
-				got[fmt.Sprint(r.Owner, r.Network.Key, r.Endpoint.MAC)] = fmt.Sprintf("%+v", r.Endpoint)
-			}
+	}
+	for _, r := range h.core.records() {
+		if !r.Hidden && r.Owner != h.id.String() {
+			got[fmt.Sprintf("%s %v %+v", r.Owner, r.Network, r.Endpoint)] = true
 		}
-		if !maps.Equal(got, want) {
-			s.fail("host %d: records\n%v\nwant\n%v", h.number, got, want)
+	}
+	h.compare("records", got, want)
+
+	want, got = map[string]bool{}, map[string]bool{}
+	for _, ch := range truth.flush() {
+		want[fmt.Sprintf("%+v", ch)] = true
+	}
+	for _, ch := range h.view {
+		got[fmt.Sprintf("%+v", ch)] = true
+	}
+	h.compare("view", got, want)
+}
+
+func (h *simHost) compare(what string, got, want map[string]bool) {
+	var wrong []string
+	for _, text := range slices.Sorted(maps.Keys(want)) {
+		if !got[text] {
+			wrong = append(wrong, "lacks "+text)
 		}
-		view := slices.SortedFunc(maps.Values(h.view), compareChanges)
-		if changes := truth.flush(); !slices.Equal(view, changes) {
-			s.fail("host %d: view\n%+v\nwant\n%+v", h.number, view, changes)
+	}
+	for _, text := range slices.Sorted(maps.Keys(got)) {
+		if !want[text] {
+			wrong = append(wrong, "still has "+text)
 		}
+	}
+	if len(wrong) > 0 {
+		h.sim.fail("host %d, %s: %d wrong, the first: %s", h.number, what, len(wrong), wrong[0])
 	}
 }
 

@@ -123,7 +123,7 @@ type Announce struct {
 	Owner         []byte                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`                            // of this announcement
-	Left          bool                   `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`                                  // the owner went for good; everything of it is withdrawn
+	Left          bool                   `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`                                  // the owner went for good; it takes part in nothing
 	DownSeconds   uint32                 `protobuf:"varint,5,opt,name=down_seconds,json=downSeconds,proto3" json:"down_seconds,omitempty"` // for how long the sender has seen the owner down; 0: it is up
 	Networks      []*Participation       `protobuf:"bytes,6,rep,name=networks,proto3" json:"networks,omitempty"`
 	unknownFields protoimpl.UnknownFields
