@@ -79,7 +79,7 @@ func Open(cfg Config) (*Overlay, error) {
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), networks: map[string]*network{}}
 	if err := o.restore(); err != nil {
 		st.close()
-		return nil, fmt.Errorf("restore from %s: %w", st.path(), err)
+		return nil, fmt.Errorf("restore from %s: %w", st.path, err)
 	}
 	return o, nil
 }

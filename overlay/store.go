@@ -22,7 +22,10 @@ var (
 const lockTimeout = 2 * time.Second
 
 // store keeps networks and endpoints on disk. What a method wrote is synced when it returns.
-type store struct{ db *bbolt.DB }
+type store struct {
+	path string
+	db   *bbolt.DB
+}
 
 func openStore(dir string) (*store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -45,10 +48,8 @@ func openStore(dir string) (*store, error) {
 		db.Close()
 		return nil, fmt.Errorf("prepare %s: %w", path, err)
 	}
-	return &store{db}, nil
+	return &store{path, db}, nil
 }
-
-func (s *store) path() string { return s.db.Path() }
 
 func (s *store) close() error { return s.db.Close() }
 
@@ -58,7 +59,7 @@ func (s *store) put(bucket []byte, id string, value any) error {
 		err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(id), text) })
 	}
 	if err != nil {
-		return fmt.Errorf("write %s to %s: %w", short(id), s.path(), err)
+		return fmt.Errorf("write %s to %s: %w", short(id), s.path, err)
 	}
 	return nil
 }
@@ -66,7 +67,7 @@ func (s *store) put(bucket []byte, id string, value any) error {
 func (s *store) delete(bucket []byte, id string) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Delete([]byte(id)) })
 	if err != nil {
-		return fmt.Errorf("delete %s from %s: %w", short(id), s.path(), err)
+		return fmt.Errorf("delete %s from %s: %w", short(id), s.path, err)
 	}
 	return nil
 }

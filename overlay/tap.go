@@ -21,10 +21,14 @@ func HasTap(path, alias string) (bool, error) {
 		return false, fmt.Errorf("open namespace %s: %w", path, err)
 	}
 	defer ns.Close()
-	handle, err := netlink.NewHandleAt(ns)
-	if errors.Is(err, unix.EINVAL) { // a plain file (setns(2))
+	var kind unix.Statfs_t
+	if err := unix.Fstatfs(int(ns), &kind); err != nil {
+		return false, fmt.Errorf("look at namespace %s: %w", path, err)
+	}
+	if kind.Type != unix.NSFS_MAGIC {
 		return false, nil
 	}
+	handle, err := netlink.NewHandleAt(ns)
 	if err != nil {
 		return false, fmt.Errorf("look into namespace %s: %w", path, err)
 	}

@@ -13,12 +13,21 @@ import (
 	"github.com/overlane/overlane/overlay"
 )
 
-// writeTables writes a status for people. IDs are shortened as Docker does, drops that never happened are left out.
+// writeTables writes a status for people. IDs are shortened as Docker does, drops that never happened are left out, and
+// so are the tables of troubles that there are none of.
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, table := range []func(io.Writer, overlay.Status){
-		nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable, gossipTable, conflictTable, refusedTable,
-	} {
+	tables := []func(io.Writer, overlay.Status){nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable}
+	if len(s.Gossip.Rejected) > 0 {
+		tables = append(tables, gossipTable)
+	}
+	if len(s.Conflicts) > 0 {
+		tables = append(tables, conflictTable)
+	}
+	if len(s.Refused) > 0 {
+		tables = append(tables, refusedTable)
+	}
+	for i, table := range tables {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}

@@ -1,0 +1,236 @@
+package overlay_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/overlaytest"
+)
+
+const otherID = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+func pools(texts ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
+}
+
+func TestNetworkKey(t *testing.T) {
+	for name, tc := range map[string]struct {
+		options []string
+		pools   []netip.Prefix
+		key     string
+		vni     uint32 // zero: what the cluster resolves
+	}{
+		"vni":                 {[]string{"vni", "16777215"}, pools("10.20.0.0/16"), "vni=16777215", 16777215},
+		"name":                {[]string{"network", "app"}, pools("10.20.0.0/16"), "network=app", 0},
+		"subnet":              {nil, pools("10.20.1.0/16"), "subnet=10.20.0.0/16", 0},
+		"IPv4 before IPv6":    {nil, pools("fd00:20::/64", "10.20.0.0/16"), "subnet=10.20.0.0/16", 0},
+		"IPv6 alone":          {nil, pools("fd00:20::1/64"), "subnet=fd00:20::/64", 0},
+		"labels of Docker's":  {[]string{"com.docker.network.enable_ipv4", "true", "vni", "7"}, pools("10.20.0.0/16"), "vni=7", 7},
+		"pool of null driver": {[]string{"vni", "8"}, pools("0.0.0.0/0"), "vni=8", 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			s := spec(tc.options...)
+			s.Pools = tc.pools
+			h.must(h.CreateNetwork(s))
+			if tc.vni == 0 {
+				tc.vni = h.cluster.Resolve(tc.key)
+			}
+			n := h.Status().Networks[0]
+			if n.Key != tc.key || n.VNI != tc.vni {
+				t.Errorf("got %s with VNI %d, want %s with VNI %d", n.Key, n.VNI, tc.key, tc.vni)
+			}
+			if !slices.Equal(h.cluster.Networks(), []string{tc.key}) || !h.datapath.Networks()[tc.vni] {
+				t.Errorf("cluster has %v, datapath has %v", h.cluster.Networks(), h.datapath.Networks())
+			}
+		})
+	}
+}
+
+func TestNetworkOptionErrors(t *testing.T) {
+	known := "known options: vni, network, com.docker.network.driver.mtu"
+	for name, tc := range map[string]struct {
+		options []string
+		pools   []netip.Prefix
+		want    []string
+	}{
+		"unknown":           {[]string{"colour", "blue"}, nil, []string{`option colour="blue"`, "unknown", known}},
+		"bridge's":          {[]string{"com.docker.network.bridge.name", "br0"}, nil, []string{`com.docker.network.bridge.name="br0"`, known}},
+		"vni not a number":  {[]string{"vni", "0x10"}, nil, []string{`option vni="0x10"`, "1 to 16777215", known}},
+		"vni zero":          {[]string{"vni", "0"}, nil, []string{`option vni="0"`, "1 to 16777215"}},
+		"vni too large":     {[]string{"vni", "16777216"}, nil, []string{`option vni="16777216"`, "1 to 16777215"}},
+		"vni and name":      {[]string{"vni", "5", "network", "app"}, nil, []string{`vni="5"`, `network="app"`, "together", known}},
+		"name empty":        {[]string{"network", ""}, nil, []string{`option network=""`, "1 to 128", known}},
+		"name with a space": {[]string{"network", "a b"}, nil, []string{`option network="a b"`}},
+		"MTU not a number":  {[]string{"com.docker.network.driver.mtu", "big"}, nil, []string{`com.docker.network.driver.mtu="big"`, "68 to 65485", known}},
+		"MTU over underlay": {[]string{"com.docker.network.driver.mtu", "1451"}, nil, []string{`mtu="1451"`, "underlay's MTU of 1500", "at most 1450", known}},
+		"MTU under IPv6's":  {[]string{"com.docker.network.driver.mtu", "1279"}, pools("fd00::/64"), []string{`mtu="1279"`, "IPv6", "1280"}},
+		"no subnet":         {nil, pools("0.0.0.0/0"), []string{"no subnet", "--subnet", "-o vni=", "-o network="}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			s := spec(tc.options...)
+			if tc.pools != nil {
+				s.Pools = tc.pools
+			}
+			wantError(t, h.CreateNetwork(s), tc.want...)
+			if len(h.Status().Networks) > 0 || len(h.cluster.Networks()) > 0 {
+				t.Error("the refused network is there")
+			}
+		})
+	}
+}
+
+func TestMTU(t *testing.T) {
+	for name, tc := range map[string]struct {
+		vtep     string
+		underlay int
+		options  []string
+		want     int
+	}{
+		"IPv4 VTEP":       {"192.0.2.1", 1500, nil, 1450},
+		"IPv6 VTEP":       {"2001:db8::1", 1500, nil, 1430},
+		"jumbo":           {"192.0.2.1", 9000, nil, 8950},
+		"of the loopback": {"127.0.0.1", 65536, nil, 65485},
+		"smaller":         {"192.0.2.1", 1500, []string{"com.docker.network.driver.mtu", "1300"}, 1300},
+		"largest":         {"192.0.2.1", 1500, []string{"com.docker.network.driver.mtu", "1450"}, 1450},
+		"smallest":        {"192.0.2.1", 1500, []string{"com.docker.network.driver.mtu", "68"}, 68},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			h.vtep, h.mtu = netip.MustParseAddr(tc.vtep), tc.underlay
+			h.restart()
+			h.must(h.CreateNetwork(spec(append(tc.options, "vni", "5000")...)))
+			h.create(epID, "10.20.0.2")
+			if got := h.datapath.Ports()[0].MTU; got != tc.want {
+				t.Errorf("port has MTU %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestMTUTooSmallForIPv6(t *testing.T) {
+	h := newHost(t)
+	h.mtu = 1300
+	s := spec("vni", "5000")
+	s.Pools = pools("10.20.0.0/16", "fd00::/64")
+	wantError(t, h.CreateNetwork(s), "underlay MTU 1300", "1250", "IPv6 needs 1280", overlaytest.Self.VTEP.Addr().String())
+}
+
+func TestNetworkAgain(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.network()
+	wantError(t, h.CreateNetwork(spec("vni", "5001")), "aaaaaaaaaaaa", "vni:5000", "vni:5001")
+}
+
+func TestNetworkTwice(t *testing.T) {
+	for name, tc := range map[string]struct {
+		first, second []string
+		want          []string
+	}{
+		"same vni":    {[]string{"vni", "5000"}, []string{"vni", "5000"}, []string{"aaaaaaaaaaaa", "vni=5000", "-o vni"}},
+		"same name":   {[]string{"network", "app"}, []string{"network", "app"}, []string{"aaaaaaaaaaaa", "network=app", "-o network"}},
+		"same subnet": {nil, nil, []string{"aaaaaaaaaaaa", "subnet=10.20.0.0/16", "--subnet"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			h.must(h.CreateNetwork(spec(tc.first...)))
+			second := spec(tc.second...)
+			second.ID = otherID
+			wantError(t, h.CreateNetwork(second), tc.want...)
+			if got := len(h.Status().Networks); got != 1 {
+				t.Errorf("%d networks, want the first alone", got)
+			}
+		})
+	}
+}
+
+func TestVNIOfAnotherKey(t *testing.T) {
+	h := newHost(t)
+	h.must(h.CreateNetwork(spec("network", "app")))
+	vni := h.Status().Networks[0].VNI
+	second := spec("vni", fmt.Sprint(vni))
+	second.ID = otherID
+	wantError(t, h.CreateNetwork(second), fmt.Sprintf("VNI %d", vni), "aaaaaaaaaaaa", "network=app", "-o vni")
+}
+
+// Overlapping subnets are no trouble where the VNIs differ.
+func TestOverlappingSubnets(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	second := spec("vni", "6000")
+	second.ID = otherID
+	h.must(h.CreateNetwork(second))
+	for i, id := range []string{netID, otherID} {
+		s := endpointSpec([]string{epID, ep2ID}[i], "10.20.0.2")
+		s.NetworkID = id
+		_, err := h.CreateEndpoint(s)
+		h.must(err)
+	}
+	macs := h.datapath.MACs()
+	if macs["5000 02:42:0a:14:00:02"] != "oveeeeeeeeeee" || macs["6000 02:42:0a:14:00:02"] != "ovfffffffffff" {
+		t.Errorf("FDB is %v", macs)
+	}
+}
+
+func TestCreateNetworkUndone(t *testing.T) {
+	for _, method := range []string{"AddNetwork", "Participate"} {
+		t.Run(method, func(t *testing.T) {
+			h := newHost(t)
+			h.datapath.Fail(method, errFault)
+			h.cluster.Fail(method, errFault)
+			wantError(t, h.CreateNetwork(spec("vni", "5000")), errFault.Error())
+			if len(h.datapath.Networks()) > 0 || len(h.cluster.Networks()) > 0 {
+				t.Errorf("left: datapath %v, cluster %v", h.datapath.Networks(), h.cluster.Networks())
+			}
+			h.restart()
+			if left := h.Status().Networks; len(left) > 0 {
+				t.Errorf("left in the store: %v", left)
+			}
+			h.network()
+		})
+	}
+}
+
+func TestDeleteNetwork(t *testing.T) {
+	h := newHost(t)
+	h.must(h.DeleteNetwork(netID)) // not known: no error
+	h.network()
+	h.Observe([]discovery.Change{{Network: discovery.Network{Key: key, VNI: 5000}, Kind: discovery.KindVTEP, VTEP: overlaytest.Peer.VTEP}})
+	h.run(epID, "10.20.0.2") // Docker's DeleteEndpoint did not get here
+	h.must(h.DeleteNetwork(netID))
+	h.must(h.DeleteNetwork(netID))
+	h.empty()
+	if len(h.datapath.Networks()) > 0 || len(h.datapath.VTEPs()) > 0 || len(h.cluster.Networks()) > 0 {
+		t.Errorf("left: %v, %v, %v", h.datapath.Networks(), h.datapath.VTEPs(), h.cluster.Networks())
+	}
+	h.restart()
+	if left := h.Status().Networks; len(left) > 0 {
+		t.Errorf("left in the store: %v", left)
+	}
+}
+
+func TestUnknownNetwork(t *testing.T) {
+	h := newHost(t)
+	_, err := h.CreateEndpoint(endpointSpec(epID, "10.20.0.2"))
+	wantError(t, err, "network aaaaaaaaaaaa", "not known", "create it again")
+	_, err = h.Join(netID, epID, sandbox)
+	wantError(t, err, "network aaaaaaaaaaaa", "not known")
+	h.must(h.Leave(netID, epID))
+	h.must(h.DeleteEndpoint(netID, epID))
+}
+
+func TestTwoDaemonsOnOneDirectory(t *testing.T) {
+	h := newHost(t)
+	_, err := overlay.Open(overlay.Config{Dir: h.dir})
+	wantError(t, err, h.dir, "another overlane daemon", "another directory")
+}

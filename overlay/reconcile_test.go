@@ -1,0 +1,123 @@
+package overlay_test
+
+import (
+	"maps"
+	"net/netip"
+	"testing"
+
+	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay/overlaytest"
+)
+
+var (
+	net5000 = discovery.Network{Key: key, VNI: 5000}
+	mac2    = discovery.MAC{0x02, 0x42, 0x0a, 20, 0, 2}
+	addr2   = netip.MustParseAddr("10.20.0.2")
+)
+
+// peerHas are the changes by which Peer's endpoint comes into the view, or goes.
+func peerHas(gone bool) []discovery.Change {
+	return []discovery.Change{
+		{Network: net5000, Kind: discovery.KindVTEP, Gone: gone, VTEP: overlaytest.Peer.VTEP},
+		{Network: net5000, Kind: discovery.KindMAC, Gone: gone, VTEP: overlaytest.Peer.VTEP, MAC: mac2},
+		{Network: net5000, Kind: discovery.KindAddr, Gone: gone, VTEP: overlaytest.Peer.VTEP, MAC: mac2, Addr: addr2},
+	}
+}
+
+func (h *host) wantTables(vteps map[string]bool, macs, neighbours map[string]string) {
+	h.t.Helper()
+	if got := h.datapath.VTEPs(); !maps.Equal(got, vteps) {
+		h.t.Errorf("flood lists %v, want %v", got, vteps)
+	}
+	if got := h.datapath.MACs(); !maps.Equal(got, macs) {
+		h.t.Errorf("FDB %v, want %v", got, macs)
+	}
+	if got := h.datapath.Neighbours(); !maps.Equal(got, neighbours) {
+		h.t.Errorf("neighbours %v, want %v", got, neighbours)
+	}
+}
+
+func TestReconcile(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.Observe(peerHas(false))
+	h.wantTables(map[string]bool{"5000 192.0.2.2:4789": true},
+		map[string]string{"5000 02:42:0a:14:00:02": "192.0.2.2:4789"}, map[string]string{"5000 10.20.0.2": "02:42:0a:14:00:02"})
+	if got := h.Status().Networks[0].Members; len(got) != 2 || got[0] != "host1" || got[1] != "host2" {
+		t.Errorf("hosts that take part: %v", got)
+	}
+	h.Observe(peerHas(true))
+	h.wantTables(nil, nil, nil)
+	if got := h.Status().Networks[0].Members; len(got) != 1 {
+		t.Errorf("hosts that take part: %v", got)
+	}
+}
+
+// Changes of a network that was deleted meanwhile are passed over.
+func TestReconcileUnknownNetwork(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.must(h.DeleteNetwork(netID))
+	h.Observe(peerHas(false))
+	h.wantTables(nil, nil, nil)
+}
+
+// One entry that the datapath refuses does not stop those after it.
+func TestReconcileGoesOn(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.datapath.Fail("SetMAC", errFault)
+	h.Observe(peerHas(false))
+	h.wantTables(map[string]bool{"5000 192.0.2.2:4789": true}, nil, map[string]string{"5000 10.20.0.2": "02:42:0a:14:00:02"})
+}
+
+// Another host that claims a local container's MAC and address does not get them while the container is here, and is
+// reported.
+func TestLocalWins(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.run(epID, "10.20.0.2")
+	h.cluster.Announce(rival("02:42:0a:14:00:02", "10.20.0.2", 0, false))
+	h.Observe(peerHas(false))
+	if got := h.datapath.MACs()["5000 02:42:0a:14:00:02"]; got != "oveeeeeeeeeee" {
+		t.Errorf("the MAC is behind %s, want the local port", got)
+	}
+	conflicts := h.Status().Conflicts
+	if len(conflicts) != 2 || conflicts[0].Address != "02:42:0a:14:00:02" || conflicts[1].Address != "10.20.0.2" ||
+		conflicts[0].Claims[0] != "host1/eeeeeeeeeeee" || conflicts[0].Claims[1] != "host2/dddddddddddd" {
+		t.Errorf("conflicts: %+v", conflicts)
+	}
+	h.must(h.DeleteEndpoint(netID, epID))
+	if got := h.datapath.MACs()["5000 02:42:0a:14:00:02"]; got != "192.0.2.2:4789" {
+		t.Errorf("the MAC is behind %s, want the other host's VTEP now that the container is gone", got)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.run(epID, "10.20.0.2")
+	h.cluster.Announce(rival("02:42:0a:14:00:09", "10.20.0.9", 3, true))
+	s := h.Status()
+	if s.Node.Host != "host1" || s.Node.Version != "test" || s.Node.VTEP != overlaytest.Self.VTEP || s.Node.Gossip != overlaytest.Self.Addr {
+		t.Errorf("node: %+v", s.Node)
+	}
+	if len(s.Members) != 2 || !s.Members[0].Self || s.Members[1].Host != "host2" || s.Members[1].State != discovery.StateAlive {
+		t.Errorf("members: %+v", s.Members)
+	}
+	if len(s.Remote) != 1 || s.Remote[0].Host != "host2" || s.Remote[0].VTEP != overlaytest.Peer.VTEP || !s.Remote[0].Hidden || s.Remote[0].Seq != 3 {
+		t.Errorf("remote endpoints: %+v", s.Remote)
+	}
+	if e := s.Endpoints[0]; e.ID != epID || e.Network != key || e.Tap != "oveeeeeeeeeee" || !e.HasPort {
+		t.Errorf("endpoint: %+v", e)
+	}
+	if len(s.Conflicts) > 0 {
+		t.Errorf("a hidden record is in conflict: %+v", s.Conflicts)
+	}
+	if r := s.Refused[0]; r.Key != key || r.TheirHost != "host2" || r.TheirKey != "network=other" || r.TheirVNI != 5000 {
+		t.Errorf("refused networks: %+v", s.Refused)
+	}
+	if s.Gossip.Rejected["malformed"] != 2 || s.Datapath.Drops["unknown_vtep"] != 3 {
+		t.Errorf("counters: %+v, %+v", s.Gossip, s.Datapath.Drops)
+	}
+}
