@@ -101,7 +101,7 @@ func receiveTOS(t *testing.T, control func(func(int) error)) (tos int) {
 			}
 			return err
 		})
-		if !bytes.Contains(packet[:n], []byte(payload)) {
+		if !bytes.Contains(packet[:max(n, 0)], []byte(payload)) {
 			return false
 		}
 		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
