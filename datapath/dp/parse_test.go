@@ -65,7 +65,7 @@ func TestParseFindsTheHeaders(t *testing.T) {
 		"longest chain":            {ip6Frame(60, join(bytes.Repeat(ext(60), ip6ExtMax-1), ext(17), udp8)...), six(54+8*ip6ExtMax, 62+8*ip6ExtMax, 17)},
 		"UDP with trailing option": {ip6Frame(17, append(bytes.Clone(udp8), 1, 2, 3)...), six(54, 62, 17)},
 		"ARP":                      {arp, frameHdrs{L3: 14, L4: 14, Payload: 14, EtherType: 0x806}},
-		"IEEE 802.3 length":        {arp[:14:14], frameHdrs{L3: 14, L4: 14, Payload: 14, EtherType: 0x806}},
+		"Ethernet header alone":    {arp[:14:14], frameHdrs{L3: 14, L4: 14, Payload: 14, EtherType: 0x806}},
 	} {
 		c.want.End = len(c.frame)
 		result, got := parse(c.frame)
