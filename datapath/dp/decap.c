@@ -45,12 +45,11 @@ static bool
 congestion_inwards(struct dp_worker *w, struct dp_frame *f)
 {
 	uint8_t *ip = f->data + f->hdrs.l3;
-	uint16_t before = dp_load16(ip);
-	uint8_t ecn = (f->hdrs.version == 4 ? ip[1] : ip[1] >> 4) & ECN_MASK;
+	uint16_t before;
 
 	if (!f->hdrs.version)
 		return true;
-	if (!ecn) {
+	if (!((f->hdrs.version == 4 ? ip[1] : ip[1] >> 4) & ECN_MASK)) {
 		dp_count(w, DP_DROP_ECN);
 		return false;
 	}
@@ -58,6 +57,7 @@ congestion_inwards(struct dp_worker *w, struct dp_frame *f)
 		ip[1] |= ECN_CE << 4;
 		return true;
 	}
+	before = dp_load16(ip);
 	ip[1] |= ECN_CE;
 	/* RFC 1624 equation 3 */
 	dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
