@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// loopback keeps the tests from depending on a default route.
+var loopback = []string{"--advertise", "127.0.0.1"}
+
+// read gives the settings of a command line and environment, NAME=VALUE.
+func read(t *testing.T, args []string, env ...string) (settings, error) {
+	t.Helper()
+	for _, s := range daemonSettings {
+		t.Setenv(s.env(), "")
+	}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		t.Setenv(name, value)
+	}
+	cmd := daemonCommand()
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return readSettings(cmd.Flags(), daemonSettings)
+}
+
+func mustRead(t *testing.T, args []string, env ...string) settings {
+	t.Helper()
+	s, err := read(t, append(slices.Clone(loopback), args...), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestDefaults(t *testing.T) {
+	s := mustRead(t, nil)
+	if s.dataDir != "/var/lib/overlane" || s.vxlanPort != 4789 || s.gossipPort != 7950 || s.gossipKey != nil || len(s.join) > 0 ||
+		s.pluginSocket != "/run/docker/plugins/overlane.sock" || s.controlSocket != "/run/overlane/overlane.sock" || s.logLevel != logrus.InfoLevel {
+		t.Errorf("defaults: %+v", s)
+	}
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	usable := setOf(&allowed)
+	if len(s.cpus) != 1 || s.cpus[0] != usable[len(usable)-1] {
+		t.Errorf("default CPUs %v, want the last of %v", s.cpus, usable)
+	}
+}
+
+func TestFlagBeforeEnvironmentBeforeDefault(t *testing.T) {
+	if s := mustRead(t, nil, "OVERLANE_VXLAN_PORT=4790"); s.vxlanPort != 4790 {
+		t.Errorf("port %d, want that of the environment", s.vxlanPort)
+	}
+	if s := mustRead(t, []string{"--vxlan-port", "4791"}, "OVERLANE_VXLAN_PORT=4790"); s.vxlanPort != 4791 {
+		t.Errorf("port %d, want that of the flag", s.vxlanPort)
+	}
+	if s := mustRead(t, []string{"--vxlan-port", "4789"}, "OVERLANE_VXLAN_PORT=wrong"); s.vxlanPort != 4789 {
+		t.Errorf("port %d, want that of the flag", s.vxlanPort)
+	}
+}
+
+func TestHelpShowsEnvironment(t *testing.T) {
+	cmd := daemonCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	if err := cmd.Help(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range daemonSettings {
+		for _, part := range []string{"--" + s.name, "$OVERLANE_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_")), s.initial} {
+			if !strings.Contains(out.String(), part) {
+				t.Errorf("help lacks %q", part)
+			}
+		}
+	}
+}
+
+func TestJoin(t *testing.T) {
+	s := mustRead(t, []string{"--join", "192.0.2.1, node-1:7000", "--join", "[2001:db8::1]:7950,2001:db8::2", "--join", "app_host.example.net."})
+	want := []string{"192.0.2.1", "node-1:7000", "[2001:db8::1]:7950", "2001:db8::2", "app_host.example.net."}
+	if !slices.Equal(s.join, want) {
+		t.Errorf("join %q, want %q", s.join, want)
+	}
+	if s := mustRead(t, nil, "OVERLANE_JOIN=a,b"); !slices.Equal(s.join, []string{"a", "b"}) {
+		t.Errorf("join %q, want a and b", s.join)
+	}
+}
+
+func TestAdvertise(t *testing.T) {
+	if s := mustRead(t, []string{"--advertise", "::1"}); s.advertise != netip.MustParseAddr("::1") {
+		t.Errorf("advertise %s, want ::1", s.advertise)
+	}
+}
+
+func TestWrongValues(t *testing.T) {
+	dir := t.TempDir()
+	noKey := filepath.Join(dir, "nokey")
+	if err := os.WriteFile(noKey, []byte("nothing of use"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		flag, value string
+		want        []string
+	}{
+		{"data-dir", "data", []string{`"data"`, "an absolute path"}},
+		{"join", "a:b:c", []string{`"a:b:c"`, "host names", "[2001:db8::1]:7950"}},
+		{"join", "node1:http", []string{`"http" is not a port`}},
+		{"join", "300.1.2.3", []string{`"300.1.2.3" is neither`}},
+		{"join", "-node", []string{`"-node" is neither`}},
+		{"join", "node one", []string{`"node one" is neither`}},
+		{"join", "[2001:db8::1]", []string{`"[2001:db8::1]"`, "port"}},
+		{"advertise", "nosuchif0", []string{`"nosuchif0"`, "name of an interface"}},
+		{"advertise", "203.0.113.9", []string{`"203.0.113.9"`, "no interface of this host"}},
+		{"advertise", "0.0.0.0", []string{`"0.0.0.0"`, "can't reach"}},
+		{"advertise", "ff02::1", []string{`"ff02::1"`, "can't reach"}},
+		{"advertise", "lo", []string{`"lo"`, "no address that others can reach"}},
+		{"vxlan-port", "0", []string{`"0"`, "1 to 65535"}},
+		{"vxlan-port", "65536", []string{`"65536"`, "1 to 65535"}},
+		{"gossip-port", "x", []string{`"x"`, "1 to 65535"}},
+		{"cpus", "x", []string{`"x" is neither a CPU nor a range`, "such as 1 or 0-1,3"}},
+		{"cpus", "1-0", []string{`"1-0" is neither`}},
+		{"cpus", "0,,1", []string{`"" is neither`}},
+		{"cpus", "5000", []string{"CPU 5000", "may use"}},
+		{"plugin-socket", "o.sock", []string{`"o.sock"`, "an absolute path"}},
+		{"control-socket", "o.sock", []string{`"o.sock"`, "an absolute path"}},
+		{"log-level", "loud", []string{`"loud"`, "trace, debug, info"}},
+		{"log-format", "xml", []string{`"xml"`, "text or json"}},
+		{"gossip-key", "secret", []string{"neither a key nor a path", "16, 24 or 32 bytes"}},
+		{"gossip-key", "@" + noKey, []string{"the file holds no key"}},
+		{"gossip-key", dir + "/none", []string{"leads to no file"}},
+		{"gossip-key", dir, []string{"can't read the file"}},
+	} {
+		env := "OVERLANE_" + strings.ToUpper(strings.ReplaceAll(tc.flag, "-", "_"))
+		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {
+			args := []string{"--" + tc.flag, tc.value}
+			if tc.flag != "advertise" {
+				args = append(args, loopback...)
+			}
+			_, err := read(t, args)
+			checkWrong(t, err, append(tc.want, "--"+tc.flag, env))
+
+			args = nil
+			if tc.flag != "advertise" {
+				args = loopback
+			}
+			_, err = read(t, args, env+"="+tc.value)
+			checkWrong(t, err, append(tc.want, "--"+tc.flag, env))
+			if tc.flag == "gossip-key" && strings.Contains(err.Error(), tc.value) {
+				t.Errorf("the error shows the key: %s", err)
+			}
+		})
+	}
+}
+
+func checkWrong(t *testing.T, err error, parts []string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("the error has several lines: %q", err)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q lacks %q", err, part)
+		}
+	}
+}
+
+func TestGossipKey(t *testing.T) {
+	for _, size := range []int{16, 24, 32} {
+		key := bytes.Repeat([]byte{0xfb}, size) // of which base64 makes slashes and pluses
+		hexadecimal := strings.Repeat("fb", size)
+		file := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(file, []byte(hexadecimal+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{
+			hexadecimal, strings.ToUpper(hexadecimal), base64.StdEncoding.EncodeToString(key), base64.URLEncoding.EncodeToString(key), file, "@" + file,
+		} {
+			if s := mustRead(t, []string{"--gossip-key", text}); !bytes.Equal(s.gossipKey, key) {
+				t.Errorf("key %q gives %x", text, s.gossipKey)
+			}
+		}
+	}
+}
+
+func TestCPUs(t *testing.T) {
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for _, cpu := range setOf(&allowed) {
+		texts = append(texts, list([]int{cpu}))
+	}
+	text := strings.Join(texts, ",") + "," + texts[0] + "-" + texts[0] // one of them twice
+	if s := mustRead(t, []string{"--cpus", text}); !slices.Equal(s.cpus, setOf(&allowed)) {
+		t.Errorf("CPUs %s give %v, want %v", text, s.cpus, setOf(&allowed))
+	}
+}

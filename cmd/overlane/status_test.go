@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/overlaytest"
+)
+
+// command runs overlane with arguments.
+func command(args ...string) (string, error) {
+	var out bytes.Buffer
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(&out)
+	root.SetErr(&out)
+	err := root.Execute()
+	return out.String(), err
+}
+
+// daemon serves a control socket, with an overlay behind it or none yet.
+func daemon(t *testing.T, o *overlay.Overlay) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "overlane.sock")
+	l, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c control
+	c.overlay.Store(o)
+	served := make(chan error, 1)
+	go func() { served <- c.serve(l) }()
+	t.Cleanup(func() {
+		l.Close()
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+// busy is an overlay with a network, an endpoint here and one on another host.
+func busy(t *testing.T) *overlay.Overlay {
+	t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	taps, cluster := overlaytest.NewTaps(), overlaytest.NewCluster()
+	o, err := overlay.Open(overlay.Config{
+		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: overlaytest.NewDatapath(taps), Version: "v1.2.3", Log: log,
+		UnderlayMTU: func() (int, error) { return 1500, nil },
+		HasTap:      taps.Has,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Close() })
+	o.Attach(cluster)
+	id := strings.Repeat("e", 64)
+	err = o.CreateNetwork(overlay.NetworkSpec{ID: strings.Repeat("a", 64), Options: map[string]string{"vni": "5000"}, Pools: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}})
+	if err == nil {
+		_, err = o.CreateEndpoint(overlay.EndpointSpec{NetworkID: strings.Repeat("a", 64), ID: id, Addrs: []netip.Addr{netip.MustParseAddr("10.20.0.2")}})
+	}
+	if err == nil {
+		_, err = o.Join(strings.Repeat("a", 64), id, "/var/run/docker/netns/0123456789ab")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.Announce(discovery.Record{
+		Network:  discovery.Network{Key: "vni=5000", VNI: 5000},
+		Endpoint: discovery.Endpoint{ID: strings.Repeat("d", 64), MAC: discovery.MAC{2, 0, 0, 0, 0, 9}, Addrs: []netip.Addr{netip.MustParseAddr("10.20.0.9")}},
+	})
+	return o
+}
+
+func TestStatusTable(t *testing.T) {
+	out, err := command("status", "--control-socket", daemon(t, busy(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`host +host1`,
+		`version +v1\.2\.3`,
+		`VTEP +192\.0\.2\.1:4789`,
+		`worker CPUs +0`,
+		`MEMBER +STATE +VTEP +GOSSIP +ID`,
+		`host1 \(this host\) +alive +192\.0\.2\.1:4789 +192\.0\.2\.1:7950 +111111111111`,
+		`host2 +alive +192\.0\.2\.2:4789 +192\.0\.2\.2:7950 +222222222222`,
+		`aaaaaaaaaaaa +vni=5000 +5000 +1450 +10\.20\.0\.0/16 +host1`,
+		`eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +joined +oveeeeeeeeeee +/var/run/docker/netns/0123456789ab`,
+		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
+		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0`,
+		`unknown_vtep +3`,
+		`malformed +2`,
+		`network=other +5000 +host2 +vni=5000 +5000`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + line + ` *$`).MatchString(out) {
+			t.Errorf("no line matches %s", line)
+		}
+	}
+	if strings.Contains(out, "bad_source_mac") {
+		t.Error("a drop that never happened is shown")
+	}
+	if strings.Contains(out, "CONFLICT") {
+		t.Error("a table without rows is shown")
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+func TestStatusJSON(t *testing.T) {
+	out, err := command("status", "-o", "json", "--control-socket", daemon(t, busy(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Node     struct{ Host, VTEP string }
+		Members  []struct{ State string }
+		Datapath struct {
+			Drops map[string]uint64
+			Ports []struct{ MAC string }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		t.Fatal(err)
+	}
+	if _, shown := s.Datapath.Drops["bad_source_mac"]; !shown || s.Node.Host != "host1" || s.Node.VTEP != "192.0.2.1:4789" ||
+		len(s.Members) != 2 || len(s.Datapath.Ports) != 1 || s.Datapath.Ports[0].MAC != "02:42:0a:14:00:02" {
+		t.Errorf("status: %s", out)
+	}
+}
+
+func TestStatusErrors(t *testing.T) {
+	dir := t.TempDir()
+	none := filepath.Join(dir, "none.sock")
+	dead := filepath.Join(dir, "dead.sock")
+	leaveBehind(t, dead)
+	for name, tc := range map[string]struct{ path, want string }{
+		"no socket":   {none, "overlane is not running: no daemon answers on " + none + "; start it with `overlane daemon`"},
+		"dead socket": {dead, "overlane is not running: no daemon answers on " + dead + "; start it with `overlane daemon`"},
+		"starting":    {daemon(t, nil), "overlane is starting: try again in a moment"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if out, err := command("status", "--control-socket", tc.path); err == nil || err.Error() != tc.want || out != "" {
+				t.Errorf("got %q and error %v, want error %q", out, err, tc.want)
+			}
+		})
+	}
+	if _, err := command("status", "-o", "yaml"); err == nil || err.Error() != `--output "yaml": want table or json` {
+		t.Errorf("output yaml: %v", err)
+	}
+}
+
+func TestStatusSocketOfEnvironment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "here.sock")
+	t.Setenv("OVERLANE_CONTROL_SOCKET", path)
+	if _, err := command("status"); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v does not name %s", err, path)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	out, err := command("version")
+	if err != nil || !regexp.MustCompile(`^overlane \S+`).MatchString(out) {
+		t.Errorf("version: %q, %v", out, err)
+	}
+}
+
+// leaveBehind makes a socket as a killed daemon leaves it.
+func leaveBehind(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "o.sock")
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	leaveBehind(t, path)
+	l, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket is open to others: %v, %v", info.Mode(), err)
+	}
+	if _, err := listen(path); err == nil || !strings.Contains(err.Error(), path+": another daemon answers on it") {
+		t.Errorf("second daemon: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket stays after Close: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("plain file: %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the plain file is gone: %v", err)
+	}
+}
