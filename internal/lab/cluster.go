@@ -57,9 +57,9 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	return c, nil
 }
 
-// Down removes the hosts of the cluster with all they hold, and its wire.
+// Down removes the hosts of the cluster with all they hold, and its wire. Nobody is left to say goodbye to, so it kills.
 func (c *Cluster) Down(ctx context.Context) error {
-	_, err := c.compose(ctx, "down", "--volumes", "--remove-orphans")
+	_, err := c.compose(ctx, "down", "--volumes", "--remove-orphans", "--timeout", "0")
 	return err
 }
 

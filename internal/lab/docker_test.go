@@ -11,19 +11,22 @@ import (
 // What Docker's own commands promise of a network must hold on an overlay, between hosts.
 func TestDocker(t *testing.T) {
 	c := up(t, 3)
-	for name, test := range map[string]func(*testing.T, *Cluster){
-		"Connect":    testConnect,
-		"Internal":   testInternal,
-		"Addresses":  testAddresses,
-		"SeveralNet": testSeveralNetworks,
-		"SameSubnet": testSameSubnet,
-		"Options":    testOptions,
-		"SharedVNI":  testSharedVNI,
-		"MTU":        testMTU,
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *Cluster)
+	}{
+		{"Connect", testConnect},
+		{"Internal", testInternal},
+		{"Addresses", testAddresses},
+		{"SeveralNetworks", testSeveralNetworks},
+		{"SameSubnet", testSameSubnet},
+		{"Options", testOptions},
+		{"SharedVNI", testSharedVNI},
+		{"MTU", testMTU},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			defer cleanUp(t, c)
-			test(t, c)
+			test.run(t, c)
 		})
 	}
 }

@@ -26,9 +26,9 @@ func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
 	return h.Exec(ctx, append([]string{"docker"}, args...)...)
 }
 
-// Log is the end of what overlane and the engine of the host have written.
+// Log is what overlane has written on the host, and the end of what the engine has.
 func (h *Host) Log(ctx context.Context) string {
-	log, err := h.Exec(ctx, "tail", "-n", "30", "/var/log/overlane.log", "/var/log/dockerd.log")
+	log, err := h.Exec(ctx, "sh", "-c", "tail -n 200 /var/log/overlane.log; echo; tail -n 10 /var/log/dockerd.log")
 	if err != nil {
 		return err.Error()
 	}
