@@ -20,7 +20,7 @@ func (o *Overlay) evict(n *network, addrs []netip.Addr) error {
 			return err
 		}
 		if lives {
-			return fmt.Errorf("addresses %v in network %s: endpoint %s on this host has %v", addrs, n.Key, short(ep.ID), ep.Addrs)
+			return fmt.Errorf("addresses %v in network %s: endpoint %s on this host has %v: remove its container, or choose another address with --ip", addrs, n.Key, short(ep.ID), ep.Addrs)
 		}
 		n.logOf(ep).WithField("addrs", ep.Addrs).Warn("endpoint removed: Docker gave its address away")
 		if err := o.remove(n, ep); err != nil {

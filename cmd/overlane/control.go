@@ -17,12 +17,15 @@ import (
 // control serves the operator's commands on the control socket.
 type control struct {
 	overlay atomic.Pointer[overlay.Overlay] // nil until the daemon is ready
+	server  http.Server
 }
 
-func (c *control) serve(l net.Listener) error {
+func newControl() *control {
+	c := new(control)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", c.status)
-	return http.Serve(l, mux)
+	c.server.Handler = mux
+	return c
 }
 
 func (c *control) status(w http.ResponseWriter, _ *http.Request) {

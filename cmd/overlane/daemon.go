@@ -53,7 +53,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	driver := plugin.New(log)
 	pluginListener, err := listen(s.pluginSocket)
 	if err != nil {
-		return fmt.Errorf("plugin socket: %w", err)
+		return fmt.Errorf("--plugin-socket (OVERLANE_PLUGIN_SOCKET): %w", err)
 	}
 	stopDriver := sync.OnceFunc(func() {
 		pluginListener.Close()
@@ -63,14 +63,14 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 
 	controlListener, err := listen(s.controlSocket)
 	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
+		return fmt.Errorf("--control-socket (OVERLANE_CONTROL_SOCKET): %w", err)
 	}
 	defer controlListener.Close()
 
 	failed := make(chan error, 2)
-	var ctl control
+	ctl := newControl()
 	go func() { failed <- driver.Serve(pluginListener) }()
-	go func() { failed <- ctl.serve(controlListener) }()
+	go func() { failed <- ctl.server.Serve(controlListener) }()
 
 	n, err := startNode(s, log)
 	if err != nil {
@@ -86,7 +86,11 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	case err = <-failed:
 	}
 	stopDriver()
-	return errors.Join(err, n.stop())
+	ctl.server.Shutdown(context.WithoutCancel(ctx)) // waits for a status under way
+	if err := n.cluster.Leave(leaveTimeout); err != nil {
+		log.WithError(err).Warn("not every host may have heard that this one leaves")
+	}
+	return errors.Join(err, n.close())
 }
 
 // node is all that moves packets and records.
@@ -140,11 +144,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 	return n, nil
 }
 
-// stop leaves the cluster. The containers' taps stay, for the next start.
-func (n *node) stop() error {
-	return errors.Join(n.cluster.Leave(leaveTimeout), n.close())
-}
-
+// close ends what was started. The containers' taps stay, for the next start.
 func (n *node) close() error {
 	var errs []error
 	if n.cluster != nil {

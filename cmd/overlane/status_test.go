@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,13 +40,13 @@ func daemon(t *testing.T, o *overlay.Overlay) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c control
+	c := newControl()
 	c.overlay.Store(o)
 	served := make(chan error, 1)
-	go func() { served <- c.serve(l) }()
+	go func() { served <- c.server.Serve(l) }()
 	t.Cleanup(func() {
-		l.Close()
-		if err := <-served; !errors.Is(err, net.ErrClosed) {
+		c.server.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
 	})
