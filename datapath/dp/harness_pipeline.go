@@ -1,0 +1,27 @@
+//go:build dptest
+
+package dp
+
+/*
+#include "harness_pipeline.h"
+*/
+import "C"
+
+const vnetLen = 10 // struct virtio_net_hdr
+
+// encapExact takes a frame with its virtio-net header through the way out; it holds vnetLen bytes at least.
+func encapExact(port uint32, frame []byte) {
+	p := exact(frame)
+	defer free(p)
+	C.dp_harness_encap(C.uint32_t(port), p, C.uint32_t(len(frame)))
+}
+
+// decapExact takes a VXLAN packet through the way in.
+func decapExact(vtep uint32, tos byte, packet []byte) {
+	p := exact(packet)
+	defer free(p)
+	C.dp_harness_decap(C.uint32_t(vtep), C.uint8_t(tos), p, C.uint32_t(len(packet)))
+}
+
+// harnessDrops counts what both have dropped.
+func harnessDrops() uint64 { return uint64(C.dp_harness_drops()) }
