@@ -3,6 +3,7 @@ package discovery
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 				}
 			},
 			"partition": func(*rapid.T) { s.side[host().number] = rapid.IntRange(0, 1).Draw(t, "side") },
+			"replay":    func(*rapid.T) { s.replay(0.2) },
 			"heal":      func(*rapid.T) { clear(s.side) },
 			"weather": func(*rapid.T) {
 				s.loss = rapid.SampledFrom([]float64{0, 0.01, 0.3}).Draw(t, "loss")
@@ -84,6 +86,10 @@ func TestRandomSchedulesAgree(t *testing.T) {
 		s.loss, s.dup, s.jitter = 0.05, 0.05, 5*time.Millisecond
 		s.run(25 * time.Second)
 		s.checkAgreement()
+		if !s.rewound { // else what was said once may outrank what is said now, until its owner hears of it
+			s.replay(1)
+			s.checkAgreement() // nothing comes back
+		}
 
 		s.loss, s.dup = 0, 0
 		s.run(3 * time.Second)
@@ -154,7 +160,7 @@ func TestLostPullsAreRepeated(t *testing.T) {
 	s.loss = 1
 	s.run(15 * time.Millisecond)
 	s.loss = 0
-	s.run(400 * time.Millisecond)
+	s.run(95 * time.Millisecond) // before the next beacon
 	s.checkAgreement()
 }
 
@@ -184,6 +190,82 @@ func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
 	h.start()
 	s.run(simPoll + 10*time.Millisecond)
 	h.checkAgreement()
+}
+
+func TestSlowRestartIsNoGapForOthers(t *testing.T) {
+	s := startSim(t, 3, 10)
+	h := s.hosts[0]
+	h.crash()
+	s.run(100 * time.Millisecond)
+	for _, other := range s.hosts[1:] {
+		other.gone = 0
+	}
+	h.slow = 2 * time.Second
+	h.start()
+	s.run(10 * time.Second)
+	s.checkAgreement()
+	for _, other := range s.hosts[1:] {
+		if other.gone > 0 {
+			t.Errorf("host %d was told of %d things gone", other.number, other.gone)
+		}
+	}
+}
+
+func TestHealedPartitionAgreesAtOnce(t *testing.T) {
+	s := startSim(t, 4, 50)
+	s.side[0], s.side[1] = 1, 1
+	s.run(time.Minute)
+	for i := range 25 {
+		s.hosts[0].remove(appKey, testEndpoint(0, i).MAC)
+		s.hosts[2].put(appKey, testEndpoint(2, 100+i))
+	}
+	s.run(time.Minute)
+	clear(s.side)
+	s.run(simPoll + 10*time.Millisecond)
+	s.checkAgreement()
+}
+
+// What comes in while a pull is under way and is still missing when it has been
+// answered is asked for at once.
+func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
+	now := time.Unix(1, 0)
+	vtep := netip.MustParseAddrPort("192.0.2.1:4789")
+	self, other := nodeID{1}, nodeID{2}
+	c := newCore(now, 1, self, meta{vtep: vtep, incarnation: 5}, vtep, false)
+	c.step(now, participateEvent{appNet})
+	c.step(now, memberEvent{other, meta{vtep: vtep, incarnation: 7}, vtep})
+	asked := func(p *packet) []uint64 {
+		p.from, p.address = other, vtep
+		var have []uint64
+		for _, s := range c.step(now, packetEvent{p}).sends {
+			for _, w := range s.packet.wants {
+				have = append(have, w.have)
+			}
+		}
+		return have
+	}
+	set := func(from, to uint64) delta {
+		return delta{owner: other, incarnation: 7, key: appKey, from: from, to: to}
+	}
+	said := announce{owner: other, incarnation: 7, version: 2, networks: []participation{{appNet, 2}}}
+	for i, step := range []struct {
+		packet packet
+		asked  []uint64
+	}{
+		{packet{announces: []announce{said}, deltas: []delta{set(0, 2)}}, nil},
+		{packet{deltas: []delta{set(2, 3)}}, nil},
+		{packet{deltas: []delta{set(5, 6)}}, []uint64{3}},
+		{packet{deltas: []delta{set(8, 9)}}, nil},
+		{packet{deltas: []delta{set(3, 6)}}, []uint64{6}},
+		{packet{deltas: []delta{set(6, 9)}}, nil},
+	} {
+		if got := asked(&step.packet); !slices.Equal(got, step.asked) {
+			t.Errorf("step %d: asked for what is after %v, not %v", i, got, step.asked)
+		}
+	}
+	if len(c.pulls) != 0 {
+		t.Errorf("%d pulls are left", len(c.pulls))
+	}
 }
 
 func TestSetKnowsWhatItForgot(t *testing.T) {

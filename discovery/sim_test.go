@@ -30,6 +30,8 @@ type simulation struct {
 	loss      float64     // of datagrams
 	dup       float64
 	jitter    time.Duration
+	said      []simMessage // everything, for replays
+	rewound   bool         // a host was put back to an earlier state
 	datagrams int
 	streams   int
 	fail      func(format string, args ...any)
@@ -51,10 +53,17 @@ type simHost struct {
 	downSince   time.Time
 	timer       time.Time // the earliest one queued
 	life        int
+	slow        time.Duration // from the daemon's start until it publishes
 	view        map[string]Change
+	gone        int                    // things it was told are gone
 	unreachable map[*simHost]time.Time // since when, as membership sees it
 	members     map[*simHost]uint64    // incarnation told to the core
 	watermarks  map[pullKey][2]uint64
+}
+
+type simMessage struct {
+	from, to *simHost
+	content  []byte
 }
 
 type simEvent struct {
@@ -84,7 +93,7 @@ func newSimulation(hosts int, seed uint64, fail func(string, ...any)) *simulatio
 		h := &simHost{
 			sim:       s,
 			number:    i,
-			id:        nodeID{0: byte(i * 37), 15: byte(i + 1)},
+			id:        nodeID{0: byte(250 - i*37), 15: byte(i + 1)},
 			address:   netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 7950),
 			networks:  map[string]Network{},
 			endpoints: map[string]map[MAC]Endpoint{},
@@ -171,6 +180,19 @@ func (h *simHost) start() {
 	}
 	h.core = newCore(h.sim.now, h.sim.rand.Uint64(), h.id, m, h.address, restarted)
 	h.step(nil)
+	if h.slow == 0 {
+		h.publish()
+		return
+	}
+	life := h.life
+	h.sim.after(h.slow, func() {
+		if h.life == life && h.core != nil {
+			h.publish()
+		}
+	})
+}
+
+func (h *simHost) publish() {
 	for _, key := range slices.Sorted(maps.Keys(h.networks)) {
 		h.step(participateEvent{h.networks[key]})
 		for _, mac := range slices.SortedFunc(maps.Keys(h.endpoints[key]), compareMACs) {
@@ -189,6 +211,7 @@ func (h *simHost) crash() {
 func (h *simHost) rewind() {
 	h.incarnation -= uint64(h.sim.rand.IntN(1e6))
 	h.clock -= time.Hour
+	h.sim.rewound = true
 }
 
 func (h *simHost) leave() {
@@ -275,6 +298,7 @@ func (h *simHost) take(ch Change) {
 	subject = fmt.Sprint(ch.Network, ch.Kind, subject)
 	old, known := h.view[subject]
 	if ch.Gone {
+		h.gone++
 		gone := ch
 		gone.Gone = false
 		if !known || old != gone {
@@ -304,6 +328,7 @@ func (s *simulation) carry(from *simHost, m *send) {
 	for _, r := range m.to {
 		at := slices.IndexFunc(s.hosts, func(h *simHost) bool { return h.id == r.id })
 		to := s.hosts[at]
+		s.said = append(s.said, simMessage{from, to, b})
 		copies := 1
 		if m.reliable {
 			s.streams++
@@ -317,21 +342,31 @@ func (s *simulation) carry(from *simHost, m *send) {
 		}
 		for range copies {
 			delay := 200*time.Microsecond + time.Duration(s.rand.Int64N(int64(s.jitter)+1))
-			s.after(delay, func() { s.deliver(from, to, b) })
+			s.after(delay, func() { s.deliver(simMessage{from, to, b}) })
 		}
 	}
 }
 
-func (s *simulation) deliver(from, to *simHost, b []byte) {
-	if to.core == nil || s.side[from.number] != s.side[to.number] || s.cut == [2]*simHost{from, to} {
+func (s *simulation) deliver(m simMessage) {
+	if m.to.core == nil || s.side[m.from.number] != s.side[m.to.number] || s.cut == [2]*simHost{m.from, m.to} {
 		return
 	}
-	p, err := decodePacket(b)
+	p, err := decodePacket(m.content)
 	if err != nil {
 		s.fail("cannot decode: %v", err)
 	}
-	to.step(packetEvent{p})
-	to.checkLaws()
+	m.to.step(packetEvent{p})
+	m.to.checkLaws()
+}
+
+// replay delivers a share of all that was ever said once more, in any order.
+func (s *simulation) replay(share float64) {
+	said := s.said
+	for _, i := range s.rand.Perm(len(said)) {
+		if s.rand.Float64() < share {
+			s.deliver(said[i])
+		}
+	}
 }
 
 // checkLaws checks what must hold of a store at every moment.
