@@ -14,8 +14,8 @@ type port struct {
 	addrs  []netip.Addr // with the link-local one
 }
 
-// AddPort hangs a container on its network. The tap that carries the alias is taken back, from the namespace where the
-// container has it or from the daemon's own; without a namespace a missing one is made. ErrTapGone when there is none.
+// AddPort hangs a container on its network. The tap that carries the alias is taken back from the namespace in which the
+// container has it: ErrTapGone when there is none. In the daemon's own namespace, a missing one is made.
 // A port with the same alias that is open already is the answer itself.
 func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if err := c.check(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/overlane/overlane/datapath/dp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // ErrTapGone says that a tap to be taken back exists no more: its container ended while nobody watched.
@@ -17,20 +18,13 @@ var ErrTapGone = errors.New("tap is gone")
 // gsoMax keeps the kernel's super-frames within a packet buffer: 64 KiB less the room for headers in front.
 const gsoMax = 65400
 
-// openTap makes the port's tap, or takes back the one that carries its alias.
+// openTap takes back the tap that carries the port's alias. In the daemon's own namespace a missing one is made.
 func openTap(c PortConfig, queues int) ([]int, error) {
-	if c.Netns != "" {
-		if fds, err := attach(c, queues); !errors.Is(err, ErrTapGone) {
-			return fds, err
-		}
+	fds, err := attach(c, queues)
+	if c.Netns == "" && errors.Is(err, ErrTapGone) {
+		return create(c, queues)
 	}
-	own := c
-	own.Netns = ""
-	fds, err := attach(own, queues)
-	if c.Netns != "" || !errors.Is(err, ErrTapGone) {
-		return fds, err
-	}
-	return create(c, queues)
+	return fds, err
 }
 
 // attach opens the queues of the tap that carries the alias in the port's namespace; ErrTapGone when none does.
@@ -44,6 +38,18 @@ func attach(c PortConfig, queues int) (fds []int, err error) {
 		return err
 	})
 	return fds, err
+}
+
+// HasTap says whether the network namespace at a path has the tap with an alias. A namespace that is gone has none.
+func HasTap(path, alias string) (bool, error) {
+	err := inNamespace(path, func() error {
+		_, err := findTap(alias)
+		return err
+	})
+	if errors.Is(err, ErrTapGone) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func findTap(alias string) (string, error) {
@@ -113,6 +119,10 @@ func inNamespace(path string, f func() error) error {
 	defer own.Close()
 	if err := netns.Set(target); err != nil {
 		runtime.UnlockOSThread()
+		// Docker leaves the file at its path for a while when it has taken the namespace off it.
+		if errors.Is(err, unix.EINVAL) {
+			return ErrTapGone
+		}
 		return fmt.Errorf("enter namespace %s: %w", path, err)
 	}
 	result := f()

@@ -114,7 +114,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Dir:         s.dataDir,
 		VTEP:        s.advertise,
 		UnderlayMTU: func() (int, error) { return overlay.DeviceMTU(s.advertise) },
-		HasTap:      overlay.HasTap,
+		HasTap:      datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),
 		Log:         log,
