@@ -18,6 +18,7 @@ func TestDocker(t *testing.T) {
 		{"Connect", testConnect},
 		{"Internal", testInternal},
 		{"Addresses", testAddresses},
+		{"TakenAddress", testTakenAddress},
 		{"SeveralNetworks", testSeveralNetworks},
 		{"SameSubnet", testSameSubnet},
 		{"Options", testOptions},
@@ -101,6 +102,18 @@ func testAddresses(t *testing.T, c *Cluster) {
 	must(t, err)
 	if !strings.Contains(neighbour, mac) {
 		t.Errorf("on the other host %s is %q, not behind %s", addr, neighbour, mac)
+	}
+}
+
+// Engines hand out addresses without asking each other; the second container with one address is told who has it.
+func testTakenAddress(t *testing.T, c *Cluster) {
+	const addr = "10.20.1.77"
+	network(t, c.Hosts[:2], "app", 20)
+	start(t, c.Hosts[0], "red", "app", "--ip", addr)
+	eventually(t, "the other host knows the container", settled, func() error { return remotes(t, c.Hosts[1], 1) })
+	_, err := c.Hosts[1].Run(t.Context(), "blue", "--network", "app", "--ip", addr)
+	if err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("second container with %s: %v; want an error that names the address", addr, err)
 	}
 }
 

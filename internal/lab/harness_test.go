@@ -30,6 +30,13 @@ func up(t *testing.T, hosts int) *Cluster {
 		must(t, Down(ctx, name))
 	})
 	must(t, err)
+	acquainted(t, c)
+	return c
+}
+
+// acquainted waits until every host knows all the others.
+func acquainted(t *testing.T, c *Cluster) {
+	t.Helper()
 	everyHost(t, c, "knows the others", func(h *Host) error {
 		alive := 0
 		for _, m := range status(t, h).Members {
@@ -37,12 +44,11 @@ func up(t *testing.T, hosts int) *Cluster {
 				alive++
 			}
 		}
-		if alive != hosts {
-			return fmt.Errorf("%d members alive of %d", alive, hosts)
+		if alive != len(c.Hosts) {
+			return fmt.Errorf("%d members alive of %d", alive, len(c.Hosts))
 		}
 		return nil
 	})
-	return c
 }
 
 func must(t *testing.T, err error) {

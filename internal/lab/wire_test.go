@@ -52,3 +52,29 @@ func download(t *testing.T, from, server *Container, addr netip.Addr) {
 		t.Errorf("200 MB from %s to %s arrived with checksum %s, were sent with %s", server.Name, from.Name, got, want)
 	}
 }
+
+// The hosts' own network may be IPv6; the containers see no difference but 20 bytes.
+func TestIPv6Wire(t *testing.T) {
+	c := up(t, 2)
+	for _, h := range c.Hosts {
+		shell(t, h, "pid=$(cat /run/overlane.pid); kill $pid; tail --pid=$pid -f /dev/null; rm -r /var/lib/overlane")
+	}
+	for _, h := range c.Hosts {
+		shell(t, h, "OVERLANE_ADVERTISE="+h.Addr6.String()+" start-overlane")
+		must(t, Wait(t.Context(), settled, h.ready))
+	}
+	acquainted(t, c)
+
+	network(t, c.Hosts, "app", 20)
+	red, redAt := start(t, c.Hosts[0], "red", "app")
+	blue, blueAt := start(t, c.Hosts[1], "blue", "app")
+	reach(t, red, blueAt.IPAddress, blueAt.GlobalIPv6Address)
+	reach(t, blue, redAt.IPAddress, redAt.GlobalIPv6Address)
+	download(t, red, blue, blueAt.IPAddress)
+	download(t, blue, red, redAt.GlobalIPv6Address)
+	mtu, err := red.Exec(t.Context(), "cat", "/sys/class/net/eth0/mtu")
+	must(t, err)
+	if mtu != "1430" {
+		t.Errorf("MTU %s over a wire of 1500, want 1430", mtu)
+	}
+}
