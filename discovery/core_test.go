@@ -122,7 +122,7 @@ func startSim(t *testing.T, hosts, endpoints int) *simulation {
 }
 
 func TestHigherOwnIncarnationIsJumpedOver(t *testing.T) {
-	s := startSim(t, 3, 3)
+	s := startSim(t, 3, 100)
 	h := s.hosts[0]
 	old := h.incarnation
 	h.crash()
@@ -225,46 +225,102 @@ func TestHealedPartitionAgreesAtOnce(t *testing.T) {
 	s.checkAgreement()
 }
 
+// twoNodes is a core in one network, and a way to make another node speak to it.
+func twoNodes() (c *core, tell func(packet) []send) {
+	now := time.Unix(1, 0)
+	vtep := netip.MustParseAddrPort("192.0.2.1:4789")
+	c = newCore(now, 1, nodeID{1}, meta{vtep: vtep, incarnation: 5}, vtep, false)
+	c.step(now, participateEvent{appNet})
+	c.step(now, memberEvent{nodeID{2}, meta{vtep: vtep, incarnation: 7}, vtep})
+	return c, func(p packet) []send {
+		p.from, p.address = nodeID{2}, vtep
+		return c.step(now, packetEvent{&p}).sends
+	}
+}
+
+// said is what the other of two nodes says about itself.
+func said(version, since uint64) announce {
+	return announce{owner: nodeID{2}, incarnation: 7, version: version, networks: []participation{{appNet, since}}}
+}
+
+func setDelta(incarnation, from, to uint64) delta {
+	return delta{owner: nodeID{2}, incarnation: incarnation, key: appKey, from: from, to: to}
+}
+
 // What comes in while a pull is under way and is still missing when it has been
 // answered is asked for at once.
 func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
-	now := time.Unix(1, 0)
-	vtep := netip.MustParseAddrPort("192.0.2.1:4789")
-	self, other := nodeID{1}, nodeID{2}
-	c := newCore(now, 1, self, meta{vtep: vtep, incarnation: 5}, vtep, false)
-	c.step(now, participateEvent{appNet})
-	c.step(now, memberEvent{other, meta{vtep: vtep, incarnation: 7}, vtep})
-	asked := func(p *packet) []uint64 {
-		p.from, p.address = other, vtep
-		var have []uint64
-		for _, s := range c.step(now, packetEvent{p}).sends {
-			for _, w := range s.packet.wants {
-				have = append(have, w.have)
-			}
-		}
-		return have
-	}
-	set := func(from, to uint64) delta {
-		return delta{owner: other, incarnation: 7, key: appKey, from: from, to: to}
-	}
-	said := announce{owner: other, incarnation: 7, version: 2, networks: []participation{{appNet, 2}}}
+	c, tell := twoNodes()
 	for i, step := range []struct {
 		packet packet
 		asked  []uint64
 	}{
-		{packet{announces: []announce{said}, deltas: []delta{set(0, 2)}}, nil},
-		{packet{deltas: []delta{set(2, 3)}}, nil},
-		{packet{deltas: []delta{set(5, 6)}}, []uint64{3}},
-		{packet{deltas: []delta{set(8, 9)}}, nil},
-		{packet{deltas: []delta{set(3, 6)}}, []uint64{6}},
-		{packet{deltas: []delta{set(6, 9)}}, nil},
+		{packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}}, nil},
+		{packet{deltas: []delta{setDelta(7, 2, 3)}}, nil},
+		{packet{deltas: []delta{setDelta(7, 5, 6)}}, []uint64{3}},
+		{packet{deltas: []delta{setDelta(7, 8, 9)}}, nil},
+		{packet{deltas: []delta{setDelta(7, 3, 6)}}, []uint64{6}},
+		{packet{deltas: []delta{setDelta(7, 6, 9)}}, nil},
 	} {
-		if got := asked(&step.packet); !slices.Equal(got, step.asked) {
-			t.Errorf("step %d: asked for what is after %v, not %v", i, got, step.asked)
+		var asked []uint64
+		for _, s := range tell(step.packet) {
+			for _, w := range s.packet.wants {
+				asked = append(asked, w.have)
+			}
+		}
+		if !slices.Equal(asked, step.asked) {
+			t.Errorf("step %d: asked for what is after %v, not %v", i, asked, step.asked)
 		}
 	}
 	if len(c.pulls) != 0 {
 		t.Errorf("%d pulls are left", len(c.pulls))
+	}
+}
+
+func TestWhatIsOverIsNotTaken(t *testing.T) {
+	c, tell := twoNodes()
+	expect := func(what string, want uint64) {
+		t.Helper()
+		var version uint64
+		if s := c.owners[nodeID{2}].sets[appKey]; s != nil {
+			version = s.version
+		}
+		if version != want {
+			t.Errorf("after %s the set is at version %d, not %d", what, version, want)
+		}
+	}
+	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
+	expect("a full set", 5)
+	tell(packet{deltas: []delta{setDelta(6, 0, 9)}})
+	expect("one of an older incarnation", 5)
+	tell(packet{announces: []announce{said(11, 10)}})
+	expect("a new part in the network", 0)
+	tell(packet{deltas: []delta{setDelta(7, 0, 6)}})
+	expect("a set of the part that ended", 0)
+	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
+	expect("the first announcement and set once more", 0)
+	tell(packet{deltas: []delta{setDelta(7, 0, 10)}})
+	expect("the new part's set", 10)
+}
+
+func TestVersionsAreAnsweredWithWhatIsMissing(t *testing.T) {
+	c, tell := twoNodes()
+	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
+	e := testEndpoint(1, 1)
+	c.step(time.Unix(1, 0), putEvent{appKey, &e})
+	sends := tell(packet{versions: &versions{complete: 1<<buckets - 1, owners: []ownerVersions{
+		{nodeID{1}, 5, c.self.version, []setVersion{{appKey, c.clock - 1}}},
+		{nodeID{2}, 7, 2, []setVersion{{appKey, 4}}},
+	}}})
+	if len(sends) != 1 || len(sends[0].packet.deltas) != 1 || len(sends[0].packet.wants) != 1 {
+		t.Fatalf("sent %+v", sends)
+	}
+	p := sends[0].packet
+	if d := p.deltas[0]; d.from != c.clock-1 || d.to != c.clock || len(d.upserts) != 1 {
+		t.Errorf("sent %+v", d)
+	}
+	if w := p.wants[0]; w.owner != (nodeID{2}) || w.have != 2 {
+		t.Errorf("asked for %+v", w)
 	}
 }
 

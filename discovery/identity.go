@@ -64,14 +64,14 @@ func openIdentity(dir string, now time.Time) (*identity, error) {
 		if err != nil {
 			return nil, fmt.Errorf("identity file %s is damaged: %w; remove it to start as a new node", path, err)
 		}
+		if stored.Incarnation >= maxIncarnation {
+			return nil, fmt.Errorf("identity file %s: incarnation %d is not below %d; remove the file to start as a new node",
+				path, stored.Incarnation, uint64(maxIncarnation))
+		}
 		i.incarnation = stored.Incarnation
 		i.restarted = true
 	}
-	next := max(i.incarnation+1, uint64(now.UnixMilli()))
-	if next > maxIncarnation {
-		return nil, fmt.Errorf("identity file %s: incarnation %d is above %d; remove the file to start as a new node", path, i.incarnation, uint64(maxIncarnation))
-	}
-	return i, i.advance(next)
+	return i, i.advance(max(i.incarnation+1, uint64(now.UnixMilli())))
 }
 
 // advance puts a higher incarnation on disk.

@@ -42,27 +42,28 @@ func parseSeeds(texts []string) ([]seed, error) {
 }
 
 func parseSeed(text string) (seed, error) {
-	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+	host := text
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
 		return seed{ip.String(), 0}, nil
 	}
-	host, port := text, ""
-	if strings.Contains(text, ":") {
+	var port uint64
+	if strings.ContainsAny(text, ":[]") {
+		var number string
 		var err error
-		if host, port, err = net.SplitHostPort(text); err != nil {
+		if host, number, err = net.SplitHostPort(text); err != nil {
 			return seed{}, fmt.Errorf("join address %q is not an IP address or host name, with or without a port: %w", text, err)
+		}
+		if port, err = strconv.ParseUint(number, 10, 16); err != nil || port == 0 {
+			return seed{}, fmt.Errorf("join address %q: port %q is not from 1 to 65535", text, number)
 		}
 	}
 	if host == "" || strings.ContainsAny(host, "/ ") {
 		return seed{}, fmt.Errorf("join address %q has no IP address or host name", text)
 	}
-	if port == "" {
-		return seed{host, 0}, nil
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return seed{}, fmt.Errorf("join address %q: port %q is not from 1 to 65535", text, port)
-	}
-	return seed{host, uint16(n)}, nil
+	return seed{host, uint16(port)}, nil
 }
 
 // runJoin tries the seeds until the node is not alone, and then now and again,

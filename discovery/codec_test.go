@@ -1,0 +1,238 @@
+package discovery
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/overlane/overlane/discovery/internal/wire"
+)
+
+func fullPacket() *packet {
+	e, f := testEndpoint(1, 1), testEndpoint(1, 2)
+	f.Seq = 1 << 31
+	return &packet{
+		from:    nodeID{1, 2, 3},
+		address: netip.MustParseAddrPort("[fd00::1]:7950"),
+		announces: []announce{
+			{owner: nodeID{1}, incarnation: 2, version: 3, networks: []participation{{appNet, 2}, {Network{"vni=1", 1}, 3}}},
+			{owner: nodeID{2}, incarnation: maxIncarnation, version: maxVersion, left: true, down: 90 * time.Second},
+		},
+		deltas: []delta{
+			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 0, to: 4, upserts: []*Endpoint{&e, &f}},
+			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 4, to: 5, deletes: []MAC{e.MAC, f.MAC}},
+		},
+		wants:  []want{{nodeID{3}, 4, "", 5}, {nodeID{3}, 4, appKey, 0}},
+		digest: &digest{buckets: make([]uint64, buckets)},
+		versions: &versions{complete: 1<<buckets - 1, owners: []ownerVersions{
+			{owner: nodeID{4}, incarnation: 5, version: 6, sets: []setVersion{{appKey, 7}, {"vni=1", 0}}},
+		}},
+	}
+}
+
+func TestPacketsSurviveTheWire(t *testing.T) {
+	want := fullPacket()
+	b, err := encodePacket(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b) > want.wireSize() {
+		t.Errorf("%d bytes were taken for %d", len(b), want.wireSize())
+	}
+	got, err := decodePacket(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// What is put on the wire by others may be anything: each limit rejects under
+// its name.
+func TestDecodeRejectsByReason(t *testing.T) {
+	id := make([]byte, 16)
+	good := func() *wire.Packet { return &wire.Packet{From: id} }
+	announce := func(a *wire.Announce) *wire.Packet {
+		p := good()
+		a.Owner = id
+		p.Announces = []*wire.Announce{a}
+		return p
+	}
+	delta := func(d *wire.Delta) *wire.Packet {
+		p := good()
+		d.Owner, d.To = id, max(d.To, 1)
+		p.Deltas = []*wire.Delta{d}
+		return p
+	}
+	endpoint := func(e *wire.Endpoint) *wire.Packet {
+		if e.Mac == nil {
+			e.Mac = make([]byte, 6)
+		}
+		return delta(&wire.Delta{Key: appKey, Upserts: []*wire.Endpoint{e}})
+	}
+	long := strings.Repeat("k", 1000)
+	for _, c := range []struct {
+		reason string
+		packet *wire.Packet
+	}{
+		{"node_id", &wire.Packet{}},
+		{"node_id", &wire.Packet{From: make([]byte, 17)}},
+		{"address", &wire.Packet{From: id, Address: make([]byte, 7)}},
+		{"incarnation", announce(&wire.Announce{Incarnation: 1 << 63})},
+		{"version", announce(&wire.Announce{Version: 1 << 63})},
+		{"down", announce(&wire.Announce{DownSeconds: 1 << 31})},
+		{"vni", announce(&wire.Announce{Networks: []*wire.Participation{{Key: appKey}}})},
+		{"vni", announce(&wire.Announce{Networks: []*wire.Participation{{Key: appKey, Vni: 1 << 24}}})},
+		{"network_key", announce(&wire.Announce{Networks: []*wire.Participation{{Vni: 1}}})},
+		{"network_key", announce(&wire.Announce{Networks: []*wire.Participation{{Key: long, Vni: 1}}})},
+		{"networks", announce(&wire.Announce{Networks: make([]*wire.Participation, maxNetworks+1)})},
+		{"networks", announce(&wire.Announce{Left: true, Networks: []*wire.Participation{{Key: appKey, Vni: 1}}})},
+		{"network_key", delta(&wire.Delta{})},
+		{"delta", delta(&wire.Delta{Key: appKey, From: 5, To: 5})},
+		{"mac", delta(&wire.Delta{Key: appKey, Deletes: [][]byte{{1}}})},
+		{"endpoints", delta(&wire.Delta{Key: appKey, Deletes: make([][]byte, maxRemoved+1)})},
+		{"endpoints", delta(&wire.Delta{Key: appKey, Upserts: make([]*wire.Endpoint, maxEndpoints+1)})},
+		{"mac", endpoint(&wire.Endpoint{Mac: make([]byte, 7)})},
+		{"endpoint_id", endpoint(&wire.Endpoint{Id: long})},
+		{"address", endpoint(&wire.Endpoint{Addrs: [][]byte{{1, 2, 3}}})},
+		{"addresses", endpoint(&wire.Endpoint{Addrs: make([][]byte, maxAddrs+1)})},
+		{"network_key", &wire.Packet{From: id, Wants: []*wire.Want{{Owner: id, Key: long}}}},
+		{"digest", &wire.Packet{From: id, Digest: &wire.Digest{Buckets: make([]uint64, 3)}}},
+		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Complete: 1 << buckets}}},
+	} {
+		b, err := encode(c.packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r *rejection
+		if _, err := decodePacket(b); !errors.As(err, &r) || r.reason != c.reason {
+			t.Errorf("%v: %v, not rejected for %s", c.packet, err, c.reason)
+		}
+	}
+	var r *rejection
+	if _, err := decodePacket(make([]byte, maxMessage+1)); !errors.As(err, &r) || r.reason != "size" {
+		t.Errorf("a large message: %v", err)
+	}
+}
+
+func FuzzDecodePacket(f *testing.F) {
+	b, err := encodePacket(fullPacket())
+	if err != nil {
+		f.Fatal(err)
+	}
+	for n := range len(b) / 16 {
+		f.Add(b[:n*16])
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := decodePacket(b)
+		if err != nil {
+			if r := (*rejection)(nil); !errors.As(err, &r) {
+				t.Fatalf("%T is no rejection", err)
+			}
+			return
+		}
+		again, err := encodePacket(p)
+		if err != nil {
+			t.Fatalf("what was decoded cannot be encoded: %v", err)
+		}
+		if q, err := decodePacket(again); err != nil || !reflect.DeepEqual(p, q) {
+			t.Fatalf("%+v became %+v: %v", p, q, err)
+		}
+		// Whatever it says, the core takes it, and stays in one piece.
+		c := newCore(time.Unix(1, 0), 1, nodeID{9}, meta{vtep: p.address, incarnation: 1}, p.address, false)
+		c.step(time.Unix(1, 0), participateEvent{appNet})
+		c.step(time.Unix(1, 0), memberEvent{p.from, meta{vtep: netip.MustParseAddrPort("192.0.2.1:4789")}, p.address})
+		c.step(time.Unix(2, 0), packetEvent{p})
+		c.step(time.Unix(3, 0), goneEvent{p.from})
+		c.step(time.Unix(9, 0), withdrawEvent{appKey})
+	})
+}
+
+func FuzzDecodeMeta(f *testing.F) {
+	b, err := encodeMeta(meta{"host", netip.MustParseAddrPort("192.0.2.1:4789"), 5})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)/2])
+	f.Add(bytes.Repeat([]byte{protocolVersion}, maxMeta+1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decodeMeta(b)
+		if err != nil {
+			return
+		}
+		again, err := encodeMeta(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := decodeMeta(again); err != nil || n != m {
+			t.Fatalf("%+v became %+v: %v", m, n, err)
+		}
+	})
+}
+
+func FuzzParseSeed(f *testing.F) {
+	for _, s := range []string{"10.0.0.1", "10.0.0.1:7950", "fd00::1", "[fd00::1]:7950", "[fd00::1]", "host", "host:1", ":", "a:b:c", "[", "host:0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, err := parseSeed(text); err == nil && s.host == "" {
+			t.Fatalf("%q has no host", text)
+		}
+	})
+}
+
+func TestParseSeed(t *testing.T) {
+	for text, want := range map[string]seed{
+		"10.0.0.1":       {"10.0.0.1", 0},
+		"10.0.0.1:7950":  {"10.0.0.1", 7950},
+		"fd00::1":        {"fd00::1", 0},
+		"[fd00::1]":      {"fd00::1", 0},
+		"[fd00::1]:7950": {"fd00::1", 7950},
+		"host.example":   {"host.example", 0},
+		"host:99":        {"host", 99},
+	} {
+		if got, err := parseSeed(text); err != nil || got != want {
+			t.Errorf("%q is %+v (%v), not %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", ":7950", "host:0", "host:65536", "host:", "a b", "[fd00::1", "1:2:3:x"} {
+		if got, err := parseSeed(text); err == nil {
+			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}
+
+func TestMAC(t *testing.T) {
+	m, err := ParseMAC("02:42:0A:00:00:02")
+	if err != nil || m.String() != "02:42:0a:00:00:02" {
+		t.Errorf("%s, %v", m, err)
+	}
+	var n MAC
+	if text, _ := m.MarshalText(); n.UnmarshalText(text) != nil || n != m {
+		t.Errorf("%s became %s", m, n)
+	}
+	for _, text := range []string{"", "02:42", "02:42:0a:00:00:02:03:04", "x"} {
+		if _, err := ParseMAC(text); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// A later version may add parts: this one takes the rest of the message.
+func TestUnknownFieldsAreSkipped(t *testing.T) {
+	b, err := encodePacket(&packet{from: nodeID{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = append(b, 0xfa, 0x3f, 3, 'n', 'e', 'w') // field 1023
+	if _, err := decodePacket(b); err != nil {
+		t.Error(err)
+	}
+}
