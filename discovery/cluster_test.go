@@ -184,7 +184,12 @@ func (n *testNode) open(wrap wrapTransport) {
 // crash. The observer starts anew, as that of a new process does.
 func (n *testNode) restart() {
 	n.t.Helper()
-	n.cfg.Bind = n.Self().Addr
+	n.restartAt(n.Self().Addr)
+}
+
+func (n *testNode) restartAt(bind netip.AddrPort) {
+	n.t.Helper()
+	n.cfg.Bind = bind
 	if err := n.Close(); err != nil {
 		n.t.Fatal(err)
 	}
@@ -259,6 +264,7 @@ func TestPutAndDeleteReachOthersAtOnce(t *testing.T) {
 }
 
 func TestLeaveWithdrawsAtOnce(t *testing.T) {
+	t.Parallel()
 	nodes := startThree(t)
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	left := make(chan error)
@@ -284,6 +290,7 @@ func TestLeaveWithdrawsAtOnce(t *testing.T) {
 }
 
 func TestCrashHidesAndReturnRestores(t *testing.T) {
+	t.Parallel()
 	nodes := startThree(t)
 	a, c := nodes[0], nodes[2]
 	if err := c.Close(); err != nil {
@@ -332,6 +339,53 @@ func TestRestartIsNoGapForOthers(t *testing.T) {
 			t.Errorf("the restart took away %+v", ch)
 		}
 	}
+}
+
+// A restarted node without seeds has forgotten the others, but they find it.
+func TestRestartedSeedIsFound(t *testing.T) {
+	t.Parallel()
+	nodes := startThree(t)
+	a, b := nodes[0], nodes[1]
+	b.forget()
+	a.restart()
+	a.participate(appNet)
+	a.Put(appKey, testEndpoint(1, 1))
+	took := a.waitView(5*time.Second, 2, 2, 4)
+	t.Logf("found after %s", took)
+	b.waitView(5*time.Second, 2, 2, 4)
+	if gone := b.gone(); len(gone) > 0 {
+		t.Errorf("the restart took away %+v", gone)
+	}
+}
+
+// A node may come back at another address. The others believe it once its old
+// address is dead.
+func TestRestartAtAnotherAddress(t *testing.T) {
+	t.Parallel()
+	nodes := startThree(t)
+	a, c := nodes[0], nodes[2]
+	c.restartAt(netip.MustParseAddrPort("127.0.0.1:0"))
+	c.participate(appNet)
+	c.Put(appKey, testEndpoint(3, 2))
+	took := a.wait(25*time.Second, "the endpoint behind the new address", func() bool { return a.mac(testEndpoint(3, 2)) != "" })
+	t.Logf("taken over after %s", took)
+	a.waitView(time.Second, 2, 2, 4)
+}
+
+// Seeds are tried until they are there; every address of a name is, and the
+// node's own is not.
+func TestSeedsComeLater(t *testing.T) {
+	t.Parallel()
+	a := startNode(t, 1, nil)
+	seed := fmt.Sprint("localhost:", a.Self().Addr.Port())
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := startNode(t, 2, nil, func(c *Config) { c.Join = []string{"no.such.host.invalid", seed} })
+	b.wait(5*time.Second, "a warning", func() bool { return strings.Contains(b.logged.String(), "cannot join 127.0.0.1") })
+	a.restart()
+	b.waitState(8*time.Second, a, StateAlive)
+	a.waitState(time.Second, b, StateAlive)
 }
 
 func TestWrongKeyJoinsNothing(t *testing.T) {
@@ -489,6 +543,7 @@ func TestConflictsThatMeetAreNotMerged(t *testing.T) {
 }
 
 func TestFrozenMemberIsSuspect(t *testing.T) {
+	t.Parallel()
 	var frozen struct {
 		sync.Mutex
 		on bool

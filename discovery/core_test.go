@@ -373,17 +373,26 @@ func TestThirdPartyHealsACutBetweenTwo(t *testing.T) {
 }
 
 func TestAwayForADayIsForgotten(t *testing.T) {
-	s := startSim(t, 3, 1)
-	s.hosts[0].crash()
-	s.run(forgetAfter + time.Minute)
-	for _, h := range s.hosts[1:] {
-		if _, ok := h.core.owners[s.hosts[0].id]; ok {
-			t.Errorf("host %d still remembers host 0", h.number)
-		}
+	c, tell := twoNodes()
+	known := func(id nodeID) bool { return c.owners[id] != nil }
+	tell(packet{announces: []announce{
+		said(2, 2),
+		{owner: nodeID{3}, incarnation: 1, version: 1, down: forgetAfter},
+		{owner: nodeID{4}, incarnation: 1, version: 1, down: forgetAfter - time.Hour},
+	}})
+	if known(nodeID{3}) || !known(nodeID{4}) {
+		t.Errorf("known of those away for 24 and 23 hours: %t, %t", known(nodeID{3}), known(nodeID{4}))
 	}
-	s.hosts[0].start()
-	s.run(5 * time.Second)
-	s.checkAgreement()
+	at := time.Unix(1, 0)
+	c.step(at, goneEvent{nodeID{2}})
+	c.step(at.Add(time.Hour), nil)
+	if known(nodeID{4}) || !known(nodeID{2}) {
+		t.Errorf("an hour later: %t, %t", known(nodeID{4}), known(nodeID{2}))
+	}
+	c.step(at.Add(forgetAfter), nil)
+	if known(nodeID{2}) {
+		t.Error("a day later it is still known")
+	}
 }
 
 func TestBigSetsTravelWhole(t *testing.T) {
