@@ -54,6 +54,9 @@ func HasTap(path, alias string) (bool, error) {
 
 func findTap(alias string) (string, error) {
 	links, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // other interfaces come and go meanwhile
+		links, err = netlink.LinkList()
+	}
 	if err != nil {
 		return "", fmt.Errorf("list interfaces: %w", err)
 	}

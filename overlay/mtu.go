@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -17,6 +18,9 @@ const (
 // DeviceMTU gives the MTU, in bytes of IP packet, of the network device that carries addr.
 func DeviceMTU(addr netip.Addr) (int, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // containers come and go meanwhile
+		addrs, err = netlink.AddrList(nil, netlink.FAMILY_ALL)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("list this host's addresses: %w", err)
 	}
@@ -29,7 +33,7 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 			return link.Attrs().MTU, nil
 		}
 	}
-	return 0, fmt.Errorf("VTEP address %s: on no network device of this host", addr)
+	return 0, fmt.Errorf("address %s is on no network device of this host", addr)
 }
 
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/overlane/overlane/overlay"
 )
 
 // parseAdvertise takes an address of this host, or finds one: that of an interface, or by default the one from which
@@ -23,7 +25,8 @@ func parseAdvertise(s *settings, text string) (err error) {
 	case !addr.IsGlobalUnicast() && !addr.IsLoopback():
 		err = errors.New("other hosts can't reach that address")
 	default:
-		s.advertise, err = addr.Unmap(), checkLocal(addr.Unmap())
+		s.advertise = addr.Unmap()
+		_, err = overlay.DeviceMTU(s.advertise)
 	}
 	return err
 }
@@ -45,35 +48,23 @@ func defaultAddr() (netip.Addr, error) {
 
 // interfaceAddr is the first address of an interface that others can reach, IPv4 before IPv6.
 func interfaceAddr(name string) (netip.Addr, error) {
-	link, err := netlink.LinkByName(name)
+	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return netip.Addr{}, errors.New("neither an address nor an interface of this host")
 	}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		addrs, err := netlink.AddrList(link, family)
-		if err != nil {
-			return netip.Addr{}, fmt.Errorf("list the addresses of %s: %w", name, err)
-		}
+	addrs, err := link.Addrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("list the addresses of %s: %w", name, err)
+	}
+	for _, want4 := range []bool{true, false} {
 		for _, a := range addrs {
-			if addr, ok := netip.AddrFromSlice(a.IP); ok && addr.Unmap().IsGlobalUnicast() {
-				return addr.Unmap(), nil
+			prefix, err := netip.ParsePrefix(a.String())
+			if err == nil && prefix.Addr().Is4() == want4 && prefix.Addr().IsGlobalUnicast() {
+				return prefix.Addr(), nil
 			}
 		}
 	}
 	return netip.Addr{}, errors.New("the interface has no address that others can reach")
-}
-
-func checkLocal(addr netip.Addr) error {
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("list this host's addresses: %w", err)
-	}
-	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.Unmap() == addr {
-			return nil
-		}
-	}
-	return errors.New("no interface of this host has that address")
 }
 
 // parseCPUs reads a list as the kernel writes it (cpuset(7), "List format").

@@ -122,7 +122,7 @@ func TestWrongValues(t *testing.T) {
 		{"join", "node one", []string{`"node one" is neither`}},
 		{"join", "[2001:db8::1]", []string{`"[2001:db8::1]"`, "port"}},
 		{"advertise", "nosuchif0", []string{`"nosuchif0"`, "name of an interface"}},
-		{"advertise", "203.0.113.9", []string{`"203.0.113.9"`, "no interface of this host"}},
+		{"advertise", "203.0.113.9", []string{`"203.0.113.9"`, "no network device of this host"}},
 		{"advertise", "0.0.0.0", []string{`"0.0.0.0"`, "can't reach"}},
 		{"advertise", "ff02::1", []string{`"ff02::1"`, "can't reach"}},
 		{"advertise", "lo", []string{`"lo"`, "no address that others can reach"}},

@@ -52,6 +52,13 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 	free(room);
 }
 
+void
+dp_harness_refuse_segments(void)
+{
+	for (unsigned i = 0; i < DP_UDP_SOURCES; i++)
+		setsockopt(harness_worker()->udp.tx4[i], SOL_SOCKET, SO_NO_CHECK, &(int){ 1 }, sizeof(int));
+}
+
 uint64_t
 dp_harness_drops(void)
 {

@@ -25,3 +25,6 @@ func decapExact(vtep uint32, tos byte, packet []byte) {
 
 // harnessDrops counts what both have dropped.
 func harnessDrops() uint64 { return uint64(C.dp_harness_drops()) }
+
+// refuseSegments makes the kernel refuse UDP_SEGMENT from the harness's IPv4 sockets.
+func refuseSegments() { C.dp_harness_refuse_segments() }

@@ -3,10 +3,12 @@
 package dp
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +16,8 @@ import (
 // The bench: one worker that runs and one that the test plays, a port on a socket pair, a VTEP on the loopback.
 type testBench struct {
 	port, vtep uint32
-	container  int // what the container would read
+	container  int            // what the container would read
+	peer       net.PacketConn // what the VTEP would
 }
 
 const benchVNI = 4200
@@ -35,14 +38,16 @@ var bench = sync.OnceValue(func() testBench {
 	try(AddNet(benchVNI))
 	port, err := AddPort(Port{VNI: benchVNI, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4, src6}, FDs: []int{idle[0], tap[0]}})
 	try(err)
-	vtep, err := AddVTEP(netip.MustParseAddrPort("127.0.0.2:4789"))
+	peer, err := net.ListenPacket("udp", "127.0.0.2:0")
+	try(err)
+	vtep, err := AddVTEP(peer.LocalAddr().(*net.UDPAddr).AddrPort())
 	try(err)
 	try(SetMACPort(benchVNI, [6]byte(srcMAC), port))
 	try(SetMACVTEP(benchVNI, [6]byte(dstMAC), vtep))
 	try(SetNeighbour(benchVNI, dst4, [6]byte(dstMAC)))
 	try(SetNeighbour(benchVNI, dst6, [6]byte(dstMAC)))
 	try(SetFlood(benchVNI, []uint32{port}, []uint32{vtep}))
-	return testBench{port, vtep, tap[1]}
+	return testBench{port, vtep, tap[1], peer}
 })
 
 // delivered reads what arrived at the container since the last call.
@@ -54,6 +59,24 @@ func (b testBench) delivered() (frames [][]byte) {
 			return frames
 		}
 		frames = append(frames, append([]byte{}, buffer[vnetLen:n]...))
+	}
+}
+
+// arrived is the size of the next datagram at the VTEP; without a wait, all that are there are thrown away.
+func (b testBench) arrived(t *testing.T, wait time.Duration) int {
+	t.Helper()
+	buffer := make([]byte, 65536)
+	for {
+		if err := b.peer.SetReadDeadline(time.Now().Add(max(wait, time.Millisecond))); err != nil {
+			t.Fatal(err)
+		}
+		n, _, err := b.peer.ReadFrom(buffer)
+		switch {
+		case wait > 0 && err != nil:
+			t.Fatal(err)
+		case wait > 0 || err != nil:
+			return n
+		}
 	}
 }
 
@@ -127,6 +150,31 @@ func TestEncapCutShort(t *testing.T) {
 			b.delivered()
 		})
 	}
+}
+
+// A super-frame leaves as datagrams of equal size; where the kernel refuses to segment, what follows leaves one by one.
+func TestSegmentsLeave(t *testing.T) {
+	b := bench()
+	frame := flow{}.frame(t, 1, 1, 16, make([]byte, 2500))
+	vnet := []byte{vnetNeedsCsum, gsoTCP4, 54, 0, 1000 & 0xff, 1000 >> 8, 34, 0, 16, 0}
+	leaves := func() {
+		t.Helper()
+		b.arrived(t, 0) // of other tests
+		encapExact(b.port, append(vnet, frame...))
+		for i, payload := range []int{1000, 1000, 500} {
+			if got, want := b.arrived(t, 5*time.Second), 8+54+payload; got != want {
+				t.Fatalf("datagram %d has %d bytes, want %d", i, got, want)
+			}
+		}
+	}
+	leaves()
+	refuseSegments()
+	before := harnessDrops()
+	encapExact(b.port, append(vnet, frame...))
+	if got := harnessDrops() - before; got != 3 {
+		t.Fatalf("%d segments counted as dropped when the kernel refused, want 3", got)
+	}
+	leaves()
 }
 
 func FuzzDecap(f *testing.F) {

@@ -6,6 +6,7 @@
  * The `udp` underlay: kernel UDP sockets with UDP_SEGMENT and UDP_GRO (linux/udp.h). The kernel does routing,
  * neighbours and fragmentation checks; a super-frame's segments, or a run of equal frames to one VTEP, are one message.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -46,6 +47,7 @@ struct dp_udp {
 	char rx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
 	unsigned rx_vlen;
 
+	bool one_by_one; /* the kernel has refused to segment */
 	struct dp_udp_run runs[DP_UDP_MSGS];
 	struct mmsghdr tx_msgs[DP_UDP_MSGS];
 	char tx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));

@@ -81,6 +81,9 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 		}
 		if (sent > 0)
 			continue;
+		/* IPsec on the path, or before Linux 6.11 a device that leaves checksums to the kernel: no UDP_SEGMENT. */
+		if (error == EIO && udp->runs[at].segments > 1)
+			udp->one_by_one = true;
 		if (error == EAGAIN && !waited) {
 			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, WAIT_MS);
 			waited = true;
@@ -132,7 +135,7 @@ add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, u
 	struct dp_udp_run *open = udp->n_runs ? &udp->runs[udp->n_runs - 1] : NULL;
 	struct msghdr *msg;
 
-	if (open && !open->closed && open->to == run.to && open->fd == run.fd && open->tos == run.tos && run.size <= open->size &&
+	if (open && !open->closed && !udp->one_by_one && open->to == run.to && open->fd == run.fd && open->tos == run.tos && run.size <= open->size &&
 	    open->segments < RUN_SEGMENTS && open->bytes + run.size <= RUN_BYTES) {
 		msg = &udp->tx_msgs[udp->n_runs - 1].msg_hdr;
 		open->segments++;
