@@ -53,10 +53,9 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 }
 
 void
-dp_harness_refuse_segments(void)
+dp_harness_one_by_one(void)
 {
-	for (unsigned i = 0; i < DP_UDP_SOURCES; i++)
-		setsockopt(harness_worker()->udp.tx4[i], SOL_SOCKET, SO_NO_CHECK, &(int){ 1 }, sizeof(int));
+	harness_worker()->udp.one_by_one = true;
 }
 
 uint64_t

@@ -26,5 +26,5 @@ func decapExact(vtep uint32, tos byte, packet []byte) {
 // harnessDrops counts what both have dropped.
 func harnessDrops() uint64 { return uint64(C.dp_harness_drops()) }
 
-// refuseSegments makes the kernel refuse UDP_SEGMENT from the harness's IPv4 sockets.
-func refuseSegments() { C.dp_harness_refuse_segments() }
+// oneByOne has the way out go on as if the kernel had refused to segment.
+func oneByOne() { C.dp_harness_one_by_one() }
