@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
 LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
-TEST_PACKAGES  := iperf3 jq tcpdump tshark
+TEST_PACKAGES  := iperf3 iputils-ping jq tcpdump tshark
 
 .PHONY: help
 help: ## Show this list
@@ -14,6 +14,10 @@ help: ## Show this list
 .PHONY: build
 build: build-packages ## Build bin/overlane
 	go build -o bin/overlane ./cmd/overlane
+
+.PHONY: install
+install: build ## Build overlane and install it into /usr/local/bin
+	install -m 755 bin/overlane /usr/local/bin/overlane
 
 .PHONY: image
 image: build engine ## Build overlane/host, the image of the lab's hosts
@@ -47,6 +51,7 @@ lint: build-packages ## Look for what the compilers let pass
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	go vet -tags dptest,lab ./...
+	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) datapath/dp/*.c
 
 .PHONY: clean
 clean: ## Remove what was built
