@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/overlane/overlane/datapath/dp"
 )
 
 // MAC is an Ethernet address, in the order of the wire.
@@ -28,6 +30,9 @@ func (m *MAC) UnmarshalText(text []byte) error {
 	*m = MAC(hw)
 	return nil
 }
+
+// MaxMTU is the largest MTU of a port, in bytes of IP packet: what a packet buffer holds.
+const MaxMTU = dp.MaxFrame - 14
 
 // MaxVNI is the largest VXLAN network identifier: 24 bits (RFC 7348 section 5).
 const MaxVNI = 1<<24 - 1
@@ -52,15 +57,16 @@ func (c *PortConfig) check() error {
 		return fmt.Errorf("port name %q: want 1 to 15 bytes", c.Name)
 	case c.Alias == "":
 		return fmt.Errorf("port %s: alias is empty: the tap could not be found again", c.Name)
-	case c.MAC[0]&1 != 0 || c.MAC == MAC{}:
-		return fmt.Errorf("port %s: MAC %s: want a unicast address", c.Name, c.MAC)
-	case c.MTU < 68 || c.MTU > 65485:
-		return fmt.Errorf("port %s: MTU %d: want 68 to 65485", c.Name, c.MTU)
+	case c.MTU < 68 || c.MTU > MaxMTU:
+		return fmt.Errorf("port %s: MTU %d: want 68 to %d", c.Name, c.MTU, MaxMTU)
+	}
+	if err := checkMAC(c.MAC); err != nil {
+		return fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	families := map[bool]bool{}
 	for _, addr := range c.Addrs {
-		if !addr.IsValid() || addr.IsMulticast() || addr.IsUnspecified() {
-			return fmt.Errorf("port %s: address %s: want a unicast address", c.Name, addr)
+		if err := checkAddr(addr); err != nil {
+			return fmt.Errorf("port %s: %w", c.Name, err)
 		}
 		if families[addr.Is4()] {
 			return fmt.Errorf("port %s: address %s: a port has one address of each family", c.Name, addr)
@@ -69,6 +75,22 @@ func (c *PortConfig) check() error {
 	}
 	return checkVNI(c.VNI)
 }
+
+func checkMAC(m MAC) error {
+	if m[0]&1 != 0 || m == (MAC{}) {
+		return fmt.Errorf("MAC %s: want a unicast address", m)
+	}
+	return nil
+}
+
+func checkAddr(addr netip.Addr) error {
+	if !addr.IsValid() || addr.IsMulticast() || addr.IsUnspecified() || addr.Is4In6() || addr.Zone() != "" || addr == broadcast {
+		return fmt.Errorf("address %s: want a unicast address", addr)
+	}
+	return nil
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func checkVNI(vni uint32) error {
 	if vni == 0 || vni > MaxVNI {

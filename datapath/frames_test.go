@@ -113,6 +113,12 @@ func neighbour(t *testing.T, kind uint8, target string) []byte {
 	return frame(t, hostMAC, "33:33:00:00:00:01", ip, icmp, &layers.ICMPv6NeighborSolicitation{TargetAddress: net.ParseIP(target)})
 }
 
+func routerAdvertisement(t *testing.T) []byte {
+	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP(hostIP6), DstIP: net.ParseIP("ff02::1")}
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeRouterAdvertisement, 0)}
+	return frame(t, hostMAC, "33:33:00:00:00:01", ip, icmp, &layers.ICMPv6RouterAdvertisement{RouterLifetime: 1800})
+}
+
 func tagged(plain []byte) []byte {
 	return append(append(append([]byte{}, plain[:12]...), 0x81, 0, 0, 5), plain[12:]...)
 }

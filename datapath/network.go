@@ -33,11 +33,17 @@ func (d *Datapath) AddNetwork(vni uint32) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
 	if d.nets[vni] != nil {
 		return nil
 	}
+	if len(d.nets) == dp.MaxNetworks {
+		return fmt.Errorf("VNI %d: there are %d networks, and room for no more: remove one", vni, dp.MaxNetworks)
+	}
 	if err := dp.AddNet(vni); err != nil {
-		return fmt.Errorf("VNI %d: %w (room for %d networks)", vni, err, dp.MaxNetworks)
+		return fmt.Errorf("VNI %d: the forwarding table is full: %w", vni, err)
 	}
 	d.nets[vni] = &network{
 		vni:        vni,
@@ -62,19 +68,20 @@ func (d *Datapath) DelNetwork(vni uint32) error {
 	if len(n.ports) > 0 {
 		return fmt.Errorf("VNI %d: %d ports are left: remove them first", vni, len(n.ports))
 	}
+	// The flood list goes before the VTEPs that it names.
+	if err := dp.DelNet(vni); err != nil {
+		return fmt.Errorf("VNI %d: %w", vni, err)
+	}
+	delete(d.nets, vni)
+	for _, v := range n.vteps {
+		d.release(v)
+	}
 	for mac, v := range n.macs {
 		dp.DelMAC(vni, mac)
 		d.release(v)
 	}
 	for addr := range n.neighbours {
 		dp.DelNeighbour(vni, addr)
-	}
-	for _, v := range n.vteps {
-		d.release(v)
-	}
-	delete(d.nets, vni)
-	if err := dp.DelNet(vni); err != nil {
-		return fmt.Errorf("VNI %d: %w", vni, err)
 	}
 	return nil
 }
@@ -90,7 +97,12 @@ func (d *Datapath) AddVTEP(vni uint32, at netip.AddrPort) error {
 			return err
 		}
 		n.vteps[at] = v
-		return n.setFlood()
+		if err := n.setFlood(); err != nil {
+			delete(n.vteps, at)
+			d.release(v)
+			return err
+		}
+		return nil
 	})
 }
 
@@ -102,14 +114,20 @@ func (d *Datapath) DelVTEP(vni uint32, at netip.AddrPort) error {
 			return nil
 		}
 		delete(n.vteps, at)
-		err := n.setFlood()
+		if err := n.setFlood(); err != nil {
+			n.vteps[at] = v
+			return err
+		}
 		d.release(v)
-		return err
+		return nil
 	})
 }
 
 // SetMAC says that a MAC, and its link-local address, live behind a VTEP.
 func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
+	if err := checkMAC(mac); err != nil {
+		return fmt.Errorf("VNI %d: %w", vni, err)
+	}
 	return d.with(vni, func(n *network) error {
 		old := n.macs[mac]
 		if old != nil && old.at == at {
@@ -119,16 +137,23 @@ func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
+		if err := n.setNeighbour(linkLocal(mac), mac); err != nil {
+			d.release(v)
+			return err
+		}
 		n.macs[mac] = v
 		if err := n.restoreMAC(mac); err != nil {
-			return err
+			delete(n.macs, mac)
+			d.release(v)
+			if old != nil {
+				n.macs[mac] = old
+			}
+			return fmt.Errorf("forwarding entry for %s: %w", mac, err)
 		}
 		if old != nil {
 			d.release(old)
-			return nil
 		}
-		n.neighbours[linkLocal(mac)] = mac
-		return n.restoreNeighbour(linkLocal(mac))
+		return nil
 	})
 }
 
@@ -150,13 +175,10 @@ func (d *Datapath) DelMAC(vni uint32, mac MAC) error {
 
 // SetNeighbour says which MAC has an address: ARP and neighbour discovery are answered with it.
 func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac MAC) error {
-	if !addr.IsValid() {
-		return fmt.Errorf("VNI %d: neighbour of %s: the address is not valid", vni, mac)
+	if err := checkAddr(addr); err != nil {
+		return fmt.Errorf("VNI %d: neighbour %s: %w", vni, mac, err)
 	}
-	return d.with(vni, func(n *network) error {
-		n.neighbours[addr] = mac
-		return n.restoreNeighbour(addr)
-	})
+	return d.with(vni, func(n *network) error { return n.setNeighbour(addr, mac) })
 }
 
 // DelNeighbour forgets it.
@@ -170,6 +192,9 @@ func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
 func (d *Datapath) with(vni uint32, f func(*network) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
 	n := d.nets[vni]
 	if n == nil {
 		return fmt.Errorf("VNI %d: no such network", vni)
@@ -190,6 +215,21 @@ func (n *network) restoreMAC(mac MAC) error {
 	}
 	dp.DelMAC(n.vni, mac)
 	return nil
+}
+
+// setNeighbour notes the address only when the table has it.
+func (n *network) setNeighbour(addr netip.Addr, mac MAC) error {
+	old, had := n.neighbours[addr]
+	n.neighbours[addr] = mac
+	err := n.restoreNeighbour(addr)
+	if err == nil {
+		return nil
+	}
+	delete(n.neighbours, addr)
+	if had {
+		n.neighbours[addr] = old
+	}
+	return fmt.Errorf("neighbour %s: %w", addr, err)
 }
 
 // restoreNeighbour brings the neighbour table in line with what is said of the address.
@@ -221,8 +261,8 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 		v.refs++
 		return v, nil
 	}
-	if !at.Addr().IsValid() || at.Addr().IsUnspecified() || at.Port() == 0 {
-		return nil, fmt.Errorf("VTEP %s: want an address and a UDP port", at)
+	if err := checkAddr(at.Addr()); err != nil || at.Port() == 0 {
+		return nil, fmt.Errorf("VTEP %s: want a unicast address and a UDP port", at)
 	}
 	id, err := dp.AddVTEP(at)
 	if err != nil {

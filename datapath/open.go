@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/overlane/overlane/datapath/dp"
 	"github.com/sirupsen/logrus"
@@ -22,16 +24,22 @@ type Config struct {
 	Log  logrus.FieldLogger // also takes DPDK's own log
 }
 
+var errClosed = errors.New("the datapath is closed")
+
+// opened is set by the first Open.
+var opened atomic.Bool
+
 // Datapath is the running pipeline. There is one in a process: DPDK allows no more.
 type Datapath struct {
 	log       logrus.FieldLogger
 	workers   []int
 	hugepages bool
 
-	mu    sync.Mutex // held by every call that changes the pipeline
-	ports map[PortID]*port
-	nets  map[uint32]*network
-	vteps map[netip.AddrPort]*vtep
+	mu     sync.Mutex // held by every call
+	closed bool
+	ports  map[PortID]*port
+	nets   map[uint32]*network
+	vteps  map[netip.AddrPort]*vtep
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.
@@ -39,8 +47,11 @@ func Open(c Config) (*Datapath, error) {
 	if len(c.CPUs) == 0 || len(c.CPUs) > dp.MaxWorkers {
 		return nil, fmt.Errorf("%d worker CPUs: want 1 to %d", len(c.CPUs), dp.MaxWorkers)
 	}
-	if !c.VTEP.IsValid() || c.VTEP.IsUnspecified() {
-		return nil, fmt.Errorf("VTEP address %s: want an address of this host", c.VTEP)
+	if err := checkAddr(c.VTEP); err != nil {
+		return nil, fmt.Errorf("VTEP %w of this host", err)
+	}
+	if opened.Swap(true) {
+		return nil, errors.New("the datapath was opened before: DPDK starts once in a process")
 	}
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -61,10 +72,14 @@ func Open(c Config) (*Datapath, error) {
 	}, nil
 }
 
-// Close stops the workers. The taps stay, so that containers keep their interfaces until the next Open.
+// Close stops the workers; calls after it fail. The taps stay, so that containers keep their interfaces until the next Open.
 func (d *Datapath) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
 	for id, p := range d.ports {
 		if err := dp.DelPort(uint32(id)); err != nil {
 			return fmt.Errorf("port %s: %w", p.config.Name, err)
@@ -72,6 +87,7 @@ func (d *Datapath) Close() error {
 		dp.CloseTap(p.fds, true)
 	}
 	clear(d.ports)
+	clear(d.nets)
 	dp.Stop()
 	return nil
 }

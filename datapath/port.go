@@ -23,17 +23,32 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return 0, errClosed
+	}
 	net := d.nets[c.VNI]
 	if net == nil {
 		return 0, fmt.Errorf("port %s: VNI %d: no such network", c.Name, c.VNI)
 	}
 	for id, p := range d.ports {
-		if p.config.Alias == c.Alias {
-			return id, nil
+		if p.config.Alias != c.Alias {
+			continue
 		}
+		if p.config.VNI != c.VNI || p.config.MAC != c.MAC || !slices.Equal(p.config.Addrs, c.Addrs) {
+			return 0, fmt.Errorf("port %s: alias %s is open with VNI %d, MAC %s and addresses %v", c.Name, c.Alias, p.config.VNI, p.config.MAC, p.config.Addrs)
+		}
+		return id, nil
 	}
 	if id, taken := net.localMACs[c.MAC]; taken {
 		return 0, fmt.Errorf("port %s: MAC %s is port %s's in VNI %d", c.Name, c.MAC, d.ports[id].config.Name, c.VNI)
+	}
+	for _, addr := range c.Addrs {
+		if mac, taken := net.localAddrs[addr]; taken {
+			return 0, fmt.Errorf("port %s: address %s is that of %s in VNI %d", c.Name, addr, mac, c.VNI)
+		}
+	}
+	if len(d.ports) == dp.MaxPorts {
+		return 0, fmt.Errorf("port %s: there are %d ports, and room for no more", c.Name, dp.MaxPorts)
 	}
 	fds, err := openTap(c, len(d.workers))
 	if err != nil {

@@ -39,6 +39,9 @@ type PortStats struct {
 func (d *Datapath) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return Stats{}
+	}
 	read := dp.ReadStats()
 	stats := Stats{
 		Workers:    d.workers,

@@ -69,6 +69,9 @@ func findTap(alias string) (string, error) {
 }
 
 func create(c PortConfig, queues int) ([]int, error) {
+	if link, err := netlink.LinkByName(c.Name); err == nil && link.Attrs().Alias != "" {
+		return nil, fmt.Errorf("make tap %s: an interface of that name is there, with alias %q instead of %q: remove it", c.Name, link.Attrs().Alias, c.Alias)
+	}
 	fds, err := dp.OpenTap(c.Name, queues)
 	if err != nil {
 		return nil, fmt.Errorf("make tap %s: %w", c.Name, err)

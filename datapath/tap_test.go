@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 func TestHasTap(t *testing.T) {
@@ -52,16 +55,19 @@ func TestPorts(t *testing.T) {
 	}
 	for want, change := range map[string]func(*datapath.PortConfig){
 		`port name "a-name-of-sixteen": want 1 to 15`: func(c *datapath.PortConfig) { c.Name = "a-name-of-sixteen" },
-		"alias is empty":                     func(c *datapath.PortConfig) { c.Alias = "" },
-		"MAC 01:00:00:00:00:00: want a uni":  func(c *datapath.PortConfig) { c.MAC = datapath.MAC{1} },
-		"MTU 67: want 68 to":                 func(c *datapath.PortConfig) { c.MTU = 67 },
-		"address 224.0.0.1: want a unicast":  func(c *datapath.PortConfig) { c.Addrs = []netip.Addr{netip.MustParseAddr("224.0.0.1")} },
-		"10.62.0.2: a port has one address":  func(c *datapath.PortConfig) { c.Addrs = append(c.Addrs, netip.MustParseAddr("10.62.0.2")) },
-		"VNI 0: want 1 to 16777215":          func(c *datapath.PortConfig) { c.VNI = 0 },
-		"VNI 7: no such network":             func(c *datapath.PortConfig) { c.VNI = 7 },
-		"MAC 02:42:0a:3e:00:01 is port ovte": func(c *datapath.PortConfig) { c.Alias = "test:other" },
+		"alias is empty":                      func(c *datapath.PortConfig) { c.Alias = "" },
+		"address 10.62.0.1 is that of 02:42":  func(c *datapath.PortConfig) { c.Alias, c.MAC = "test:other", parseMAC(secondMAC) },
+		"alias test:ovtest0 is open with VN":  func(c *datapath.PortConfig) { c.MAC = parseMAC(secondMAC) },
+		"with alias \"test:ovtest0\" instead": func(c *datapath.PortConfig) { c.Alias, c.MAC, c.Addrs = "test:other", parseMAC(secondMAC), nil },
+		"MAC 01:00:00:00:00:00: want a uni":   func(c *datapath.PortConfig) { c.MAC = datapath.MAC{1} },
+		"MTU 67: want 68 to":                  func(c *datapath.PortConfig) { c.MTU = 67 },
+		"address 224.0.0.1: want a unicast":   func(c *datapath.PortConfig) { c.Addrs = []netip.Addr{netip.MustParseAddr("224.0.0.1")} },
+		"10.62.0.2: a port has one address":   func(c *datapath.PortConfig) { c.Addrs = append(c.Addrs, netip.MustParseAddr("10.62.0.2")) },
+		"VNI 0: want 1 to 16777215":           func(c *datapath.PortConfig) { c.VNI = 0 },
+		"VNI 7: no such network":              func(c *datapath.PortConfig) { c.VNI = 7 },
+		"MAC 02:42:0a:3e:00:01 is port ovte":  func(c *datapath.PortConfig) { c.Alias = "test:other" },
 		"tap is gone": func(c *datapath.PortConfig) {
-			c.Alias, c.MAC, c.Netns = "test:other", parseMAC(secondMAC), "/run/netns/"+boxSpace
+			c.Alias, c.MAC, c.Addrs, c.Netns = "test:other", parseMAC(secondMAC), nil, "/run/netns/"+boxSpace
 		},
 	} {
 		bad := good
@@ -89,4 +95,68 @@ func TestTapGone(t *testing.T) {
 	if !errors.Is(err, datapath.ErrTapGone) {
 		t.Errorf("%v, want %v", err, datapath.ErrTapGone)
 	}
+}
+
+// A container that takes its own interface away costs the worker nothing.
+func TestTapDeleted(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	run(t, boxSpace, "ip link del eth0")
+	var before, after unix.Rusage
+	must(t, unix.Getrusage(unix.RUSAGE_SELF, &before))
+	run(t, boxSpace, "ping -q -c 10 -i 0.1 127.0.0.1")
+	must(t, unix.Getrusage(unix.RUSAGE_SELF, &after))
+	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	if used > 200*time.Millisecond {
+		t.Errorf("%v of CPU time in a second", used)
+	}
+}
+
+// Two VTEPs may share an address: when one goes, the other's packets are still known.
+func TestVTEPsOfOneAddress(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	box, peer := rawSocket(t, boxSpace), vtepSocket(t)
+	other := netip.AddrPortFrom(peerWire.Addr(), 4790)
+	arrives := func() {
+		t.Helper()
+		sent := udp4(t, peerMAC, peerIP4, hostMAC, hostIP4)
+		_, err := peer.WriteToUDPAddrPort(vxlan(8, vni, sent), netip.AddrPortFrom(hostWire, 4789))
+		must(t, err)
+		box.receive(t)
+	}
+	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
+	arrives()
+	must(t, plane.SetMAC(vni, parseMAC(secondMAC), other))
+	arrives()
+	must(t, plane.DelMAC(vni, parseMAC(secondMAC)))
+	arrives()
+}
+
+func TestBadEntries(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	mac := parseMAC(peerMAC)
+	for want, err := range map[string]error{
+		"VNI 0: want 1 to 16777215":                plane.AddNetwork(0),
+		"VNI 7: no such network":                   plane.AddVTEP(7, peerWire),
+		"MAC 33:33:00:00:00:01: want a unicast":    plane.SetMAC(vni, parseMAC("33:33:00:00:00:01"), peerWire),
+		"VTEP 239.1.1.1:4789: want a unicast":      plane.SetMAC(vni, mac, netip.MustParseAddrPort("239.1.1.1:4789")),
+		"VTEP 10.9.2.2:0: want a unicast":          plane.AddVTEP(vni, netip.AddrPortFrom(peerWire.Addr(), 0)),
+		"VTEP [fe80::1%wire]:4789: want a unicast": plane.AddVTEP(vni, netip.MustParseAddrPort("[fe80::1%wire]:4789")),
+		"address ff02::1: want a unicast":          plane.SetNeighbour(vni, netip.MustParseAddr("ff02::1"), mac),
+		"opened before: DPDK starts once":          reopened(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	must(t, plane.AddVTEP(vni, peerWire)) // the network is as it was
+}
+
+func reopened() error {
+	_, err := datapath.Open(datapath.Config{CPUs: []int{0}, VTEP: hostWire, Port: 4789, Log: logrus.New()})
+	return err
 }

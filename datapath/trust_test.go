@@ -1,12 +1,14 @@
 package datapath_test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
 )
 
 // drops wants the counters of these names together to grow by just n.
@@ -45,6 +47,7 @@ func TestContainerIsNotTrusted(t *testing.T) {
 		{"spoofed_ip", "another's link-local address", tcp6(t, hostMAC, "fe80::9", peerMAC, peerIP6)},
 		{"spoofed_ip", "ARP for another's address", arp(t, layers.ARPReply, hostMAC, "10.62.0.9", peerIP4)},
 		{"spoofed_ip", "neighbour advertisement for another's address", neighbour(t, layers.ICMPv6TypeNeighborAdvertisement, peerIP6)},
+		{"router", "a router advertisement", routerAdvertisement(t)},
 		{"vlan", "a VLAN tag", tagged(udp4(t, hostMAC, hostIP4, peerMAC, peerIP4))},
 		{"fdb_miss", "a MAC nobody has", udp4(t, hostMAC, hostIP4, strangerMAC, peerIP4)},
 		{"hairpin", "itself", udp4(t, hostMAC, hostIP4, hostMAC, hostIP4)},
@@ -63,6 +66,33 @@ func TestContainerIsNotTrusted(t *testing.T) {
 			}, "malformed")
 		}
 	})
+}
+
+// Through the virtio-net header a container says where the kernel that sends writes a checksum: it must not be used to
+// change what was checked before.
+func TestChecksumFieldIsNotTrusted(t *testing.T) {
+	kernelPeer(t, peerWire)
+	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	box := rawSocket(t, boxSpace)
+	const packetVnetHdr = 15 // PACKET_VNET_HDR of linux/if_packet.h
+	must(t, unix.SetsockoptInt(int(box), unix.SOL_PACKET, packetVnetHdr, 1))
+	for name, c := range map[string]struct {
+		frame         []byte
+		start, offset byte
+	}{
+		"ARP sender":         {arp(t, layers.ARPReply, hostMAC, hostIP4, peerIP4), 20, 10},
+		"IPv4 source":        {udp4(t, hostMAC, hostIP4, peerMAC, peerIP4), 20, 8},
+		"neighbour's target": {neighbour(t, layers.ICMPv6TypeNeighborAdvertisement, hostIP6), 54, 22},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const needsCsum = 1
+			before := plane.Stats().Underlay.TxPackets
+			drops(t, 1, func() { box.send(t, append([]byte{needsCsum, 0, 0, 0, 0, 0, c.start, 0, c.offset, 0}, c.frame...)) }, "offload")
+			if sent := plane.Stats().Underlay.TxPackets - before; sent != 0 {
+				t.Errorf("%d packets left the host", sent)
+			}
+		})
+	}
 }
 
 func TestUnderlayIsNotTrusted(t *testing.T) {
@@ -121,11 +151,13 @@ func TestUnderlayIsNotTrusted(t *testing.T) {
 		}
 	})
 	t.Run("reserved bits are ignored", func(t *testing.T) {
-		before := plane.Stats()
+		box := rawSocket(t, boxSpace)
 		packet := vxlan(0xff, vni, good)
 		packet[1], packet[2], packet[3], packet[7] = 0xff, 0xff, 0xff, 0xff
 		_, err := peer.Write(packet)
 		must(t, err)
-		waitFor(t, "the packet at the container", func() bool { return plane.Stats().Ports[0].TxPackets > before.Ports[0].TxPackets })
+		if got := box.receive(t); !bytes.Equal(got, good) {
+			t.Errorf("the container got\n%x, sent was\n%x", got, good)
+		}
 	})
 }

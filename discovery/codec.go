@@ -255,6 +255,9 @@ func (d *decoder) mac(b []byte) (m MAC) {
 	if copy(m[:], b) != len(m) || len(b) != len(m) {
 		d.fail("mac", "%d bytes, not %d", len(b), len(m))
 	}
+	if m[0]&1 != 0 {
+		d.fail("mac", "%s is a group address", m)
+	}
 	return m
 }
 

@@ -35,7 +35,7 @@ var dockerOptions = []string{
 const (
 	minMTU4 = 68
 	minMTU6 = 1280
-	maxMTU  = 65485
+	maxMTU  = datapath.MaxMTU
 )
 
 // A network's name is held to the form of Docker's own names.

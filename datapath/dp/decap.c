@@ -8,7 +8,11 @@
 #include "pipeline.h"
 
 #define VXLAN_FLAG_I 0x08
+/* RFC 3168 section 5 */
 #define ECN_MASK 3
+#define ECN_NOT_ECT 0
+#define ECN_ECT1 1
+#define ECN_ECT0 2
 #define ECN_CE 3
 
 /* The packet without its VXLAN header; false when it was dropped. Reserved bits are ignored, as section 5 tells. */
@@ -40,27 +44,31 @@ open_packet(struct dp_worker *w, const struct dp_packet *p, struct dp_frame *f)
 	}
 }
 
-/* RFC 6040 figure 4, for outer CE; any other outer mark leaves the inner one as it is. */
+/*
+ * RFC 6040 figure 4: congestion outside is congestion inside, or a drop where the inner packet can't say so; ECT(1)
+ * outside makes ECT(0) inside ECT(1).
+ */
 static bool
-congestion_inwards(struct dp_worker *w, struct dp_frame *f)
+congestion_inwards(struct dp_worker *w, struct dp_frame *f, uint8_t outer)
 {
 	uint8_t *ip = f->data + f->hdrs.l3;
+	uint8_t inner, shift = f->hdrs.version == 6 ? 4 : 0;
 	uint16_t before;
 
 	if (!f->hdrs.version)
 		return true;
-	if (!((f->hdrs.version == 4 ? ip[1] : ip[1] >> 4) & ECN_MASK)) {
+	inner = ip[1] >> shift & ECN_MASK;
+	if (outer == ECN_CE && inner == ECN_NOT_ECT) {
 		dp_count(w, DP_DROP_ECN);
 		return false;
 	}
-	if (f->hdrs.version == 6) {
-		ip[1] |= ECN_CE << 4;
+	if (outer != ECN_CE && !(outer == ECN_ECT1 && inner == ECN_ECT0))
 		return true;
-	}
 	before = dp_load16(ip);
-	ip[1] |= ECN_CE;
+	ip[1] = (ip[1] & ~(ECN_MASK << shift)) | outer << shift;
 	/* RFC 1624 equation 3 */
-	dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
+	if (f->hdrs.version == 4)
+		dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
 	return true;
 }
 
@@ -80,13 +88,18 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 {
 	const struct dp_flood *list = dp_flood_get(f->vni);
 	struct iovec iov[2] = { { &f->vnet, sizeof(f->vnet) }, { f->data, f->len } };
+	bool nobody = true;
 
 	for (unsigned i = 0; list && i < list->n_ports; i++) {
 		struct dp_port *port = dp_port_get(list->ports[i]);
 
-		if (port)
-			dp_port_write(w, port, iov, 2, f->len);
+		if (!port)
+			continue;
+		dp_port_write(w, port, iov, 2, f->len);
+		nobody = false;
 	}
+	if (nobody)
+		dp_count(w, DP_DROP_NOBODY);
 }
 
 static void
@@ -122,6 +135,18 @@ deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
 	}
 }
 
+/* Two VTEPs may share an address, with other ports: packets tell the address alone. */
+static bool
+speaks_for(const struct dp_vtep *from, struct dp_hop source)
+{
+	struct dp_vtep *owner;
+
+	if (source.kind != DP_KIND_VTEP)
+		return false;
+	owner = dp_vtep_get(source.index);
+	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
+}
+
 void
 dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const struct dp_packet *packets, unsigned n)
 {
@@ -130,12 +155,11 @@ dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const str
 	struct dp_hop to_hop[DP_BURST], source_hop[DP_BURST];
 	unsigned kept = 0;
 
+	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_frame *f = &frames[kept];
 
 		if (!open_packet(w, &packets[i], f))
-			continue;
-		if ((tos & ECN_MASK) == ECN_CE && !congestion_inwards(w, f))
 			continue;
 		dp_fdb_key(&to[kept], f->vni, f->data);
 		dp_fdb_key(&source[kept], f->vni, f->data + 6);
@@ -146,10 +170,10 @@ dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const str
 	dp_fdb_lookup(source, kept, source_hop);
 	dp_fdb_lookup(to, kept, to_hop);
 	for (unsigned i = 0; i < kept; i++) {
-		if (source_hop[i].kind == DP_KIND_VTEP && source_hop[i].index == from->id)
-			deliver(w, &frames[i], to_hop[i]);
-		else
+		if (!speaks_for(from, source_hop[i]))
 			dp_count(w, source_drop(&frames[i], source_hop[i]));
+		else if (congestion_inwards(w, &frames[i], tos & ECN_MASK))
+			deliver(w, &frames[i], to_hop[i]);
 	}
 }
 

@@ -18,14 +18,17 @@ import (
 	"os"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
-// MaxWorkers, MaxPorts, MaxVTEPs and MaxNetworks are what the pipeline has room for.
+// What the pipeline has room for. MaxFrame is in bytes, Ethernet header included.
 const (
 	MaxWorkers  = C.DP_MAX_WORKERS
 	MaxPorts    = C.DP_MAX_PORTS
 	MaxVTEPs    = C.DP_MAX_VTEPS
 	MaxNetworks = C.DP_MAX_NETS
+	MaxFrame    = C.DP_FRAME_MAX
 )
 
 // Config starts the pipeline.
@@ -78,11 +81,11 @@ func Memory(workers int) uint64 { return uint64(C.dp_memory(C.unsigned(workers))
 
 // Start starts EAL and the workers; once in a process.
 func Start(c Config) error {
-	fd, err := syscall.Dup(int(c.Log.Fd()))
+	fd, err := unix.FcntlInt(c.Log.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	c.Log.Close()
 	if err != nil {
 		return err
 	}
-	c.Log.Close()
 	config := C.struct_dp_config{
 		n_workers: C.unsigned(len(c.CPUs)),
 		vtep:      address(c.VTEP),

@@ -17,6 +17,8 @@
 #define DP_MAX_VTEPS 4096
 #define DP_MAX_NETS 4096
 #define DP_ERR_LEN 256
+/* Longest frame that a port takes, Ethernet header included. */
+#define DP_FRAME_MAX 65470
 
 /* An IP address of either family; IPv4 as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2), in network order. */
 struct dp_addr {

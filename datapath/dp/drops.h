@@ -11,13 +11,15 @@
 	X(MALFORMED, malformed, "an inner length that lies: IP, TCP or UDP header outside of the frame") \
 	X(VLAN, vlan, "an inner VLAN tag, which RFC 7348 section 6.1 tells to drop") \
 	X(OFFLOAD, offload, "a virtio-net header that does not fit the frame behind it") \
-	X(OVERSIZE, oversize, "longer than 64 KiB on a port") \
+	X(OVERSIZE, oversize, "longer on a port than a packet buffer: 64 KiB less headroom") \
 	X(SPOOFED_MAC, spoofed_mac, "source MAC is not the port's, or lives behind another VTEP") \
 	X(SPOOFED_IP, spoofed_ip, "source address is not one of the port's") \
 	X(ARP_UNKNOWN, arp_unknown, "ARP request for an address that nobody has") \
 	X(ND_UNKNOWN, nd_unknown, "neighbour solicitation for an address that nobody has") \
+	X(ROUTER, router, "router advertisement or redirect from a container: no container is the network's router") \
 	X(PROBE, probe, "a container asking for its own address: announcement or duplicate detection, nobody else has it") \
 	X(FDB_MISS, fdb_miss, "destination MAC unknown in its network") \
+	X(NOBODY, nobody, "to a group of which no other member is in the network") \
 	X(HAIRPIN, hairpin, "destination is the port it came from") \
 	X(NOT_LOCAL, not_local, "from the underlay for a MAC that lives on another host") \
 	X(PORT_GONE, port_gone, "destination port was removed while the packet was on its way") \
@@ -26,14 +28,14 @@
 	X(VTEP_UNKNOWN, vtep_unknown, "from an address that is no VTEP of ours") \
 	X(SRC_UNKNOWN, src_unknown, "inner source MAC that nobody announced") \
 	X(ECN, ecn, "congestion marked outside on a packet that cannot carry it inside: RFC 6040 section 4.2") \
-	X(TAP_DOWN, tap_down, "container's interface is down") \
+	X(TAP_DOWN, tap_down, "container's interface is down or gone") \
 	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \
 	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries") \
 	X(UNDERLAY_FULL, underlay_full, "underlay's send buffer stayed full") \
 	X(UNDERLAY_UNREACHABLE, underlay_unreachable, "no route to the VTEP") \
 	X(UNDERLAY_ERROR, underlay_error, "kernel refused to send for another reason") \
 	X(UNDERLAY_TRUNCATED, underlay_truncated, "datagram longer than the receive buffer") \
-	X(UNDERLAY_OVERFLOW, underlay_overflow, "arrived faster than the worker read: dropped by the kernel")
+	X(UNDERLAY_OVERFLOW, underlay_overflow, "dropped by the kernel before it was read: too fast for the worker, or a wrong outer checksum")
 
 enum dp_drop {
 #define X(id, name, help) DP_DROP_##id,

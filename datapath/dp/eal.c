@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -83,7 +84,7 @@ eal_init(char *err)
 	snprintf(megabytes, sizeof(megabytes), "%llu", (unsigned long long)(dp_memory(dp.config.n_workers) >> 20));
 	rte_openlog_stream(fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_write }));
 	if (rte_eal_init(argc, argv) < 0) {
-		snprintf(err, DP_ERR_LEN, "DPDK did not start: %s", rte_strerror(rte_errno));
+		snprintf(err, DP_ERR_LEN, "DPDK did not start with%s hugepages: %s; its log says more", dp.config.hugepages ? "" : "out", rte_strerror(rte_errno));
 		return -EIO;
 	}
 	return 0;
@@ -146,6 +147,8 @@ eal_main(void *arg)
 	for (unsigned i = 0; i < dp.config.n_workers; i++)
 		dp_worker_free(dp.workers[i]);
 	rte_eal_cleanup();
+	rte_openlog_stream(NULL);
+	close(dp.config.log_fd);
 	return NULL;
 }
 

@@ -19,16 +19,23 @@ source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
 	       !memcmp(ip + 8, none, 16);
 }
 
-/* The receiver's kernel writes the checksum where the header tells it to: never over Ethernet or IP. */
+/*
+ * A container chooses where the checksum is written: never over what was checked, that is Ethernet, IP, ARP and
+ * neighbour discovery. A super-frame to a group would leave here many thousandfold.
+ */
 static bool
 offload_ok(const struct dp_frame *f)
 {
 	const struct virtio_net_hdr *v = &f->vnet;
+	uint8_t type = v->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
 
 	if (!(v->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return v->gso_type == VIRTIO_NET_HDR_GSO_NONE;
-	return v->csum_start >= (f->hdrs.version ? f->hdrs.l4 : DP_ETH_LEN) &&
-	       (uint32_t)v->csum_start + v->csum_offset + 2 <= f->len;
+	if (!f->hdrs.version || f->hdrs.proto == IPPROTO_ICMPV6)
+		return false;
+	if ((f->data[0] & 1) && (type == VIRTIO_NET_HDR_GSO_TCPV4 || type == VIRTIO_NET_HDR_GSO_TCPV6))
+		return false;
+	return v->csum_start >= f->hdrs.l4 && (uint32_t)v->csum_start + v->csum_offset + 2 <= f->len;
 }
 
 static bool
@@ -68,19 +75,26 @@ static void
 flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
 {
 	const struct dp_flood *list = dp_flood_get(f->vni);
+	bool nobody = true;
 
 	for (unsigned i = 0; list && i < list->n_ports; i++) {
 		struct dp_port *port = dp_port_get(list->ports[i]);
 
-		if (port && port != from)
-			dp_port_deliver(w, port, f);
+		if (!port || port == from)
+			continue;
+		dp_port_deliver(w, port, f);
+		nobody = false;
 	}
 	for (unsigned i = 0; list && i < list->n_vteps; i++) {
 		struct dp_vtep *vtep = dp_vtep_get(list->vteps[i]);
 
-		if (vtep)
-			dp_udp_send(w, f, vtep);
+		if (!vtep)
+			continue;
+		dp_udp_send(w, f, vtep);
+		nobody = false;
 	}
+	if (nobody)
+		dp_count(w, DP_DROP_NOBODY);
 }
 
 static void

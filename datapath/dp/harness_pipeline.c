@@ -36,6 +36,7 @@ dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 	memcpy(frame.data, bytes + DP_VNET_LEN, frame_len);
 	dp_encap(w, &frame, &from, 1);
 	dp_udp_flush(w);
+	w->udp.waited = false;
 	free(room);
 }
 
@@ -53,9 +54,9 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 }
 
 void
-dp_harness_one_by_one(void)
+dp_harness_one_by_one(uint32_t vtep, bool refused)
 {
-	harness_worker()->udp.one_by_one = true;
+	atomic_store(&dp_vtep_get(vtep)->one_by_one, refused);
 }
 
 uint64_t
@@ -67,4 +68,10 @@ dp_harness_drops(void)
 	for (unsigned i = 0; i < DP_DROP_COUNT; i++)
 		sum += w->drops[i];
 	return sum;
+}
+
+uint64_t
+dp_harness_sent(void)
+{
+	return harness_worker()->underlay.tx_packets;
 }

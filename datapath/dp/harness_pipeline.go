@@ -23,8 +23,11 @@ func decapExact(vtep uint32, tos byte, packet []byte) {
 	C.dp_harness_decap(C.uint32_t(vtep), C.uint8_t(tos), p, C.uint32_t(len(packet)))
 }
 
-// harnessDrops counts what both have dropped.
+// harnessDrops counts what both have dropped, harnessSent what went to the underlay.
 func harnessDrops() uint64 { return uint64(C.dp_harness_drops()) }
+func harnessSent() uint64  { return uint64(C.dp_harness_sent()) }
 
-// oneByOne has the way out go on as if the kernel had refused to segment.
-func oneByOne() { C.dp_harness_one_by_one() }
+// oneByOne has the way out go on as if the kernel had refused to segment on the way to the VTEP, or had not.
+func oneByOne(vtep uint32, refused bool) {
+	C.dp_harness_one_by_one(C.uint32_t(vtep), C.bool(refused))
+}

@@ -27,6 +27,7 @@
 /* Room in front of a frame for its virtio header, and for the VXLAN header that takes its place. */
 #define DP_HEADROOM 64
 #define DP_BUF_LEN 65535
+_Static_assert(DP_HEADROOM + DP_FRAME_MAX + 1 <= DP_BUF_LEN, "a frame, and a byte to tell a longer one, fit a buffer");
 
 struct dp_port {
 	uint32_t id;
@@ -47,6 +48,7 @@ struct dp_vtep {
 	struct dp_addr addr;
 	struct sockaddr_storage to;
 	socklen_t to_len;
+	atomic_bool one_by_one; /* the kernel has refused to segment on the way there */
 };
 
 /* Immutable; swapped whole. */
@@ -114,6 +116,7 @@ struct dp {
 	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
 	_Atomic(struct dp_vtep *) vteps[DP_MAX_VTEPS];
 	_Atomic(struct dp_net *) nets[DP_MAX_NETS];
+	atomic_bool uso; /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
 	atomic_bool stopping;
 };
 
@@ -167,6 +170,14 @@ dp_addr4(const uint8_t ip[4])
 
 	memcpy(addr.b + 12, ip, 4);
 	return addr;
+}
+
+static inline bool
+dp_addr_is4(const struct dp_addr *addr)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	return !memcmp(addr->b, mapped, sizeof(mapped));
 }
 
 static inline bool

@@ -15,6 +15,8 @@
 /* What one port may put into a burst, so that a flooding container leaves room for the others. */
 #define TURN_FRAMES 32
 #define TURN_BYTES (128 * 1024)
+/* A frame and its virtio-net header, and a byte by which a longer one shows: the kernel cuts it off silently. */
+#define READ_LEN (DP_VNET_LEN + DP_FRAME_MAX + 1)
 
 static int
 queue_open(const char *name)
@@ -22,34 +24,43 @@ queue_open(const char *name)
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE };
 	unsigned offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	int ret;
 
 	if (fd < 0)
 		return -errno;
 	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
-	if (ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETPERSIST, 1))
-		goto fail;
-	if (ioctl(fd, TUNSETOFFLOAD, offload | TUN_F_USO4 | TUN_F_USO6) && ioctl(fd, TUNSETOFFLOAD, offload))
-		goto fail;
-	return fd;
-fail:
-	offload = errno;
+	if (!ioctl(fd, TUNSETIFF, &ifr)) {
+		if (!ioctl(fd, TUNSETOFFLOAD, offload | TUN_F_USO4 | TUN_F_USO6)) {
+			atomic_store_explicit(&dp.uso, true, memory_order_relaxed);
+			return fd;
+		}
+		if (!ioctl(fd, TUNSETOFFLOAD, offload))
+			return fd;
+	}
+	ret = -errno;
 	close(fd);
-	return -offload;
+	return ret;
 }
 
 int
 dp_tap_open(const char *name, unsigned n_queues, int *fds)
 {
+	int ret = 0;
+
 	for (unsigned i = 0; i < n_queues; i++) {
 		fds[i] = queue_open(name);
 		if (fds[i] < 0) {
-			int ret = fds[i];
-
+			ret = fds[i];
 			dp_tap_close(i, fds, true);
 			return ret;
 		}
 	}
-	return 0;
+	/* Last, so that a tap that could not be made whole goes with its queues. */
+	if (ioctl(fds[0], TUNSETPERSIST, 1)) {
+		ret = -errno;
+		dp_tap_close(n_queues, fds, true);
+	}
+	return ret;
 }
 
 void
@@ -71,16 +82,20 @@ dp_port_read(struct dp_worker *w, struct dp_port *port)
 	for (unsigned turn = 0; turn < TURN_FRAMES && bytes < TURN_BYTES && w->n_frames < DP_BURST; turn++) {
 		uint8_t *data = (uint8_t *)w->mbufs[w->n_frames]->buf_addr + DP_HEADROOM;
 		struct dp_frame *f = &w->frames[w->n_frames];
-		ssize_t got = read(port->fds[w->id], data - DP_VNET_LEN, DP_BUF_LEN - DP_HEADROOM + DP_VNET_LEN);
+		ssize_t got = read(port->fds[w->id], data - DP_VNET_LEN, READ_LEN);
 
 		if (got < 0) {
-			if (errno != EFAULT)
-				return false;
-			dp_count(w, DP_DROP_OVERSIZE);
-			continue;
+			/* The container's side is gone, and epoll would tell for ever. */
+			if (errno == EBADFD)
+				dp_worker_unwatch(w, port->fds[w->id]);
+			return false;
 		}
 		if ((size_t)got < DP_VNET_LEN) {
 			dp_count(w, DP_DROP_RUNT);
+			continue;
+		}
+		if (got == READ_LEN) {
+			dp_count(w, DP_DROP_OVERSIZE);
 			continue;
 		}
 		f->data = data;
@@ -100,7 +115,7 @@ dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov
 	struct dp_traffic *traffic = &port->worker[w->id].traffic;
 
 	if (writev(port->fds[w->id], iov, n) < 0) {
-		dp_count(w, errno == EIO ? DP_DROP_TAP_DOWN : DP_DROP_TAP_WRITE);
+		dp_count(w, errno == EIO || errno == EBADFD ? DP_DROP_TAP_DOWN : DP_DROP_TAP_WRITE);
 		return;
 	}
 	traffic->tx_packets++;

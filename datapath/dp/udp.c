@@ -73,13 +73,17 @@ receive_socket(uint16_t port, bool shared)
 	return fd;
 }
 
+static int
+vtep_family(void)
+{
+	return dp_addr_is4(&dp.config.vtep) ? AF_INET : AF_INET6;
+}
+
 /* -EAFNOSUPPORT where the host lacks the family. */
 static int
 send_socket(int family)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	int vtep_family = memcmp(dp.config.vtep.b, mapped, 12) ? AF_INET6 : AF_INET;
-	const struct dp_addr *from = family == vtep_family ? &dp.config.vtep : NULL;
+	const struct dp_addr *from = family == vtep_family() ? &dp.config.vtep : NULL;
 	struct sockaddr_storage addr;
 	int ret = -EADDRINUSE;
 	int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -106,13 +110,17 @@ send_socket(int family)
 static int
 open_sources(struct dp_udp *udp, char *err)
 {
+	int own, other;
+
 	for (unsigned i = 0; i < DP_UDP_SOURCES; i++) {
 		udp->tx4[i] = send_socket(AF_INET);
 		udp->tx6[i] = send_socket(AF_INET6);
-		if (udp->tx4[i] < 0 && udp->tx6[i] < 0) {
-			snprintf(err, DP_ERR_LEN, "cannot send from the VTEP's address: %s", strerror(-udp->tx4[i]));
-			return udp->tx4[i];
-		}
+		own = vtep_family() == AF_INET ? udp->tx4[i] : udp->tx6[i];
+		other = vtep_family() == AF_INET ? udp->tx6[i] : udp->tx4[i];
+		if (own >= 0 && (other >= 0 || other == -EAFNOSUPPORT || other == -EADDRNOTAVAIL))
+			continue;
+		snprintf(err, DP_ERR_LEN, "cannot send from the VTEP's address: %s", strerror(own < 0 ? -own : -other));
+		return own < 0 ? own : other;
 	}
 	return 0;
 }

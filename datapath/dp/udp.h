@@ -27,7 +27,7 @@ struct dp_worker;
 
 /* One sendmsg: segments of `size` bytes each, the last one perhaps shorter. */
 struct dp_udp_run {
-	const struct dp_vtep *to;
+	struct dp_vtep *to;
 	int fd;
 	uint8_t tos;
 	bool closed;
@@ -47,7 +47,7 @@ struct dp_udp {
 	char rx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
 	unsigned rx_vlen;
 
-	bool one_by_one; /* the kernel has refused to segment */
+	bool waited; /* for a send buffer, in this turn */
 	struct dp_udp_run runs[DP_UDP_MSGS];
 	struct mmsghdr tx_msgs[DP_UDP_MSGS];
 	char tx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
@@ -61,7 +61,7 @@ struct dp_udp {
 int dp_udp_open(struct dp_worker *w, char *err);
 void dp_udp_close(struct dp_worker *w);
 /* Queues the frame, segmented where its virtio header says so; it must stay as it is until dp_udp_flush. */
-void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, const struct dp_vtep *to);
+void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, struct dp_vtep *to);
 void dp_udp_flush(struct dp_worker *w);
 /* Reads what has arrived into the pipeline; true when there may be more. */
 bool dp_udp_receive(struct dp_worker *w);

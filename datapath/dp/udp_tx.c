@@ -14,16 +14,17 @@
 /* linux/udp.h: UDP_MAX_SEGMENTS where it is smallest, and what fits behind the larger outer header in 64 KiB. */
 #define RUN_SEGMENTS 64
 #define RUN_BYTES (65535 - 40 - 8)
-/* How long a full send buffer is waited for: a card empties it at line rate. */
+/* How long a full send buffer is waited for, once a turn: a card empties it at line rate, a slow path must not hold up the others. */
 #define WAIT_MS 1
 
 static enum dp_drop
-send_drop(int error)
+send_drop(int error, bool segmented)
 {
 	switch (error) {
 	case EMSGSIZE:
-	case EINVAL: /* a segment with its headers is longer than the path: udp_send_skb() */
 		return DP_DROP_UNDERLAY_MTU;
+	case EINVAL: /* a segment with its headers is longer than the path: udp_send_skb() */
+		return segmented ? DP_DROP_UNDERLAY_MTU : DP_DROP_UNDERLAY_ERROR;
 	case EAGAIN:
 	case ENOBUFS:
 	case ENOMEM:
@@ -68,7 +69,6 @@ static void
 send_some(struct dp_worker *w, unsigned at, unsigned end)
 {
 	struct dp_udp *udp = &w->udp;
-	bool waited = false;
 
 	while (at < end) {
 		int fd = udp->runs[at].fd;
@@ -83,13 +83,14 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 			continue;
 		/* IPsec on the path, or before Linux 6.11 a device that leaves checksums to the kernel: no UDP_SEGMENT. */
 		if (error == EIO && udp->runs[at].segments > 1)
-			udp->one_by_one = true;
-		if (error == EAGAIN && !waited) {
+			atomic_store_explicit(&udp->runs[at].to->one_by_one, true, memory_order_relaxed);
+		if (error == EAGAIN && !udp->waited) {
 			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, WAIT_MS);
-			waited = true;
+			udp->waited = true;
 			continue;
 		}
-		w->drops[send_drop(error)] += udp->runs[at++].segments;
+		w->drops[send_drop(error, udp->runs[at].segments > 1)] += udp->runs[at].segments;
+		at++;
 	}
 }
 
@@ -135,7 +136,7 @@ add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, u
 	struct dp_udp_run *open = udp->n_runs ? &udp->runs[udp->n_runs - 1] : NULL;
 	struct msghdr *msg;
 
-	if (open && !open->closed && !udp->one_by_one && open->to == run.to && open->fd == run.fd && open->tos == run.tos && run.size <= open->size &&
+	if (open && !open->closed && !atomic_load_explicit(&run.to->one_by_one, memory_order_relaxed) && open->to == run.to && open->fd == run.fd && open->tos == run.tos && run.size <= open->size &&
 	    open->segments < RUN_SEGMENTS && open->bytes + run.size <= RUN_BYTES) {
 		msg = &udp->tx_msgs[udp->n_runs - 1].msg_hdr;
 		open->segments++;
@@ -200,7 +201,7 @@ congestion_outwards(const struct dp_frame *f)
 }
 
 void
-dp_udp_send(struct dp_worker *w, struct dp_frame *f, const struct dp_vtep *to)
+dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 {
 	unsigned source = dp_flow_hash(f->data, &f->hdrs) % DP_UDP_SOURCES;
 	struct dp_udp_run run = {
@@ -219,10 +220,6 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, const struct dp_vtep *to)
 			return;
 		}
 		f->vnet.flags = 0; /* done, should the frame go to another VTEP as well */
-	}
-	if (f->len > RUN_BYTES - DP_VXLAN_LEN) {
-		dp_count(w, DP_DROP_UNDERLAY_MTU);
-		return;
 	}
 	make_room(w);
 	put_vxlan(f->data - DP_VXLAN_LEN, f->vni);

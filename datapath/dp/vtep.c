@@ -31,7 +31,6 @@ dp_vtep_lookup(const struct dp_addr *addr)
 int
 dp_vtep_add(struct dp_addr addr, uint16_t port)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	struct dp_vtep *vtep;
 	uint32_t id = 0;
 	int ret;
@@ -45,7 +44,7 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 		return -ENOMEM;
 	vtep->id = id;
 	vtep->addr = addr;
-	if (!memcmp(addr.b, mapped, sizeof(mapped))) {
+	if (dp_addr_is4(&addr)) {
 		struct sockaddr_in *to = (struct sockaddr_in *)&vtep->to;
 
 		to->sin_family = AF_INET;
@@ -69,6 +68,19 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 	return id;
 }
 
+/* An address leads to one of the VTEPs that have it, with whatever port; false when none is left. */
+static bool
+lead_elsewhere(const struct dp_vtep *gone)
+{
+	for (uint32_t id = 0; id < DP_MAX_VTEPS; id++) {
+		const struct dp_vtep *other = dp_vtep_get(id);
+
+		if (other && dp_addr_equal(&other->addr, &gone->addr))
+			return !rte_hash_add_key_data(ids, &other->addr, (void *)(uintptr_t)id);
+	}
+	return false;
+}
+
 int
 dp_vtep_del(uint32_t id)
 {
@@ -76,10 +88,9 @@ dp_vtep_del(uint32_t id)
 
 	if (!vtep)
 		return -ENOENT;
-	/* The address may have come back with another port: it leads to the newest. */
-	if (dp_vtep_lookup(&vtep->addr) == vtep)
-		rte_hash_del_key(ids, &vtep->addr);
 	atomic_store_explicit(&dp.vteps[id], NULL, memory_order_release);
+	if (!lead_elsewhere(vtep))
+		rte_hash_del_key(ids, &vtep->addr);
 	dp_synchronize();
 	free(vtep);
 	return 0;

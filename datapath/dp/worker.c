@@ -145,6 +145,7 @@ dp_worker_main(void *arg)
 	rte_rcu_qsbr_thread_register(dp.qsbr, w->id);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
 	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
+		w->udp.waited = false;
 		if (w->underlay_ready)
 			w->underlay_ready = dp_udp_receive(w);
 		serve_ports(w);
