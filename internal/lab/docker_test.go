@@ -17,6 +17,7 @@ func TestDocker(t *testing.T) {
 	}{
 		{"Connect", testConnect},
 		{"Internal", testInternal},
+		{"Spoofed", testSpoofed},
 		{"Addresses", testAddresses},
 		{"TakenAddress", testTakenAddress},
 		{"SeveralNetworks", testSeveralNetworks},
@@ -75,6 +76,24 @@ func testInternal(t *testing.T, c *Cluster) {
 	must(t, err)
 	if routes != "" {
 		t.Errorf("a container on an internal network has a default route: %s", routes)
+	}
+}
+
+// A container that takes an address Docker did not give it speaks to nobody, and the operator sees why.
+func testSpoofed(t *testing.T, c *Cluster) {
+	const stolen = "10.20.9.9"
+	network(t, c.Hosts[:2], "app", 20)
+	red, _ := start(t, c.Hosts[0], "red", "app", "--cap-add", "NET_ADMIN")
+	_, blueAt := start(t, c.Hosts[1], "blue", "app")
+	reach(t, red, blueAt.IPAddress)
+	before := status(t, red.Host).Datapath.Drops["spoofed_ip"]
+	_, err := red.Exec(t.Context(), "ip", "address", "add", stolen+"/32", "dev", "eth0")
+	must(t, err)
+	if _, err := red.Ping(t.Context(), blueAt.IPAddress, 3, "-I", stolen); err == nil {
+		t.Errorf("a container with the stolen address %s is answered", stolen)
+	}
+	if dropped := status(t, red.Host).Datapath.Drops["spoofed_ip"] - before; dropped == 0 {
+		t.Error("overlane status counts no drop called spoofed_ip")
 	}
 }
 
