@@ -35,6 +35,9 @@ type PortStats struct {
 	Traffic
 }
 
+// DropReason says in words why packets are dropped under a name of Stats.Drops; empty when no drop is called so.
+func DropReason(name string) string { return dp.DropReason(name) }
+
 // Stats reads all counters.
 func (d *Datapath) Stats() Stats {
 	d.mu.Lock()

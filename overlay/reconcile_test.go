@@ -117,7 +117,7 @@ func TestStatus(t *testing.T) {
 	if r := s.Refused[0]; r.Key != key || r.TheirHost != "host2" || r.TheirKey != "network=other" || r.TheirVNI != 5000 {
 		t.Errorf("refused networks: %+v", s.Refused)
 	}
-	if s.Gossip.Rejected["malformed"] != 2 || s.Datapath.Drops["unknown_vtep"] != 3 {
+	if s.Gossip.Rejected["malformed"] != 2 || s.Datapath.Drops["vtep_unknown"] != 3 {
 		t.Errorf("counters: %+v, %+v", s.Gossip, s.Datapath.Drops)
 	}
 }

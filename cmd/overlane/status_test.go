@@ -104,7 +104,7 @@ func TestStatusTable(t *testing.T) {
 		`eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +joined +oveeeeeeeeeee +/var/run/docker/netns/0123456789ab`,
 		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
 		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0`,
-		`unknown_vtep +3`,
+		`vtep_unknown +3 +from an address that is no VTEP of ours`,
 		`malformed +2`,
 		`network=other +5000 +host2 +vni=5000 +5000`,
 	} {
@@ -112,7 +112,7 @@ func TestStatusTable(t *testing.T) {
 			t.Errorf("no line matches %s", line)
 		}
 	}
-	if strings.Contains(out, "bad_source_mac") {
+	if strings.Contains(out, "spoofed_mac") {
 		t.Error("a drop that never happened is shown")
 	}
 	if strings.Contains(out, "CONFLICT") {
@@ -139,7 +139,7 @@ func TestStatusJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &s); err != nil {
 		t.Fatal(err)
 	}
-	if _, shown := s.Datapath.Drops["bad_source_mac"]; !shown || s.Node.Host != "host1" || s.Node.VTEP != "192.0.2.1:4789" ||
+	if _, shown := s.Datapath.Drops["spoofed_mac"]; !shown || s.Node.Host != "host1" || s.Node.VTEP != "192.0.2.1:4789" ||
 		len(s.Members) != 2 || len(s.Datapath.Ports) != 1 || s.Datapath.Ports[0].MAC != "02:42:0a:14:00:02" {
 		t.Errorf("status: %s", out)
 	}

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -103,20 +104,18 @@ func portTable(w io.Writer, s overlay.Status) {
 }
 
 func dropTable(w io.Writer, s overlay.Status) {
-	row(w, "DROPPED", "PACKETS")
-	counters(w, s.Datapath.Drops)
+	row(w, "DROPPED", "PACKETS", "BECAUSE")
+	for _, name := range slices.Sorted(maps.Keys(s.Datapath.Drops)) {
+		if count := s.Datapath.Drops[name]; count > 0 {
+			row(w, name, count, datapath.DropReason(name))
+		}
+	}
 }
 
 func gossipTable(w io.Writer, s overlay.Status) {
 	row(w, "REJECTED GOSSIP", "MESSAGES")
-	counters(w, s.Gossip.Rejected)
-}
-
-func counters(w io.Writer, counts map[string]uint64) {
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		if counts[name] > 0 {
-			row(w, name, counts[name])
-		}
+	for _, name := range slices.Sorted(maps.Keys(s.Gossip.Rejected)) {
+		row(w, name, s.Gossip.Rejected[name])
 	}
 }
 

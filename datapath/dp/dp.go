@@ -225,6 +225,16 @@ func ReadPort(id uint32) (Traffic, error) {
 	return traffic(t), err
 }
 
+// DropReason says in words why packets are dropped under a name; empty when no drop is called so.
+func DropReason(name string) string {
+	for i := range C.unsigned(C.DP_DROP_COUNT) {
+		if C.GoString(C.dp_drop_name(i)) == name {
+			return C.GoString(C.dp_drop_help(i))
+		}
+	}
+	return ""
+}
+
 func traffic(t C.struct_dp_traffic) Traffic {
 	return Traffic{uint64(t.rx_packets), uint64(t.rx_bytes), uint64(t.tx_packets), uint64(t.tx_bytes)}
 }

@@ -41,7 +41,6 @@ dp_net_add(uint32_t vni)
 	net = calloc(1, sizeof(*net));
 	if (!net)
 		return -ENOMEM;
-	net->vni = vni;
 	atomic_store_explicit(&dp.nets[id], net, memory_order_release);
 	ret = dp_fdb_set(vni, group, (struct dp_hop){ .kind = DP_KIND_FLOOD, .index = id });
 	if (ret) {

@@ -59,7 +59,6 @@ struct dp_flood {
 };
 
 struct dp_net {
-	uint32_t vni;
 	_Atomic(struct dp_flood *) flood;
 };
 

@@ -343,7 +343,7 @@ func (d *Datapath) DelPort(id datapath.PortID) error {
 func (d *Datapath) Stats() datapath.Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"bad_source_mac": 0, "unknown_vtep": 3}}
+	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"spoofed_mac": 0, "vtep_unknown": 3}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})
