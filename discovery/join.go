@@ -142,7 +142,11 @@ func (c *Cluster) lookup(s seed) []netip.AddrPort {
 	}
 	ctx, cancel := context.WithTimeout(c.joining, lookupTimeout)
 	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.host)
+	family := "ip4" // gossip listens on one address: those of the other family are of no use
+	if c.address.Addr().Is6() {
+		family = "ip6"
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, family, s.host)
 	if err != nil && c.joining.Err() == nil && c.limiter.allow("lookup "+s.host) {
 		c.log.Warnf("cannot join %s yet: %v", s.host, err)
 	}

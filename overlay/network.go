@@ -98,9 +98,17 @@ func (o *Overlay) plan(spec NetworkSpec) (Network, error) {
 	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options}, nil
 }
 
-// unused checks that no other network on this host has the key or the VNI.
+// unused checks that no other network on this host has the key or the VNI. One that Docker removed while the daemon was
+// down gives way.
 func (o *Overlay) unused(net Network) error {
 	for _, other := range o.networks {
+		if (other.Key == net.Key || other.VNI == net.VNI) && o.abandoned(other, net.Pools) {
+			other.log.Warn("network removed: Docker gave its subnet away")
+			if err := o.removeNetwork(other); err != nil {
+				return err
+			}
+			continue
+		}
 		switch {
 		case other.Key == net.Key:
 			return fmt.Errorf("network %s is already on this host with key %s: choose another %s", short(other.ID), other.Key, wayOut(net.Key))
@@ -109,6 +117,22 @@ func (o *Overlay) unused(net Network) error {
 		}
 	}
 	return nil
+}
+
+// abandoned says that Docker no longer knows the network: it has given a part of its subnets away, which it never does
+// twice on one host, and no container is left on it.
+func (o *Overlay) abandoned(n *network, given []netip.Prefix) bool {
+	if !slices.ContainsFunc(given, func(p netip.Prefix) bool { return slices.ContainsFunc(n.Pools, p.Overlaps) }) {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, ep := range n.endpoints {
+		if lives, err := o.lives(ep); lives || err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // wayOut names what to change to get another key.
@@ -144,10 +168,14 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 func (o *Overlay) DeleteNetwork(id string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := o.networks[id]
-	if n == nil {
-		return nil
+	if n := o.networks[id]; n != nil {
+		return o.removeNetwork(n)
 	}
+	return nil
+}
+
+// removeNetwork gives back all that a network holds. It is called with o.mu held to write.
+func (o *Overlay) removeNetwork(n *network) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	// Docker removes a network only when it has no endpoints: those left are ones whose removal did not get here.
@@ -161,10 +189,10 @@ func (o *Overlay) DeleteNetwork(id string) error {
 	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}
-	if err := o.store.delete(bucketNetworks, id); err != nil {
+	if err := o.store.delete(bucketNetworks, n.ID); err != nil {
 		return err
 	}
-	delete(o.networks, id)
+	delete(o.networks, n.ID)
 	n.log.Info("network deleted")
 	return nil
 }

@@ -144,6 +144,7 @@ func TestNetworkTwice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			h.must(h.CreateNetwork(spec(tc.first...)))
+			h.run(epID, "10.20.0.2")
 			second := spec(tc.second...)
 			second.ID = otherID
 			wantError(t, h.CreateNetwork(second), tc.want...)
@@ -154,9 +155,25 @@ func TestNetworkTwice(t *testing.T) {
 	}
 }
 
+// Docker removes networks without waiting for the driver's word: when it gives a subnet away again, the network that had
+// it is gone.
+func TestNetworkRemovedUnheard(t *testing.T) {
+	h := newHost(t)
+	h.must(h.CreateNetwork(spec()))
+	h.create(epID, "10.20.0.2")
+	second := spec()
+	second.ID = otherID
+	h.must(h.CreateNetwork(second))
+	if networks := h.Status().Networks; len(networks) != 1 || networks[0].ID != otherID {
+		t.Errorf("networks %+v, want %s alone", networks, otherID)
+	}
+	h.empty()
+}
+
 func TestVNIOfAnotherKey(t *testing.T) {
 	h := newHost(t)
 	h.must(h.CreateNetwork(spec("network", "app")))
+	h.run(epID, "10.20.0.2")
 	vni := h.Status().Networks[0].VNI
 	second := spec("vni", fmt.Sprint(vni))
 	second.ID = otherID

@@ -108,7 +108,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		}
 	}()
 	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.advertise, Port: s.vxlanPort, Log: log}); err != nil {
-		return n, fmt.Errorf("datapath: %w", err)
+		return n, fmt.Errorf("datapath with --vxlan-port %d on --cpus %v: %w", s.vxlanPort, s.cpus, err)
 	}
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
@@ -138,7 +138,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Observe:   n.overlay.Observe,
 	})
 	if err != nil {
-		return n, fmt.Errorf("discovery: %w", err)
+		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
 	}
 	n.overlay.Attach(n.cluster)
 	return n, nil
