@@ -1,8 +1,9 @@
 // Package datapath is the Go face of overlane's DPDK pipeline: ports on which containers hang, the forwarding entries
 // that the workers read, and the counters that they write. It knows neither Docker nor gossip.
 //
-// Every call is safe for concurrent use and idempotent. Workers never wait for a call, and a call waits at most for
-// the grace period in which a worker may still hold what the call took away (microseconds under load, none when idle).
+// Every call is safe for concurrent use and idempotent. Workers never wait for a call, and a call waits for
+// the grace period in which a worker may still hold what it took away (microseconds under load, none when idle). Calls wait
+// for each other, AddPort and DelPort for the kernel as well.
 package datapath
 
 import (

@@ -210,7 +210,6 @@ void dp_worker_free(struct dp_worker *w);
 int dp_worker_main(void *arg);
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
-void dp_worker_flush(struct dp_worker *w);
 
 /* What an epoll event is about: a port by its number, or one of these. */
 #define DP_TAG_WAKE (1ull << 32)

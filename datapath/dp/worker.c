@@ -66,8 +66,8 @@ dp_worker_free(struct dp_worker *w)
 	rte_free(w);
 }
 
-void
-dp_worker_flush(struct dp_worker *w)
+static void
+flush(struct dp_worker *w)
 {
 	dp_encap(w, w->frames, w->from, w->n_frames);
 	w->n_frames = 0;
@@ -85,7 +85,7 @@ serve_ports(struct dp_worker *w)
 		struct dp_port *port = dp_port_get(id);
 
 		if (w->n_frames == DP_BURST)
-			dp_worker_flush(w);
+			flush(w);
 		if (port && dp_port_read(w, port))
 			w->ready[kept++] = id;
 		else
@@ -93,7 +93,7 @@ serve_ports(struct dp_worker *w)
 	}
 	w->n_ready = kept;
 	if (w->n_frames)
-		dp_worker_flush(w);
+		flush(w);
 }
 
 static void
