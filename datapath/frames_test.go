@@ -16,14 +16,19 @@ const (
 	payload     = "long enough that Ethernet needs no padding"
 )
 
-// raw sends and receives whole frames on a container's interface.
+// raw sends and receives whole frames on an interface.
 type raw int
 
 func rawSocket(t *testing.T, space string) raw {
 	t.Helper()
+	return rawSocketOn(t, space, "eth0")
+}
+
+func rawSocketOn(t *testing.T, space, name string) raw {
+	t.Helper()
 	var socket int
 	inSpace(t, space, func() (err error) {
-		device, err := net.InterfaceByName("eth0")
+		device, err := net.InterfaceByName(name)
 		if err != nil {
 			return err
 		}
@@ -45,15 +50,21 @@ func (r raw) send(t *testing.T, frame []byte) {
 	must(t, err)
 }
 
+// next returns the next frame of any kind.
+func (r raw) next(t *testing.T) []byte {
+	t.Helper()
+	buffer := make([]byte, 65536)
+	n, err := unix.Read(int(r), buffer)
+	must(t, err)
+	return buffer[:n]
+}
+
 // receive returns the next frame that carries the test's payload.
 func (r raw) receive(t *testing.T) []byte {
 	t.Helper()
-	buffer := make([]byte, 65536)
 	for {
-		n, err := unix.Read(int(r), buffer)
-		must(t, err)
-		if bytes.Contains(buffer[:n], []byte(payload)) {
-			return buffer[:n]
+		if frame := r.next(t); bytes.Contains(frame, []byte(payload)) {
+			return frame
 		}
 	}
 }

@@ -76,6 +76,7 @@ func TestChecksumFieldIsNotTrusted(t *testing.T) {
 	box := rawSocket(t, boxSpace)
 	const packetVnetHdr = 15 // PACKET_VNET_HDR of linux/if_packet.h
 	must(t, unix.SetsockoptInt(int(box), unix.SOL_PACKET, packetVnetHdr, 1))
+	peer := rawSocketOn(t, peerSpace, "vx0")
 	for name, c := range map[string]struct {
 		frame         []byte
 		start, offset byte
@@ -86,10 +87,15 @@ func TestChecksumFieldIsNotTrusted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const needsCsum = 1
-			before := plane.Stats().Underlay.TxPackets
 			drops(t, 1, func() { box.send(t, append([]byte{needsCsum, 0, 0, 0, 0, 0, c.start, 0, c.offset, 0}, c.frame...)) }, "offload")
-			if sent := plane.Stats().Underlay.TxPackets - before; sent != 0 {
-				t.Errorf("%d packets left the host", sent)
+			// The container's kernel speaks too, to groups that it joins: what follows marks the end, and only a frame with the
+			// same Ethernet header is the forged one.
+			last := tcp6(t, hostMAC, hostIP6, peerMAC, peerIP6)
+			box.send(t, append(make([]byte, 10), last...))
+			for got := peer.next(t); !bytes.Equal(got, last); got = peer.next(t) {
+				if bytes.HasPrefix(got, c.frame[:14]) {
+					t.Errorf("the peer got %x", got)
+				}
 			}
 		})
 	}
