@@ -58,7 +58,7 @@ func Open(c Config) (*Datapath, error) {
 		return nil, err
 	}
 	go copyLog(reader, c.Log)
-	huge := freeHugepages() >= dp.Memory(len(c.CPUs))
+	huge := freeHugepages() >= dp.Memory(len(c.CPUs), 0)
 	if err := dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: huge, Log: writer}); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,8 @@ open_packet(struct dp_worker *w, const struct dp_packet *p, struct dp_frame *f)
 	f->len = p->len - DP_VXLAN_LEN;
 	f->vni = dp_load_be32(p->data + 4) >> 8;
 	f->vnet = (struct virtio_net_hdr){ 0 };
-	switch (dp_parse(f->data, f->len, &f->hdrs)) {
+	f->mbuf = p->mbuf;
+	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
 	case DP_PARSE_OK:
 	case DP_PARSE_NOT_IP:
 		return true;
@@ -95,7 +96,7 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 
 		if (!port)
 			continue;
-		dp_port_write(w, port, iov, 2, f->len);
+		port->ops->write(w, port, iov, 2, f->len);
 		nobody = false;
 	}
 	if (nobody)
@@ -119,10 +120,12 @@ deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
 	switch (hop.kind) {
 	case DP_KIND_PORT:
 		port = dp_port_get(hop.index);
-		if (port && port->generation == hop.generation)
+		if (!port || port->generation != hop.generation)
+			dp_count(w, DP_DROP_PORT_GONE);
+		else if (port->ops->merges)
 			merge(w, port, f);
 		else
-			dp_count(w, DP_DROP_PORT_GONE);
+			port->ops->deliver(w, port, f);
 		break;
 	case DP_KIND_FLOOD:
 		flood_local(w, f);
@@ -148,9 +151,10 @@ speaks_for(const struct dp_vtep *from, struct dp_hop source)
 }
 
 void
-dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const struct dp_packet *packets, unsigned n)
+dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 {
 	struct dp_frame frames[DP_BURST];
+	const struct dp_packet *outer[DP_BURST];
 	struct dp_fdb_key to[DP_BURST], source[DP_BURST];
 	struct dp_hop to_hop[DP_BURST], source_hop[DP_BURST];
 	unsigned kept = 0;
@@ -163,16 +167,16 @@ dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const str
 			continue;
 		dp_fdb_key(&to[kept], f->vni, f->data);
 		dp_fdb_key(&source[kept], f->vni, f->data + 6);
-		kept++;
+		outer[kept++] = &packets[i];
 	}
 	if (!kept)
 		return;
-	dp_fdb_lookup(source, kept, source_hop);
-	dp_fdb_lookup(to, kept, to_hop);
+	dp_fdb_lookup(w, source, kept, source_hop);
+	dp_fdb_lookup(w, to, kept, to_hop);
 	for (unsigned i = 0; i < kept; i++) {
-		if (!speaks_for(from, source_hop[i]))
+		if (!speaks_for(outer[i]->from, source_hop[i]))
 			dp_count(w, source_drop(&frames[i], source_hop[i]));
-		else if (congestion_inwards(w, &frames[i], tos & ECN_MASK))
+		else if (congestion_inwards(w, &frames[i], outer[i]->tos & ECN_MASK))
 			deliver(w, &frames[i], to_hop[i]);
 	}
 }
@@ -181,11 +185,14 @@ dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const str
 void
 dp_decap_flush(struct dp_worker *w)
 {
+	if (!w->gro->n_units)
+		return;
 	for (unsigned i = 0; i < w->gro->n_units; i++) {
 		struct dp_gro_unit *unit = &w->gro->units[i];
+		struct dp_port *port = unit->cookie;
 
 		dp_gro_finish(unit);
-		dp_port_write(w, unit->cookie, unit->iov, unit->n_iov, unit->len);
+		port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
 	}
 	dp_gro_reset(w->gro);
 }

@@ -33,19 +33,21 @@ const (
 
 // Config starts the pipeline.
 type Config struct {
-	CPUs      []int
-	VTEP      netip.Addr
-	Port      uint16
-	Hugepages bool
-	Log       *os.File // takes EAL's log; the pipeline owns it from then on
+	CPUs          []int
+	VTEP          netip.Addr
+	Port          uint16
+	Hugepages     bool
+	DeviceBuffers int      // packet buffers for devices, of which each keeps what its rings hold; 0: no devices
+	Log           *os.File // takes EAL's log; the pipeline owns it from then on
 }
 
-// Port is a container's port: a queue for each worker.
+// Port is a container's port: a queue for each worker, or a device of its own.
 type Port struct {
-	VNI   uint32
-	MAC   [6]byte
-	Addrs []netip.Addr
-	FDs   []int
+	VNI    uint32
+	MAC    [6]byte
+	Addrs  []netip.Addr
+	FDs    []int
+	Device *uint32
 }
 
 // Traffic counts packets and bytes.
@@ -77,7 +79,9 @@ func failed(ret C.int) error {
 }
 
 // Memory is what the pipeline needs for its packets and tables, in bytes.
-func Memory(workers int) uint64 { return uint64(C.dp_memory(C.unsigned(workers))) }
+func Memory(workers, deviceBuffers int) uint64 {
+	return uint64(C.dp_memory(C.unsigned(workers), C.uint32_t(deviceBuffers)))
+}
 
 // Start starts EAL and the workers; once in a process.
 func Start(c Config) error {
@@ -91,6 +95,7 @@ func Start(c Config) error {
 		vtep:      address(c.VTEP),
 		port:      C.uint16_t(c.Port),
 		hugepages: C.bool(c.Hugepages),
+		eth_mbufs: C.uint32_t(c.DeviceBuffers),
 		log_fd:    C.int(fd),
 	}
 	for i, cpu := range c.CPUs {
@@ -146,12 +151,36 @@ func AddPort(p Port) (uint32, error) {
 	for i, fd := range p.FDs {
 		config.fds[i] = C.int(fd)
 	}
+	if p.Device != nil {
+		config.has_device, config.device = true, C.uint32_t(*p.Device)
+	}
 	id := C.dp_port_add(&config)
 	return uint32(id), failed(id)
 }
 
 // DelPort returns when no worker touches the port any more.
 func DelPort(id uint32) error { return failed(C.dp_port_del(C.uint32_t(id))) }
+
+// OpenDevice opens an ethdev by its DPDK devargs, and returns its number.
+func OpenDevice(devargs string) (uint32, error) {
+	args := C.CString(devargs)
+	defer C.free(unsafe.Pointer(args))
+	id := C.dp_device_open(args)
+	return uint32(id), failed(id)
+}
+
+// CloseDevice returns when no worker touches the device any more; EBUSY while a port or a next hop uses it.
+func CloseDevice(id uint32) error { return failed(C.dp_device_close(C.uint32_t(id))) }
+
+// SetUnderlay has VXLAN taken from the device.
+func SetUnderlay(device uint32) error { return failed(C.dp_device_underlay(C.uint32_t(device))) }
+
+// ReadDevice reads what the device itself has counted.
+func ReadDevice(id uint32) (Traffic, error) {
+	var t C.struct_dp_traffic
+	err := failed(C.dp_device_stats(C.uint32_t(id), &t))
+	return traffic(t), err
+}
 
 // AddNet adds a network with an empty flood list.
 func AddNet(vni uint32) error { return failed(C.dp_net_add(C.uint32_t(vni))) }
@@ -174,6 +203,11 @@ func SetFlood(vni uint32, ports, vteps []uint32) error {
 func AddVTEP(vtep netip.AddrPort) (uint32, error) {
 	id := C.dp_vtep_add(address(vtep.Addr()), C.uint16_t(vtep.Port()))
 	return uint32(id), failed(id)
+}
+
+// SetNextHop has packets to the VTEP leave through the device for an Ethernet address; before, the kernel sends them.
+func SetNextHop(vtep, device uint32, m [6]byte) error {
+	return failed(C.dp_vtep_next_hop(C.uint32_t(vtep), C.uint32_t(device), mac(&m)))
 }
 
 // DelVTEP removes it; no forwarding entry may name it any more.

@@ -16,6 +16,7 @@
 #define DP_MAX_PORTS 4096
 #define DP_MAX_VTEPS 4096
 #define DP_MAX_NETS 4096
+#define DP_MAX_DEVICES 32
 #define DP_ERR_LEN 256
 /* Longest frame that a port takes, Ethernet header included. */
 #define DP_FRAME_MAX 65470
@@ -31,6 +32,7 @@ struct dp_config {
 	struct dp_addr vtep; /* outer source */
 	uint16_t port;       /* UDP, host order */
 	bool hugepages;      /* use them: enough are free */
+	uint32_t eth_mbufs;  /* packet buffers for devices, of which each keeps what its rings hold; 0: no devices */
 	int log_fd;          /* EAL's log is written there, a line each behind its level (RTE_LOG_ERR...); owned by the pipeline */
 };
 
@@ -38,7 +40,7 @@ struct dp_config {
 int dp_start(const struct dp_config *config, char err[DP_ERR_LEN]);
 void dp_stop(void);
 /* Bytes of packet and table memory that n_workers need. */
-uint64_t dp_memory(unsigned n_workers);
+uint64_t dp_memory(unsigned n_workers, uint32_t eth_mbufs);
 
 /*
  * dp_tap_open makes the persistent tap `name` in the caller's network namespace, or attaches to the one that exists,
@@ -48,12 +50,24 @@ int dp_tap_open(const char *name, unsigned n_queues, int *fds);
 /* Closes the queues; the tap itself goes too unless keep is set. */
 void dp_tap_close(unsigned n_queues, const int *fds, bool keep);
 
+/*
+ * A DPDK ethdev by its devargs (`net_memif0,...`, `net_af_xdp0,...`): a queue for each worker. Returns the device's number.
+ * -ENODEV: no such device, or its driver refused; EAL's log says why. -ENOTSUP: too few queues, or no packet buffers.
+ */
+int dp_device_open(const char *devargs);
+/* -EBUSY while a port or a VTEP's next hop uses it. */
+int dp_device_close(uint32_t device);
+/* From then on VXLAN is taken from the device. */
+int dp_device_underlay(uint32_t device);
+
 struct dp_port_config {
 	uint32_t vni;
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;
-	int fds[DP_MAX_WORKERS]; /* a queue for each worker, non-blocking, frames behind a struct virtio_net_hdr */
+	bool has_device; /* the port is an ethdev, which nothing else uses */
+	uint32_t device;
+	int fds[DP_MAX_WORKERS]; /* else: a queue for each worker, non-blocking, frames behind a struct virtio_net_hdr */
 };
 
 /* Returns the port's number. The pipeline reads and writes the queues until dp_port_del returns; the caller closes them. */
@@ -69,6 +83,11 @@ int dp_net_flood(uint32_t vni, const uint32_t *ports, unsigned n_ports, const ui
 /* Returns the VTEP's number. */
 int dp_vtep_add(struct dp_addr addr, uint16_t port);
 int dp_vtep_del(uint32_t vtep);
+/*
+ * From then on packets to the VTEP leave through the device, for the Ethernet address mac. Before, the kernel sends them.
+ * -EAFNOSUPPORT: the VTEP's address or our own is not IPv4.
+ */
+int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
 
 int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);
 int dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port);
@@ -90,6 +109,8 @@ struct dp_stats {
 };
 
 void dp_stats(struct dp_stats *stats);
+/* Frames as the device itself counts them. */
+int dp_device_stats(uint32_t device, struct dp_traffic *traffic);
 int dp_port_stats(uint32_t port, struct dp_traffic *traffic);
 const char *dp_drop_name(unsigned drop);
 const char *dp_drop_help(unsigned drop);

@@ -30,12 +30,18 @@
 	X(ECN, ecn, "congestion marked outside on a packet that cannot carry it inside: RFC 6040 section 4.2") \
 	X(TAP_DOWN, tap_down, "container's interface is down or gone") \
 	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \
+	X(DEVICE_FULL, device_full, "ethdev port took no more frames") \
+	X(NO_MBUF, no_mbuf, "no packet buffer was left for a copy") \
 	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries") \
 	X(UNDERLAY_FULL, underlay_full, "underlay's send buffer stayed full") \
 	X(UNDERLAY_UNREACHABLE, underlay_unreachable, "no route to the VTEP") \
 	X(UNDERLAY_ERROR, underlay_error, "kernel refused to send for another reason") \
 	X(UNDERLAY_TRUNCATED, underlay_truncated, "datagram longer than the receive buffer") \
-	X(UNDERLAY_OVERFLOW, underlay_overflow, "dropped by the kernel before it was read: too fast for the worker, or a wrong outer checksum")
+	X(UNDERLAY_OVERFLOW, underlay_overflow, "dropped by the kernel before it was read: too fast for the worker, or a wrong outer checksum") \
+	X(UNDERLAY_FOREIGN, underlay_foreign, "on the underlay's ethdev, but not UDP over IPv4 to this host's VXLAN port") \
+	X(UNDERLAY_MALFORMED, underlay_malformed, "an outer length that lies: IP or UDP header outside of the frame") \
+	X(UNDERLAY_FRAGMENT, underlay_fragment, "an outer fragment, which RFC 7348 section 4.3 allows to drop") \
+	X(UNDERLAY_CHECKSUM, underlay_checksum, "a wrong outer checksum, of IPv4 or UDP")
 
 enum dp_drop {
 #define X(id, name, help) DP_DROP_##id,

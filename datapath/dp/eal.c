@@ -23,6 +23,8 @@
 
 /* A worker's buffers for its ports and for the underlay. */
 #define WORKER_MBUFS (DP_BURST + DP_UDP_MSGS)
+/* Packet buffers a worker keeps to itself: some bursts. */
+#define ETH_CACHE 256
 #define TABLE_BYTES (96ull << 20)
 
 struct dp dp;
@@ -37,9 +39,10 @@ static struct {
 } eal = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 uint64_t
-dp_memory(unsigned n_workers)
+dp_memory(unsigned n_workers, uint32_t eth_mbufs)
 {
-	return TABLE_BYTES + (uint64_t)n_workers * (WORKER_MBUFS * (DP_BUF_LEN + 512ull) + (4 << 20));
+	return TABLE_BYTES + (uint64_t)n_workers * (WORKER_MBUFS * (DP_BUF_LEN + 512ull) + (4 << 20) + DP_FDB_MEMOS * sizeof(struct dp_fdb_memo)) +
+	       eth_mbufs * (RTE_MBUF_DEFAULT_BUF_SIZE + 256ull);
 }
 
 /* EAL's main thread may run wherever the process may; each worker has a CPU to itself. */
@@ -81,7 +84,7 @@ eal_init(char *err)
 	int argc = sizeof(argv) / sizeof(argv[0]) - (dp.config.hugepages ? 2 : 1);
 
 	lcore_map(map, sizeof(map));
-	snprintf(megabytes, sizeof(megabytes), "%llu", (unsigned long long)(dp_memory(dp.config.n_workers) >> 20));
+	snprintf(megabytes, sizeof(megabytes), "%llu", (unsigned long long)(dp_memory(dp.config.n_workers, dp.config.eth_mbufs) >> 20));
 	rte_openlog_stream(fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_write }));
 	if (rte_eal_init(argc, argv) < 0) {
 		snprintf(err, DP_ERR_LEN, "DPDK did not start with%s hugepages: %s; its log says more", dp.config.hugepages ? "" : "out", rte_strerror(rte_errno));
@@ -104,6 +107,13 @@ pipeline_init(char *err)
 	if (!dp.pool) {
 		snprintf(err, DP_ERR_LEN, "no memory for %u packet buffers: %s", dp.config.n_workers * WORKER_MBUFS, rte_strerror(rte_errno));
 		return -ENOMEM;
+	}
+	if (dp.config.eth_mbufs) {
+		dp.eth_pool = rte_pktmbuf_pool_create("packets", dp.config.eth_mbufs, ETH_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+		if (!dp.eth_pool) {
+			snprintf(err, DP_ERR_LEN, "no memory for %u packet buffers of devices: %s", dp.config.eth_mbufs, rte_strerror(rte_errno));
+			return -ENOMEM;
+		}
 	}
 	if (dp_tables_init(err) || dp_vteps_init(err))
 		return -ENOMEM;

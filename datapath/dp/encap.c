@@ -41,7 +41,7 @@ offload_ok(const struct dp_frame *f)
 static bool
 admit(struct dp_worker *w, const struct dp_port *port, struct dp_frame *f)
 {
-	switch (dp_parse(f->data, f->len, &f->hdrs)) {
+	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
 	case DP_PARSE_OK:
 	case DP_PARSE_NOT_IP:
 		break;
@@ -70,19 +70,20 @@ admit(struct dp_worker *w, const struct dp_port *port, struct dp_frame *f)
 	return true;
 }
 
-/* Ports first: on the underlay the VXLAN header takes the place of the virtio header, and the checksum is completed. */
+/* The mbuf stays: every receiver writes its own headers, so each takes a copy. Ports first: on the underlay the VXLAN header takes the place of the virtio header, and the checksum is completed. */
 static void
 flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
 {
 	const struct dp_flood *list = dp_flood_get(f->vni);
 	bool nobody = true;
 
+	f->mbuf = NULL;
 	for (unsigned i = 0; list && i < list->n_ports; i++) {
 		struct dp_port *port = dp_port_get(list->ports[i]);
 
 		if (!port || port == from)
 			continue;
-		dp_port_deliver(w, port, f);
+		port->ops->deliver(w, port, f);
 		nobody = false;
 	}
 	for (unsigned i = 0; list && i < list->n_vteps; i++) {
@@ -90,7 +91,7 @@ flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
 
 		if (!vtep)
 			continue;
-		dp_udp_send(w, f, vtep);
+		dp_underlay_send(w, f, vtep);
 		nobody = false;
 	}
 	if (nobody)
@@ -111,12 +112,12 @@ forward(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from, str
 		else if (port == from)
 			dp_count(w, DP_DROP_HAIRPIN);
 		else
-			dp_port_deliver(w, port, f);
+			port->ops->deliver(w, port, f);
 		break;
 	case DP_KIND_VTEP:
 		vtep = dp_vtep_get(hop.index);
 		if (vtep)
-			dp_udp_send(w, f, vtep);
+			dp_underlay_send(w, f, vtep);
 		else
 			dp_count(w, DP_DROP_FDB_MISS);
 		break;
@@ -140,14 +141,15 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 		struct dp_frame *f = &frames[i];
 
 		f->vni = from[i]->vni;
-		if (!admit(w, from[i], f) || dp_respond(w, from[i], f))
+		/* No question comes over TCP or UDP. */
+		if (!admit(w, from[i], f) || (!f->hdrs.transport && dp_respond(w, from[i], f)))
 			continue;
 		dp_fdb_key(&keys[kept], f->vni, f->data);
 		at[kept++] = i;
 	}
 	if (!kept)
 		return;
-	dp_fdb_lookup(keys, kept, hops);
+	dp_fdb_lookup(w, keys, kept, hops);
 	for (unsigned i = 0; i < kept; i++)
 		forward(w, &frames[at[i]], from[at[i]], hops[i]);
 }

@@ -45,10 +45,10 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 {
 	struct dp_worker *w = harness_worker();
 	uint8_t *room = malloc(len);
-	struct dp_packet packet = { room, len };
+	struct dp_packet packet = { .data = room, .len = len, .tos = tos, .from = dp_vtep_get(vtep) };
 
 	memcpy(room, bytes, len);
-	dp_decap(w, dp_vtep_get(vtep), tos, &packet, 1);
+	dp_decap(w, &packet, 1);
 	dp_decap_flush(w);
 	free(room);
 }

@@ -3,8 +3,12 @@
 #define DP_PARSE_H
 
 /* Where the headers of an inner Ethernet frame lie. Every length is checked before it is used. */
+#include <linux/if_ether.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "bytes.h"
 
 /* Extension headers that are walked (RFC 8200 section 4.1 needs six); a longer chain is malformed. */
 #define DP_PARSE_IP6_EXT_MAX 8
@@ -33,6 +37,49 @@ struct dp_hdrs {
 
 /* Fills h when the result is DP_PARSE_OK or DP_PARSE_NOT_IP. A UDP length of less than the packet is allowed (RFC 9868). */
 enum dp_parse_result dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs *h);
+
+/* What most frames are: TCP or UDP over IPv4 without options, in one piece. Else false, and dp_parse is to look. */
+static inline bool
+dp_parse_plain(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
+{
+	uint32_t total, hdr;
+
+	if (len < ETH_HLEN + 28 || dp_load16(frame + 12) != htons(ETH_P_IP) || frame[14] != 0x45 || dp_load16(frame + 20) & htons(0x3fff))
+		return false;
+	total = dp_load_be16(frame + 16);
+	if (total > len - ETH_HLEN || total < 28)
+		return false;
+	hdr = 8;
+	if (frame[23] == IPPROTO_UDP) {
+		uint32_t udp = dp_load_be16(frame + 38);
+
+		if (udp < 8 || udp > total - 20)
+			return false;
+	} else if (frame[23] == IPPROTO_TCP && total >= 40) {
+		hdr = (frame[46] >> 4) * 4;
+		if (hdr < 20 || hdr > total - 20)
+			return false;
+	} else {
+		return false;
+	}
+	*h = (struct dp_hdrs){
+		.end = ETH_HLEN + total,
+		.l3 = ETH_HLEN,
+		.l4 = ETH_HLEN + 20,
+		.payload = ETH_HLEN + 20 + hdr,
+		.ethertype = ETH_P_IP,
+		.version = 4,
+		.proto = frame[23],
+		.transport = true,
+	};
+	return true;
+}
+
+static inline enum dp_parse_result
+dp_parse_fast(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
+{
+	return __builtin_expect(dp_parse_plain(frame, len, h), 1) ? DP_PARSE_OK : dp_parse(frame, len, h);
+}
 
 /*
  * Hash of the flow that the frame belongs to, all 32 bits well mixed: addresses and protocol, and ports unless it is a

@@ -14,8 +14,10 @@
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
 
+#include "bytes.h"
 #include "compat.h"
 #include "dp.h"
+#include "eth.h"
 #include "gro.h"
 #include "parse.h"
 #include "udp.h"
@@ -29,7 +31,27 @@
 #define DP_BUF_LEN 65535
 _Static_assert(DP_HEADROOM + DP_FRAME_MAX + 1 <= DP_BUF_LEN, "a frame, and a byte to tell a longer one, fit a buffer");
 
+struct dp_frame;
+struct dp_port;
+struct dp_worker;
+
+/* What the kinds of port do their own way. */
+struct dp_port_ops {
+	bool merges; /* takes what dp_gro has merged */
+	/* Queues are polled or watched from then on, and no longer. 0, or a negative errno and nothing changed. */
+	int (*start)(struct dp_port *port);
+	void (*stop)(struct dp_port *port);
+	/* Writes n pieces, a virtio-net header first; len is that of the frame behind it. */
+	void (*write)(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len);
+	/* Writes the frame, or gives its mbuf away. */
+	void (*deliver)(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
+};
+
+extern const struct dp_port_ops dp_tap_ops, dp_port_eth_ops;
+
 struct dp_port {
+	const struct dp_port_ops *ops;
+	struct dp_eth *eth; /* of an ethdev port */
 	uint32_t id;
 	uint32_t generation;
 	uint32_t vni;
@@ -48,6 +70,7 @@ struct dp_vtep {
 	struct dp_addr addr;
 	struct sockaddr_storage to;
 	socklen_t to_len;
+	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
 	atomic_bool one_by_one; /* the kernel has refused to segment on the way there */
 };
 
@@ -65,10 +88,11 @@ struct dp_net {
 /* A frame on its way: `data` is its Ethernet header, with DP_HEADROOM writable bytes before it when it came from a port. */
 struct dp_frame {
 	uint8_t *data;
+	struct rte_mbuf **mbuf; /* where the owner of its mbuf keeps it, until someone takes it; NULL: the bytes can only be copied */
 	uint32_t len;
-	struct virtio_net_hdr vnet;
-	struct dp_hdrs hdrs;
 	uint32_t vni;
+	struct dp_hdrs hdrs;
+	struct virtio_net_hdr vnet;
 };
 
 /* Where the forwarding table sends a MAC. */
@@ -88,6 +112,15 @@ struct dp_fdb_key {
 	uint32_t pad;
 } __rte_aligned(16);
 
+/* What a worker has looked up of late. An entry holds as long as the table is as it was: see dp_fdb_lookup. */
+struct dp_fdb_memo {
+	struct dp_fdb_key key;
+	uint64_t version;
+	uint64_t word;
+} __rte_aligned(32);
+
+#define DP_FDB_MEMOS (1 << 16)
+
 struct dp_worker {
 	unsigned id;
 	int epoll;
@@ -102,6 +135,7 @@ struct dp_worker {
 	unsigned n_ready;
 	bool underlay_ready;
 	struct dp_gro *gro;
+	struct dp_fdb_memo *memos;
 	struct dp_udp udp;
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
@@ -110,9 +144,12 @@ struct dp_worker {
 struct dp {
 	struct dp_config config;
 	struct rte_mempool *pool;
+	struct rte_mempool *eth_pool; /* NULL: no ethdevs */
 	struct rte_rcu_qsbr *qsbr;
 	struct dp_worker *workers[DP_MAX_WORKERS];
 	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
+	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
+	atomic_uint n_eths; /* numbers in use lie below */
 	_Atomic(struct dp_vtep *) vteps[DP_MAX_VTEPS];
 	_Atomic(struct dp_net *) nets[DP_MAX_NETS];
 	atomic_bool uso; /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
@@ -133,6 +170,12 @@ dp_port_get(uint32_t id)
 	return id < DP_MAX_PORTS ? atomic_load_explicit(&dp.ports[id], memory_order_acquire) : NULL;
 }
 
+static inline struct dp_eth *
+dp_eth_get(uint32_t id)
+{
+	return id < DP_MAX_DEVICES ? atomic_load_explicit(&dp.eths[id], memory_order_acquire) : NULL;
+}
+
 static inline struct dp_vtep *
 dp_vtep_get(uint32_t id)
 {
@@ -144,7 +187,7 @@ struct rte_hash *dp_table_new(const char *name, uint32_t entries, uint32_t key_l
 int dp_tables_init(char *err);
 int dp_vteps_init(char *err);
 int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop);
-void dp_fdb_lookup(const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops);
+void dp_fdb_lookup(struct dp_worker *w, const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops);
 struct dp_hop dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
 struct dp_flood *dp_flood_get(uint32_t vni);
 bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
@@ -154,12 +197,11 @@ struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
 static inline void
 dp_fdb_key(struct dp_fdb_key *key, uint32_t vni, const uint8_t mac[6])
 {
-	memset(key, 0, sizeof(*key));
+	*key = (struct dp_fdb_key){ .vni = vni };
 	if (mac[0] & 1)
 		memset(key->mac, 0xff, 6);
 	else
 		memcpy(key->mac, mac, 6);
-	key->vni = vni;
 }
 
 static inline struct dp_addr
@@ -195,14 +237,15 @@ bool dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *fram
 struct dp_packet {
 	uint8_t *data;
 	uint32_t len;
+	uint8_t tos; /* outer */
+	const struct dp_vtep *from;
+	struct rte_mbuf **mbuf; /* as in struct dp_frame */
 };
-void dp_decap(struct dp_worker *w, const struct dp_vtep *from, uint8_t tos, const struct dp_packet *packets, unsigned n);
+void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
 void dp_decap_flush(struct dp_worker *w);
 
 /* port_tap.c */
 bool dp_port_read(struct dp_worker *w, struct dp_port *port);
-void dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len);
-void dp_port_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
 
 /* worker.c */
 struct dp_worker *dp_worker_new(unsigned id, char *err);
@@ -210,6 +253,26 @@ void dp_worker_free(struct dp_worker *w);
 int dp_worker_main(void *arg);
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
+
+/* The inner packet's congestion mark, which the outer one carries as well (RFC 6040 section 4.1). */
+static inline uint8_t
+dp_ecn(const struct dp_frame *f)
+{
+	const uint8_t *ip = f->data + f->hdrs.l3;
+
+	return f->hdrs.version == 4 ? ip[1] & 3 : f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0;
+}
+
+static inline void
+dp_underlay_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
+{
+	const struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
+
+	if (outer)
+		dp_eth_send(w, f, outer);
+	else
+		dp_udp_send(w, f, to);
+}
 
 /* What an epoll event is about: a port by its number, or one of these. */
 #define DP_TAG_WAKE (1ull << 32)

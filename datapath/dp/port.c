@@ -9,22 +9,18 @@
 
 static uint32_t generation;
 
-static int
-port_watch(struct dp_port *port)
-{
-	for (unsigned i = 0; i < dp.config.n_workers; i++) {
-		int ret = dp_worker_watch(dp.workers[i], port->fds[i], port->id);
-
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
 static struct dp_addr
 link_local(const uint8_t mac[6])
 {
 	return (struct dp_addr){ .b = { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5] } };
+}
+
+static void
+withdraw(struct dp_port *port)
+{
+	atomic_store_explicit(&dp.ports[port->id], NULL, memory_order_release);
+	dp_synchronize();
+	free(port);
 }
 
 int
@@ -42,6 +38,7 @@ dp_port_add(const struct dp_port_config *config)
 	if (!port)
 		return -ENOMEM;
 	*port = (struct dp_port){
+		.ops = &dp_tap_ops,
 		.id = id,
 		.generation = ++generation & 0xffffff,
 		.vni = config->vni,
@@ -53,10 +50,14 @@ dp_port_add(const struct dp_port_config *config)
 	};
 	memcpy(port->mac, config->mac, 6);
 	memcpy(port->fds, config->fds, sizeof(port->fds));
+	if (config->has_device) {
+		port->ops = &dp_port_eth_ops;
+		port->eth = dp_eth_get(config->device);
+	}
 	atomic_store_explicit(&dp.ports[id], port, memory_order_release);
-	ret = port_watch(port);
+	ret = port->ops->start(port);
 	if (ret) {
-		dp_port_del(id);
+		withdraw(port);
 		return ret;
 	}
 	return id;
@@ -69,10 +70,7 @@ dp_port_del(uint32_t id)
 
 	if (!port)
 		return -ENOENT;
-	for (unsigned i = 0; i < dp.config.n_workers; i++)
-		dp_worker_unwatch(dp.workers[i], port->fds[i]);
-	atomic_store_explicit(&dp.ports[id], NULL, memory_order_release);
-	dp_synchronize();
-	free(port);
+	port->ops->stop(port);
+	withdraw(port);
 	return 0;
 }

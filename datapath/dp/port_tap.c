@@ -109,8 +109,8 @@ dp_port_read(struct dp_worker *w, struct dp_port *port)
 	return true;
 }
 
-void
-dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
+static void
+tap_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
 {
 	struct dp_traffic *traffic = &port->worker[w->id].traffic;
 
@@ -122,11 +122,40 @@ dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov
 	traffic->tx_bytes += len;
 }
 
-void
-dp_port_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+static void
+tap_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
 	struct iovec iov = { f->data - DP_VNET_LEN, DP_VNET_LEN + f->len };
 
 	memcpy(iov.iov_base, &f->vnet, DP_VNET_LEN);
-	dp_port_write(w, port, &iov, 1, f->len);
+	tap_write(w, port, &iov, 1, f->len);
 }
+
+static void
+tap_stop(struct dp_port *port)
+{
+	for (unsigned i = 0; i < dp.config.n_workers; i++)
+		dp_worker_unwatch(dp.workers[i], port->fds[i]);
+}
+
+static int
+tap_start(struct dp_port *port)
+{
+	for (unsigned i = 0; i < dp.config.n_workers; i++) {
+		int ret = dp_worker_watch(dp.workers[i], port->fds[i], port->id);
+
+		if (ret) {
+			tap_stop(port);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+const struct dp_port_ops dp_tap_ops = {
+	.merges = true,
+	.start = tap_start,
+	.stop = tap_stop,
+	.write = tap_write,
+	.deliver = tap_deliver,
+};

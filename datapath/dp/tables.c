@@ -8,6 +8,7 @@
 
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
+#include <rte_prefetch.h>
 
 #include "pipeline.h"
 
@@ -21,6 +22,11 @@ struct neigh_key {
 } __rte_aligned(16);
 
 static struct rte_hash *fdb, *neighs;
+/* Of the forwarding table: counts its changes, from 1, which no empty memo carries. */
+static _Atomic uint64_t version = 1;
+
+#define MEMO_BITS 16
+_Static_assert(1 << MEMO_BITS == DP_FDB_MEMOS, "a slot for each hash");
 
 struct rte_hash *
 dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err)
@@ -68,9 +74,24 @@ hop_unpack(const void *data)
 	return (struct dp_hop){ .kind = word >> 56, .generation = word >> 32 & 0xffffff, .index = (uint32_t)word };
 }
 
-/* n is 1 to DP_BURST. Neighbouring equal keys, as a burst from one container has them, share one lookup. */
-void
-dp_fdb_lookup(const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops)
+/* Spreads MACs that were counted up, as container engines give them. */
+static inline uint32_t
+memo_slot(const struct dp_fdb_key *key)
+{
+	uint64_t mixed = (dp_load64(key) ^ (uint64_t)key->vni << 40) * 0x9e3779b97f4a7c15;
+
+	return mixed >> (64 - MEMO_BITS);
+}
+
+static inline bool
+memo_holds(const struct dp_fdb_memo *memo, const struct dp_fdb_key *key, uint64_t now)
+{
+	return memo->version == now && dp_load64(&memo->key) == dp_load64(key) && memo->key.vni == key->vni;
+}
+
+/* Looks up keys[missing[]] in the table. Neighbouring equal keys, as a burst from one container has them, share one lookup. */
+static void
+lookup_missing(struct dp_worker *w, const struct dp_fdb_key *keys, const uint8_t *missing, unsigned n, struct dp_hop *hops, uint64_t now)
 {
 	const void *distinct[DP_BURST];
 	void *data[DP_BURST];
@@ -79,13 +100,48 @@ dp_fdb_lookup(const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops)
 	uint64_t hits = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (!i || memcmp(&keys[i], &keys[i - 1], sizeof(keys[i])))
-			distinct[n_distinct++] = &keys[i];
+		const struct dp_fdb_key *key = &keys[missing[i]];
+
+		if (!i || memcmp(key, &keys[missing[i - 1]], sizeof(*key)))
+			distinct[n_distinct++] = key;
 		slot[i] = n_distinct - 1;
 	}
 	rte_hash_lookup_bulk_data(fdb, distinct, n_distinct, &hits, data);
+	for (unsigned i = 0; i < n; i++) {
+		const struct dp_fdb_key *key = &keys[missing[i]];
+
+		hops[missing[i]] = (struct dp_hop){ 0 };
+		if (!(hits & (1ull << slot[i])))
+			continue;
+		hops[missing[i]] = hop_unpack(data[slot[i]]);
+		w->memos[memo_slot(key)] = (struct dp_fdb_memo){ .key = *key, .version = now, .word = (uint64_t)data[slot[i]] };
+	}
+}
+
+/*
+ * n is 1 to DP_BURST. What the worker remembers holds as long as nothing was written: the version is read before the
+ * table, and counted up behind a change, so that no memo of an old entry carries the new version. A worker that has
+ * passed its quiescent state since the change reads that version.
+ */
+void
+dp_fdb_lookup(struct dp_worker *w, const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops)
+{
+	uint64_t now = atomic_load_explicit(&version, memory_order_acquire);
+	uint8_t missing[DP_BURST];
+	unsigned n_missing = 0;
+
 	for (unsigned i = 0; i < n; i++)
-		hops[i] = hits & (1ull << slot[i]) ? hop_unpack(data[slot[i]]) : (struct dp_hop){ 0 };
+		rte_prefetch0(&w->memos[memo_slot(&keys[i])]);
+	for (unsigned i = 0; i < n; i++) {
+		const struct dp_fdb_memo *memo = &w->memos[memo_slot(&keys[i])];
+
+		if (likely(memo_holds(memo, &keys[i], now)))
+			hops[i] = hop_unpack((const void *)memo->word);
+		else
+			missing[n_missing++] = i;
+	}
+	if (n_missing)
+		lookup_missing(w, keys, missing, n_missing, hops, now);
 }
 
 struct dp_hop
@@ -102,9 +158,12 @@ int
 dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop)
 {
 	struct dp_fdb_key key;
+	int ret;
 
 	dp_fdb_key(&key, vni, mac);
-	return rte_hash_add_key_data(fdb, &key, hop_pack(hop));
+	ret = rte_hash_add_key_data(fdb, &key, hop_pack(hop));
+	atomic_fetch_add_explicit(&version, 1, memory_order_release);
+	return ret;
 }
 
 int
@@ -127,9 +186,12 @@ int
 dp_fdb_del(uint32_t vni, const uint8_t mac[6])
 {
 	struct dp_fdb_key key;
+	int ret;
 
 	dp_fdb_key(&key, vni, mac);
-	return rte_hash_del_key(fdb, &key) >= 0 ? 0 : -ENOENT;
+	ret = rte_hash_del_key(fdb, &key);
+	atomic_fetch_add_explicit(&version, 1, memory_order_release);
+	return ret >= 0 ? 0 : -ENOENT;
 }
 
 int

@@ -63,9 +63,9 @@ take_datagram(struct dp_worker *w, unsigned i)
 	if (!len)
 		dp_count(w, DP_DROP_RUNT);
 	for (uint32_t at = 0; at < len; at += size) {
-		packets[n++] = (struct dp_packet){ data + at, RTE_MIN(size, len - at) };
+		packets[n++] = (struct dp_packet){ .data = data + at, .len = RTE_MIN(size, len - at), .tos = tos, .from = from };
 		if (n == DP_BURST || at + size >= len) {
-			dp_decap(w, from, tos, packets, n);
+			dp_decap(w, packets, n);
 			n = 0;
 		}
 	}

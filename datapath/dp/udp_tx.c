@@ -192,14 +192,6 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 	}
 }
 
-static uint8_t
-congestion_outwards(const struct dp_frame *f)
-{
-	const uint8_t *ip = f->data + f->hdrs.l3;
-
-	return f->hdrs.version == 4 ? ip[1] & 3 : f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0;
-}
-
 void
 dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 {
@@ -207,7 +199,7 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 	struct dp_udp_run run = {
 		.to = to,
 		.fd = to->to.ss_family == AF_INET ? w->udp.tx4[source] : w->udp.tx6[source],
-		.tos = congestion_outwards(f),
+		.tos = dp_ecn(f),
 	};
 
 	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {

@@ -92,6 +92,7 @@ dp_vtep_del(uint32_t id)
 	if (!lead_elsewhere(vtep))
 		rte_hash_del_key(ids, &vtep->addr);
 	dp_synchronize();
+	dp_eth_outer_free(atomic_load(&vtep->outer));
 	free(vtep);
 	return 0;
 }

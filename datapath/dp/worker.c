@@ -4,6 +4,7 @@
  * when there is nothing, then sleep until something comes. Nothing it holds outlives a turn but its own buffers.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -17,6 +18,11 @@
 
 /* Long enough to bridge the gap to the answer of a peer on the same machine, short enough to leave the CPU to others. */
 #define SPIN_US 50
+/* An idle worker with devices looks at them this often, seldom enough for under 1 % of a CPU; a ring of a device holds what comes meanwhile. */
+#define NAP_MIN_US 16
+#define NAP_MAX_US 1024
+/* While devices keep the worker busy, every so many turns it looks for events: a system call costs as much as some packets. */
+#define LOOK_TURNS 16
 #define EVENTS 64
 
 int
@@ -45,8 +51,9 @@ dp_worker_new(unsigned id, char *err)
 	w->id = id;
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->memos = rte_zmalloc("memos", DP_FDB_MEMOS * sizeof(*w->memos), sizeof(*w->memos));
 	w->gro = rte_zmalloc("gro", sizeof(*w->gro), RTE_CACHE_LINE_SIZE);
-	if (w->epoll < 0 || w->wake < 0 || !w->gro || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
+	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->memos || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
 		snprintf(err, DP_ERR_LEN, "no memory or file descriptors for worker %u", id);
 		return NULL;
 	}
@@ -61,6 +68,7 @@ dp_worker_free(struct dp_worker *w)
 	dp_udp_close(w);
 	rte_pktmbuf_free_bulk(w->mbufs, DP_BURST);
 	rte_free(w->gro);
+	rte_free(w->memos);
 	close(w->wake);
 	close(w->epoll);
 	rte_free(w);
@@ -127,12 +135,22 @@ look(struct dp_worker *w, int timeout)
 	return n > 0;
 }
 
-static void
-sleep_until_event(struct dp_worker *w)
+/* Devices tell nothing: where there are some, the sleep is a nap, each longer than the one before. True after an event. */
+static bool
+sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 {
+	struct timespec nap = { .tv_nsec = *nap_us * 1000l };
+	bool devices = dp_eth_polled(), event = true;
+
 	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
-	look(w, -1);
+	if (devices)
+		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &nap, NULL) > 0;
+	if (event)
+		look(w, devices ? 0 : -1);
+	else
+		*nap_us = RTE_MIN(*nap_us * 2, (unsigned)NAP_MAX_US);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
+	return event;
 }
 
 int
@@ -141,19 +159,26 @@ dp_worker_main(void *arg)
 	struct dp_worker *w = arg;
 	const uint64_t spin = rte_get_tsc_hz() / 1000000 * SPIN_US;
 	uint64_t last = rte_rdtsc();
+	unsigned turn = 0, nap_us = NAP_MIN_US;
 
 	rte_rcu_qsbr_thread_register(dp.qsbr, w->id);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
 	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
+		bool polled;
+
 		w->udp.waited = false;
 		if (w->underlay_ready)
 			w->underlay_ready = dp_udp_receive(w);
+		polled = dp_eth_poll(w);
 		serve_ports(w);
+		dp_eth_flush(w);
 		rte_rcu_qsbr_quiescent(dp.qsbr, w->id);
-		if (look(w, 0) || w->underlay_ready || w->n_ready)
+		if (polled && ++turn % LOOK_TURNS)
+			continue;
+		if (look(w, 0) || polled || w->underlay_ready || w->n_ready) {
 			last = rte_rdtsc();
-		else if (rte_rdtsc() - last > spin) {
-			sleep_until_event(w);
+			nap_us = NAP_MIN_US;
+		} else if (rte_rdtsc() - last > spin && sleep_until_event(w, &nap_us)) {
 			last = rte_rdtsc();
 		}
 	}

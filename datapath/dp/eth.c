@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Devices: opened and closed by the control thread, polled by every worker, each its own queue. What a burst sends is
+ * gathered for each device and sent at once.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#include <rte_dev.h>
+#include <rte_ethdev.h>
+
+#include "pipeline.h"
+
+#define RING 1024
+
+void
+dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m)
+{
+	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
+
+	queue->tx[queue->n_tx++] = m;
+	queue->bytes += m->pkt_len;
+	if (unlikely(queue->n_tx == DP_ETH_TX))
+		dp_eth_send_queue(w, eth);
+}
+
+/* Sends a device's queue; what it does not take is dropped, since a worker waits for nobody. */
+void
+dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
+{
+	struct dp_port *port = atomic_load_explicit(&eth->port, memory_order_acquire);
+	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
+	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
+	uint32_t outer = port ? 0 : DP_OUTER_UDP_LEN;
+	unsigned sent = rte_eth_tx_burst(eth->dev, w->id, queue->tx, queue->n_tx);
+
+	for (unsigned i = sent; i < queue->n_tx; i++)
+		queue->bytes -= queue->tx[i]->pkt_len;
+	traffic->tx_packets += sent;
+	traffic->tx_bytes += queue->bytes - sent * outer;
+	if (unlikely(sent < queue->n_tx)) {
+		w->drops[port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL] += queue->n_tx - sent;
+		rte_pktmbuf_free_bulk(queue->tx + sent, queue->n_tx - sent);
+	}
+	queue->n_tx = 0;
+	queue->bytes = 0;
+}
+
+void
+dp_eth_flush(struct dp_worker *w)
+{
+	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_eth *eth = dp_eth_get(i);
+
+		if (eth && eth->worker[w->id].n_tx)
+			dp_eth_send_queue(w, eth);
+	}
+}
+
+/* Takes a burst through the pipeline. What nobody took is freed here, when nothing points into it any more. */
+static unsigned
+poll_one(struct dp_worker *w, struct dp_eth *eth)
+{
+	struct dp_port *port = atomic_load_explicit(&eth->port, memory_order_acquire);
+	struct rte_mbuf *mbufs[DP_BURST];
+	unsigned n;
+
+	if (!port && !atomic_load_explicit(&eth->underlay, memory_order_acquire))
+		return 0;
+	n = rte_eth_rx_burst(eth->dev, w->id, mbufs, DP_BURST);
+	if (!n)
+		return 0;
+	if (port)
+		dp_port_eth_take(w, port, mbufs, n);
+	else
+		dp_underlay_eth_take(w, eth, mbufs, n);
+	for (unsigned i = 0; i < n; i++)
+		if (unlikely(mbufs[i] != NULL))
+			rte_pktmbuf_free(mbufs[i]);
+	dp_eth_flush(w);
+	return n;
+}
+
+bool
+dp_eth_poll(struct dp_worker *w)
+{
+	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire), received = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_eth *eth = dp_eth_get(i);
+
+		if (eth)
+			received += poll_one(w, eth);
+	}
+	return received;
+}
+
+bool
+dp_eth_polled(void)
+{
+	return atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+}
+
+static int
+configure(uint16_t dev)
+{
+	struct rte_eth_dev_info info;
+	struct rte_eth_conf conf = { 0 };
+	uint16_t n = dp.config.n_workers, rx = RING, tx = RING;
+	int ret = rte_eth_dev_info_get(dev, &info);
+
+	if (ret)
+		return ret;
+	if (info.max_rx_queues < n || info.max_tx_queues < n)
+		return -ENOTSUP;
+	if (n > 1 && info.flow_type_rss_offloads) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP);
+	}
+	/* All that is sent comes from one pool and is held by nobody else. */
+	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+	ret = rte_eth_dev_configure(dev, n, n, &conf);
+	if (!ret)
+		ret = rte_eth_dev_adjust_nb_rx_tx_desc(dev, &rx, &tx);
+	for (uint16_t i = 0; !ret && i < n; i++) {
+		ret = rte_eth_rx_queue_setup(dev, i, rx, SOCKET_ID_ANY, NULL, dp.eth_pool);
+		if (!ret)
+			ret = rte_eth_tx_queue_setup(dev, i, tx, SOCKET_ID_ANY, NULL);
+	}
+	return ret ? ret : rte_eth_dev_start(dev);
+}
+
+/* A driver's threads inherit the caller's signal mask, and Go's signals must not land there. */
+static int
+probe(const char *devargs, uint16_t *dev)
+{
+	char name[RTE_DEV_NAME_MAX_LEN];
+	sigset_t all, old;
+	int ret;
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = rte_dev_probe(devargs) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : configure(*dev);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return ret;
+}
+
+static void
+remove_device(uint16_t dev)
+{
+	struct rte_eth_dev_info info;
+	int ret = rte_eth_dev_info_get(dev, &info);
+
+	rte_eth_dev_stop(dev);
+	rte_eth_dev_close(dev);
+	if (!ret)
+		rte_dev_remove(info.device);
+}
+
+int
+dp_device_open(const char *devargs)
+{
+	uint16_t dev = RTE_MAX_ETHPORTS;
+	struct rte_ether_addr mac;
+	struct dp_eth *eth;
+	uint32_t id = 0;
+	int ret;
+
+	while (id < DP_MAX_DEVICES && dp_eth_get(id))
+		id++;
+	if (id == DP_MAX_DEVICES)
+		return -ENOSPC;
+	if (!dp.eth_pool)
+		return -ENOTSUP;
+	eth = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*eth));
+	if (!eth)
+		return -ENOMEM;
+	memset(eth, 0, sizeof(*eth));
+	ret = probe(devargs, &dev);
+	if (!ret)
+		ret = rte_eth_macaddr_get(dev, &mac);
+	if (!ret)
+		ret = rte_eth_dev_get_mtu(dev, &eth->mtu);
+	if (ret) {
+		if (dev != RTE_MAX_ETHPORTS)
+			remove_device(dev);
+		free(eth);
+		return ret;
+	}
+	eth->id = id;
+	eth->dev = dev;
+	memcpy(eth->mac, mac.addr_bytes, 6);
+	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
+	if (id >= atomic_load(&dp.n_eths))
+		atomic_store_explicit(&dp.n_eths, id + 1, memory_order_release);
+	/* One that sleeps without devices would not begin to poll. */
+	for (unsigned i = 0; i < dp.config.n_workers; i++)
+		eventfd_write(dp.workers[i]->wake, 1);
+	return id;
+}
+
+int
+dp_device_underlay(uint32_t id)
+{
+	struct dp_eth *eth = dp_eth_get(id);
+
+	if (!eth)
+		return -ENOENT;
+	if (atomic_load(&eth->port))
+		return -EBUSY;
+	atomic_store_explicit(&eth->underlay, true, memory_order_release);
+	return 0;
+}
+
+int
+dp_device_close(uint32_t id)
+{
+	struct dp_eth *eth = dp_eth_get(id);
+
+	if (!eth)
+		return -ENOENT;
+	if (eth->users)
+		return -EBUSY;
+	atomic_store_explicit(&dp.eths[id], NULL, memory_order_release);
+	dp_synchronize();
+	for (unsigned n = id + 1; n == atomic_load(&dp.n_eths) && n && !dp_eth_get(n - 1); n--)
+		atomic_store_explicit(&dp.n_eths, n - 1, memory_order_release);
+	remove_device(eth->dev);
+	free(eth);
+	return 0;
+}
+
+int
+dp_device_stats(uint32_t id, struct dp_traffic *traffic)
+{
+	struct dp_eth *eth = dp_eth_get(id);
+	struct rte_eth_stats stats;
+	int ret = eth ? rte_eth_stats_get(eth->dev, &stats) : -ENOENT;
+
+	if (!ret)
+		*traffic = (struct dp_traffic){ stats.ipackets, stats.ibytes, stats.opackets, stats.obytes };
+	return ret;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_ETH_H
+#define DP_ETH_H
+
+/*
+ * Ethdevs: ports of DPDK-native containers, and the underlay where a device carries it. A worker polls its queue of
+ * each; frames between ethdevs are never copied, their mbufs travel.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+
+#include "dp.h"
+
+/* Ethernet, IPv4 and UDP in front of the VXLAN header, and all four: RFC 7348 section 5. */
+#define DP_OUTER_UDP_LEN 42
+#define DP_OUTER_LEN 50
+_Static_assert(DP_OUTER_LEN <= RTE_PKTMBUF_HEADROOM, "the outer headers go in front of a received frame");
+
+/* rte_eth_tx_burst takes this many at once. */
+#define DP_ETH_TX 64
+
+struct dp_frame;
+struct dp_packet;
+struct dp_port;
+struct dp_worker;
+
+struct dp_eth {
+	uint32_t id;
+	uint16_t dev;  /* ethdev's number */
+	uint16_t mtu;  /* bytes of outer IP packet */
+	uint8_t mac[6];
+	unsigned users; /* ports and next hops; the control thread's */
+	/* What becomes of received frames: they come from a port, or are VXLAN, or the device is not polled. */
+	_Atomic(struct dp_port *) port;
+	atomic_bool underlay;
+	struct {
+		struct rte_mbuf *tx[DP_ETH_TX];
+		unsigned n_tx;
+		uint32_t bytes; /* in them */
+	} __rte_cache_aligned worker[DP_MAX_WORKERS];
+};
+
+/* The way to a VTEP: headers that every packet begins with. Immutable, swapped whole. */
+struct dp_eth_outer {
+	uint8_t bytes[DP_OUTER_LEN] __rte_cache_aligned; /* lengths, checksum, source port, TOS and VNI are 0 */
+	uint32_t sum; /* of the IP header in it */
+	struct dp_eth *eth;
+};
+
+/* eth.c. True when a device had something. */
+bool dp_eth_poll(struct dp_worker *w);
+/* Sends what the burst has queued on devices. */
+void dp_eth_flush(struct dp_worker *w);
+void dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m);
+void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
+bool dp_eth_polled(void);
+
+/*
+ * eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.
+ * Each is given to sink, which owns it.
+ */
+typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, const void *to, struct rte_mbuf *m);
+void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, const void *to);
+
+/* port_eth.c */
+/* Frames and packets from a device: whoever takes an mbuf leaves NULL in its place. */
+void dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n);
+
+/* underlay_eth.c */
+void dp_eth_send(struct dp_worker *w, struct dp_frame *frame, const struct dp_eth_outer *outer);
+void dp_eth_outer_free(struct dp_eth_outer *outer);
+void dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n);
+
+#endif
