@@ -56,7 +56,7 @@ congestion_inwards(struct dp_worker *w, struct dp_frame *f, uint8_t outer)
 	uint8_t inner, shift = f->hdrs.version == 6 ? 4 : 0;
 	uint16_t before;
 
-	if (!f->hdrs.version)
+	if (outer == ECN_NOT_ECT || !f->hdrs.version)
 		return true;
 	inner = ip[1] >> shift & ECN_MASK;
 	if (outer == ECN_CE && inner == ECN_NOT_ECT) {

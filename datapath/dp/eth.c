@@ -17,17 +17,6 @@
 
 #define RING 1024
 
-void
-dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m)
-{
-	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
-
-	queue->tx[queue->n_tx++] = m;
-	queue->bytes += m->pkt_len;
-	if (unlikely(queue->n_tx == DP_ETH_TX))
-		dp_eth_send_queue(w, eth);
-}
-
 /* Sends a device's queue; what it does not take is dropped, since a worker waits for nobody. */
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)

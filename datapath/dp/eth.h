@@ -54,7 +54,6 @@ struct dp_eth_outer {
 bool dp_eth_poll(struct dp_worker *w);
 /* Sends what the burst has queued on devices. */
 void dp_eth_flush(struct dp_worker *w);
-void dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m);
 void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
 bool dp_eth_polled(void);
 

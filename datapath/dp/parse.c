@@ -143,34 +143,3 @@ dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 		return DP_PARSE_NOT_IP;
 	}
 }
-
-/* One round of multiply and shift: every bit of v reaches the upper half, and the shift brings it back to the lower. */
-static inline uint64_t
-mix(uint64_t hash, uint64_t v)
-{
-	hash = (hash ^ v) * 0x9e3779b97f4a7c15;
-	return hash ^ hash >> 32;
-}
-
-uint32_t
-dp_flow_hash(const uint8_t *frame, const struct dp_hdrs *h)
-{
-	const uint8_t *ip = frame + h->l3;
-	uint64_t hash = (uint64_t)h->ethertype << 8 | h->proto;
-
-	switch (h->version) {
-	case 4:
-		hash = mix(hash, dp_load64(ip + 12));
-		break;
-	case 6:
-		for (int i = 8; i < 40; i += 8)
-			hash = mix(hash, dp_load64(ip + i));
-		break;
-	default:
-		hash = mix(hash, dp_load64(frame));
-		hash = mix(hash, dp_load32(frame + 8));
-	}
-	if (h->transport)
-		hash = mix(hash, dp_load32(frame + h->l4));
-	return (uint32_t)mix(hash, hash >> 29);
-}

@@ -81,10 +81,39 @@ dp_parse_fast(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 	return __builtin_expect(dp_parse_plain(frame, len, h), 1) ? DP_PARSE_OK : dp_parse(frame, len, h);
 }
 
+/* One round of multiply and shift: every bit of v reaches the upper half, and the shift brings it back to the lower. */
+static inline uint64_t
+dp_mix(uint64_t hash, uint64_t v)
+{
+	hash = (hash ^ v) * 0x9e3779b97f4a7c15;
+	return hash ^ hash >> 32;
+}
+
 /*
  * Hash of the flow that the frame belongs to, all 32 bits well mixed: addresses and protocol, and ports unless it is a
  * fragment; when not IP, MACs and type. For the outer source port of RFC 7348 section 5.
  */
-uint32_t dp_flow_hash(const uint8_t *frame, const struct dp_hdrs *h);
+static inline uint32_t
+dp_flow_hash(const uint8_t *frame, const struct dp_hdrs *h)
+{
+	const uint8_t *ip = frame + h->l3;
+	uint64_t hash = (uint64_t)h->ethertype << 8 | h->proto;
+
+	switch (h->version) {
+	case 4:
+		hash = dp_mix(hash, dp_load64(ip + 12));
+		break;
+	case 6:
+		for (int i = 8; i < 40; i += 8)
+			hash = dp_mix(hash, dp_load64(ip + i));
+		break;
+	default:
+		hash = dp_mix(hash, dp_load64(frame));
+		hash = dp_mix(hash, dp_load32(frame + 8));
+	}
+	if (h->transport)
+		hash = dp_mix(hash, dp_load32(frame + h->l4));
+	return (uint32_t)dp_mix(hash, hash >> 29);
+}
 
 #endif

@@ -98,11 +98,13 @@ struct dp_frame {
 /* Where the forwarding table sends a MAC. */
 enum dp_kind { DP_KIND_NONE, DP_KIND_PORT, DP_KIND_VTEP, DP_KIND_FLOOD };
 
+/* As it lies in the table: 64 bits. */
 struct dp_hop {
-	uint8_t kind;
 	uint32_t index;
-	uint32_t generation; /* of the port: 24 bits */
+	uint32_t generation : 24; /* of the port */
+	uint32_t kind : 8;
 };
+_Static_assert(sizeof(struct dp_hop) == sizeof(void *), "a hop is the table's data word");
 
 /* rte_hash compares 16-byte keys with vector code; the padding is zero. */
 struct dp_fdb_key {
@@ -116,7 +118,7 @@ struct dp_fdb_key {
 struct dp_fdb_memo {
 	struct dp_fdb_key key;
 	uint64_t version;
-	uint64_t word;
+	struct dp_hop hop;
 } __rte_aligned(32);
 
 #define DP_FDB_MEMOS (1 << 16)
@@ -197,11 +199,12 @@ struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
 static inline void
 dp_fdb_key(struct dp_fdb_key *key, uint32_t vni, const uint8_t mac[6])
 {
-	*key = (struct dp_fdb_key){ .vni = vni };
-	if (mac[0] & 1)
-		memset(key->mac, 0xff, 6);
-	else
-		memcpy(key->mac, mac, 6);
+	uint64_t address = mac[0] & 1 ? 0xffffffffffff : (uint64_t)dp_load16(mac + 4) << 32 | dp_load32(mac);
+
+	/* Whole words: the look-up reads them back as such. */
+	memcpy(key, &address, sizeof(address));
+	key->vni = vni;
+	key->pad = 0;
 }
 
 static inline struct dp_addr
@@ -272,6 +275,18 @@ dp_underlay_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 		dp_eth_send(w, f, outer);
 	else
 		dp_udp_send(w, f, to);
+}
+
+/* Owns the mbuf from then on. */
+static inline void
+dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m)
+{
+	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
+
+	queue->tx[queue->n_tx++] = m;
+	queue->bytes += m->pkt_len;
+	if (unlikely(queue->n_tx == DP_ETH_TX))
+		dp_eth_send_queue(w, eth);
 }
 
 /* What an epoll event is about: a port by its number, or one of these. */

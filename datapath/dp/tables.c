@@ -63,15 +63,19 @@ dp_tables_init(char *err)
 static void *
 hop_pack(struct dp_hop hop)
 {
-	return (void *)((uint64_t)hop.kind << 56 | (uint64_t)(hop.generation & 0xffffff) << 32 | hop.index);
+	void *data;
+
+	memcpy(&data, &hop, sizeof(data));
+	return data;
 }
 
 static struct dp_hop
-hop_unpack(const void *data)
+hop_unpack(void *data)
 {
-	uint64_t word = (uint64_t)data;
+	struct dp_hop hop;
 
-	return (struct dp_hop){ .kind = word >> 56, .generation = word >> 32 & 0xffffff, .index = (uint32_t)word };
+	memcpy(&hop, &data, sizeof(hop));
+	return hop;
 }
 
 /* Spreads MACs that were counted up, as container engines give them. */
@@ -114,7 +118,7 @@ lookup_missing(struct dp_worker *w, const struct dp_fdb_key *keys, const uint8_t
 		if (!(hits & (1ull << slot[i])))
 			continue;
 		hops[missing[i]] = hop_unpack(data[slot[i]]);
-		w->memos[memo_slot(key)] = (struct dp_fdb_memo){ .key = *key, .version = now, .word = (uint64_t)data[slot[i]] };
+		w->memos[memo_slot(key)] = (struct dp_fdb_memo){ .key = *key, .version = now, .hop = hop_unpack(data[slot[i]]) };
 	}
 }
 
@@ -127,17 +131,17 @@ void
 dp_fdb_lookup(struct dp_worker *w, const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops)
 {
 	uint64_t now = atomic_load_explicit(&version, memory_order_acquire);
+	const struct dp_fdb_memo *memos[DP_BURST];
 	uint8_t missing[DP_BURST];
 	unsigned n_missing = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		rte_prefetch0(&w->memos[memo_slot(&keys[i])]);
 	for (unsigned i = 0; i < n; i++) {
-		const struct dp_fdb_memo *memo = &w->memos[memo_slot(&keys[i])];
-
-		if (likely(memo_holds(memo, &keys[i], now)))
-			hops[i] = hop_unpack((const void *)memo->word);
-		else
+		memos[i] = &w->memos[memo_slot(&keys[i])];
+		rte_prefetch0(memos[i]);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		hops[i] = memos[i]->hop;
+		if (unlikely(!memo_holds(memos[i], &keys[i], now)))
 			missing[n_missing++] = i;
 	}
 	if (n_missing)

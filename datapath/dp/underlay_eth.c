@@ -15,6 +15,7 @@
 #define IP4_LEN 20
 #define UDP_LEN 8
 #define IP_DF 0x4000
+#define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
 #define TTL 64
 /* Dynamic ports: RFC 7348 section 5, RFC 6335 section 6. */
 #define SOURCE_FIRST 0xc000
@@ -67,57 +68,91 @@ dp_eth_send(struct dp_worker *w, struct dp_frame *f, const struct dp_eth_outer *
 	encapsulate(w, f, o, m);
 }
 
-/* True for UDP over IPv4 to our VXLAN port, in one piece, with nothing wrong; else it is dropped. udp is the UDP header's offset. */
-static bool
-outer_ok(struct dp_worker *w, const struct dp_eth *eth, const uint8_t *d, uint32_t len, uint32_t *udp)
+/* The folded sum of an IPv4 header, nearly always one without options. */
+static inline uint16_t
+header_sum(const uint8_t *ip, uint32_t len)
 {
-	const uint8_t *ip = d + DP_ETH_LEN;
+	if (unlikely(len != IP4_LEN))
+		return dp_csum_fold(dp_csum_add(ip, len, 0));
+	return dp_csum_fold((uint64_t)dp_load32(ip) + dp_load32(ip + 4) + dp_load32(ip + 8) + dp_load32(ip + 12) + dp_load32(ip + 16));
+}
+
+/* Why a packet with these bytes is not taken; DP_DROP_COUNT: it is UDP over IPv4 to our VXLAN port, and nothing is wrong. */
+static enum dp_drop
+outer_drop(const struct dp_eth *eth, const uint8_t *d, uint32_t len)
+{
+	const uint8_t *ip = d + DP_ETH_LEN, *udp;
 	uint32_t hdr, total, udp_len;
 
-	if (len < DP_ETH_LEN + IP4_LEN) {
-		dp_count(w, len < DP_ETH_LEN || dp_load16(d + 12) == htons(ETHERTYPE_IP) ? DP_DROP_UNDERLAY_MALFORMED : DP_DROP_UNDERLAY_FOREIGN);
-		return false;
-	}
-	if (memcmp(d, eth->mac, 6) || dp_load16(d + 12) != htons(ETHERTYPE_IP)) {
-		dp_count(w, DP_DROP_UNDERLAY_FOREIGN);
-		return false;
-	}
+	if (len < DP_ETH_LEN)
+		return DP_DROP_UNDERLAY_MALFORMED;
+	if (memcmp(d, eth->mac, 6) || dp_load16(d + 12) != htons(ETHERTYPE_IP))
+		return DP_DROP_UNDERLAY_FOREIGN;
+	if (len < DP_ETH_LEN + IP4_LEN)
+		return DP_DROP_UNDERLAY_MALFORMED;
 	hdr = (ip[0] & 15) * 4;
 	total = dp_load_be16(ip + 2);
-	if (ip[0] >> 4 != 4 || hdr < IP4_LEN || total < hdr || total > len - DP_ETH_LEN) {
-		dp_count(w, DP_DROP_UNDERLAY_MALFORMED);
+	if (ip[0] >> 4 != 4 || hdr < IP4_LEN || total < hdr || total > len - DP_ETH_LEN)
+		return DP_DROP_UNDERLAY_MALFORMED;
+	if (header_sum(ip, hdr) != 0xffff)
+		return DP_DROP_UNDERLAY_CHECKSUM;
+	if (ip[9] != IPPROTO_UDP || dp_load32(ip + 16) != dp_load32(dp.config.vtep.b + 12))
+		return DP_DROP_UNDERLAY_FOREIGN;
+	if (dp_load16(ip + 6) & htons(IP_FRAGMENT))
+		return DP_DROP_UNDERLAY_FRAGMENT;
+	if (total < hdr + UDP_LEN)
+		return DP_DROP_UNDERLAY_MALFORMED;
+	udp = ip + hdr;
+	if (dp_load_be16(udp + 2) != dp.config.port)
+		return DP_DROP_UNDERLAY_FOREIGN;
+	udp_len = dp_load_be16(udp + 4);
+	if (udp_len < UDP_LEN || udp_len > total - hdr)
+		return DP_DROP_UNDERLAY_MALFORMED;
+	if (dp_load16(udp + 6) && dp_csum_fold(dp_csum_add(udp, udp_len, dp_csum_pseudo4(ip, IPPROTO_UDP, udp_len))) != 0xffff)
+		return DP_DROP_UNDERLAY_CHECKSUM;
+	return DP_DROP_COUNT;
+}
+
+/* Packets that follow each other come from the same VTEP more often than not. */
+struct sender {
+	uint32_t addr;
+	const struct dp_vtep *vtep;
+};
+
+static inline const struct dp_vtep *
+sender_of(struct sender *last, const uint8_t *ip4)
+{
+	uint32_t addr = dp_load32(ip4);
+
+	if (unlikely(!last->vtep || addr != last->addr)) {
+		struct dp_addr full = dp_addr4(ip4);
+
+		*last = (struct sender){ addr, dp_vtep_lookup(&full) };
+	}
+	return last->vtep;
+}
+
+/* Takes the outer headers off; false when the packet was dropped. */
+static inline bool
+open_outer(struct dp_worker *w, const struct dp_eth *eth, struct rte_mbuf **m, struct sender *last, struct dp_packet *p)
+{
+	uint8_t *d = rte_pktmbuf_mtod(*m, uint8_t *), *ip = d + DP_ETH_LEN, *udp;
+	enum dp_drop drop = (*m)->nb_segs > 1 ? DP_DROP_OVERSIZE : outer_drop(eth, d, (*m)->data_len);
+
+	if (unlikely(drop != DP_DROP_COUNT)) {
+		dp_count(w, drop);
 		return false;
 	}
-	if (dp_csum_fold(dp_csum_add(ip, hdr, 0)) != 0xffff) {
-		dp_count(w, DP_DROP_UNDERLAY_CHECKSUM);
+	p->from = sender_of(last, ip + 12);
+	if (unlikely(!p->from)) {
+		dp_count(w, DP_DROP_VTEP_UNKNOWN);
 		return false;
 	}
-	if (ip[9] != IPPROTO_UDP || memcmp(ip + 16, dp.config.vtep.b + 12, 4) || !dp_addr_is4(&dp.config.vtep)) {
-		dp_count(w, DP_DROP_UNDERLAY_FOREIGN);
-		return false;
-	}
-	if (dp_load_be16(ip + 6) & 0x3fff) {
-		dp_count(w, DP_DROP_UNDERLAY_FRAGMENT);
-		return false;
-	}
-	if (total < hdr + UDP_LEN) {
-		dp_count(w, DP_DROP_UNDERLAY_MALFORMED);
-		return false;
-	}
-	if (dp_load_be16(ip + hdr + 2) != dp.config.port) {
-		dp_count(w, DP_DROP_UNDERLAY_FOREIGN);
-		return false;
-	}
-	udp_len = dp_load_be16(ip + hdr + 4);
-	if (udp_len < UDP_LEN || udp_len > total - hdr) {
-		dp_count(w, DP_DROP_UNDERLAY_MALFORMED);
-		return false;
-	}
-	if (dp_load16(ip + hdr + 6) && dp_csum_fold(dp_csum_add(ip + hdr, udp_len, dp_csum_pseudo4(ip, IPPROTO_UDP, udp_len))) != 0xffff) {
-		dp_count(w, DP_DROP_UNDERLAY_CHECKSUM);
-		return false;
-	}
-	*udp = DP_ETH_LEN + hdr;
+	udp = ip + (ip[0] & 15) * 4;
+	p->data = udp + UDP_LEN;
+	p->len = dp_load_be16(udp + 4) - UDP_LEN;
+	p->tos = ip[1];
+	p->mbuf = m;
 	return true;
 }
 
@@ -125,43 +160,17 @@ void
 dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct dp_packet packets[DP_BURST];
-	const struct dp_vtep *from = NULL;
-	uint32_t last = 0;
+	struct sender last = { 0 };
 	unsigned kept = 0;
+	uint64_t bytes = 0;
 
-	w->underlay.rx_packets += n;
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
-	for (unsigned i = 0; i < n; i++) {
-		uint8_t *d = rte_pktmbuf_mtod(mbufs[i], uint8_t *);
-		uint32_t udp, source;
-
-		if (unlikely(mbufs[i]->nb_segs > 1)) {
-			dp_count(w, DP_DROP_OVERSIZE);
-			continue;
-		}
-		if (!outer_ok(w, eth, d, mbufs[i]->data_len, &udp))
-			continue;
-		source = dp_load32(d + DP_ETH_LEN + 12);
-		if (!from || source != last) {
-			struct dp_addr addr = dp_addr4(d + DP_ETH_LEN + 12);
-
-			from = dp_vtep_lookup(&addr);
-			last = source;
-		}
-		if (!from) {
-			dp_count(w, DP_DROP_VTEP_UNKNOWN);
-			continue;
-		}
-		packets[kept] = (struct dp_packet){
-			.data = d + udp + UDP_LEN,
-			.len = dp_load_be16(d + udp + 4) - UDP_LEN,
-			.tos = d[DP_ETH_LEN + 1],
-			.from = from,
-			.mbuf = &mbufs[i],
-		};
-		w->underlay.rx_bytes += packets[kept++].len;
-	}
+	for (unsigned i = 0; i < n; i++)
+		if (open_outer(w, eth, &mbufs[i], &last, &packets[kept]))
+			bytes += packets[kept++].len;
+	w->underlay.rx_packets += n;
+	w->underlay.rx_bytes += bytes;
 	dp_decap(w, packets, kept);
 	dp_decap_flush(w);
 }
