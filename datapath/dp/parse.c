@@ -143,3 +143,26 @@ dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 		return DP_PARSE_NOT_IP;
 	}
 }
+
+uint32_t
+dp_flow_hash(const uint8_t *frame, const struct dp_hdrs *h)
+{
+	const uint8_t *ip = frame + h->l3;
+	uint64_t hash = (uint64_t)h->ethertype << 8 | h->proto;
+
+	switch (h->version) {
+	case 4:
+		hash = dp_mix(hash, dp_load64(ip + 12));
+		break;
+	case 6:
+		for (int i = 8; i < 40; i += 8)
+			hash = dp_mix(hash, dp_load64(ip + i));
+		break;
+	default:
+		hash = dp_mix(hash, dp_load64(frame));
+		hash = dp_mix(hash, dp_load32(frame + 8));
+	}
+	if (h->transport)
+		hash = dp_mix(hash, dp_load32(frame + h->l4));
+	return (uint32_t)dp_mix(hash, hash >> 29);
+}

@@ -21,12 +21,13 @@
 #define SOURCE_FIRST 0xc000
 #define SOURCE_MASK 0x3fff
 
-static void
+static inline void
 encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
 	uint16_t total = IP4_LEN + UDP_LEN + DP_VXLAN_LEN + m->data_len;
 	uint8_t tos = dp_ecn(f);
 	uint8_t *out, *ip;
+	uint32_t sum;
 
 	if (unlikely(IP4_LEN + UDP_LEN + DP_VXLAN_LEN + (uint32_t)m->data_len > o->eth->mtu)) {
 		dp_count(w, DP_DROP_UNDERLAY_MTU);
@@ -41,8 +42,10 @@ encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_o
 	memcpy(out, o->bytes, DP_OUTER_LEN);
 	ip[1] = tos;
 	dp_store_be16(ip + 2, total);
-	dp_store16(ip + 10, ~dp_csum_fold((uint64_t)o->sum + htons(total) + htons(tos)));
-	dp_store_be16(ip + IP4_LEN, SOURCE_FIRST | (dp_flow_hash(f->data, &f->hdrs) & SOURCE_MASK));
+	sum = o->sum + htons(total) + htons(tos);
+	sum = (sum & 0xffff) + (sum >> 16);
+	dp_store16(ip + 10, ~(sum + (sum >> 16)));
+	dp_store_be16(ip + IP4_LEN, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
 	dp_store_be16(ip + IP4_LEN + 4, total - IP4_LEN);
 	dp_store_be32(ip + IP4_LEN + UDP_LEN + 4, f->vni << 8);
 	dp_eth_queue(w, o->eth, m);
