@@ -5,11 +5,12 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
 LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
+BENCH_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 TEST_PACKAGES  := iperf3 iputils-ping jq tcpdump tshark
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
 build: build-packages ## Build bin/overlane
@@ -45,6 +46,12 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
 	go test -tags lab -count=1 -timeout 15m -v ./internal/lab/...
+
+.PHONY: bench-pipeline
+bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
+	contrib/setup/packages $(BENCH_PACKAGES)
+	go build -o bin/bench-pipeline ./contrib/bench/pipeline
+	contrib/bench/pipeline/compare bin/bench-pipeline $(or $(FLOWS),1024) $(or $(MACS),64) $(or $(SIZE),64)
 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass
