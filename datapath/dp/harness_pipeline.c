@@ -7,8 +7,8 @@
 #include "pipeline.h"
 
 /* A worker without a thread: the test is its thread. Its queues of the ports are those behind the real workers'. */
-static struct dp_worker *
-harness_worker(void)
+struct dp_worker *
+dp_harness_worker(void)
 {
 	static struct dp_worker *w;
 	static char err[DP_ERR_LEN];
@@ -26,7 +26,7 @@ harness_worker(void)
 void
 dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 {
-	struct dp_worker *w = harness_worker();
+	struct dp_worker *w = dp_harness_worker();
 	struct dp_port *from = dp_port_get(port);
 	uint32_t frame_len = len - DP_VNET_LEN;
 	uint8_t *room = malloc(DP_HEADROOM + frame_len);
@@ -43,7 +43,7 @@ dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 void
 dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 {
-	struct dp_worker *w = harness_worker();
+	struct dp_worker *w = dp_harness_worker();
 	uint8_t *room = malloc(len);
 	struct dp_packet packet = { .data = room, .len = len, .tos = tos, .from = dp_vtep_get(vtep) };
 
@@ -62,7 +62,7 @@ dp_harness_one_by_one(uint32_t vtep, bool refused)
 uint64_t
 dp_harness_drops(void)
 {
-	struct dp_worker *w = harness_worker();
+	struct dp_worker *w = dp_harness_worker();
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < DP_DROP_COUNT; i++)
@@ -73,5 +73,5 @@ dp_harness_drops(void)
 uint64_t
 dp_harness_sent(void)
 {
-	return harness_worker()->underlay.tx_packets;
+	return dp_harness_worker()->underlay.tx_packets;
 }

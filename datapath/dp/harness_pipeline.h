@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct dp_worker *dp_harness_worker(void);
 /* One frame from a port, virtio-net header first, or one VXLAN packet from a VTEP, in memory of its exact size. */
 void dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len);
 void dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len);

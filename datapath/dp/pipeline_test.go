@@ -30,7 +30,7 @@ var bench = sync.OnceValue(func() testBench {
 	}
 	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	try(err)
-	try(Start(Config{CPUs: []int{0}, VTEP: netip.MustParseAddr("127.0.0.1"), Log: log}))
+	try(Start(Config{CPUs: []int{0}, VTEP: netip.MustParseAddr("127.0.0.1"), DeviceBuffers: 4096, Log: log}))
 	idle, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
 	try(err)
 	tap, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)

@@ -1,0 +1,384 @@
+//go:build dptest
+
+package dp
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+const (
+	ethVNI    = 4201
+	vxlanPort = 4789
+)
+
+var (
+	ethPeer    = netip.MustParseAddr("192.0.2.2")
+	ethOwn     = netip.MustParseAddr("127.0.0.1") // the bench's VTEP
+	nextHopMAC = [6]byte{2, 0, 0, 0, 0, 2}
+)
+
+// devices is a network of its own: one container on a device, one behind a VTEP that another device leads to.
+type devices struct {
+	port, vtep           uint32
+	container, underlay  uint32
+	underlayMAC, notOurs [6]byte
+}
+
+var onDevices = sync.OnceValue(func() (d devices) {
+	try := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	bench()
+	setVXLANPort(vxlanPort)
+	var err error
+	d.container, err = OpenDevice("net_null0,no-rx=1")
+	try(err)
+	d.underlay, err = OpenDevice("net_null1,no-rx=1")
+	try(err)
+	d.underlayMAC, d.notOurs = deviceMAC(d.underlay), [6]byte{2, 9, 9, 9, 9, 9}
+	try(AddNet(ethVNI))
+	d.port, err = AddPort(Port{VNI: ethVNI, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4, src6}, Device: &d.container})
+	try(err)
+	d.vtep, err = AddVTEP(netip.AddrPortFrom(ethPeer, vxlanPort))
+	try(err)
+	try(SetNextHop(d.vtep, d.underlay, nextHopMAC))
+	try(SetMACPort(ethVNI, [6]byte(srcMAC), d.port))
+	try(SetMACVTEP(ethVNI, [6]byte(dstMAC), d.vtep))
+	try(SetNeighbour(ethVNI, dst4, [6]byte(dstMAC)))
+	try(SetNeighbour(ethVNI, dst6, [6]byte(dstMAC)))
+	try(SetFlood(ethVNI, []uint32{d.port}, []uint32{d.vtep}))
+	return d
+})
+
+// outer is what is around a frame on the wire.
+type outer struct {
+	srcMAC, dstMAC [6]byte
+	src, dst       netip.Addr
+	srcPort        uint16
+	tos            uint8
+	checksum       bool // of UDP
+}
+
+func (o outer) packet(t testing.TB, frame []byte) []byte {
+	t.Helper()
+	ip := &layers.IPv4{Version: 4, TOS: o.tos, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolUDP, SrcIP: o.src.AsSlice(), DstIP: o.dst.AsSlice()}
+	udp := &layers.UDP{SrcPort: layers.UDPPort(o.srcPort), DstPort: vxlanPort}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	buffer := gopacket.NewSerializeBuffer()
+	err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+		&layers.Ethernet{SrcMAC: o.srcMAC[:], DstMAC: o.dstMAC[:], EthernetType: layers.EthernetTypeIPv4}, ip, udp,
+		&layers.VXLAN{ValidIDFlag: true, VNI: ethVNI}, gopacket.Payload(frame))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := buffer.Bytes()
+	if !o.checksum {
+		packet[40], packet[41] = 0, 0
+	}
+	return packet
+}
+
+// inwards is what the peer sends back.
+func (d devices) inwards() outer {
+	return outer{srcMAC: nextHopMAC, dstMAC: d.underlayMAC, src: ethPeer, dst: ethOwn, srcPort: 50000}
+}
+
+// outwards is what our packets look like for a frame.
+func (d devices) outwards(frame []byte, tos uint8) outer {
+	return outer{srcMAC: d.underlayMAC, dstMAC: nextHopMAC, src: ethOwn, dst: ethPeer, srcPort: uint16(49152 | flowHash(frame)&0x3fff), tos: tos}
+}
+
+// Every byte of the outer headers is as another's code writes it, and the mbuf that came in is the one that leaves.
+func TestDeviceEncap(t *testing.T) {
+	d := onDevices()
+	ports := map[uint16]bool{}
+	for port := uint16(1000); port < 1064; port++ {
+		for _, f := range []flow{{port: port}, {port: port, udp: true}, {port: port, v6: true}, {port: port, v6: true, udp: true}} {
+			for ecn := range uint8(4) {
+				f.tos = 0x28 | ecn
+				frame := f.frame(t, 1, 1, 16, make([]byte, port%97))
+				got := fromPort(d.port, d.underlay, frame)
+				if want := d.outwards(frame, ecn).packet(t, frame); !bytes.Equal(got.frame, want) || !got.travelled {
+					t.Fatalf("%+v: travelled %v,\n got %x\nwant %x", f, got.travelled, got.frame, want)
+				}
+				ports[uint16(got.frame[34])<<8|uint16(got.frame[35])] = true
+			}
+		}
+	}
+	if len(ports) < 200 {
+		t.Errorf("256 flows leave from %d source ports", len(ports))
+	}
+}
+
+// Broadcast leaves in a copy, since each receiver would write its own headers; a question is answered to its port.
+func TestDeviceGroups(t *testing.T) {
+	d := onDevices()
+	frame := flow{udp: true}.frame(t, 1, 1, 0, make([]byte, 20))
+	copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	got := fromPort(d.port, d.underlay, frame)
+	if want := d.outwards(frame, 0).packet(t, frame); !bytes.Equal(got.frame, want) || got.travelled {
+		t.Errorf("broadcast: travelled %v,\n got %x\nwant %x", got.travelled, got.frame, want)
+	}
+	answer := fromPort(d.port, d.container, examples(t)["ARP"]).frame
+	if len(answer) != 42 || answer[21] != 2 || !bytes.Equal(answer[22:28], dstMAC) {
+		t.Errorf("answer to ARP: %x", answer)
+	}
+}
+
+func TestDeviceDecap(t *testing.T) {
+	d := onDevices()
+	for name, frame := range examples(t) {
+		frame = back(frame)
+		for _, checksum := range []bool{false, true} {
+			o := d.inwards()
+			o.checksum = checksum
+			got := fromUnderlay(d.underlay, d.container, o.packet(t, frame))
+			if !bytes.Equal(got.frame, frame) || got.travelled != (frame[0]&1 == 0) {
+				t.Errorf("%s, UDP checksum %v: travelled %v,\n got %x\nwant %x", name, checksum, got.travelled, got.frame, frame)
+			}
+		}
+	}
+	// Options are passed over.
+	packet := d.inwards().packet(t, back(examples(t)["TCP over IPv4"]))
+	options := slices.Concat(packet[:34], []byte{1, 1, 1, 0}, packet[34:])
+	options[14], options[17] = 0x46, options[17]+4
+	sumIP(options, 24)
+	if got := fromUnderlay(d.underlay, d.container, options); !bytes.Equal(got.frame, packet[50:]) {
+		t.Errorf("outer IPv4 options: got %x", got.frame)
+	}
+}
+
+// sumIP makes the outer IPv4 checksum right again.
+func sumIP(packet []byte, length int) {
+	packet[24], packet[25] = 0, 0
+	sum := ^csumFold(packet[14:14+length], 0)
+	packet[24], packet[25] = byte(sum), byte(sum>>8)
+}
+
+func TestDeviceDecapDrops(t *testing.T) {
+	d := onDevices()
+	frame := back(flow{}.frame(t, 1, 1, 16, make([]byte, 100)))
+	for _, c := range []struct {
+		what, drop string
+		edit       func(p []byte)
+	}{
+		{"MAC of someone else", "underlay_foreign", func(p []byte) { copy(p, d.notOurs[:]) }},
+		{"IPv6", "underlay_foreign", func(p []byte) { p[12], p[13] = 0x86, 0xdd }},
+		{"another protocol", "underlay_foreign", func(p []byte) { p[23] = 6 }},
+		{"another address", "underlay_foreign", func(p []byte) { p[33]++ }},
+		{"another port", "underlay_foreign", func(p []byte) { p[37]++ }},
+		{"version 5", "underlay_malformed", func(p []byte) { p[14] = 0x55 }},
+		{"header of 16 bytes", "underlay_malformed", func(p []byte) { p[14] = 0x44 }},
+		{"total length behind the end", "underlay_malformed", func(p []byte) { p[16] = 0xff }},
+		{"total length inside of the UDP header", "underlay_malformed", func(p []byte) { p[16], p[17] = 0, 27 }},
+		{"UDP length behind the end", "underlay_malformed", func(p []byte) { p[38] = 0xff }},
+		{"UDP length inside of its header", "underlay_malformed", func(p []byte) { p[38], p[39] = 0, 7 }},
+		{"first fragment", "underlay_fragment", func(p []byte) { p[20] = 0x20 }},
+		{"last fragment", "underlay_fragment", func(p []byte) { p[20], p[21] = 0, 1 }},
+		{"UDP checksum", "underlay_checksum", func(p []byte) { p[41] = 1 }},
+		{"unknown VTEP", "vtep_unknown", func(p []byte) { p[29]++ }},
+		{"no I flag", "vxlan_flags", func(p []byte) { p[42] = 0 }},
+		{"unknown VNI", "vni_unknown", func(p []byte) { p[46] = 0xee }},
+		{"unknown source", "src_unknown", func(p []byte) { p[61]++ }},
+		{"unknown destination", "fdb_miss", func(p []byte) { p[54]++ }},
+		{"destination on the other host", "not_local", func(p []byte) { copy(p[50:], dstMAC) }},
+		{"our own MAC from outside", "spoofed_mac", func(p []byte) { copy(p[56:], srcMAC) }},
+		{"VLAN", "vlan", func(p []byte) { p[62], p[63] = 0x81, 0 }},
+		{"inner length", "malformed", func(p []byte) { p[66] = 0xff }},
+		{"congestion that cannot be told", "ecn", func(p []byte) { p[15] = 3 }},
+	} {
+		packet := d.inwards().packet(t, frame)
+		c.edit(packet)
+		sumIP(packet, 20)
+		before, all := harnessDrop(c.drop), harnessDrops()
+		if got := fromUnderlay(d.underlay, d.container, packet); len(got.frame) > 0 || harnessDrop(c.drop) != before+1 || harnessDrops() != all+1 {
+			t.Errorf("%s: %d bytes delivered, %s counted %d times, all drops %d", c.what, len(got.frame), c.drop, harnessDrop(c.drop)-before, harnessDrops()-all)
+		}
+	}
+	packet := d.inwards().packet(t, frame)
+	packet[25]++
+	before := harnessDrop("underlay_checksum")
+	if fromUnderlay(d.underlay, d.container, packet); harnessDrop("underlay_checksum") != before+1 {
+		t.Error("a wrong IPv4 checksum was taken")
+	}
+}
+
+// Both ways, cut short at every byte: nothing is touched behind the end, and each packet is counted or leaves.
+func TestDeviceCutShort(t *testing.T) {
+	d := onDevices()
+	for name, frame := range examples(t) {
+		t.Run(name, func(t *testing.T) {
+			packet := d.inwards().packet(t, back(frame))
+			for n := range packet {
+				before := harnessDrops()
+				if got := fromUnderlay(d.underlay, d.container, packet[:n]); len(got.frame) > 0 || harnessDrops() != before+1 {
+					t.Fatalf("in, cut to %d of %d bytes: %d bytes delivered, %d drops", n, len(packet), len(got.frame), harnessDrops()-before)
+				}
+			}
+			for n := range frame {
+				before := harnessDrops()
+				out := d.underlay
+				if name == "ARP" || name == "solicitation" {
+					out = d.container
+				}
+				if got := fromPort(d.port, out, frame[:n]); len(got.frame) == 0 && harnessDrops() == before {
+					t.Fatalf("out, cut to %d of %d bytes: neither counted nor sent", n, len(frame))
+				}
+			}
+		})
+	}
+}
+
+// A packet that is longer than the device's MTU is dropped, not cut or fragmented.
+func TestDeviceMTU(t *testing.T) {
+	d := onDevices()
+	for size, fits := range map[int]bool{1500 - 36 - 42: true, 1500 - 36 - 41: false} {
+		frame := flow{udp: true}.frame(t, 1, 1, 0, make([]byte, size))
+		before := harnessDrop("underlay_mtu")
+		got := fromPort(d.port, d.underlay, frame)
+		if sent := len(got.frame) > 0; sent != fits || harnessDrop("underlay_mtu")-before == 1 == fits {
+			t.Errorf("frame of %d bytes: sent %v, want %v", len(frame), sent, fits)
+		}
+	}
+}
+
+// What a worker remembers ends with the entry.
+func TestForwardingFollowsChanges(t *testing.T) {
+	d := onDevices()
+	frame := flow{}.frame(t, 1, 1, 16, nil)
+	sent := func() bool { return len(fromPort(d.port, d.underlay, frame).frame) > 0 }
+	for range 3 {
+		if !sent() || !sent() {
+			t.Fatal("not sent to a known MAC")
+		}
+		if err := DelMAC(ethVNI, [6]byte(dstMAC)); err != nil {
+			t.Fatal(err)
+		}
+		if sent() {
+			t.Fatal("sent to a MAC that was forgotten")
+		}
+		if err := SetMACVTEP(ethVNI, [6]byte(dstMAC), d.vtep); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A device in use stays, and an underlay is no port.
+func TestDeviceInUse(t *testing.T) {
+	d := onDevices()
+	for _, device := range []uint32{d.container, d.underlay} {
+		if err := CloseDevice(device); err != syscall.EBUSY {
+			t.Errorf("closing device %d, which is in use: %v", device, err)
+		}
+	}
+	if err := SetUnderlay(d.container); err != syscall.EBUSY {
+		t.Errorf("a port's device as underlay: %v", err)
+	}
+	if _, err := OpenDevice("net_nothing0"); err != syscall.ENODEV {
+		t.Errorf("a device without a driver: %v", err)
+	}
+}
+
+// The short way to parse finds what the long one does, whatever a byte says.
+func TestPlainAgrees(t *testing.T) {
+	for name, frame := range examples(t) {
+		took := false
+		for at := range frame {
+			for bit := range 8 {
+				changed := slices.Clone(frame)
+				changed[at] ^= 1 << bit
+				for _, n := range []int{at + 1, len(frame)} {
+					agrees, plain := plainAgrees(changed[:n])
+					if !agrees {
+						t.Fatalf("%s, cut to %d, bit %d of byte %d changed: they differ", name, n, bit, at)
+					}
+					took = took || plain
+				}
+			}
+		}
+		if want := name == "TCP over IPv4" || name == "UDP over IPv4"; took != want {
+			t.Errorf("%s: plain %v, want %v", name, took, want)
+		}
+	}
+}
+
+// A worker polls: what comes out of a capture leaves in VXLAN, whole and in order.
+func TestWorkerPolls(t *testing.T) {
+	const vni, n = 4202, 500
+	bench()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
+	file, err := os.Create(in)
+	check(t, err)
+	writer := pcapgo.NewWriter(file)
+	check(t, writer.WriteFileHeader(65535, layers.LinkTypeEthernet))
+	var frames [][]byte
+	for i := range n {
+		frame := flow{port: uint16(1000 + i)}.frame(t, uint16(i), 1, 16, make([]byte, i))
+		frames = append(frames, frame)
+		check(t, writer.WritePacket(gopacket.CaptureInfo{CaptureLength: len(frame), Length: len(frame)}, frame))
+	}
+	check(t, file.Close())
+
+	underlay, err := OpenDevice("net_pcap1,tx_pcap=" + out)
+	check(t, err)
+	container, err := OpenDevice("net_pcap0,rx_pcap=" + in)
+	check(t, err)
+	check(t, AddNet(vni))
+	vtep, err := AddVTEP(netip.MustParseAddrPort("192.0.2.3:4789"))
+	check(t, err)
+	check(t, SetNextHop(vtep, underlay, nextHopMAC))
+	check(t, SetMACVTEP(vni, [6]byte(dstMAC), vtep))
+	port, err := AddPort(Port{VNI: vni, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4}, Device: &container})
+	check(t, err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		sent, err := ReadDevice(underlay)
+		check(t, err)
+		if sent.TxPackets == n {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d packets sent; drops: %v", sent.TxPackets, n, ReadStats().Drops)
+		}
+	}
+	check(t, DelPort(port))
+	check(t, DelMAC(vni, [6]byte(dstMAC)))
+	check(t, DelVTEP(vtep))
+	check(t, CloseDevice(container))
+	check(t, CloseDevice(underlay))
+	captured, err := os.Open(out)
+	check(t, err)
+	defer captured.Close()
+	reader, err := pcapgo.NewReader(captured)
+	check(t, err)
+	for i, frame := range frames {
+		packet, _, err := reader.ReadPacketData()
+		check(t, err)
+		if !bytes.Equal(packet[50:], frame) || packet[48] != vni&0xff {
+			t.Fatalf("packet %d: %x", i, packet)
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

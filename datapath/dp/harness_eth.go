@@ -1,0 +1,67 @@
+//go:build dptest
+
+package dp
+
+/*
+#include "dp.h"
+#include "harness_eth.h"
+*/
+import "C"
+
+import "unsafe"
+
+// leaving is what left through a device: travelled in the mbuf that came in, or in a copy.
+type leaving struct {
+	frame     []byte
+	travelled bool
+}
+
+func (l *leaving) read(s *C.struct_dp_harness_sent) {
+	*l = leaving{C.GoBytes(unsafe.Pointer(&s.bytes[0]), C.int(s.len)), bool(s.travelled)}
+}
+
+// fromPort takes a frame of a port that is a device through the way out, fromUnderlay a packet of the underlay's device
+// through the way in. The result is what leaves through the device out; its frame is empty when nothing does.
+func fromPort(port, out uint32, frame []byte) (l leaving) {
+	p := exact(frame)
+	defer free(p)
+	var sent C.struct_dp_harness_sent
+	C.dp_harness_eth_port(C.uint32_t(port), p, C.uint32_t(len(frame)), C.uint32_t(out), &sent)
+	l.read(&sent)
+	return l
+}
+
+func fromUnderlay(device, out uint32, packet []byte) (l leaving) {
+	p := exact(packet)
+	defer free(p)
+	var sent C.struct_dp_harness_sent
+	C.dp_harness_eth_underlay(C.uint32_t(device), p, C.uint32_t(len(packet)), C.uint32_t(out), &sent)
+	l.read(&sent)
+	return l
+}
+
+func setVXLANPort(port uint16) { C.dp_harness_vxlan_port(C.uint16_t(port)) }
+
+func deviceMAC(device uint32) (m [6]byte) {
+	C.dp_harness_device_mac(C.uint32_t(device), mac(&m))
+	return m
+}
+
+// harnessDrop counts what was dropped for a reason.
+func harnessDrop(name string) uint64 {
+	for i := range C.unsigned(len(ReadStats().Drops)) {
+		if C.GoString(C.dp_drop_name(i)) == name {
+			return uint64(C.dp_harness_drop(i))
+		}
+	}
+	panic("no drop is called " + name)
+}
+
+// plainAgrees says whether both ways to parse agree on a frame, and whether the short one took it.
+func plainAgrees(frame []byte) (agrees, plain bool) {
+	p := exact(frame)
+	defer free(p)
+	var took C.bool
+	agrees = bool(C.dp_harness_plain_agrees(p, C.uint32_t(len(frame)), &took))
+	return agrees, bool(took)
+}

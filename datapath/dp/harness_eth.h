@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_HARNESS_ETH_H
+#define DP_HARNESS_ETH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What leaves through a device after one frame came in; len is 0 when nothing did. */
+struct dp_harness_sent {
+	uint32_t len;
+	bool travelled; /* in the mbuf that came in */
+	uint8_t bytes[2048];
+};
+
+/* One frame from a port that is a device, or from the underlay's device, in memory of its exact size. */
+void dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
+void dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
+/* UDP port of VXLAN for devices: the sockets keep theirs. */
+void dp_harness_vxlan_port(uint16_t port);
+void dp_harness_device_mac(uint32_t device, uint8_t mac[6]);
+uint64_t dp_harness_drop(unsigned drop);
+/* Whether dp_parse finds what dp_parse_plain does, where that takes the frame (*plain), and both flow hashes are one. */
+bool dp_harness_plain_agrees(const uint8_t *frame, uint32_t len, bool *plain);
+
+#endif
