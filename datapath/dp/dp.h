@@ -85,7 +85,7 @@ int dp_vtep_add(struct dp_addr addr, uint16_t port);
 int dp_vtep_del(uint32_t vtep);
 /*
  * From then on packets to the VTEP leave through the device, for the Ethernet address mac. Before, the kernel sends them.
- * -EAFNOSUPPORT: the VTEP's address or our own is not IPv4.
+ * -EAFNOSUPPORT: the VTEP's address or our own is not IPv4. -EBUSY: the device is a port.
  */
 int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
 

@@ -21,8 +21,8 @@
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 {
-	struct dp_port *port = atomic_load_explicit(&eth->port, memory_order_acquire);
 	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
+	struct dp_port *port = queue->port;
 	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
 	uint32_t outer = port ? 0 : DP_OUTER_UDP_LEN;
 	unsigned sent = rte_eth_tx_burst(eth->dev, w->id, queue->tx, queue->n_tx);

@@ -38,6 +38,7 @@ struct dp_eth {
 	atomic_bool underlay;
 	struct {
 		struct rte_mbuf *tx[DP_ETH_TX];
+		struct dp_port *port; /* that they are for; NULL: they go to VTEPs */
 		unsigned n_tx;
 		uint32_t bytes; /* in them */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
@@ -61,15 +62,15 @@ bool dp_eth_polled(void);
  * eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.
  * Each is given to sink, which owns it.
  */
-typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, const void *to, struct rte_mbuf *m);
-void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, const void *to);
+typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, void *to, struct rte_mbuf *m);
+void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, void *to);
 
 /* port_eth.c */
 /* Frames and packets from a device: whoever takes an mbuf leaves NULL in its place. */
 void dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n);
 
 /* underlay_eth.c */
-void dp_eth_send(struct dp_worker *w, struct dp_frame *frame, const struct dp_eth_outer *outer);
+void dp_eth_send(struct dp_worker *w, struct dp_frame *frame, struct dp_eth_outer *outer);
 void dp_eth_outer_free(struct dp_eth_outer *outer);
 void dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n);
 

@@ -22,7 +22,7 @@ new_mbuf(struct dp_worker *w, uint32_t len)
 }
 
 static void
-copy_segments(struct dp_worker *w, const struct dp_frame *f, dp_eth_sink sink, const void *to)
+copy_segments(struct dp_worker *w, const struct dp_frame *f, dp_eth_sink sink, void *to)
 {
 	struct dp_gso gso;
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
@@ -48,7 +48,7 @@ copy_segments(struct dp_worker *w, const struct dp_frame *f, dp_eth_sink sink, c
 }
 
 void
-dp_eth_copy(struct dp_worker *w, struct dp_frame *f, dp_eth_sink sink, const void *to)
+dp_eth_copy(struct dp_worker *w, struct dp_frame *f, dp_eth_sink sink, void *to)
 {
 	struct rte_mbuf *m;
 

@@ -290,6 +290,9 @@ func TestDeviceInUse(t *testing.T) {
 	if err := SetUnderlay(d.container); err != syscall.EBUSY {
 		t.Errorf("a port's device as underlay: %v", err)
 	}
+	if err := SetNextHop(d.vtep, d.container, nextHopMAC); err != syscall.EBUSY {
+		t.Errorf("a next hop through a port's device: %v", err)
+	}
 	if _, err := OpenDevice("net_nothing0"); err != syscall.ENODEV {
 		t.Errorf("a device without a driver: %v", err)
 	}

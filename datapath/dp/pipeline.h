@@ -269,7 +269,7 @@ dp_ecn(const struct dp_frame *f)
 static inline void
 dp_underlay_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 {
-	const struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
+	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
 
 	if (outer)
 		dp_eth_send(w, f, outer);
@@ -277,13 +277,14 @@ dp_underlay_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 		dp_udp_send(w, f, to);
 }
 
-/* Owns the mbuf from then on. */
+/* Owns the mbuf from then on; port is NULL on the underlay. The turn in which the port was found sends it. */
 static inline void
-dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m)
+dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct dp_port *port, struct rte_mbuf *m)
 {
 	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
 
 	queue->tx[queue->n_tx++] = m;
+	queue->port = port;
 	queue->bytes += m->pkt_len;
 	if (unlikely(queue->n_tx == DP_ETH_TX))
 		dp_eth_send_queue(w, eth);

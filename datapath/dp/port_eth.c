@@ -36,10 +36,12 @@ dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mb
 }
 
 static void
-queue_copy(struct dp_worker *w, const struct dp_frame *f, const void *port, struct rte_mbuf *m)
+queue_copy(struct dp_worker *w, const struct dp_frame *f, void *to, struct rte_mbuf *m)
 {
+	struct dp_port *port = to;
+
 	(void)f;
-	dp_eth_queue(w, ((const struct dp_port *)port)->eth, m);
+	dp_eth_queue(w, port->eth, port, m);
 }
 
 static void
@@ -56,7 +58,7 @@ eth_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	m->data_off = f->data - (uint8_t *)m->buf_addr;
 	m->data_len = f->len;
 	m->pkt_len = f->len;
-	dp_eth_queue(w, port->eth, m);
+	dp_eth_queue(w, port->eth, port, m);
 }
 
 /* Answers and copies of group frames: their virtio-net header wishes nothing. */

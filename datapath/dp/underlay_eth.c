@@ -48,17 +48,17 @@ encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_o
 	dp_store_be16(ip + IP4_LEN, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
 	dp_store_be16(ip + IP4_LEN + 4, total - IP4_LEN);
 	dp_store_be32(ip + IP4_LEN + UDP_LEN + 4, f->vni << 8);
-	dp_eth_queue(w, o->eth, m);
+	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
-encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, const void *outer, struct rte_mbuf *m)
+encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
 {
 	encapsulate(w, f, outer, m);
 }
 
 void
-dp_eth_send(struct dp_worker *w, struct dp_frame *f, const struct dp_eth_outer *o)
+dp_eth_send(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
 {
 	struct rte_mbuf *m;
 
@@ -213,6 +213,8 @@ dp_vtep_next_hop(uint32_t id, uint32_t device, const uint8_t mac[6])
 
 	if (!vtep || !eth)
 		return -ENOENT;
+	if (atomic_load(&eth->port))
+		return -EBUSY;
 	if (!dp_addr_is4(&vtep->addr) || !dp_addr_is4(&dp.config.vtep))
 		return -EAFNOSUPPORT;
 	new = outer_new(vtep, eth, mac);
