@@ -5,8 +5,16 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
 LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
-BENCH_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 TEST_PACKAGES  := iperf3 iputils-ping jq tcpdump tshark
+PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
+HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
+
+# What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
+FLOWS := 1024
+MACS  := 64
+SIZE  := 64
+# Length of each measurement of bench-hosts.
+SECONDS := 4
 
 .PHONY: help
 help: ## Show this list
@@ -49,9 +57,14 @@ test-lab: image ## Tests on several Docker hosts
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
-	contrib/setup/packages $(BENCH_PACKAGES)
+	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
-	contrib/bench/pipeline/compare bin/bench-pipeline $(or $(FLOWS),1024) $(or $(MACS),64) $(or $(SIZE),64)
+	contrib/bench/pipeline/compare bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
+
+.PHONY: bench-hosts
+bench-hosts: build ## Container to container beside Docker's own overlay. SECONDS=4 a measurement
+	contrib/setup/packages $(HOSTS_PACKAGES)
+	go run ./contrib/bench/hosts -seconds $(SECONDS)
 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass

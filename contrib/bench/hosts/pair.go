@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// The containers of either contender. Each contender has namespaces of its own, so that both may use these.
+var (
+	boxAddr = [2]string{"10.62.0.1", "10.62.0.2"}
+	boxMAC  = [2]string{"02:42:0a:3e:00:01", "02:42:0a:3e:00:02"}
+	wire    = [2]string{"10.9.2.1", "10.9.2.2"}
+)
+
+const (
+	vni      = 4097
+	innerMTU = 1450 // what VXLAN over IPv4 leaves of the wire's 1500
+)
+
+// pair is two hosts on a wire, with a container on each: namespaces by their names.
+type pair struct {
+	name  string
+	hosts [2]string
+	boxes [2]string
+	all   []string
+}
+
+// newPair makes the namespaces and the wire; remove takes away what is there of them.
+func newPair(ctx context.Context, name string, more ...string) (*pair, error) {
+	p := &pair{name: name}
+	for i, side := range []string{"a", "b"} {
+		p.hosts[i], p.boxes[i] = "bench-"+name+"-host-"+side, "bench-"+name+"-box-"+side
+		p.all = append(p.all, p.hosts[i], p.boxes[i])
+	}
+	p.all = append(p.all, more...)
+	p.remove()
+	for _, space := range p.all {
+		if err := script(ctx, "ip netns add "+space, "ip -n "+space+" link set lo up"); err != nil {
+			return p, err
+		}
+	}
+	err := script(ctx, fmt.Sprintf("ip link add wire netns %s type veth peer name wire netns %s", p.hosts[0], p.hosts[1]))
+	for i, host := range p.hosts {
+		err = errors.Join(err, script(ctx, fmt.Sprintf("ip -n %s addr add %s/24 dev wire", host, wire[i]), fmt.Sprintf("ip -n %s link set wire up", host)))
+	}
+	return p, err
+}
+
+func (p *pair) remove() {
+	for _, space := range p.all {
+		exec.Command("ip", "netns", "del", space).Run()
+	}
+}
+
+// script runs commands, one a line, until the first that fails.
+func script(ctx context.Context, lines ...string) error {
+	for _, line := range lines {
+		if out, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", line, err, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
+// in is a command in a namespace.
+func in(ctx context.Context, space string, command ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", space}, command...)...)
+}
