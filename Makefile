@@ -8,6 +8,7 @@ LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
 TEST_PACKAGES  := iperf3 iputils-ping jq tcpdump tshark
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
+FUZZ_PACKAGES  := clang libclang-rt-14-dev
 
 # What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
 FLOWS := 1024
@@ -15,6 +16,8 @@ MACS  := 64
 SIZE  := 64
 # Length of each measurement of bench-hosts.
 SECONDS := 4
+# Executions of each target of fuzz.
+RUNS := 1000000
 
 .PHONY: help
 help: ## Show this list
@@ -45,10 +48,11 @@ demo-down: engine ## Remove all that the demo left
 test: lint test-unit test-lab ## Run every test there is
 
 .PHONY: test-unit
-test-unit: build-packages ## Tests of the packages, under the race detector; the C code under AddressSanitizer
+test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
 	go test -race ./...
 	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
+	contrib/fuzz/run replay
 
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
@@ -60,6 +64,10 @@ bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and te
 	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
 	contrib/bench/pipeline/compare bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
+.PHONY: fuzz
+fuzz: build-packages ## Fuzz the C code, and keep what is new in contrib/fuzz/corpus; RUNS=1000000 a target
+	contrib/setup/packages $(FUZZ_PACKAGES)
+	contrib/fuzz/run fuzz $(RUNS)
 
 .PHONY: bench-hosts
 bench-hosts: build ## Container to container beside Docker's own overlay. SECONDS=4 a measurement

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzzes the way in. Input: a byte with the outer type of service, and a VXLAN packet as UDP payload. */
+#include "../../datapath/dp/harness_pipeline.h"
+#include "fuzz.h"
+#include "pipeline.h"
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 1 || size > UINT16_MAX)
+		return 0;
+	dp_harness_decap(fuzz_pipeline()->vtep, data[0], data + 1, size - 1);
+	fuzz_pipeline_drain();
+	return 0;
+}

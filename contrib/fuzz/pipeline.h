@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PIPELINE_FUZZ_H
+#define PIPELINE_FUZZ_H
+
+#include <stdint.h>
+
+/* The port and the VTEP of one network, on a pipeline that stands from the first call on. */
+struct fuzz_pipeline {
+	uint32_t port, vtep;
+};
+
+const struct fuzz_pipeline *fuzz_pipeline(void);
+/* Takes away what reached the port, so that its queue never stays full. */
+void fuzz_pipeline_drain(void);
+
+#endif
