@@ -64,15 +64,20 @@ bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and te
 	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
 	contrib/bench/pipeline/compare bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
-.PHONY: fuzz
-fuzz: build-packages ## Fuzz the C code, and keep what is new in contrib/fuzz/corpus; RUNS=1000000 a target
-	contrib/setup/packages $(FUZZ_PACKAGES)
-	contrib/fuzz/run fuzz $(RUNS)
 
 .PHONY: bench-hosts
 bench-hosts: build ## Container to container beside Docker's own overlay. SECONDS=4 a measurement
 	contrib/setup/packages $(HOSTS_PACKAGES)
 	go run ./contrib/bench/hosts -seconds $(SECONDS)
+
+.PHONY: bench
+bench: ## Run both benchmarks, and write the README's table of figures anew
+	contrib/bench/record
+
+.PHONY: fuzz
+fuzz: build-packages ## Fuzz the C code, and keep what is new in contrib/fuzz/corpus; RUNS=1000000 a target
+	contrib/setup/packages $(FUZZ_PACKAGES)
+	contrib/fuzz/run fuzz $(RUNS)
 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass

@@ -106,7 +106,9 @@ func (p *overlanePair) call(ctx context.Context, i int, method string, body map[
 	if err != nil {
 		return err
 	}
-	dial := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", p.file(i, "plugin.sock")) }
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", p.file(i, "plugin.sock"))
+	}
 	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/"+method, bytes.NewReader(text))
 	if err != nil {
