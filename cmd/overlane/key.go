@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -15,12 +16,14 @@ func parseKey(s *settings, text string) error {
 	if text == "" {
 		return nil
 	}
-	if s.gossipKey = decodeKey(text); s.gossipKey != nil {
-		return nil
-	}
 	path, isFile := strings.CutPrefix(text, "@")
-	if !isFile && !strings.Contains(path, "/") {
-		return errors.New("the value given is neither a key nor a path")
+	if !isFile && !leadsSomewhere(path) {
+		if s.gossipKey = decodeKey(text); s.gossipKey != nil {
+			return nil
+		}
+		if !strings.Contains(path, "/") {
+			return errors.New("the value given is neither a key nor a path")
+		}
 	}
 	content, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -33,6 +36,17 @@ func parseKey(s *settings, text string) error {
 		return errors.New("the file holds no key")
 	}
 	return nil
+}
+
+// leadsSomewhere tells a path from a key: base64 has the slash among its digits, so a path of the right length reads as a
+// key that anybody could guess. A file that is there is meant, and so is one that is missing from a directory.
+func leadsSomewhere(path string) bool {
+	if _, err := os.Stat(path); err == nil {
+		return true
+	}
+	dir := filepath.Dir(path)
+	_, err := os.Stat(dir)
+	return err == nil && dir != "/" && dir != "."
 }
 
 // decodeKey is nil for what is not a key. Hexadecimal goes first: its digits are base64 too.

@@ -197,6 +197,23 @@ func TestGossipKey(t *testing.T) {
 	}
 }
 
+// Paths of 32 bytes of which each is a digit of base64.
+func TestGossipKeyPathReadsAsKey(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("keys", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	there, missing := "keys/"+strings.Repeat("a", 27), "keys/"+strings.Repeat("b", 27)
+	if err := os.WriteFile(there, []byte(strings.Repeat("fb", 16)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := mustRead(t, []string{"--gossip-key", there}); !bytes.Equal(s.gossipKey, bytes.Repeat([]byte{0xfb}, 16)) {
+		t.Errorf("path %q gives %x, not the key in the file", there, s.gossipKey)
+	}
+	_, err := read(t, append([]string{"--gossip-key", missing}, loopback...))
+	checkWrong(t, err, []string{"leads to no file", "--gossip-key"})
+}
+
 func TestCPUs(t *testing.T) {
 	var allowed unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
