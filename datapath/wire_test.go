@@ -27,8 +27,10 @@ func checkWire(t *testing.T) {
 	if n := len(tshark(t, file, `vxlan && tcp.checksum.status == "Good"`)); n < 10000 {
 		t.Errorf("%d TCP packets with a verified checksum on the wire: the capture is not what was sent", n)
 	}
+	// Linux writes 0xffff for 0 into TCP's field too (include/net/checksum.h CSUM_MANGLED_0): the same sum, but not to tshark.
+	const mangledByLinux = `(tcp.checksum == 0xffff && eth.src == ` + peerMAC + `)`
 	for _, bad := range []string{
-		`ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad"`,
+		`(ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad") && !` + mangledByLinux,
 		`_ws.malformed`,
 		`!vxlan && !arp && !icmpv6`,
 		`vxlan && (vxlan.vni != 4200 || !(vxlan[0:4] == 08:00:00:00) || !(vxlan[7:1] == 00))`,

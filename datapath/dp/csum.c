@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "csum.h"
+#include "l4.h"
 
 /* One binary for every x86-64: the loader takes the variant for the CPU that it finds. */
 #if defined(__x86_64__) && defined(__GLIBC__)
@@ -70,6 +71,6 @@ dp_csum_complete(uint8_t *frame, uint32_t len, uint16_t start, uint16_t offset)
 
 	uint16_t sum = (uint16_t)~dp_csum_fold(dp_csum_add(frame + start, len - start, 0));
 
-	dp_store16(frame + field, sum ? sum : 0xffff);
+	dp_store16(frame + field, !sum && offset == DP_UDP_CSUM ? 0xffff : sum);
 	return 0;
 }

@@ -58,8 +58,8 @@ dp_csum_pseudo6(const uint8_t *ip, uint8_t proto, uint32_t len)
 
 /*
  * Finishes a frame with VIRTIO_NET_HDR_F_NEEDS_CSUM: sums frame[start, len), where the field at start + offset holds
- * the pseudo-header's sum, and writes the checksum there. 0 is written as 0xffff: to UDP 0 means "none", to TCP both
- * are the same. Returns -1, nothing written, when the field lies outside of the frame or in its Ethernet header.
+ * the pseudo-header's sum, and writes the checksum there. In UDP's field 0 is written as 0xffff, since 0 means "none";
+ * in TCP's it stays, as a receiver that computes it anew wants it. Returns -1, nothing written, when the field lies outside of the frame or in its Ethernet header.
  * start and offset are a container's word, and the field may lie on an IP address: it is for the caller to refuse that.
  */
 int dp_csum_complete(uint8_t *frame, uint32_t len, uint16_t start, uint16_t offset);

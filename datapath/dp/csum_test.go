@@ -56,15 +56,20 @@ func TestCsumCompleteMakesTheFrameValid(t *testing.T) {
 	}
 }
 
-// A payload that makes the sum 0xffff has the checksum 0, which UDP takes for "no checksum".
-func TestCsumCompleteNeverWritesZero(t *testing.T) {
-	f := kinds["UDP4"]
-	payload := make([]byte, 2)
-	binary.BigEndian.PutUint16(payload, binary.BigEndian.Uint16(f.frame(t, 0, 0, 0, payload)[40:]))
-	partial, vnet := f.super(f.frame(t, 0, 0, 0, payload), 2)
-	got, ok := csumComplete(partial, vnet.CsumStart, vnet.CsumOffset)
-	if !ok || binary.BigEndian.Uint16(got[40:]) != 0xffff {
-		t.Errorf("checksum %x, want ffff", got[40:42])
+// A payload that makes the sum 0xffff has the checksum 0, which UDP takes for "no checksum", and TCP as it is.
+func TestCsumCompleteOfZero(t *testing.T) {
+	for name, c := range map[string]struct {
+		field int
+		want  uint16
+	}{"UDP4": {40, 0xffff}, "TCP4": {50, 0}} {
+		f := kinds[name]
+		payload := make([]byte, 2)
+		binary.BigEndian.PutUint16(payload, binary.BigEndian.Uint16(f.frame(t, 0, 0, 0, payload)[c.field:]))
+		partial, vnet := f.super(f.frame(t, 0, 0, 0, payload), 2)
+		got, ok := csumComplete(partial, vnet.CsumStart, vnet.CsumOffset)
+		if sum := binary.BigEndian.Uint16(got[c.field:]); !ok || sum != c.want {
+			t.Errorf("%s: checksum %x, want %x", name, sum, c.want)
+		}
 	}
 }
 
