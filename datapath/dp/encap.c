@@ -70,7 +70,10 @@ admit(struct dp_worker *w, const struct dp_port *port, struct dp_frame *f)
 	return true;
 }
 
-/* The mbuf stays: every receiver writes its own headers, so each takes a copy. Ports first: on the underlay the VXLAN header takes the place of the virtio header, and the checksum is completed. */
+/*
+ * The mbuf stays: every receiver writes its own headers, so each takes a copy. Ports first: on the underlay the VXLAN
+ * header takes the place of the virtio header, and the checksum is completed.
+ */
 static void
 flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
 {

@@ -16,6 +16,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -321,6 +322,21 @@ func TestPlainAgrees(t *testing.T) {
 	}
 }
 
+// awaitSent waits until a device has sent so many packets.
+func awaitSent(t *testing.T, device uint32, n uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		sent, err := ReadDevice(device)
+		check(t, err)
+		if sent.TxPackets == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d packets sent; drops: %v", sent.TxPackets, n, ReadStats().Drops)
+		}
+	}
+}
+
 // A worker polls: what comes out of a capture leaves in VXLAN, whole and in order.
 func TestWorkerPolls(t *testing.T) {
 	const vni, n = 4202, 500
@@ -350,16 +366,21 @@ func TestWorkerPolls(t *testing.T) {
 	check(t, SetMACVTEP(vni, [6]byte(dstMAC), vtep))
 	port, err := AddPort(Port{VNI: vni, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4}, Device: &container})
 	check(t, err)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		sent, err := ReadDevice(underlay)
-		check(t, err)
-		if sent.TxPackets == n {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d packets sent; drops: %v", sent.TxPackets, n, ReadStats().Drops)
-		}
-	}
+	awaitSent(t, underlay, n)
+	// A tap's frame takes the place in the worker where one of the device's was, whose mbuf is gone.
+	tapMAC := []byte{2, 0x42, 10, 0, 0, 4}
+	tap, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+	check(t, err)
+	other, err := AddPort(Port{VNI: vni, MAC: [6]byte(tapMAC), Addrs: []netip.Addr{src6}, FDs: []int{tap[0]}})
+	check(t, err)
+	last := slices.Concat(dstMAC, tapMAC, flow{v6: true, port: 1}.frame(t, 1, 1, 16, fill(100))[12:])
+	_, err = unix.Write(tap[1], append(make([]byte, vnetLen), last...))
+	check(t, err)
+	frames = append(frames, last)
+	awaitSent(t, underlay, n+1)
+	check(t, DelPort(other))
+	unix.Close(tap[0])
+	unix.Close(tap[1])
 	check(t, DelPort(port))
 	check(t, DelMAC(vni, [6]byte(dstMAC)))
 	check(t, DelVTEP(vtep))

@@ -99,6 +99,7 @@ dp_port_read(struct dp_worker *w, struct dp_port *port)
 			continue;
 		}
 		f->data = data;
+		f->mbuf = NULL; /* the worker's own, and used again */
 		f->len = got - DP_VNET_LEN;
 		memcpy(&f->vnet, data - DP_VNET_LEN, DP_VNET_LEN);
 		w->from[w->n_frames++] = port;

@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-func compare(ctx context.Context, binary string, window time.Duration, rounds int) (err error) {
+func compare(ctx context.Context, binary string, window time.Duration, rounds int) error {
 	theirs, err := kernelOverlay(ctx)
 	defer theirs.remove()
 	if err != nil {
