@@ -38,6 +38,7 @@ type Config struct {
 	Port          uint16
 	Hugepages     bool
 	DeviceBuffers int      // packet buffers for devices, of which each keeps what its rings hold; 0: no devices
+	PCI           string   // devargs of the one PCI device that DPDK may take; empty: none
 	Log           *os.File // takes EAL's log; the pipeline owns it from then on
 }
 
@@ -97,6 +98,10 @@ func Start(c Config) error {
 		hugepages: C.bool(c.Hugepages),
 		eth_mbufs: C.uint32_t(c.DeviceBuffers),
 		log_fd:    C.int(fd),
+	}
+	if c.PCI != "" {
+		config.pci = C.CString(c.PCI)
+		defer C.free(unsafe.Pointer(config.pci))
 	}
 	for i, cpu := range c.CPUs {
 		config.cpus[i] = C.unsigned(cpu)
@@ -172,8 +177,40 @@ func OpenDevice(devargs string) (uint32, error) {
 // CloseDevice returns when no worker touches the device any more; EBUSY while a port or a next hop uses it.
 func CloseDevice(id uint32) error { return failed(C.dp_device_close(C.uint32_t(id))) }
 
+// Device is what an ethdev tells of itself.
+type Device struct {
+	Driver  string
+	MAC     [6]byte
+	MTU     int // bytes of outer IP packet
+	Ifindex int // of the kernel's interface that it shares; 0: it is ours alone
+}
+
+// DeviceInfo describes an open device.
+func DeviceInfo(id uint32) (Device, error) {
+	var info C.struct_dp_device_info
+	err := failed(C.dp_device_info(C.uint32_t(id), &info))
+	d := Device{Driver: C.GoString(&info.driver[0]), MTU: int(info.mtu), Ifindex: int(info.ifindex)}
+	for i, b := range info.mac {
+		d.MAC[i] = byte(b)
+	}
+	return d, err
+}
+
 // SetUnderlay has VXLAN taken from the device.
 func SetUnderlay(device uint32) error { return failed(C.dp_device_underlay(C.uint32_t(device))) }
+
+// SetHost gives the kernel a device that is ours alone, by a tap's queues. Returns the port's number, for DelPort.
+func SetHost(device uint32, fds []int) (uint32, error) {
+	var queues [MaxWorkers]C.int
+	for i, fd := range fds {
+		queues[i] = C.int(fd)
+	}
+	id := C.dp_device_host(C.uint32_t(device), &queues[0])
+	return uint32(id), failed(id)
+}
+
+// IgnoreInterface has the sockets take no VXLAN that arrives on a kernel's interface: a device has a copy of it.
+func IgnoreInterface(ifindex int) error { return failed(C.dp_udp_ignore(C.uint32_t(ifindex))) }
 
 // ReadDevice reads what the device itself has counted.
 func ReadDevice(id uint32) (Traffic, error) {
@@ -209,6 +246,9 @@ func AddVTEP(vtep netip.AddrPort) (uint32, error) {
 func SetNextHop(vtep, device uint32, m [6]byte) error {
 	return failed(C.dp_vtep_next_hop(C.uint32_t(vtep), C.uint32_t(device), mac(&m)))
 }
+
+// DelNextHop has the kernel send them again.
+func DelNextHop(vtep uint32) error { return failed(C.dp_vtep_by_kernel(C.uint32_t(vtep))) }
 
 // DelVTEP removes it; no forwarding entry may name it any more.
 func DelVTEP(id uint32) error { return failed(C.dp_vtep_del(C.uint32_t(id))) }

@@ -33,6 +33,7 @@ struct dp_config {
 	uint16_t port;       /* UDP, host order */
 	bool hugepages;      /* use them: enough are free */
 	uint32_t eth_mbufs;  /* packet buffers for devices, of which each keeps what its rings hold; 0: no devices */
+	const char *pci;     /* devargs of the one PCI device that DPDK may take; NULL: none. Read by dp_start alone */
 	int log_fd;          /* EAL's log is written there, a line each behind its level (RTE_LOG_ERR...); owned by the pipeline */
 };
 
@@ -57,8 +58,25 @@ void dp_tap_close(unsigned n_queues, const int *fds, bool keep);
 int dp_device_open(const char *devargs);
 /* -EBUSY while a port or a VTEP's next hop uses it. */
 int dp_device_close(uint32_t device);
-/* From then on VXLAN is taken from the device. */
+
+struct dp_device_info {
+	char driver[32];
+	uint8_t mac[6];
+	uint16_t mtu;     /* bytes of outer IP packet */
+	uint32_t ifindex; /* of the kernel's interface that it shares; 0: it is ours alone */
+};
+
+int dp_device_info(uint32_t device, struct dp_device_info *info);
+/* From then on VXLAN is taken from the device. -EBUSY: it is a port. */
 int dp_device_underlay(uint32_t device);
+/*
+ * A tap's queues through which the kernel uses a device that is ours alone: what comes from the device and is not VXLAN goes to the
+ * tap (ARP, neighbour discovery, ICMP, whatever the host speaks itself), and what comes from the tap leaves through the device.
+ * Returns the number for dp_port_del, which ends it.
+ */
+int dp_device_host(uint32_t device, const int fds[DP_MAX_WORKERS]);
+/* The sockets take no VXLAN that arrives on an interface: a device has a copy of it. */
+int dp_udp_ignore(uint32_t ifindex);
 
 struct dp_port_config {
 	uint32_t vni;
@@ -84,10 +102,12 @@ int dp_net_flood(uint32_t vni, const uint32_t *ports, unsigned n_ports, const ui
 int dp_vtep_add(struct dp_addr addr, uint16_t port);
 int dp_vtep_del(uint32_t vtep);
 /*
- * From then on packets to the VTEP leave through the device, for the Ethernet address mac. Before, the kernel sends them.
- * -EAFNOSUPPORT: the VTEP's address or our own is not IPv4. -EBUSY: the device is a port.
+ * From then on packets to the VTEP leave through the device, for the Ethernet address mac; before, the kernel sends them.
+ * -EAFNOSUPPORT: the VTEP's address is of another family than our own. -EBUSY: the device is a port.
  */
 int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
+/* From then on the kernel sends them. */
+int dp_vtep_by_kernel(uint32_t vtep);
 
 int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);
 int dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port);

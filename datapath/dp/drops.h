@@ -38,7 +38,7 @@
 	X(UNDERLAY_ERROR, underlay_error, "kernel refused to send for another reason") \
 	X(UNDERLAY_TRUNCATED, underlay_truncated, "datagram longer than the receive buffer") \
 	X(UNDERLAY_OVERFLOW, underlay_overflow, "dropped by the kernel before it was read: too fast for the worker, or a wrong outer checksum") \
-	X(UNDERLAY_FOREIGN, underlay_foreign, "on the underlay's ethdev, but not UDP over IPv4 to this host's VXLAN port") \
+	X(UNDERLAY_FOREIGN, underlay_foreign, "on the underlay's ethdev, but not UDP to this host's VXLAN port; the kernel has its copy where it shares the device") \
 	X(UNDERLAY_MALFORMED, underlay_malformed, "an outer length that lies: IP or UDP header outside of the frame") \
 	X(UNDERLAY_FRAGMENT, underlay_fragment, "an outer fragment, which RFC 7348 section 4.3 allows to drop") \
 	X(UNDERLAY_CHECKSUM, underlay_checksum, "a wrong outer checksum, of IPv4 or UDP")

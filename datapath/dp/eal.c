@@ -79,10 +79,15 @@ static int
 eal_init(char *err)
 {
 	char map[CPU_SETSIZE * 5 + DP_MAX_WORKERS * 8], megabytes[16];
-	char *argv[] = { "overlane", "--no-telemetry", "--no-pci", map, "-m", megabytes, dp.config.hugepages ? "--in-memory" : "--no-shconf",
-		dp.config.hugepages ? NULL : "--no-huge", NULL };
-	int argc = sizeof(argv) / sizeof(argv[0]) - (dp.config.hugepages ? 2 : 1);
+	char *argv[16] = { "overlane", "--no-telemetry", map, "-m", megabytes };
+	int argc = 5;
 
+	argv[argc++] = dp.config.pci ? "-a" : "--no-pci";
+	if (dp.config.pci)
+		argv[argc++] = (char *)dp.config.pci;
+	argv[argc++] = dp.config.hugepages ? "--in-memory" : "--no-shconf";
+	if (!dp.config.hugepages)
+		argv[argc++] = "--no-huge";
 	lcore_map(map, sizeof(map));
 	snprintf(megabytes, sizeof(megabytes), "%llu", (unsigned long long)(dp_memory(dp.config.n_workers, dp.config.eth_mbufs) >> 20));
 	rte_openlog_stream(fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_write }));

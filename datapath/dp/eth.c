@@ -24,7 +24,7 @@ dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
 	struct dp_port *port = queue->port;
 	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
-	uint32_t outer = port ? 0 : DP_OUTER_UDP_LEN;
+	uint32_t outer = port ? 0 : (dp_addr_is4(&dp.config.vtep) ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN;
 	unsigned sent = rte_eth_tx_burst(eth->dev, w->id, queue->tx, queue->n_tx);
 
 	for (unsigned i = sent; i < queue->n_tx; i++)
@@ -136,7 +136,9 @@ probe(const char *devargs, uint16_t *dev)
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = rte_dev_probe(devargs) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : configure(*dev);
+	ret = rte_dev_probe(devargs);
+	/* EAL has taken a PCI device at its start. */
+	ret = (ret && ret != -EEXIST) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : configure(*dev);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return ret;
 }
@@ -153,11 +155,28 @@ remove_device(uint16_t dev)
 		rte_dev_remove(info.device);
 }
 
+static int
+describe(struct dp_eth *eth)
+{
+	struct rte_eth_dev_info info;
+	struct rte_ether_addr mac;
+	int ret = rte_eth_dev_info_get(eth->dev, &info);
+
+	if (!ret)
+		ret = rte_eth_macaddr_get(eth->dev, &mac);
+	if (!ret)
+		ret = rte_eth_dev_get_mtu(eth->dev, &eth->mtu);
+	if (ret)
+		return ret;
+	memcpy(eth->mac, mac.addr_bytes, 6);
+	eth->ifindex = info.if_index;
+	snprintf(eth->driver, sizeof(eth->driver), "%s", info.driver_name);
+	return 0;
+}
+
 int
 dp_device_open(const char *devargs)
 {
-	uint16_t dev = RTE_MAX_ETHPORTS;
-	struct rte_ether_addr mac;
 	struct dp_eth *eth;
 	uint32_t id = 0;
 	int ret;
@@ -172,20 +191,17 @@ dp_device_open(const char *devargs)
 	if (!eth)
 		return -ENOMEM;
 	memset(eth, 0, sizeof(*eth));
-	ret = probe(devargs, &dev);
+	eth->id = id;
+	eth->dev = RTE_MAX_ETHPORTS;
+	ret = probe(devargs, &eth->dev);
 	if (!ret)
-		ret = rte_eth_macaddr_get(dev, &mac);
-	if (!ret)
-		ret = rte_eth_dev_get_mtu(dev, &eth->mtu);
+		ret = describe(eth);
 	if (ret) {
-		if (dev != RTE_MAX_ETHPORTS)
-			remove_device(dev);
+		if (eth->dev != RTE_MAX_ETHPORTS)
+			remove_device(eth->dev);
 		free(eth);
 		return ret;
 	}
-	eth->id = id;
-	eth->dev = dev;
-	memcpy(eth->mac, mac.addr_bytes, 6);
 	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
 	if (id >= atomic_load(&dp.n_eths))
 		atomic_store_explicit(&dp.n_eths, id + 1, memory_order_release);
@@ -193,6 +209,19 @@ dp_device_open(const char *devargs)
 	for (unsigned i = 0; i < dp.config.n_workers; i++)
 		eventfd_write(dp.workers[i]->wake, 1);
 	return id;
+}
+
+int
+dp_device_info(uint32_t id, struct dp_device_info *info)
+{
+	struct dp_eth *eth = dp_eth_get(id);
+
+	if (!eth)
+		return -ENOENT;
+	*info = (struct dp_device_info){ .mtu = eth->mtu, .ifindex = eth->ifindex };
+	memcpy(info->driver, eth->driver, sizeof(info->driver));
+	memcpy(info->mac, eth->mac, sizeof(info->mac));
+	return 0;
 }
 
 int

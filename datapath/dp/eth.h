@@ -14,10 +14,10 @@
 
 #include "dp.h"
 
-/* Ethernet, IPv4 and UDP in front of the VXLAN header, and all four: RFC 7348 section 5. */
-#define DP_OUTER_UDP_LEN 42
-#define DP_OUTER_LEN 50
-_Static_assert(DP_OUTER_LEN <= RTE_PKTMBUF_HEADROOM, "the outer headers go in front of a received frame");
+/* Ethernet, IP, UDP and VXLAN headers: RFC 7348 section 5. */
+#define DP_OUTER4_LEN 50
+#define DP_OUTER6_LEN 70
+_Static_assert(DP_OUTER6_LEN <= RTE_PKTMBUF_HEADROOM, "the outer headers go in front of a received frame");
 
 /* rte_eth_tx_burst takes this many at once. */
 #define DP_ETH_TX 64
@@ -33,9 +33,12 @@ struct dp_eth {
 	uint16_t mtu;  /* bytes of outer IP packet */
 	uint8_t mac[6];
 	unsigned users; /* ports and next hops; the control thread's */
+	uint32_t ifindex;
+	char driver[32];
 	/* What becomes of received frames: they come from a port, or are VXLAN, or the device is not polled. */
 	_Atomic(struct dp_port *) port;
 	atomic_bool underlay;
+	_Atomic(struct dp_port *) host; /* takes what is not VXLAN; NULL: nobody does */
 	struct {
 		struct rte_mbuf *tx[DP_ETH_TX];
 		struct dp_port *port; /* that they are for; NULL: they go to VTEPs */
@@ -46,8 +49,9 @@ struct dp_eth {
 
 /* The way to a VTEP: headers that every packet begins with. Immutable, swapped whole. */
 struct dp_eth_outer {
-	uint8_t bytes[DP_OUTER_LEN] __rte_cache_aligned; /* lengths, checksum, source port, TOS and VNI are 0 */
-	uint32_t sum; /* of the IP header in it */
+	uint8_t bytes[DP_OUTER6_LEN] __rte_cache_aligned; /* lengths, checksums, source port, TOS and VNI are 0 */
+	bool is4;
+	uint32_t sum; /* of the IPv4 header in it, or of IPv6's pseudo header without the length */
 	struct dp_eth *eth;
 };
 
@@ -68,6 +72,9 @@ void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, 
 /* port_eth.c */
 /* Frames and packets from a device: whoever takes an mbuf leaves NULL in its place. */
 void dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n);
+
+/* port_host.c: to the kernel. */
+void dp_host_give(struct dp_worker *w, struct dp_port *host, uint8_t *frame, uint32_t len);
 
 /* underlay_eth.c */
 void dp_eth_send(struct dp_worker *w, struct dp_frame *frame, struct dp_eth_outer *outer);

@@ -4,6 +4,7 @@ package dp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -76,21 +77,30 @@ type outer struct {
 
 func (o outer) packet(t testing.TB, frame []byte) []byte {
 	t.Helper()
-	ip := &layers.IPv4{Version: 4, TOS: o.tos, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolUDP, SrcIP: o.src.AsSlice(), DstIP: o.dst.AsSlice()}
 	udp := &layers.UDP{SrcPort: layers.UDPPort(o.srcPort), DstPort: vxlanPort}
+	ether := &layers.Ethernet{SrcMAC: o.srcMAC[:], DstMAC: o.dstMAC[:], EthernetType: layers.EthernetTypeIPv4}
+	var ip interface {
+		gopacket.SerializableLayer
+		gopacket.NetworkLayer
+	} = &layers.IPv4{Version: 4, TOS: o.tos, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolUDP, SrcIP: o.src.AsSlice(), DstIP: o.dst.AsSlice()}
+	checksum := 40
+	if o.src.Is6() {
+		ether.EthernetType = layers.EthernetTypeIPv6
+		ip = &layers.IPv6{Version: 6, TrafficClass: o.tos, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: o.src.AsSlice(), DstIP: o.dst.AsSlice()}
+		checksum = 60
+	}
 	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
 		t.Fatal(err)
 	}
 	buffer := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&layers.Ethernet{SrcMAC: o.srcMAC[:], DstMAC: o.dstMAC[:], EthernetType: layers.EthernetTypeIPv4}, ip, udp,
-		&layers.VXLAN{ValidIDFlag: true, VNI: ethVNI}, gopacket.Payload(frame))
+		ether, ip, udp, &layers.VXLAN{ValidIDFlag: true, VNI: ethVNI}, gopacket.Payload(frame))
 	if err != nil {
 		t.Fatal(err)
 	}
 	packet := buffer.Bytes()
 	if !o.checksum {
-		packet[40], packet[41] = 0, 0
+		packet[checksum], packet[checksum+1] = 0, 0
 	}
 	return packet
 }
@@ -180,7 +190,8 @@ func TestDeviceDecapDrops(t *testing.T) {
 		edit       func(p []byte)
 	}{
 		{"MAC of someone else", "underlay_foreign", func(p []byte) { copy(p, d.notOurs[:]) }},
-		{"IPv6", "underlay_foreign", func(p []byte) { p[12], p[13] = 0x86, 0xdd }},
+		{"IPv6", "underlay_foreign", func(p []byte) { p[12], p[13], p[14] = 0x86, 0xdd, 0x60 }},
+		{"IPv6 in name alone", "underlay_malformed", func(p []byte) { p[12], p[13] = 0x86, 0xdd }},
 		{"another protocol", "underlay_foreign", func(p []byte) { p[23] = 6 }},
 		{"another address", "underlay_foreign", func(p []byte) { p[33]++ }},
 		{"another port", "underlay_foreign", func(p []byte) { p[37]++ }},
@@ -246,6 +257,68 @@ func TestDeviceCutShort(t *testing.T) {
 	}
 }
 
+// Over IPv6 too, where the checksum of UDP is not left out.
+func TestDeviceIPv6(t *testing.T) {
+	d := onDevices()
+	own, peer := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	setOwnVTEP(own)
+	defer setOwnVTEP(ethOwn)
+	vtep, err := AddVTEP(netip.AddrPortFrom(peer, vxlanPort))
+	check(t, err)
+	check(t, SetNextHop(vtep, d.underlay, nextHopMAC))
+	check(t, SetMACVTEP(ethVNI, [6]byte(dstMAC), vtep))
+	defer func() {
+		check(t, SetMACVTEP(ethVNI, [6]byte(dstMAC), d.vtep))
+		check(t, DelVTEP(vtep))
+	}()
+	for name, frame := range examples(t) {
+		if name == "ARP" || name == "solicitation" {
+			continue
+		}
+		for ecn := range uint8(4) {
+			got := fromPort(d.port, d.underlay, frame)
+			want := outer{srcMAC: d.underlayMAC, dstMAC: nextHopMAC, src: own, dst: peer, checksum: true,
+				srcPort: uint16(got.frame[54])<<8 | uint16(got.frame[55]), tos: got.frame[14]<<4 | got.frame[15]>>4}.packet(t, frame)
+			if !bytes.Equal(got.frame, want) || got.frame[54] < 0xc0 {
+				t.Fatalf("%s:\n got %x\nwant %x", name, got.frame, want)
+			}
+			in := outer{srcMAC: nextHopMAC, dstMAC: d.underlayMAC, src: peer, dst: own, srcPort: 50000, checksum: ecn&1 > 0, tos: 2}
+			packet := in.packet(t, back(frame))
+			if got := fromUnderlay(d.underlay, d.container, packet); !bytes.Equal(got.frame, back(frame)) {
+				t.Errorf("%s: got %x\nwant %x", name, got.frame, back(frame))
+			}
+			for n := range packet {
+				before := harnessDrops()
+				if got := fromUnderlay(d.underlay, d.container, packet[:n]); len(got.frame) > 0 || harnessDrops() != before+1 {
+					t.Fatalf("%s, cut to %d of %d bytes: %d bytes delivered, %d drops", name, n, len(packet), len(got.frame), harnessDrops()-before)
+				}
+			}
+		}
+	}
+	frame := back(flow{}.frame(t, 1, 1, 16, make([]byte, 100)))
+	for what, c := range map[string]struct {
+		drop string
+		edit func(p []byte)
+	}{
+		"another address":        {"underlay_foreign", func(p []byte) { p[53]++ }},
+		"another protocol":       {"underlay_foreign", func(p []byte) { p[20] = 6 }},
+		"fragment":               {"underlay_fragment", func(p []byte) { p[20] = 44 }},
+		"payload behind the end": {"underlay_malformed", func(p []byte) { p[18] = 0xff }},
+		"payload inside of UDP":  {"underlay_malformed", func(p []byte) { p[18], p[19] = 0, 7 }},
+		"version 5":              {"underlay_malformed", func(p []byte) { p[14] = 0x50 }},
+		"UDP length":             {"underlay_malformed", func(p []byte) { p[58] = 0xff }},
+		"UDP checksum":           {"underlay_checksum", func(p []byte) { p[60]++ }},
+		"unknown VTEP":           {"vtep_unknown", func(p []byte) { p[37]++; p[60], p[61] = 0, 0 }},
+	} {
+		packet := outer{srcMAC: nextHopMAC, dstMAC: d.underlayMAC, src: peer, dst: own, srcPort: 50000, checksum: true}.packet(t, frame)
+		c.edit(packet)
+		before, all := harnessDrop(c.drop), harnessDrops()
+		if got := fromUnderlay(d.underlay, d.container, packet); len(got.frame) > 0 || harnessDrop(c.drop) != before+1 || harnessDrops() != all+1 {
+			t.Errorf("%s: %d bytes delivered, %s counted %d times, all drops %d", what, len(got.frame), c.drop, harnessDrop(c.drop)-before, harnessDrops()-all)
+		}
+	}
+}
+
 // A packet that is longer than the device's MTU is dropped, not cut or fragmented.
 func TestDeviceMTU(t *testing.T) {
 	d := onDevices()
@@ -278,6 +351,48 @@ func TestForwardingFollowsChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// A device that is ours alone is the host's as well: what is not VXLAN reaches its tap, and its frames leave, cut to size.
+func TestDeviceHost(t *testing.T) {
+	d := onDevices()
+	tap, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+	check(t, err)
+	defer unix.Close(tap[0])
+	defer unix.Close(tap[1])
+	check(t, SetUnderlay(d.underlay))
+	host, err := SetHost(d.underlay, []int{tap[0], tap[0]})
+	check(t, err)
+	defer func() { check(t, DelPort(host)) }()
+
+	vxlan := d.inwards().packet(t, back(flow{}.frame(t, 1, 1, 16, make([]byte, 100))))
+	fragment := slices.Clone(vxlan)
+	fragment[20] = 0x20
+	sumIP(fragment, 20)
+	for what, packet := range map[string][]byte{"ARP": examples(t)["ARP"], "TCP": flow{}.frame(t, 1, 1, 16, nil), "a fragment": fragment} {
+		before := harnessDrops()
+		fromUnderlay(d.underlay, d.container, packet)
+		got := make([]byte, 2000)
+		n, err := unix.Read(tap[1], got)
+		if err != nil || !bytes.Equal(got[:n], append(make([]byte, vnetLen), packet...)) || harnessDrops() != before {
+			t.Errorf("%s to the host: %x (%v), %d drops", what, got[:max(n, 0)], err, harnessDrops()-before)
+		}
+	}
+	fromUnderlay(d.underlay, d.container, vxlan)
+	if n, err := unix.Read(tap[1], make([]byte, 2000)); err != unix.EAGAIN {
+		t.Errorf("VXLAN reaches the host: %d bytes (%v)", n, err)
+	}
+
+	sent, err := ReadDevice(d.underlay)
+	check(t, err)
+	super, vnet := flow{}.super(flow{}.frame(t, 1, 1, 16, fill(3000)), 1000)
+	wish, err := binary.Append(nil, binary.NativeEndian, vnet)
+	check(t, err)
+	for _, frame := range [][]byte{append(make([]byte, vnetLen), examples(t)["ARP"]...), append(wish, super...)} {
+		_, err = unix.Write(tap[1], frame)
+		check(t, err)
+	}
+	awaitSent(t, d.underlay, sent.TxPackets+1+3)
 }
 
 // A device in use stays, and an underlay is no port.

@@ -83,6 +83,12 @@ dp_harness_vxlan_port(uint16_t port)
 }
 
 void
+dp_harness_own_vtep(struct dp_addr addr)
+{
+	dp.config.vtep = addr;
+}
+
+void
 dp_harness_device_mac(uint32_t device, uint8_t mac[6])
 {
 	memcpy(mac, dp_eth_get(device)->mac, 6);

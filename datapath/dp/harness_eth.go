@@ -8,7 +8,10 @@ package dp
 */
 import "C"
 
-import "unsafe"
+import (
+	"net/netip"
+	"unsafe"
+)
 
 // leaving is what left through a device: travelled in the mbuf that came in, or in a copy.
 type leaving struct {
@@ -41,6 +44,8 @@ func fromUnderlay(device, out uint32, packet []byte) (l leaving) {
 }
 
 func setVXLANPort(port uint16) { C.dp_harness_vxlan_port(C.uint16_t(port)) }
+
+func setOwnVTEP(addr netip.Addr) { C.dp_harness_own_vtep(address(addr)) }
 
 func deviceMAC(device uint32) (m [6]byte) {
 	C.dp_harness_device_mac(C.uint32_t(device), mac(&m))

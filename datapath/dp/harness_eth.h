@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dp.h"
+
 /* What leaves through a device after one frame came in; len is 0 when nothing did. */
 struct dp_harness_sent {
 	uint32_t len;
@@ -17,6 +19,7 @@ void dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint
 void dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
 /* UDP port of VXLAN for devices: the sockets keep theirs. */
 void dp_harness_vxlan_port(uint16_t port);
+void dp_harness_own_vtep(struct dp_addr addr);
 void dp_harness_device_mac(uint32_t device, uint8_t mac[6]);
 uint64_t dp_harness_drop(unsigned drop);
 /* Whether dp_parse finds what dp_parse_plain does, where that takes the frame (*plain), and both flow hashes are one. */

@@ -41,17 +41,19 @@ struct dp_port_ops {
 	/* Queues are polled or watched from then on, and no longer. 0, or a negative errno and nothing changed. */
 	int (*start)(struct dp_port *port);
 	void (*stop)(struct dp_port *port);
+	/* Of one with queues to watch: reads a turn's worth; true when there may be more. */
+	bool (*read)(struct dp_worker *w, struct dp_port *port);
 	/* Writes n pieces, a virtio-net header first; len is that of the frame behind it. */
 	void (*write)(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len);
 	/* Writes the frame, or gives its mbuf away. */
 	void (*deliver)(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
 };
 
-extern const struct dp_port_ops dp_tap_ops, dp_port_eth_ops;
+extern const struct dp_port_ops dp_tap_ops, dp_port_eth_ops, dp_host_ops;
 
 struct dp_port {
 	const struct dp_port_ops *ops;
-	struct dp_eth *eth; /* of an ethdev port */
+	struct dp_eth *eth; /* that the port is, or whose traffic with the host it carries */
 	uint32_t id;
 	uint32_t generation;
 	uint32_t vni;
@@ -248,7 +250,11 @@ void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
 void dp_decap_flush(struct dp_worker *w);
 
 /* port_tap.c */
-bool dp_port_read(struct dp_worker *w, struct dp_port *port);
+enum dp_read { DP_READ_FRAME, DP_READ_DROPPED, DP_READ_EMPTY };
+/* Reads one frame into the buffer, which is a worker's. */
+enum dp_read dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f);
+int dp_tap_start(struct dp_port *port);
+void dp_tap_stop(struct dp_port *port);
 
 /* worker.c */
 struct dp_worker *dp_worker_new(unsigned id, char *err);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Ports: where a container hangs. Each worker has a queue of every port.
+ * Ports: where a container hangs, or the host. Each worker has a queue of every port.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,8 +23,9 @@ withdraw(struct dp_port *port)
 	free(port);
 }
 
-int
-dp_port_add(const struct dp_port_config *config)
+/* Copies `model` to a place and a number of its own, and starts it. */
+static int
+enlist(const struct dp_port *model)
 {
 	struct dp_port *port;
 	uint32_t id = 0;
@@ -37,23 +38,9 @@ dp_port_add(const struct dp_port_config *config)
 	port = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*port), RTE_CACHE_LINE_SIZE));
 	if (!port)
 		return -ENOMEM;
-	*port = (struct dp_port){
-		.ops = &dp_tap_ops,
-		.id = id,
-		.generation = ++generation & 0xffffff,
-		.vni = config->vni,
-		.has_ip4 = config->has_ip4,
-		.has_ip6 = config->has_ip6,
-		.ip4 = config->ip4,
-		.ip6 = config->ip6,
-		.link_local = link_local(config->mac),
-	};
-	memcpy(port->mac, config->mac, 6);
-	memcpy(port->fds, config->fds, sizeof(port->fds));
-	if (config->has_device) {
-		port->ops = &dp_port_eth_ops;
-		port->eth = dp_eth_get(config->device);
-	}
+	*port = *model;
+	port->id = id;
+	port->generation = ++generation & 0xffffff;
 	atomic_store_explicit(&dp.ports[id], port, memory_order_release);
 	ret = port->ops->start(port);
 	if (ret) {
@@ -61,6 +48,36 @@ dp_port_add(const struct dp_port_config *config)
 		return ret;
 	}
 	return id;
+}
+
+int
+dp_port_add(const struct dp_port_config *config)
+{
+	struct dp_port port = {
+		.ops = config->has_device ? &dp_port_eth_ops : &dp_tap_ops,
+		.eth = config->has_device ? dp_eth_get(config->device) : NULL,
+		.vni = config->vni,
+		.has_ip4 = config->has_ip4,
+		.has_ip6 = config->has_ip6,
+		.ip4 = config->ip4,
+		.ip6 = config->ip6,
+		.link_local = link_local(config->mac),
+	};
+
+	memcpy(port.mac, config->mac, 6);
+	memcpy(port.fds, config->fds, sizeof(port.fds));
+	return enlist(&port);
+}
+
+int
+dp_device_host(uint32_t device, const int fds[DP_MAX_WORKERS])
+{
+	struct dp_port port = { .ops = &dp_host_ops, .eth = dp_eth_get(device) };
+
+	if (!port.eth)
+		return -ENOENT;
+	memcpy(port.fds, fds, sizeof(port.fds));
+	return enlist(&port);
 }
 
 int

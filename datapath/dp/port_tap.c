@@ -72,40 +72,53 @@ dp_tap_close(unsigned n_queues, const int *fds, bool keep)
 		close(fds[i]);
 }
 
-/* Reads a turn's worth into the burst; true when there may be more. */
-bool
-dp_port_read(struct dp_worker *w, struct dp_port *port)
+enum dp_read
+dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f)
 {
-	struct dp_traffic *traffic = &port->worker[w->id].traffic;
+	uint8_t *data = (uint8_t *)buffer->buf_addr + DP_HEADROOM;
+	ssize_t got = read(port->fds[w->id], data - DP_VNET_LEN, READ_LEN);
+
+	if (got < 0) {
+		/* The container's side is gone, and epoll would tell for ever. */
+		if (errno == EBADFD)
+			dp_worker_unwatch(w, port->fds[w->id]);
+		return DP_READ_EMPTY;
+	}
+	if ((size_t)got < DP_VNET_LEN) {
+		dp_count(w, DP_DROP_RUNT);
+		return DP_READ_DROPPED;
+	}
+	if (got == READ_LEN) {
+		dp_count(w, DP_DROP_OVERSIZE);
+		return DP_READ_DROPPED;
+	}
+	f->data = data;
+	f->mbuf = NULL; /* the worker's own, and used again */
+	f->len = got - DP_VNET_LEN;
+	memcpy(&f->vnet, data - DP_VNET_LEN, DP_VNET_LEN);
+	port->worker[w->id].traffic.rx_packets++;
+	port->worker[w->id].traffic.rx_bytes += f->len;
+	return DP_READ_FRAME;
+}
+
+static bool
+tap_read(struct dp_worker *w, struct dp_port *port)
+{
 	uint32_t bytes = 0;
 
 	for (unsigned turn = 0; turn < TURN_FRAMES && bytes < TURN_BYTES && w->n_frames < DP_BURST; turn++) {
-		uint8_t *data = (uint8_t *)w->mbufs[w->n_frames]->buf_addr + DP_HEADROOM;
 		struct dp_frame *f = &w->frames[w->n_frames];
-		ssize_t got = read(port->fds[w->id], data - DP_VNET_LEN, READ_LEN);
 
-		if (got < 0) {
-			/* The container's side is gone, and epoll would tell for ever. */
-			if (errno == EBADFD)
-				dp_worker_unwatch(w, port->fds[w->id]);
+		switch (dp_tap_read(w, port, w->mbufs[w->n_frames], f)) {
+		case DP_READ_FRAME:
+			w->from[w->n_frames++] = port;
+			bytes += f->len;
+			break;
+		case DP_READ_DROPPED:
+			break;
+		case DP_READ_EMPTY:
 			return false;
 		}
-		if ((size_t)got < DP_VNET_LEN) {
-			dp_count(w, DP_DROP_RUNT);
-			continue;
-		}
-		if (got == READ_LEN) {
-			dp_count(w, DP_DROP_OVERSIZE);
-			continue;
-		}
-		f->data = data;
-		f->mbuf = NULL; /* the worker's own, and used again */
-		f->len = got - DP_VNET_LEN;
-		memcpy(&f->vnet, data - DP_VNET_LEN, DP_VNET_LEN);
-		w->from[w->n_frames++] = port;
-		traffic->rx_packets++;
-		traffic->rx_bytes += f->len;
-		bytes += f->len;
 	}
 	return true;
 }
@@ -132,21 +145,21 @@ tap_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	tap_write(w, port, &iov, 1, f->len);
 }
 
-static void
-tap_stop(struct dp_port *port)
+void
+dp_tap_stop(struct dp_port *port)
 {
 	for (unsigned i = 0; i < dp.config.n_workers; i++)
 		dp_worker_unwatch(dp.workers[i], port->fds[i]);
 }
 
-static int
-tap_start(struct dp_port *port)
+int
+dp_tap_start(struct dp_port *port)
 {
 	for (unsigned i = 0; i < dp.config.n_workers; i++) {
 		int ret = dp_worker_watch(dp.workers[i], port->fds[i], port->id);
 
 		if (ret) {
-			tap_stop(port);
+			dp_tap_stop(port);
 			return ret;
 		}
 	}
@@ -155,8 +168,9 @@ tap_start(struct dp_port *port)
 
 const struct dp_port_ops dp_tap_ops = {
 	.merges = true,
-	.start = tap_start,
-	.stop = tap_stop,
+	.start = dp_tap_start,
+	.stop = dp_tap_stop,
+	.read = tap_read,
 	.write = tap_write,
 	.deliver = tap_deliver,
 };

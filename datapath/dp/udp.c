@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/sock_diag.h>
 #include <rte_random.h>
 
@@ -195,11 +196,33 @@ dp_udp_close(struct dp_worker *w)
 	free(udp->slots);
 }
 
+int
+dp_udp_ignore(uint32_t ifindex)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_IFINDEX),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ifindex, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	for (unsigned i = 0; i < dp.config.n_workers; i++) {
+		struct dp_udp *udp = &dp.workers[i]->udp;
+
+		if (setsockopt(udp->rx, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)))
+			return -errno;
+		udp->filtered = true;
+	}
+	return 0;
+}
+
+/* The kernel counts what its filter drops among them: then they cannot be told. */
 uint64_t
 dp_udp_overflows(const struct dp_udp *udp)
 {
 	uint32_t info[SK_MEMINFO_VARS] = { 0 };
 	socklen_t len = sizeof(info);
 
-	return getsockopt(udp->rx, SOL_SOCKET, SO_MEMINFO, info, &len) ? 0 : info[SK_MEMINFO_DROPS];
+	return udp->filtered || getsockopt(udp->rx, SOL_SOCKET, SO_MEMINFO, info, &len) ? 0 : info[SK_MEMINFO_DROPS];
 }

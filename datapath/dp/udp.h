@@ -38,6 +38,7 @@ struct dp_udp_run {
 
 struct dp_udp {
 	int rx;
+	bool filtered; /* rx drops what a device has a copy of */
 	int tx4[DP_UDP_SOURCES], tx6[DP_UDP_SOURCES];
 
 	struct rte_mbuf *mbufs[DP_UDP_MSGS];

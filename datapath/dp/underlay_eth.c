@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The underlay on an ethdev: outer headers are written and read here (RFC 7348 section 5 over RFC 894, 791 and 768).
- * IPv4 alone; DF is set and the IP id 0 (RFC 6864 section 4.1), the UDP checksum 0 as RFC 7348 wants it.
+ * The underlay on an ethdev: outer headers are written and read here (RFC 7348 section 5 over RFC 894, 2464, 791, 8200 and 768).
+ * Over IPv4 DF is set, the IP id 0 (RFC 6864 section 4.1) and the UDP checksum 0 as RFC 7348 wants it. Over IPv6 the
+ * checksum is there: few receivers take a packet without (RFC 6935 section 5).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@
 #include "pipeline.h"
 
 #define ETHERTYPE_IP 0x0800
+#define ETHERTYPE_IP6 0x86dd
 #define IP4_LEN 20
+#define IP6_LEN 40
 #define UDP_LEN 8
 #define IP_DF 0x4000
 #define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
@@ -21,34 +24,75 @@
 #define SOURCE_FIRST 0xc000
 #define SOURCE_MASK 0x3fff
 
+/* The mbuf with a copy of the template in front of its frame; NULL when that was dropped. hdr_len is the template's. */
+static inline uint8_t *
+put_template(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct rte_mbuf *m)
+{
+	uint8_t *out;
+
+	if (unlikely(hdr_len - DP_ETH_LEN + m->data_len > o->eth->mtu)) {
+		dp_count(w, DP_DROP_UNDERLAY_MTU);
+		rte_pktmbuf_free(m);
+		return NULL;
+	}
+	m->data_off -= hdr_len;
+	m->data_len += hdr_len;
+	m->pkt_len = m->data_len;
+	out = rte_pktmbuf_mtod(m, uint8_t *);
+	memcpy(out, o->bytes, hdr_len);
+	return out;
+}
+
+static inline void
+put_udp(uint8_t *udp, const struct dp_frame *f, uint16_t len)
+{
+	dp_store_be16(udp, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
+	dp_store_be16(udp + 4, len);
+	dp_store_be32(udp + UDP_LEN + 4, f->vni << 8);
+}
+
+static inline void
+encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	uint16_t total = DP_OUTER4_LEN - DP_ETH_LEN + m->data_len;
+	uint8_t tos = dp_ecn(f);
+	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m), *ip = out + DP_ETH_LEN;
+	uint32_t sum = o->sum + htons(total) + htons(tos);
+
+	if (unlikely(!out))
+		return;
+	ip[1] = tos;
+	dp_store_be16(ip + 2, total);
+	sum = (sum & 0xffff) + (sum >> 16);
+	dp_store16(ip + 10, ~(sum + (sum >> 16)));
+	put_udp(ip + IP4_LEN, f, total - IP4_LEN);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
+static void
+encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - IP6_LEN + m->data_len, sum;
+	uint8_t tos = dp_ecn(f);
+	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m), *ip = out + DP_ETH_LEN, *udp = ip + IP6_LEN;
+
+	if (!out)
+		return;
+	ip[1] = tos << 4;
+	dp_store_be16(ip + 4, len);
+	put_udp(udp, f, len);
+	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
+	dp_store16(udp + 6, sum ? sum : 0xffff);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
 static inline void
 encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
-	uint16_t total = IP4_LEN + UDP_LEN + DP_VXLAN_LEN + m->data_len;
-	uint8_t tos = dp_ecn(f);
-	uint8_t *out, *ip;
-	uint32_t sum;
-
-	if (unlikely(IP4_LEN + UDP_LEN + DP_VXLAN_LEN + (uint32_t)m->data_len > o->eth->mtu)) {
-		dp_count(w, DP_DROP_UNDERLAY_MTU);
-		rte_pktmbuf_free(m);
-		return;
-	}
-	m->data_off -= DP_OUTER_LEN;
-	m->data_len += DP_OUTER_LEN;
-	m->pkt_len = m->data_len;
-	out = rte_pktmbuf_mtod(m, uint8_t *);
-	ip = out + DP_ETH_LEN;
-	memcpy(out, o->bytes, DP_OUTER_LEN);
-	ip[1] = tos;
-	dp_store_be16(ip + 2, total);
-	sum = o->sum + htons(total) + htons(tos);
-	sum = (sum & 0xffff) + (sum >> 16);
-	dp_store16(ip + 10, ~(sum + (sum >> 16)));
-	dp_store_be16(ip + IP4_LEN, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
-	dp_store_be16(ip + IP4_LEN + 4, total - IP4_LEN);
-	dp_store_be32(ip + IP4_LEN + UDP_LEN + 4, f->vni << 8);
-	dp_eth_queue(w, o->eth, NULL, m);
+	if (likely(o->is4))
+		encapsulate4(w, f, o, m);
+	else
+		encapsulate6(w, f, o, m);
 }
 
 static void
@@ -80,40 +124,63 @@ header_sum(const uint8_t *ip, uint32_t len)
 	return dp_csum_fold((uint64_t)dp_load32(ip) + dp_load32(ip + 4) + dp_load32(ip + 8) + dp_load32(ip + 12) + dp_load32(ip + 16));
 }
 
-/* Why a packet with these bytes is not taken; DP_DROP_COUNT: it is UDP over IPv4 to our VXLAN port, and nothing is wrong. */
-static enum dp_drop
-outer_drop(const struct dp_eth *eth, const uint8_t *d, uint32_t len)
+/* room is what the IP packet leaves; pseudo the sum of the pseudo header without UDP's length. */
+static inline enum dp_drop
+open_udp(struct dp_packet *p, uint8_t *udp, uint32_t room, uint64_t pseudo)
 {
-	const uint8_t *ip = d + DP_ETH_LEN, *udp;
-	uint32_t hdr, total, udp_len;
+	uint32_t len;
 
-	if (len < DP_ETH_LEN)
+	if (room < UDP_LEN)
 		return DP_DROP_UNDERLAY_MALFORMED;
-	if (memcmp(d, eth->mac, 6) || dp_load16(d + 12) != htons(ETHERTYPE_IP))
+	if (dp_load_be16(udp + 2) != dp.config.port)
 		return DP_DROP_UNDERLAY_FOREIGN;
-	if (len < DP_ETH_LEN + IP4_LEN)
+	len = dp_load_be16(udp + 4);
+	if (len < UDP_LEN || len > room)
+		return DP_DROP_UNDERLAY_MALFORMED;
+	if (dp_load16(udp + 6) && dp_csum_fold(dp_csum_add(udp, len, pseudo + htons(len))) != 0xffff)
+		return DP_DROP_UNDERLAY_CHECKSUM;
+	p->data = udp + UDP_LEN;
+	p->len = len - UDP_LEN;
+	return DP_DROP_COUNT;
+}
+
+static inline enum dp_drop
+open_ip4(struct dp_packet *p, uint8_t *ip, uint32_t len)
+{
+	uint32_t hdr, total;
+
+	if (len < IP4_LEN)
 		return DP_DROP_UNDERLAY_MALFORMED;
 	hdr = (ip[0] & 15) * 4;
 	total = dp_load_be16(ip + 2);
-	if (ip[0] >> 4 != 4 || hdr < IP4_LEN || total < hdr || total > len - DP_ETH_LEN)
+	if (ip[0] >> 4 != 4 || hdr < IP4_LEN || total < hdr || total > len)
 		return DP_DROP_UNDERLAY_MALFORMED;
 	if (header_sum(ip, hdr) != 0xffff)
 		return DP_DROP_UNDERLAY_CHECKSUM;
-	if (ip[9] != IPPROTO_UDP || dp_load32(ip + 16) != dp_load32(dp.config.vtep.b + 12))
+	if (ip[9] != IPPROTO_UDP || !dp_addr_is4(&dp.config.vtep) || dp_load32(ip + 16) != dp_load32(dp.config.vtep.b + 12))
 		return DP_DROP_UNDERLAY_FOREIGN;
 	if (dp_load16(ip + 6) & htons(IP_FRAGMENT))
 		return DP_DROP_UNDERLAY_FRAGMENT;
-	if (total < hdr + UDP_LEN)
+	p->tos = ip[1];
+	return open_udp(p, ip + hdr, total - hdr, dp_csum_pseudo4(ip, IPPROTO_UDP, 0));
+}
+
+static enum dp_drop
+open_ip6(struct dp_packet *p, uint8_t *ip, uint32_t len)
+{
+	uint32_t payload;
+
+	if (len < IP6_LEN)
 		return DP_DROP_UNDERLAY_MALFORMED;
-	udp = ip + hdr;
-	if (dp_load_be16(udp + 2) != dp.config.port)
+	payload = dp_load_be16(ip + 4);
+	if (ip[0] >> 4 != 6 || payload > len - IP6_LEN)
+		return DP_DROP_UNDERLAY_MALFORMED;
+	if (memcmp(ip + 24, dp.config.vtep.b, 16))
 		return DP_DROP_UNDERLAY_FOREIGN;
-	udp_len = dp_load_be16(udp + 4);
-	if (udp_len < UDP_LEN || udp_len > total - hdr)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	if (dp_load16(udp + 6) && dp_csum_fold(dp_csum_add(udp, udp_len, dp_csum_pseudo4(ip, IPPROTO_UDP, udp_len))) != 0xffff)
-		return DP_DROP_UNDERLAY_CHECKSUM;
-	return DP_DROP_COUNT;
+	if (ip[6] != IPPROTO_UDP)
+		return ip[6] == IPPROTO_FRAGMENT ? DP_DROP_UNDERLAY_FRAGMENT : DP_DROP_UNDERLAY_FOREIGN;
+	p->tos = ip[0] << 4 | ip[1] >> 4;
+	return open_udp(p, ip + IP6_LEN, payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
 }
 
 /* Packets that follow each other come from the same VTEP more often than not. */
@@ -135,28 +202,52 @@ sender_of(struct sender *last, const uint8_t *ip4)
 	return last->vtep;
 }
 
-/* Takes the outer headers off; false when the packet was dropped. */
-static inline bool
-open_outer(struct dp_worker *w, const struct dp_eth *eth, struct rte_mbuf **m, struct sender *last, struct dp_packet *p)
+static inline const struct dp_vtep *
+sender6(const uint8_t *ip6)
 {
-	uint8_t *d = rte_pktmbuf_mtod(*m, uint8_t *), *ip = d + DP_ETH_LEN, *udp;
-	enum dp_drop drop = (*m)->nb_segs > 1 ? DP_DROP_OVERSIZE : outer_drop(eth, d, (*m)->data_len);
+	struct dp_addr addr;
 
-	if (unlikely(drop != DP_DROP_COUNT)) {
-		dp_count(w, drop);
-		return false;
-	}
-	p->from = sender_of(last, ip + 12);
-	if (unlikely(!p->from)) {
-		dp_count(w, DP_DROP_VTEP_UNKNOWN);
-		return false;
-	}
-	udp = ip + (ip[0] & 15) * 4;
-	p->data = udp + UDP_LEN;
-	p->len = dp_load_be16(udp + 4) - UDP_LEN;
-	p->tos = ip[1];
+	memcpy(addr.b, ip6, 16);
+	return dp_vtep_lookup(&addr);
+}
+
+/* Takes the outer headers off. DP_DROP_COUNT: nothing is wrong with them. */
+static inline enum dp_drop
+open_outer(const struct dp_eth *eth, struct rte_mbuf **m, struct sender *last, struct dp_packet *p)
+{
+	uint8_t *d = rte_pktmbuf_mtod(*m, uint8_t *), *ip = d + DP_ETH_LEN;
+	uint32_t len = (*m)->data_len;
+	enum dp_drop drop = DP_DROP_UNDERLAY_FOREIGN;
+	bool is4;
+
+	if (unlikely((*m)->nb_segs > 1))
+		return DP_DROP_OVERSIZE;
+	if (unlikely(len < DP_ETH_LEN))
+		return DP_DROP_UNDERLAY_MALFORMED;
+	if (unlikely(memcmp(d, eth->mac, 6)))
+		return DP_DROP_UNDERLAY_FOREIGN;
+	is4 = dp_load16(d + 12) == htons(ETHERTYPE_IP);
+	if (likely(is4))
+		drop = open_ip4(p, ip, len - DP_ETH_LEN);
+	else if (dp_load16(d + 12) == htons(ETHERTYPE_IP6))
+		drop = open_ip6(p, ip, len - DP_ETH_LEN);
+	if (unlikely(drop != DP_DROP_COUNT))
+		return drop;
+	p->from = is4 ? sender_of(last, ip + 12) : sender6(ip + 8);
 	p->mbuf = m;
-	return true;
+	return likely(p->from != NULL) ? DP_DROP_COUNT : DP_DROP_VTEP_UNKNOWN;
+}
+
+/* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
+static void
+refuse(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
+{
+	struct dp_port *host = atomic_load_explicit(&eth->host, memory_order_acquire);
+
+	if (host && (drop == DP_DROP_UNDERLAY_FOREIGN || drop == DP_DROP_UNDERLAY_FRAGMENT))
+		dp_host_give(w, host, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+	else
+		dp_count(w, drop);
 }
 
 void
@@ -169,29 +260,27 @@ dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **
 
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
-	for (unsigned i = 0; i < n; i++)
-		if (open_outer(w, eth, &mbufs[i], &last, &packets[kept]))
+	for (unsigned i = 0; i < n; i++) {
+		enum dp_drop drop = open_outer(eth, &mbufs[i], &last, &packets[kept]);
+
+		if (likely(drop == DP_DROP_COUNT))
 			bytes += packets[kept++].len;
+		else
+			refuse(w, eth, mbufs[i], drop);
+	}
 	w->underlay.rx_packets += n;
 	w->underlay.rx_bytes += bytes;
 	dp_decap(w, packets, kept);
 	dp_decap_flush(w);
 }
 
-static struct dp_eth_outer *
-outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
+static uint8_t *
+template_ip4(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 {
-	struct dp_eth_outer *o = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*o));
-	uint8_t *ip;
+	uint8_t *ip = o->bytes + DP_ETH_LEN;
 
-	if (!o)
-		return NULL;
-	memset(o, 0, sizeof(*o));
-	o->eth = eth;
-	memcpy(o->bytes, mac, 6);
-	memcpy(o->bytes + 6, eth->mac, 6);
+	o->is4 = true;
 	dp_store_be16(o->bytes + 12, ETHERTYPE_IP);
-	ip = o->bytes + DP_ETH_LEN;
 	ip[0] = 0x45;
 	dp_store_be16(ip + 6, IP_DF);
 	ip[8] = TTL;
@@ -199,9 +288,51 @@ outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
 	memcpy(ip + 12, dp.config.vtep.b + 12, 4);
 	memcpy(ip + 16, vtep->addr.b + 12, 4);
 	o->sum = dp_csum_fold(dp_csum_add(ip, IP4_LEN, 0));
-	dp_store16(ip + IP4_LEN + 2, ((const struct sockaddr_in *)&vtep->to)->sin_port);
-	ip[IP4_LEN + UDP_LEN] = 0x08; /* the I flag */
+	return ip + IP4_LEN;
+}
+
+static uint8_t *
+template_ip6(struct dp_eth_outer *o, const struct dp_vtep *vtep)
+{
+	uint8_t *ip = o->bytes + DP_ETH_LEN;
+
+	dp_store_be16(o->bytes + 12, ETHERTYPE_IP6);
+	ip[0] = 0x60;
+	ip[6] = IPPROTO_UDP;
+	ip[7] = TTL;
+	memcpy(ip + 8, dp.config.vtep.b, 16);
+	memcpy(ip + 24, vtep->addr.b, 16);
+	o->sum = dp_csum_fold(dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
+	return ip + IP6_LEN;
+}
+
+static struct dp_eth_outer *
+outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
+{
+	struct dp_eth_outer *o = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*o));
+	uint8_t *udp;
+
+	if (!o)
+		return NULL;
+	memset(o, 0, sizeof(*o));
+	o->eth = eth;
+	memcpy(o->bytes, mac, 6);
+	memcpy(o->bytes + 6, eth->mac, 6);
+	udp = dp_addr_is4(&vtep->addr) ? template_ip4(o, vtep) : template_ip6(o, vtep);
+	dp_store16(udp + 2, ((const struct sockaddr_in *)&vtep->to)->sin_port); /* sin6_port lies there too */
+	udp[UDP_LEN] = 0x08; /* the I flag */
 	return o;
+}
+
+/* NULL: by the kernel. */
+static int
+lead(struct dp_vtep *vtep, struct dp_eth_outer *new)
+{
+	struct dp_eth_outer *old = atomic_exchange_explicit(&vtep->outer, new, memory_order_acq_rel);
+
+	dp_synchronize();
+	dp_eth_outer_free(old);
+	return 0;
 }
 
 int
@@ -209,22 +340,27 @@ dp_vtep_next_hop(uint32_t id, uint32_t device, const uint8_t mac[6])
 {
 	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
 	struct dp_eth *eth = dp_eth_get(device);
-	struct dp_eth_outer *new, *old;
+	struct dp_eth_outer *new;
 
 	if (!vtep || !eth)
 		return -ENOENT;
 	if (atomic_load(&eth->port))
 		return -EBUSY;
-	if (!dp_addr_is4(&vtep->addr) || !dp_addr_is4(&dp.config.vtep))
+	if (dp_addr_is4(&vtep->addr) != dp_addr_is4(&dp.config.vtep))
 		return -EAFNOSUPPORT;
 	new = outer_new(vtep, eth, mac);
 	if (!new)
 		return -ENOMEM;
 	eth->users++;
-	old = atomic_exchange_explicit(&vtep->outer, new, memory_order_acq_rel);
-	dp_synchronize();
-	dp_eth_outer_free(old);
-	return 0;
+	return lead(vtep, new);
+}
+
+int
+dp_vtep_by_kernel(uint32_t id)
+{
+	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
+
+	return vtep ? lead(vtep, NULL) : -ENOENT;
 }
 
 void

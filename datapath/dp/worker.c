@@ -94,7 +94,7 @@ serve_ports(struct dp_worker *w)
 
 		if (w->n_frames == DP_BURST)
 			flush(w);
-		if (port && dp_port_read(w, port))
+		if (port && port->ops->read(w, port))
 			w->ready[kept++] = id;
 		else
 			w->is_ready[id] = false;
