@@ -8,6 +8,7 @@ LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
 TEST_PACKAGES  := iperf3 iputils-ping jq tcpdump tshark
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
+XDP_PACKAGES   := clang libbpf-dev llvm
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
 
 # What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
@@ -78,6 +79,12 @@ bench: ## Run both benchmarks, and write the README's table of figures anew
 fuzz: build-packages ## Fuzz the C code, and keep what is new in contrib/fuzz/corpus; RUNS=1000000 a target
 	contrib/setup/packages $(FUZZ_PACKAGES)
 	contrib/fuzz/run fuzz $(RUNS)
+
+.PHONY: xdp
+xdp: ## Compile datapath/xdp/filter.c anew; the object is part of the repository
+	contrib/setup/packages $(XDP_PACKAGES)
+	clang -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$$(gcc -print-multiarch) -c datapath/xdp/filter.c -o datapath/xdp/filter.o
+	llvm-strip -g datapath/xdp/filter.o
 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass

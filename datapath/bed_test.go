@@ -20,6 +20,9 @@ const (
 	hostMAC  = "02:42:0a:3e:00:01"
 	peerMAC  = "02:42:0a:3e:00:02"
 	innerMTU = 1430 // what IPv6 outside leaves
+
+	// underlayVariable names the underlay's device when the tests run for one: see TestUnderlays.
+	underlayVariable = "OVERLANE_TEST_UNDERLAY"
 )
 
 var (
@@ -63,8 +66,12 @@ func hostThread(ready chan<- error) {
 	if err == nil {
 		log := logrus.New()
 		log.SetLevel(logrus.DebugLevel)
-		cpus := []int{0, 1}
-		plane, err = datapath.Open(datapath.Config{CPUs: cpus[:min(2, runtime.NumCPU())], VTEP: hostWire, Port: 4789, Log: log})
+		underlay := os.Getenv(underlayVariable)
+		cpus := []int{0, 1}[:min(2, runtime.NumCPU())]
+		if underlay == "wire" {
+			cpus = cpus[:1] // net_af_xdp sees one queue of a veth, however many it has
+		}
+		plane, err = datapath.Open(datapath.Config{CPUs: cpus, VTEP: hostWire, Port: 4789, Underlay: datapath.Underlay{Device: underlay}, Log: log})
 	}
 	ready <- err
 	for work := range hostWork {

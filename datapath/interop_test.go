@@ -32,11 +32,11 @@ var pairs = []struct{ name, from, to, addr string }{
 // kernelPeer makes the Linux vxlan device on the other side and tells the datapath what discovery would.
 func kernelPeer(t *testing.T, vtep netip.AddrPort) {
 	t.Helper()
-	local, remote := "10.9.2.2", "10.9.2.1"
+	remote := "10.9.2.1"
 	if vtep.Addr().Is6() {
-		local, remote = "fd09:2::2", "fd09:2::1"
+		remote = "fd09:2::1"
 	}
-	run(t, peerSpace, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, local, remote, innerMTU))
+	run(t, peerSpace, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, vtep.Addr(), remote, innerMTU))
 	t.Cleanup(func() { run(t, peerSpace, "ip link del vx0") })
 	run(t, peerSpace, "ip addr add "+peerIP4+"/24 dev vx0 && ip addr add "+peerIP6+"/64 dev vx0 nodad")
 	must(t, plane.AddNetwork(vni))

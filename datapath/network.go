@@ -24,6 +24,9 @@ type vtep struct {
 	at   netip.AddrPort
 	id   uint32
 	refs int
+
+	via     netip.Addr // to which the underlay's device sends next; invalid: packets leave elsewhere
+	nextHop MAC        // its MAC; zero: the kernel sends
 }
 
 // AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. One that exists is no error.
@@ -270,6 +273,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	}
 	v := &vtep{at: at, id: id, refs: 1}
 	d.vteps[at] = v
+	d.leadNew(v)
 	return v, nil
 }
 

@@ -18,10 +18,11 @@ import (
 
 // Config starts the pipeline.
 type Config struct {
-	CPUs []int              // one worker is pinned to each
-	VTEP netip.Addr         // this host's tunnel address: the outer source
-	Port uint16             // UDP port on which VXLAN is received
-	Log  logrus.FieldLogger // also takes DPDK's own log
+	CPUs     []int      // one worker is pinned to each
+	VTEP     netip.Addr // this host's tunnel address: the outer source
+	Underlay Underlay
+	Port     uint16             // UDP port on which VXLAN is received
+	Log      logrus.FieldLogger // also takes DPDK's own log
 }
 
 var errClosed = errors.New("the datapath is closed")
@@ -40,6 +41,7 @@ type Datapath struct {
 	ports  map[PortID]*port
 	nets   map[uint32]*network
 	vteps  map[netip.AddrPort]*vtep
+	device *device // nil: the kernel's sockets are the underlay
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.
@@ -50,30 +52,72 @@ func Open(c Config) (*Datapath, error) {
 	if err := checkAddr(c.VTEP); err != nil {
 		return nil, fmt.Errorf("VTEP %w of this host", err)
 	}
+	if err := c.Underlay.Check(); err != nil {
+		return nil, fmt.Errorf("underlay %q: %w", c.Underlay.Device, err)
+	}
 	if opened.Swap(true) {
 		return nil, errors.New("the datapath was opened before: DPDK starts once in a process")
 	}
+	d := &Datapath{
+		log:     c.Log,
+		workers: c.CPUs,
+		ports:   map[PortID]*port{},
+		nets:    map[uint32]*network{},
+		vteps:   map[netip.AddrPort]*vtep{},
+	}
+	if c.Underlay.Device == "" {
+		if err := d.start(c, 0); err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
+	if err := d.startOnDevice(c); err != nil {
+		return nil, fmt.Errorf("underlay %q: %w", c.Underlay.Device, err)
+	}
+	return d, nil
+}
+
+func (d *Datapath) start(c Config, buffers int) error {
 	reader, writer, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	go copyLog(reader, c.Log)
-	huge := freeHugepages() >= dp.Memory(len(c.CPUs), 0)
-	if err := dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: huge, Log: writer}); err != nil {
-		return nil, err
+	d.hugepages = freeHugepages() >= dp.Memory(len(c.CPUs), buffers)
+	return dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: d.hugepages, DeviceBuffers: buffers, PCI: c.Underlay.pci(), Log: writer})
+}
+
+func (d *Datapath) startOnDevice(c Config) (err error) {
+	var hostFDs []int
+	if c.Underlay.Addr.IsValid() {
+		if hostFDs, err = c.Underlay.makeHostTap(len(c.CPUs)); err != nil {
+			return err
+		}
 	}
-	return &Datapath{
-		log:       c.Log,
-		workers:   c.CPUs,
-		hugepages: huge,
-		ports:     map[PortID]*port{},
-		nets:      map[uint32]*network{},
-		vteps:     map[netip.AddrPort]*vtep{},
-	}, nil
+	defer func() {
+		if err != nil && hostFDs != nil {
+			dp.CloseTap(hostFDs, false)
+		}
+	}()
+	if err := d.start(c, deviceBuffers*(len(c.CPUs)+1)); err != nil {
+		return err
+	}
+	if d.device, err = openDevice(c.Underlay, netip.AddrPortFrom(c.VTEP, c.Port), hostFDs, len(c.CPUs)); err == nil {
+		if err = d.followNextHops(c.VTEP); err != nil {
+			d.device.close()
+		}
+	}
+	if err != nil {
+		dp.Stop()
+	}
+	return err
 }
 
 // Close stops the workers; calls after it fail. The taps stay, so that containers keep their interfaces until the next Open.
 func (d *Datapath) Close() error {
+	if d.device != nil {
+		d.device.hops.stop()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -88,8 +132,23 @@ func (d *Datapath) Close() error {
 	}
 	clear(d.ports)
 	clear(d.nets)
+	err := d.closeDevice()
 	dp.Stop()
-	return nil
+	return err
+}
+
+func (d *Datapath) closeDevice() error {
+	if d.device == nil {
+		return nil
+	}
+	for _, v := range d.vteps {
+		dp.DelNextHop(v.id)
+	}
+	err := d.device.close()
+	if d.device.hostFDs != nil {
+		dp.CloseTap(d.device.hostFDs, false)
+	}
+	return err
 }
 
 // freeHugepages is in bytes, over all sizes.

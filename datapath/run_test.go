@@ -67,12 +67,12 @@ func waitListening(t *testing.T, space string, port int) {
 	})
 }
 
-// waitFor asks until it is so, for ten seconds at most.
+// waitFor asks until it is so, for twenty seconds at most.
 func waitFor(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !so(); {
+	for deadline := time.Now().Add(20 * time.Second); !so(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s; %v", what, plane.Stats().Drops)
+			t.Fatalf("waited in vain for %s; %v, %+v", what, plane.Stats().Drops, plane.Stats().Device)
 		}
 		runtime.Gosched()
 	}

@@ -15,7 +15,8 @@ type Stats struct {
 	MbufsTotal uint32            `json:"mbufs_total"`
 	Ports      []PortStats       `json:"ports"`
 	Underlay   Traffic           `json:"underlay"`
-	Drops      map[string]uint64 `json:"drops"` // packets by the name of the reason; every name is present
+	Device     *DeviceStats      `json:"device,omitempty"` // that carries VXLAN; nil: the kernel's sockets do
+	Drops      map[string]uint64 `json:"drops"`            // packets by the name of the reason; every name is present
 }
 
 // Traffic counts what went through. A super-frame counts as one packet on a port, its segments one each on the underlay.
@@ -33,6 +34,17 @@ type PortStats struct {
 	VNI  uint32 `json:"vni"`
 	MAC  MAC    `json:"mac"`
 	Traffic
+}
+
+// DeviceStats describes the underlay's device.
+type DeviceStats struct {
+	Name      string `json:"name"` // as in Underlay
+	Driver    string `json:"driver"`
+	Interface string `json:"interface"` // by which the kernel uses it
+	MAC       MAC    `json:"mac"`
+	MTU       int    `json:"mtu"`       // bytes of outer IP packet
+	VTEPs     int    `json:"vteps"`     // known
+	NextHops  int    `json:"next_hops"` // VTEPs to which packets leave through it; to the others the kernel sends
 }
 
 // DropReason says in words why packets are dropped under a name of Stats.Drops; empty when no drop is called so.
@@ -54,6 +66,7 @@ func (d *Datapath) Stats() Stats {
 		Ports:      make([]PortStats, 0, len(d.ports)),
 		Underlay:   Traffic(read.Underlay),
 		Drops:      read.Drops,
+		Device:     d.deviceStats(),
 	}
 	for id, p := range d.ports {
 		traffic, err := dp.ReadPort(uint32(id))
@@ -64,4 +77,20 @@ func (d *Datapath) Stats() Stats {
 	}
 	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
 	return stats
+}
+
+func (d *Datapath) deviceStats() *DeviceStats {
+	if d.device == nil {
+		return nil
+	}
+	s := &DeviceStats{Name: d.device.name, Driver: d.device.Driver, MAC: d.device.MAC, MTU: d.device.MTU, VTEPs: len(d.vteps)}
+	if link, err := d.device.hops.netlink.LinkByIndex(d.device.Ifindex); err == nil {
+		s.Interface = link.Attrs().Name
+	}
+	for _, v := range d.vteps {
+		if v.nextHop != (MAC{}) {
+			s.NextHops++
+		}
+	}
+	return s
 }

@@ -75,7 +75,7 @@ int dp_device_underlay(uint32_t device);
  * Returns the number for dp_port_del, which ends it.
  */
 int dp_device_host(uint32_t device, const int fds[DP_MAX_WORKERS]);
-/* The sockets take no VXLAN that arrives on an interface: a device has a copy of it. */
+/* The sockets take no VXLAN that arrives on an interface in our VTEP's family: a device has a copy of it. */
 int dp_udp_ignore(uint32_t ifindex);
 
 struct dp_port_config {
