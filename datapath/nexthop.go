@@ -21,6 +21,8 @@ const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE
 // The kernel sees none of our packets, so that it would ask no neighbour whether it is still there.
 const confirmEvery = 10 * time.Second
 
+const searchEvery = time.Second
+
 // nextHops keeps the ways to VTEPs through the underlay's device in line with the kernel's routes and neighbours. Where
 // the kernel would take another interface, or has not resolved the neighbour, its sockets send, and it resolves it by that.
 type nextHops struct {
@@ -77,13 +79,17 @@ func (n *nextHops) subscribe() (*changes, error) {
 func (d *Datapath) follow(n *nextHops, c *changes) {
 	defer close(n.ended)
 	defer func() { close(c.done) }()
-	confirm := time.NewTicker(confirmEvery)
+	confirm, search := time.NewTicker(confirmEvery), time.NewTicker(searchEvery)
 	defer confirm.Stop()
+	defer search.Stop()
 	for {
 		alive, resolved := true, false
 		select {
 		case <-n.done:
 			return
+		case <-search.C:
+			d.searchPeer()
+			continue
 		case <-confirm.C:
 			d.confirmNeighbours()
 			alive = c.routes != nil
@@ -107,6 +113,15 @@ func (d *Datapath) follow(n *nextHops, c *changes) {
 		}
 		d.updateNextHops(!resolved || !alive)
 	}
+}
+
+func (d *Datapath) searchPeer() {
+	if !d.device.searches() {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dp.RestartDevice(d.device.id)
 }
 
 func (d *Datapath) updateNextHops(rerouted bool) {

@@ -83,7 +83,7 @@ func (d *Datapath) deviceStats() *DeviceStats {
 	if d.device == nil {
 		return nil
 	}
-	s := &DeviceStats{Name: d.device.name, Driver: d.device.Driver, MAC: d.device.MAC, MTU: d.device.MTU, VTEPs: len(d.vteps)}
+	s := &DeviceStats{Name: d.device.Underlay.Device, Driver: d.device.Driver, MAC: d.device.MAC, MTU: d.device.MTU, VTEPs: len(d.vteps)}
 	if link, err := d.device.hops.netlink.LinkByIndex(d.device.Ifindex); err == nil {
 		s.Interface = link.Attrs().Name
 	}

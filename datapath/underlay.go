@@ -63,11 +63,16 @@ func (u Underlay) Check() error {
 	return nil
 }
 
+// searches tells whether the device has to look for its peer again and again: net_memif's client, which it is unless told.
+func (u Underlay) searches() bool {
+	return strings.HasPrefix(u.Device, "net_memif") && !strings.Contains(u.Device, "role=server")
+}
+
 // device is the underlay's ethdev.
 type device struct {
 	dp.Device
+	Underlay
 	id      uint32
-	name    string // as in Underlay
 	host    *uint32
 	hostFDs []int
 	hops    *nextHops
@@ -121,7 +126,7 @@ func openDevice(u Underlay, vtep netip.AddrPort, hostFDs []int, workers int) (de
 		return nil, err
 	}
 	defer done()
-	dev = &device{name: u.Device, hostFDs: hostFDs}
+	dev = &device{Underlay: u, hostFDs: hostFDs}
 	switch dev.id, err = dp.OpenDevice(args); {
 	case errors.Is(err, syscall.ENOTSUP):
 		return nil, fmt.Errorf("the device has fewer queues than the %d workers", workers)
@@ -138,21 +143,24 @@ func openDevice(u Underlay, vtep netip.AddrPort, hostFDs []int, workers int) (de
 	if dev.Device, err = dp.DeviceInfo(dev.id); err != nil {
 		return nil, err
 	}
+	if !dev.Up && !u.searches() {
+		return dev, errors.New("the device does not start: the log says more")
+	}
 	if err = dp.SetUnderlay(dev.id); err != nil {
 		return nil, err
 	}
 	if dev.Ifindex == 0 {
 		return dev, dev.attachHost()
 	}
-	return dev, dev.share(u, vtep)
+	return dev, dev.share(vtep)
 }
 
 // share takes VXLAN from an interface that stays the kernel's for everything else.
-func (dev *device) share(u Underlay, vtep netip.AddrPort) error {
-	if u.Addr.IsValid() {
-		return errors.New("the kernel shares the device: the VTEP's address is one that the host has on it, not the underlay's")
+func (dev *device) share(vtep netip.AddrPort) error {
+	if dev.Addr.IsValid() {
+		return errors.New("the kernel shares the device: leave the underlay address out, since the VTEP's is one that the host has")
 	}
-	if u.kernelInterface() {
+	if dev.kernelInterface() {
 		return xdp.Take(dev.Ifindex, vtep)
 	}
 	return dp.IgnoreInterface(dev.Ifindex)
@@ -161,7 +169,7 @@ func (dev *device) share(u Underlay, vtep netip.AddrPort) error {
 // attachHost gives the device's MAC and MTU to the host's tap, and the tap to the pipeline.
 func (dev *device) attachHost() error {
 	if dev.hostFDs == nil {
-		return errors.New("the device is overlane's alone: give the VTEP's address on it as the underlay's")
+		return errors.New("the device is overlane's alone: give it an underlay address")
 	}
 	link, err := netlink.LinkByName(HostTap)
 	if err == nil {

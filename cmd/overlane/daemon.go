@@ -78,7 +78,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	driver.Ready(n.overlay)
 	ctl.overlay.Store(n.overlay)
-	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.advertise, s.vxlanPort), "version": version()}).Info("overlane is ready")
+	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")
 
 	select {
 	case <-ctx.Done():
@@ -107,13 +107,13 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 			n.close()
 		}
 	}()
-	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.advertise, Port: s.vxlanPort, Log: log}); err != nil {
+	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.vtep(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
 		return n, fmt.Errorf("datapath with --vxlan-port %d on --cpus %v: %w", s.vxlanPort, s.cpus, err)
 	}
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
-		VTEP:        s.advertise,
-		UnderlayMTU: func() (int, error) { return overlay.DeviceMTU(s.advertise) },
+		VTEP:        s.vtep(),
+		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
 		HasTap:      datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),
@@ -131,7 +131,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Host:      host,
 		Bind:      netip.AddrPortFrom(s.advertise, s.gossipPort),
 		Advertise: s.advertise,
-		VTEP:      netip.AddrPortFrom(s.advertise, s.vxlanPort),
+		VTEP:      netip.AddrPortFrom(s.vtep(), s.vxlanPort),
 		Join:      s.join,
 		Key:       s.gossipKey,
 		Log:       log,
@@ -142,6 +142,15 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 	}
 	n.overlay.Attach(n.cluster)
 	return n, nil
+}
+
+// underlayMTU is what both the kernel and the underlay's device carry: either may send a packet.
+func underlayMTU(vtep netip.Addr, d *datapath.Datapath) (int, error) {
+	mtu, err := overlay.DeviceMTU(vtep)
+	if limit := d.UnderlayMTU(); limit > 0 {
+		mtu = min(mtu, limit)
+	}
+	return mtu, err
 }
 
 // close ends what was started. The containers' taps stay, for the next start.

@@ -20,6 +20,8 @@ func parseAdvertise(s *settings, text string) (err error) {
 	switch addr, notIP := netip.ParseAddr(text); {
 	case text == "":
 		s.advertise, err = defaultAddr()
+	case notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr():
+		s.advertise = addr // the underlay's interface comes with the daemon
 	case notIP != nil:
 		s.advertise, err = interfaceAddr(text)
 	case !addr.IsGlobalUnicast() && !addr.IsLoopback():

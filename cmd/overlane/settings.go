@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,12 +11,15 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
+
+	"github.com/overlane/overlane/datapath"
 )
 
 // settings are the daemon's, checked.
 type settings struct {
 	dataDir       string
 	join          []string
+	underlay      datapath.Underlay
 	advertise     netip.Addr
 	vxlanPort     uint16
 	gossipPort    uint16
@@ -44,7 +48,11 @@ var daemonSettings = []setting{
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.dataDir, v) }},
 	{name: "join", usage: "hosts to join, with or without a port; comma separated, or given several times",
 		accepted: "IP addresses or host names, each with or without a port: 192.0.2.1, node1:7950, [2001:db8::1]:7950", parse: parseJoin},
-	{name: "advertise", usage: "address of this host for gossip and VXLAN, or the interface that has it (default: the source address of the default route)",
+	{name: "underlay", usage: "DPDK device that carries VXLAN: an interface of this host, of which VXLAN alone is taken; a PCI address; or devargs such as net_memif0,role=client (default: the kernel's UDP sockets)",
+		accepted: "an interface of this host, a PCI address or DPDK's devargs", parse: parseUnderlay},
+	{name: "underlay-address", usage: "this host's VXLAN address, with its prefix length, on an underlay device that the kernel does not share; interface " + datapath.HostTap + " gets it",
+		accepted: "an address with a prefix length, such as 192.0.2.1/24, and only with --underlay", parse: parseUnderlayAddress},
+	{name: "advertise", usage: "address of this host for gossip, and for VXLAN unless --underlay-address is given, or the interface that has it (default: the source address of the default route)",
 		accepted: "an IP address of this host or the name of an interface that has one", parse: parseAdvertise},
 	{name: "vxlan-port", initial: "4789", usage: "UDP port for VXLAN",
 		accepted: "a UDP port from 1 to 65535", parse: func(s *settings, v string) error { return parsePort(&s.vxlanPort, v) }},
@@ -121,6 +129,33 @@ func readSettings(flags *pflag.FlagSet, all []setting) (settings, error) {
 		}
 	}
 	return result, nil
+}
+
+func parseUnderlay(s *settings, text string) error {
+	s.underlay.Device = text
+	return s.underlay.Check()
+}
+
+// parseUnderlayAddress comes after parseUnderlay.
+func parseUnderlayAddress(s *settings, text string) (err error) {
+	if text == "" {
+		return nil
+	}
+	if s.underlay.Addr, err = netip.ParsePrefix(text); err != nil {
+		return errors.New("not an address with a prefix length")
+	}
+	if addr := s.underlay.Addr.Addr(); !addr.IsGlobalUnicast() || addr.Is4In6() {
+		return errors.New("other hosts can't reach that address")
+	}
+	return s.underlay.Check()
+}
+
+// vtep is the outer source of this host's VXLAN.
+func (s *settings) vtep() netip.Addr {
+	if s.underlay.Addr.IsValid() {
+		return s.underlay.Addr.Addr()
+	}
+	return s.advertise
 }
 
 func parsePath(to *string, text string) error {

@@ -56,8 +56,17 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "gossip", n.Gossip)
 	row(w, "worker CPUs", list(d.Workers))
 	row(w, "packet buffers", fmt.Sprintf("%d of %d in use, hugepages: %s", d.MbufsInUse, d.MbufsTotal, yesNo(d.Hugepages)))
-	row(w, "underlay", fmt.Sprintf("received %d packets, %d bytes; sent %d packets, %d bytes",
+	row(w, "underlay", underlayOf(d))
+	row(w, "VXLAN", fmt.Sprintf("received %d packets, %d bytes; sent %d packets, %d bytes",
 		d.Underlay.RxPackets, d.Underlay.RxBytes, d.Underlay.TxPackets, d.Underlay.TxBytes))
+}
+
+func underlayOf(d datapath.Stats) string {
+	if d.Device == nil {
+		return "the kernel's UDP sockets"
+	}
+	return fmt.Sprintf("%s by %s, the kernel's interface %s, MTU %d; next hop known for %d of %d VTEPs",
+		d.Device.Name, d.Device.Driver, d.Device.Interface, d.Device.MTU, d.Device.NextHops, d.Device.VTEPs)
 }
 
 func memberTable(w io.Writer, s overlay.Status) {

@@ -166,13 +166,16 @@ func AddPort(p Port) (uint32, error) {
 // DelPort returns when no worker touches the port any more.
 func DelPort(id uint32) error { return failed(C.dp_port_del(C.uint32_t(id))) }
 
-// OpenDevice opens an ethdev by its DPDK devargs, and returns its number.
+// OpenDevice opens an ethdev by its DPDK devargs, and returns its number, also when it does not start.
 func OpenDevice(devargs string) (uint32, error) {
 	args := C.CString(devargs)
 	defer C.free(unsafe.Pointer(args))
 	id := C.dp_device_open(args)
 	return uint32(id), failed(id)
 }
+
+// RestartDevice stops the device and starts it again, unless its link is up; one that does not start stays down.
+func RestartDevice(id uint32) error { return failed(C.dp_device_restart(C.uint32_t(id))) }
 
 // CloseDevice returns when no worker touches the device any more; EBUSY while a port or a next hop uses it.
 func CloseDevice(id uint32) error { return failed(C.dp_device_close(C.uint32_t(id))) }
@@ -181,15 +184,16 @@ func CloseDevice(id uint32) error { return failed(C.dp_device_close(C.uint32_t(i
 type Device struct {
 	Driver  string
 	MAC     [6]byte
-	MTU     int // bytes of outer IP packet
-	Ifindex int // of the kernel's interface that it shares; 0: it is ours alone
+	MTU     int  // bytes of outer IP packet
+	Up      bool // started
+	Ifindex int  // of the kernel's interface that it shares; 0: it is ours alone
 }
 
 // DeviceInfo describes an open device.
 func DeviceInfo(id uint32) (Device, error) {
 	var info C.struct_dp_device_info
 	err := failed(C.dp_device_info(C.uint32_t(id), &info))
-	d := Device{Driver: C.GoString(&info.driver[0]), MTU: int(info.mtu), Ifindex: int(info.ifindex)}
+	d := Device{Driver: C.GoString(&info.driver[0]), MTU: int(info.mtu), Up: bool(info.up), Ifindex: int(info.ifindex)}
 	for i, b := range info.mac {
 		d.MAC[i] = byte(b)
 	}

@@ -52,10 +52,16 @@ int dp_tap_open(const char *name, unsigned n_queues, int *fds);
 void dp_tap_close(unsigned n_queues, const int *fds, bool keep);
 
 /*
- * A DPDK ethdev by its devargs (`net_memif0,...`, `net_af_xdp0,...`): a queue for each worker. Returns the device's number.
+ * A DPDK ethdev by its devargs (`net_memif0,...`, `net_af_xdp0,...`): a queue for each worker. Returns the device's number,
+ * also when it does not start: it is down.
  * -ENODEV: no such device, or its driver refused; EAL's log says why. -ENOTSUP: too few queues, or no packet buffers.
  */
 int dp_device_open(const char *devargs);
+/*
+ * Stops the device and starts it again, unless its link is up: a memif client finds its peer no other way. One that does not
+ * start stays down until the next call.
+ */
+int dp_device_restart(uint32_t device);
 /* -EBUSY while a port or a VTEP's next hop uses it. */
 int dp_device_close(uint32_t device);
 
@@ -63,6 +69,7 @@ struct dp_device_info {
 	char driver[32];
 	uint8_t mac[6];
 	uint16_t mtu;     /* bytes of outer IP packet */
+	bool up;          /* started */
 	uint32_t ifindex; /* of the kernel's interface that it shares; 0: it is ours alone */
 };
 

@@ -31,6 +31,7 @@
 	X(TAP_DOWN, tap_down, "container's interface is down or gone") \
 	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \
 	X(DEVICE_FULL, device_full, "ethdev port took no more frames") \
+	X(DEVICE_DOWN, device_down, "ethdev has not found its peer yet, or lost it") \
 	X(NO_MBUF, no_mbuf, "no packet buffer was left for a copy") \
 	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries") \
 	X(UNDERLAY_FULL, underlay_full, "underlay's send buffer stayed full") \

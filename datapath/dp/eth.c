@@ -17,6 +17,13 @@
 
 #define RING 1024
 
+static void
+drop_rest(struct dp_worker *w, typeof(((struct dp_eth *)0)->worker[0]) *queue, unsigned sent, enum dp_drop reason)
+{
+	w->drops[reason] += queue->n_tx - sent;
+	rte_pktmbuf_free_bulk(queue->tx + sent, queue->n_tx - sent);
+}
+
 /* Sends a device's queue; what it does not take is dropped, since a worker waits for nobody. */
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
@@ -25,16 +32,15 @@ dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 	struct dp_port *port = queue->port;
 	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
 	uint32_t outer = port ? 0 : (dp_addr_is4(&dp.config.vtep) ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN;
-	unsigned sent = rte_eth_tx_burst(eth->dev, w->id, queue->tx, queue->n_tx);
+	bool up = atomic_load_explicit(&eth->up, memory_order_acquire);
+	unsigned sent = likely(up) ? rte_eth_tx_burst(eth->dev, w->id, queue->tx, queue->n_tx) : 0;
 
 	for (unsigned i = sent; i < queue->n_tx; i++)
 		queue->bytes -= queue->tx[i]->pkt_len;
 	traffic->tx_packets += sent;
 	traffic->tx_bytes += queue->bytes - sent * outer;
-	if (unlikely(sent < queue->n_tx)) {
-		w->drops[port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL] += queue->n_tx - sent;
-		rte_pktmbuf_free_bulk(queue->tx + sent, queue->n_tx - sent);
-	}
+	if (unlikely(sent < queue->n_tx))
+		drop_rest(w, queue, sent, !up ? DP_DROP_DEVICE_DOWN : port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL);
 	queue->n_tx = 0;
 	queue->bytes = 0;
 }
@@ -60,7 +66,7 @@ poll_one(struct dp_worker *w, struct dp_eth *eth)
 	struct rte_mbuf *mbufs[DP_BURST];
 	unsigned n;
 
-	if (!port && !atomic_load_explicit(&eth->underlay, memory_order_acquire))
+	if ((!port && !atomic_load_explicit(&eth->underlay, memory_order_acquire)) || unlikely(!atomic_load_explicit(&eth->up, memory_order_acquire)))
 		return 0;
 	n = rte_eth_rx_burst(eth->dev, w->id, mbufs, DP_BURST);
 	if (!n)
@@ -122,20 +128,39 @@ configure(uint16_t dev)
 		if (!ret)
 			ret = rte_eth_tx_queue_setup(dev, i, tx, SOCKET_ID_ANY, NULL);
 	}
-	return ret ? ret : rte_eth_dev_start(dev);
+	return ret;
 }
 
-/* A driver's threads inherit the caller's signal mask, and Go's signals must not land there. */
+/* A driver's threads inherit the caller's signal mask, and Go's signals must not land there. Returns the caller's. */
+static sigset_t
+block_signals(void)
+{
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	return old;
+}
+
+static int
+start(struct dp_eth *eth)
+{
+	sigset_t old = block_signals();
+	int ret = rte_eth_dev_start(eth->dev);
+
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	atomic_store_explicit(&eth->up, !ret, memory_order_release);
+	return ret;
+}
+
 static int
 probe(const char *devargs, uint16_t *dev)
 {
 	char name[RTE_DEV_NAME_MAX_LEN];
-	sigset_t all, old;
+	sigset_t old = block_signals();
 	int ret;
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = rte_dev_probe(devargs);
 	/* EAL has taken a PCI device at its start. */
 	ret = (ret && ret != -EEXIST) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : configure(*dev);
@@ -202,6 +227,7 @@ dp_device_open(const char *devargs)
 		free(eth);
 		return ret;
 	}
+	start(eth);
 	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
 	if (id >= atomic_load(&dp.n_eths))
 		atomic_store_explicit(&dp.n_eths, id + 1, memory_order_release);
@@ -212,13 +238,31 @@ dp_device_open(const char *devargs)
 }
 
 int
+dp_device_restart(uint32_t id)
+{
+	struct dp_eth *eth = dp_eth_get(id);
+	struct rte_eth_link link;
+	int ret;
+
+	if (!eth)
+		return -ENOENT;
+	ret = rte_eth_link_get_nowait(eth->dev, &link);
+	if (ret || (link.link_status == RTE_ETH_LINK_UP && atomic_load(&eth->up)))
+		return ret;
+	atomic_store_explicit(&eth->up, false, memory_order_release);
+	dp_synchronize();
+	rte_eth_dev_stop(eth->dev);
+	return start(eth);
+}
+
+int
 dp_device_info(uint32_t id, struct dp_device_info *info)
 {
 	struct dp_eth *eth = dp_eth_get(id);
 
 	if (!eth)
 		return -ENOENT;
-	*info = (struct dp_device_info){ .mtu = eth->mtu, .ifindex = eth->ifindex };
+	*info = (struct dp_device_info){ .mtu = eth->mtu, .ifindex = eth->ifindex, .up = atomic_load(&eth->up) };
 	memcpy(info->driver, eth->driver, sizeof(info->driver));
 	memcpy(info->mac, eth->mac, sizeof(info->mac));
 	return 0;

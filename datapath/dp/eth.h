@@ -35,6 +35,7 @@ struct dp_eth {
 	unsigned users; /* ports and next hops; the control thread's */
 	uint32_t ifindex;
 	char driver[32];
+	atomic_bool up; /* started: else its queues must not be touched */
 	/* What becomes of received frames: they come from a port, or are VXLAN, or the device is not polled. */
 	_Atomic(struct dp_port *) port;
 	atomic_bool underlay;

@@ -24,8 +24,9 @@ const startTimeout = 2 * time.Minute
 
 // Options of a cluster.
 type Options struct {
-	Name  string // the Compose project, which the names of all its containers and networks begin with
-	Hosts int
+	Name     string // the Compose project, which the names of all its containers and networks begin with
+	Hosts    int
+	Underlay string // what carries VXLAN, as contrib/compose/start-overlane knows it; empty: the kernel's sockets
 }
 
 // Cluster is some Docker hosts with a wire between them.
@@ -77,7 +78,7 @@ func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
 	command = append(append(command, "-p", c.opts.Name, "-f", "-"), args...)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdin = strings.NewReader(compose.Cluster)
-	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6())
+	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay)
 	return run(cmd)
 }
 

@@ -7,10 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 )
+
+// underlayVariable names what carries VXLAN when the tests run for one kind: see TestUnderlays.
+const underlayVariable = "LAB_UNDERLAY"
 
 // settled is what a test grants a change until the last host has felt it.
 const settled = 10 * time.Second
@@ -20,7 +24,7 @@ func up(t *testing.T, hosts int) *Cluster {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	name := "lab-" + strings.ToLower(t.Name())
-	c, err := Up(t.Context(), Options{Name: name, Hosts: hosts})
+	c, err := Up(t.Context(), Options{Name: name, Hosts: hosts, Underlay: os.Getenv(underlayVariable)})
 	t.Cleanup(func() {
 		if t.Failed() && c != nil {
 			for _, h := range c.Hosts {
