@@ -10,12 +10,15 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_ethdev.h>
 
 #include "pipeline.h"
 
 #define RING 1024
+/* How long full rings are waited for in a turn: a peer empties them meanwhile, one that does not must not hold up the others. */
+#define WAIT_US 200
 
 static void
 drop_rest(struct dp_worker *w, typeof(((struct dp_eth *)0)->worker[0]) *queue, unsigned sent, enum dp_drop reason)
@@ -24,7 +27,24 @@ drop_rest(struct dp_worker *w, typeof(((struct dp_eth *)0)->worker[0]) *queue, u
 	rte_pktmbuf_free_bulk(queue->tx + sent, queue->n_tx - sent);
 }
 
-/* Sends a device's queue; what it does not take is dropped, since a worker waits for nobody. */
+static unsigned
+send_burst(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n)
+{
+	unsigned sent = rte_eth_tx_burst(eth->dev, w->id, mbufs, n);
+	uint64_t start;
+
+	if (likely(sent == n) || w->waited)
+		return sent;
+	start = rte_rdtsc();
+	while (sent < n && !w->waited) {
+		rte_pause();
+		sent += rte_eth_tx_burst(eth->dev, w->id, mbufs + sent, n - sent);
+		w->waited = (rte_rdtsc() - start) * US_PER_S > rte_get_tsc_hz() * WAIT_US;
+	}
+	return sent;
+}
+
+/* Sends a device's queue; what it does not take is dropped. */
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 {
@@ -33,7 +53,7 @@ dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
 	uint32_t outer = port ? 0 : (dp_addr_is4(&dp.config.vtep) ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN;
 	bool up = atomic_load_explicit(&eth->up, memory_order_acquire);
-	unsigned sent = likely(up) ? rte_eth_tx_burst(eth->dev, w->id, queue->tx, queue->n_tx) : 0;
+	unsigned sent = likely(up) ? send_burst(w, eth, queue->tx, queue->n_tx) : 0;
 
 	for (unsigned i = sent; i < queue->n_tx; i++)
 		queue->bytes -= queue->tx[i]->pkt_len;
@@ -97,9 +117,9 @@ dp_eth_poll(struct dp_worker *w)
 }
 
 bool
-dp_eth_polled(void)
+dp_eth_silent(void)
 {
-	return atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+	return atomic_load_explicit(&dp.n_silent, memory_order_acquire);
 }
 
 static int
@@ -228,6 +248,8 @@ dp_device_open(const char *devargs)
 		return ret;
 	}
 	start(eth);
+	eth->wakes = dp_eth_wakes();
+	atomic_fetch_add(&dp.n_silent, !eth->wakes);
 	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
 	if (id >= atomic_load(&dp.n_eths))
 		atomic_store_explicit(&dp.n_eths, id + 1, memory_order_release);
@@ -294,6 +316,7 @@ dp_device_close(uint32_t id)
 	dp_synchronize();
 	for (unsigned n = id + 1; n == atomic_load(&dp.n_eths) && n && !dp_eth_get(n - 1); n--)
 		atomic_store_explicit(&dp.n_eths, n - 1, memory_order_release);
+	atomic_fetch_sub(&dp.n_silent, !eth->wakes);
 	remove_device(eth->dev);
 	free(eth);
 	return 0;

@@ -33,6 +33,7 @@ struct dp_eth {
 	uint16_t mtu;  /* bytes of outer IP packet */
 	uint8_t mac[6];
 	unsigned users; /* ports and next hops; the control thread's */
+	bool wakes; /* a sleeping worker */
 	uint32_t ifindex;
 	char driver[32];
 	atomic_bool up; /* started: else its queues must not be touched */
@@ -61,7 +62,11 @@ bool dp_eth_poll(struct dp_worker *w);
 /* Sends what the burst has queued on devices. */
 void dp_eth_flush(struct dp_worker *w);
 void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
-bool dp_eth_polled(void);
+/* Whether there is a device that wakes nobody when it has received something. */
+bool dp_eth_silent(void);
+
+/* eth_wake.c: has the workers woken by the sockets on which drivers receive; false where there are none. */
+bool dp_eth_wakes(void);
 
 /*
  * eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.

@@ -36,7 +36,7 @@ dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 	memcpy(frame.data, bytes + DP_VNET_LEN, frame_len);
 	dp_encap(w, &frame, &from, 1);
 	dp_udp_flush(w);
-	w->udp.waited = false;
+	w->waited = false;
 	free(room);
 }
 

@@ -138,6 +138,7 @@ struct dp_worker {
 	bool is_ready[DP_MAX_PORTS];
 	unsigned n_ready;
 	bool underlay_ready;
+	bool waited; /* for room to send, as long as a turn may */
 	struct dp_gro *gro;
 	struct dp_fdb_memo *memos;
 	struct dp_udp udp;
@@ -154,6 +155,7 @@ struct dp {
 	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
 	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
 	atomic_uint n_eths; /* numbers in use lie below */
+	atomic_uint n_silent; /* of them that wake no worker */
 	_Atomic(struct dp_vtep *) vteps[DP_MAX_VTEPS];
 	_Atomic(struct dp_net *) nets[DP_MAX_NETS];
 	atomic_bool uso; /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
@@ -299,5 +301,6 @@ dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct dp_port *port, stru
 /* What an epoll event is about: a port by its number, or one of these. */
 #define DP_TAG_WAKE (1ull << 32)
 #define DP_TAG_UNDERLAY (2ull << 32)
+#define DP_TAG_DEVICE (3ull << 32)
 
 #endif

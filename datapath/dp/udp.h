@@ -48,7 +48,6 @@ struct dp_udp {
 	char rx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
 	unsigned rx_vlen;
 
-	bool waited; /* for a send buffer, in this turn */
 	struct dp_udp_run runs[DP_UDP_MSGS];
 	struct mmsghdr tx_msgs[DP_UDP_MSGS];
 	char tx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));

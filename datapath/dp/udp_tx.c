@@ -84,9 +84,9 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 		/* IPsec on the path, or before Linux 6.11 a device that leaves checksums to the kernel: no UDP_SEGMENT. */
 		if (error == EIO && udp->runs[at].segments > 1)
 			atomic_store_explicit(&udp->runs[at].to->one_by_one, true, memory_order_relaxed);
-		if (error == EAGAIN && !udp->waited) {
+		if (error == EAGAIN && !w->waited) {
 			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, WAIT_MS);
-			udp->waited = true;
+			w->waited = true;
 			continue;
 		}
 		w->drops[send_drop(error, udp->runs[at].segments > 1)] += udp->runs[at].segments;

@@ -20,7 +20,9 @@
 #define SPIN_US 50
 /* An idle worker with devices looks at them this often, seldom enough for under 1 % of a CPU; a ring of a device holds what comes meanwhile. */
 #define NAP_MIN_US 16
-#define NAP_MAX_US 1024
+#define NAP_MAX_US 8192
+/* A driver whose receive ring had run empty is heard of when it is polled, and not before: rarely, and no later than this. */
+#define DOZE_MS 100
 /* While devices keep the worker busy, every so many turns it looks for events: a system call costs as much as some packets. */
 #define LOOK_TURNS 16
 #define EVENTS 64
@@ -28,7 +30,8 @@
 int
 dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u64 = tag };
+	/* A device's socket is read by its driver, of which another worker may be the one: it tells of what is new alone. */
+	struct epoll_event event = { .events = EPOLLIN | (tag == DP_TAG_DEVICE ? EPOLLET : 0), .data.u64 = tag };
 
 	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
@@ -116,6 +119,8 @@ note_event(struct dp_worker *w, uint64_t tag)
 	case DP_TAG_UNDERLAY:
 		w->underlay_ready = true;
 		break;
+	case DP_TAG_DEVICE: /* each turn polls it */
+		break;
 	default:
 		if (!w->is_ready[tag]) {
 			w->is_ready[tag] = true;
@@ -135,18 +140,18 @@ look(struct dp_worker *w, int timeout)
 	return n > 0;
 }
 
-/* Devices tell nothing: where there are some, the sleep is a nap, each longer than the one before. True after an event. */
+/* Where a device tells nothing, the sleep is a nap, each longer than the one before. True after an event. */
 static bool
 sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 {
 	struct timespec nap = { .tv_nsec = *nap_us * 1000l };
-	bool devices = dp_eth_polled(), event = true;
+	bool silent = dp_eth_silent(), event = true;
 
 	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
-	if (devices)
+	if (silent)
 		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &nap, NULL) > 0;
 	if (event)
-		look(w, devices ? 0 : -1);
+		event = look(w, silent ? 0 : atomic_load(&dp.n_eths) ? DOZE_MS : -1);
 	else
 		*nap_us = RTE_MIN(*nap_us * 2, (unsigned)NAP_MAX_US);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
@@ -166,7 +171,7 @@ dp_worker_main(void *arg)
 	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
 		bool polled;
 
-		w->udp.waited = false;
+		w->waited = false;
 		if (w->underlay_ready)
 			w->underlay_ready = dp_udp_receive(w);
 		polled = dp_eth_poll(w);
