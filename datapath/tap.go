@@ -27,8 +27,11 @@ func openTap(c PortConfig, queues int) ([]int, error) {
 	return fds, err
 }
 
-// attach opens the queues of the tap that carries the alias in the port's namespace; ErrTapGone when none does.
+// attach opens the queues of the port's tap; ErrTapGone when there is none.
 func attach(c PortConfig, queues int) (fds []int, err error) {
+	if c.Netns == "" {
+		return attachOwn(c, queues)
+	}
 	err = inNamespace(c.Netns, func() error {
 		name, err := findTap(c.Alias)
 		if err != nil {
@@ -38,6 +41,25 @@ func attach(c PortConfig, queues int) (fds []int, err error) {
 		return err
 	})
 	return fds, err
+}
+
+// attachOwn looks by name: Docker gives a tap back under the name that it had, and a search among all of a host's taps,
+// for each of them, takes time by the square of their number.
+func attachOwn(c PortConfig, queues int) ([]int, error) {
+	link, err := netlink.LinkByName(c.Name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, ErrTapGone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for tap %s: %w", c.Name, err)
+	}
+	switch alias := link.Attrs().Alias; {
+	case alias == "":
+		return nil, ErrTapGone // the daemon died before it had made it whole
+	case link.Type() != "tuntap" || alias != c.Alias:
+		return nil, fmt.Errorf("make tap %s: an interface of that name is there, with alias %q instead of %q: remove it", c.Name, alias, c.Alias)
+	}
+	return dp.OpenTap(c.Name, queues)
 }
 
 // HasTap says whether the network namespace at a path has the tap with an alias. A namespace that is gone has none.
@@ -52,6 +74,7 @@ func HasTap(path, alias string) (bool, error) {
 	return err == nil, err
 }
 
+// findTap looks for the alias: in a container the tap has another name, and little company.
 func findTap(alias string) (string, error) {
 	links, err := netlink.LinkList()
 	for errors.Is(err, netlink.ErrDumpInterrupted) { // other interfaces come and go meanwhile
@@ -69,9 +92,6 @@ func findTap(alias string) (string, error) {
 }
 
 func create(c PortConfig, queues int) ([]int, error) {
-	if link, err := netlink.LinkByName(c.Name); err == nil && link.Attrs().Alias != "" {
-		return nil, fmt.Errorf("make tap %s: an interface of that name is there, with alias %q instead of %q: remove it", c.Name, link.Attrs().Alias, c.Alias)
-	}
 	fds, err := dp.OpenTap(c.Name, queues)
 	if err != nil {
 		return nil, fmt.Errorf("make tap %s: %w", c.Name, err)
