@@ -104,6 +104,20 @@ func TestAdvertise(t *testing.T) {
 	}
 }
 
+// A device that the kernel does not share has the VTEP's address to itself; gossip may use it as well.
+func TestUnderlay(t *testing.T) {
+	args := []string{"--underlay", "net_memif0,role=client", "--underlay-address", "198.51.100.1/24"}
+	if s := mustRead(t, args); s.vtep() != netip.MustParseAddr("198.51.100.1") || s.advertise != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("VTEP %s, gossip %s", s.vtep(), s.advertise)
+	}
+	if s := mustRead(t, append(args, "--advertise", "198.51.100.1")); s.vtep() != s.advertise {
+		t.Errorf("VTEP %s, gossip %s", s.vtep(), s.advertise)
+	}
+	if s := mustRead(t, []string{"--underlay", "lo"}); s.vtep() != s.advertise || s.underlay.Device != "lo" {
+		t.Errorf("VTEP %s, gossip %s, underlay %q", s.vtep(), s.advertise, s.underlay.Device)
+	}
+}
+
 func TestWrongValues(t *testing.T) {
 	dir := t.TempDir()
 	noKey := filepath.Join(dir, "nokey")
@@ -121,6 +135,11 @@ func TestWrongValues(t *testing.T) {
 		{"join", "-node", []string{`"-node" is neither`}},
 		{"join", "node one", []string{`"node one" is neither`}},
 		{"join", "[2001:db8::1]", []string{`"[2001:db8::1]"`, "port"}},
+		{"underlay", "nosuchif0", []string{`"nosuchif0"`, "no interface of this host", "a PCI address"}},
+		{"underlay", "net_af_xdp0,iface=lo", []string{"takes all that the interface receives", "name the interface alone"}},
+		{"underlay-address", "192.0.2.1", []string{`"192.0.2.1"`, "such as 192.0.2.1/24"}},
+		{"underlay-address", "224.0.0.1/24", []string{`"224.0.0.1/24"`, "can't reach"}},
+		{"underlay-address", "192.0.2.1/24", []string{"only with --underlay"}},
 		{"advertise", "nosuchif0", []string{`"nosuchif0"`, "name of an interface"}},
 		{"advertise", "203.0.113.9", []string{`"203.0.113.9"`, "no network device of this host"}},
 		{"advertise", "0.0.0.0", []string{`"0.0.0.0"`, "can't reach"}},

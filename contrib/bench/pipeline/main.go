@@ -1,4 +1,4 @@
-// Command pipeline measures overlane's own pipeline on one CPU: frames come round and round out of a capture (net_pcap,
+// Command pipeline measures overlane's own pipeline, as a rule on one CPU: frames come round and round out of a capture (net_pcap,
 // infinite_rx) and go into nothing (net_null), through every check, look-up and counter that a container's frames pass.
 //
 //	pipeline frames INNER.pcap OUTER.pcap   write the frames, for the pipeline and for its peers
@@ -13,6 +13,8 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/overlane/overlane/datapath/dp"
@@ -22,7 +24,7 @@ var (
 	flows   = flag.Int("flows", 1024, "UDP flows")
 	macs    = flag.Int("macs", 64, "remote containers, at most 65536")
 	size    = flag.Int("size", 64, "bytes of a frame, its FCS included, from 64")
-	cpu     = flag.Int("cpu", 1, "CPU of the worker")
+	cpus    = flag.String("cpus", "1", "CPUs of the workers, comma separated; each has a queue of the capture to itself")
 	seconds = flag.Int("seconds", 4, "seconds of measuring, after one to warm up")
 )
 
@@ -55,10 +57,11 @@ func run(args []string) error {
 type way struct{ source, sink uint32 }
 
 func measure(file string, open func(vtep uint32, w way) error) error {
-	if err := start(); err != nil {
+	workers, err := start()
+	if err != nil {
 		return err
 	}
-	source, err := dp.OpenDevice("net_pcap0,rx_pcap=" + file + ",infinite_rx=1")
+	source, err := dp.OpenDevice("net_pcap0,infinite_rx=1" + strings.Repeat(",rx_pcap="+file, workers))
 	if err != nil {
 		return fmt.Errorf("net_pcap: %w", err)
 	}
@@ -84,14 +87,22 @@ func measure(file string, open func(vtep uint32, w way) error) error {
 }
 
 // start has DPDK's errors alone shown.
-func start() error {
+func start() (workers int, err error) {
+	var list []int
+	for text := range strings.SplitSeq(*cpus, ",") {
+		cpu, err := strconv.Atoi(text)
+		if err != nil {
+			return 0, fmt.Errorf("-cpus %s: %w", *cpus, err)
+		}
+		list = append(list, cpu)
+	}
 	reader, writer, err := os.Pipe()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var log logLines
 	go io.Copy(&log, reader)
-	return dp.Start(dp.Config{CPUs: []int{*cpu}, VTEP: ourVTEP, Port: vxlanPort, Hugepages: true, DeviceBuffers: *flows + ringBuffers, Log: writer})
+	return len(list), dp.Start(dp.Config{CPUs: list, VTEP: ourVTEP, Port: vxlanPort, Hugepages: true, DeviceBuffers: len(list) * (*flows + ringBuffers), Log: writer})
 }
 
 // forward fills the tables with one network, whose remote containers all live behind one VTEP.
