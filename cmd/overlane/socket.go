@@ -30,6 +30,9 @@ func listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
+// How long a daemon that was killed may take to be gone: the kernel frees its memory before it closes its sockets.
+const dyingTime = 3 * time.Second
+
 // removeDead removes a socket on which nobody answers, and nothing else.
 func removeDead(path string) error {
 	info, err := os.Lstat(path)
@@ -43,12 +46,25 @@ func removeDead(path string) error {
 		return fmt.Errorf("%s: is not a socket: remove what is there, or choose another path", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil && hangsUp(conn) {
+		conn, err = net.DialTimeout("unix", path, time.Second)
+	}
 	switch {
 	case err == nil:
 		conn.Close()
 		return fmt.Errorf("%s: another daemon answers on it: stop that one, or choose another path", path)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return os.Remove(path)
 	}
 	return fmt.Errorf("%s: %w: remove what is there, or choose another path", path, err)
+}
+
+// hangsUp waits for the other side to end: a daemon that lives waits for a request.
+func hangsUp(conn net.Conn) bool {
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(dyingTime))
+	_, err := conn.Read(make([]byte, 1))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }

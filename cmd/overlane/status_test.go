@@ -194,6 +194,28 @@ func leaveBehind(t *testing.T, path string) {
 	}
 }
 
+// A daemon that was killed is there for a moment longer: its memory goes before its sockets do.
+func TestListenBesideADyingDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "o.sock")
+	dying, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dying.SetUnlinkOnClose(false)
+	go func() {
+		conn, err := dying.Accept()
+		dying.Close()
+		if err == nil {
+			conn.Close()
+		}
+	}()
+	l, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "o.sock")
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
