@@ -15,9 +15,9 @@
 #define ECN_ECT0 2
 #define ECN_CE 3
 
-/* The packet without its VXLAN header; false when it was dropped. Reserved bits are ignored, as section 5 tells. */
-static bool
-open_packet(struct dp_worker *w, const struct dp_packet *p, struct dp_frame *f)
+/* Reserved bits are ignored, as section 5 tells. */
+static inline bool
+vxlan_ok(struct dp_worker *w, const struct dp_packet *p)
 {
 	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN) {
 		dp_count(w, DP_DROP_RUNT);
@@ -27,9 +27,16 @@ open_packet(struct dp_worker *w, const struct dp_packet *p, struct dp_frame *f)
 		dp_count(w, DP_DROP_VXLAN_FLAGS);
 		return false;
 	}
+	return true;
+}
+
+/* The frame in a packet; false when it was dropped. */
+static inline bool
+open_packet(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
+{
 	f->data = p->data + DP_VXLAN_LEN;
 	f->len = p->len - DP_VXLAN_LEN;
-	f->vni = dp_load_be32(p->data + 4) >> 8;
+	f->vni = vni;
 	f->vnet = (struct virtio_net_hdr){ 0 };
 	f->mbuf = p->mbuf;
 	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
@@ -52,12 +59,13 @@ open_packet(struct dp_worker *w, const struct dp_packet *p, struct dp_frame *f)
 static bool
 congestion_inwards(struct dp_worker *w, struct dp_frame *f, uint8_t outer)
 {
-	uint8_t *ip = f->data + f->hdrs.l3;
-	uint8_t inner, shift = f->hdrs.version == 6 ? 4 : 0;
+	uint8_t *ip, inner, shift;
 	uint16_t before;
 
 	if (outer == ECN_NOT_ECT || !f->hdrs.version)
 		return true;
+	ip = f->data + f->hdrs.l3;
+	shift = f->hdrs.version == 6 ? 4 : 0;
 	inner = ip[1] >> shift & ECN_MASK;
 	if (outer == ECN_CE && inner == ECN_NOT_ECT) {
 		dp_count(w, DP_DROP_ECN);
@@ -112,20 +120,21 @@ merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs);
 }
 
-static void
-deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
+/* The port that a forwarding entry names, unless it is gone. */
+static inline struct dp_port *
+port_of(struct dp_hop hop)
 {
-	struct dp_port *port;
+	struct dp_port *port = hop.kind == DP_KIND_PORT ? dp_port_get(hop.index) : NULL;
 
+	return port && port->generation == hop.generation ? port : NULL;
+}
+
+static void
+deliver_elsewhere(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
+{
 	switch (hop.kind) {
 	case DP_KIND_PORT:
-		port = dp_port_get(hop.index);
-		if (!port || port->generation != hop.generation)
-			dp_count(w, DP_DROP_PORT_GONE);
-		else if (port->ops->merges)
-			merge(w, port, f);
-		else
-			port->ops->deliver(w, port, f);
+		dp_count(w, DP_DROP_PORT_GONE);
 		break;
 	case DP_KIND_FLOOD:
 		flood_local(w, f);
@@ -136,6 +145,17 @@ deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
 	default:
 		dp_count(w, DP_DROP_FDB_MISS);
 	}
+}
+
+static inline void
+deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop, struct dp_port *port)
+{
+	if (unlikely(!port))
+		deliver_elsewhere(w, f, hop);
+	else if (port->ops->merges)
+		merge(w, port, f);
+	else
+		port->ops->deliver(w, port, f);
 }
 
 /* Two VTEPs may share an address, with other ports: packets tell the address alone. */
@@ -150,34 +170,52 @@ speaks_for(const struct dp_vtep *from, struct dp_hop source)
 	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
 }
 
+/* Packets that follow each other go to the same destination more often than not: each run of them is looked up once. */
 void
 dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 {
-	struct dp_frame frames[DP_BURST];
-	const struct dp_packet *outer[DP_BURST];
+	const struct dp_packet *opened[DP_BURST];
 	struct dp_fdb_key to[DP_BURST], source[DP_BURST];
 	struct dp_hop to_hop[DP_BURST], source_hop[DP_BURST];
-	unsigned kept = 0;
+	struct dp_hop hop = { 0 };
+	struct dp_port *port = NULL;
+	uint8_t run[DP_BURST];
+	unsigned kept = 0, runs = 0;
 
 	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
 	for (unsigned i = 0; i < n; i++) {
-		struct dp_frame *f = &frames[kept];
+		const uint8_t *frame = packets[i].data + DP_VXLAN_LEN;
+		struct dp_fdb_key key;
+		uint32_t vni;
 
-		if (!open_packet(w, &packets[i], f))
+		if (!vxlan_ok(w, &packets[i]))
 			continue;
-		dp_fdb_key(&to[kept], f->vni, f->data);
-		dp_fdb_key(&source[kept], f->vni, f->data + 6);
-		outer[kept++] = &packets[i];
+		vni = dp_load_be32(packets[i].data + 4) >> 8;
+		source[kept] = dp_fdb_key(vni, dp_source(frame));
+		key = dp_fdb_key(vni, dp_destination(frame));
+		if (!runs || !dp_fdb_key_equal(&key, &to[runs - 1]))
+			to[runs++] = key;
+		run[kept] = runs - 1;
+		opened[kept++] = &packets[i];
 	}
 	if (!kept)
 		return;
 	dp_fdb_lookup(w, source, kept, source_hop);
-	dp_fdb_lookup(w, to, kept, to_hop);
+	dp_fdb_lookup(w, to, runs, to_hop);
 	for (unsigned i = 0; i < kept; i++) {
-		if (!speaks_for(outer[i]->from, source_hop[i]))
-			dp_count(w, source_drop(&frames[i], source_hop[i]));
-		else if (congestion_inwards(w, &frames[i], outer[i]->tos & ECN_MASK))
-			deliver(w, &frames[i], to_hop[i]);
+		const struct dp_packet *p = opened[i];
+		struct dp_frame f;
+
+		if (!i || run[i] != run[i - 1]) {
+			hop = to_hop[run[i]];
+			port = port_of(hop);
+		}
+		if (!open_packet(w, p, source[i].vni, &f))
+			continue;
+		if (!speaks_for(p->from, source_hop[i]))
+			dp_count(w, source_drop(&f, source_hop[i]));
+		else if (congestion_inwards(w, &f, p->tos & ECN_MASK))
+			deliver(w, &f, hop, port);
 	}
 }
 

@@ -147,7 +147,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 		/* No question comes over TCP or UDP. */
 		if (!admit(w, from[i], f) || (!f->hdrs.transport && dp_respond(w, from[i], f)))
 			continue;
-		dp_fdb_key(&keys[kept], f->vni, f->data);
+		keys[kept] = dp_fdb_key(f->vni, dp_destination(f->data));
 		at[kept++] = i;
 	}
 	if (!kept)

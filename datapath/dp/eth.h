@@ -43,8 +43,9 @@ struct dp_eth {
 	_Atomic(struct dp_port *) host; /* takes what is not VXLAN; NULL: nobody does */
 	struct {
 		struct rte_mbuf *tx[DP_ETH_TX];
-		struct dp_port *port; /* that they are for; NULL: they go to VTEPs */
+		/* Counters apart: side by side the compiler adds them in a vector register, which a load waits for. */
 		unsigned n_tx;
+		struct dp_port *port; /* that they are for; NULL: they go to VTEPs */
 		uint32_t bytes; /* in them */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };

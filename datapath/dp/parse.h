@@ -21,18 +21,18 @@ enum dp_parse_result {
 	DP_PARSE_MALFORMED, /* IP, TCP or UDP header cut short, or with a length that lies */
 };
 
-/* Offsets from the start of the frame. */
+/* Offsets from the start of the frame. What is the same in most frames lies together, so that it is written together. */
 struct dp_hdrs {
 	uint32_t end;       /* of the IP packet: Ethernet padding lies behind it; of the frame when not IP */
 	uint16_t l3;        /* behind the Ethernet header */
 	uint16_t l4;        /* behind the IP header and its options or extension headers; l3 when not IP */
-	uint16_t payload;   /* behind the TCP or UDP header; l4 when neither was recognised */
 	uint16_t ethertype; /* host order */
+	uint16_t payload;   /* behind the TCP or UDP header; l4 when neither was recognised */
 	uint8_t version;    /* 4, 6, or 0: not IP */
-	uint8_t proto;      /* IP protocol, behind the extension headers */
 	bool fragment;      /* of an IP packet: ports are not looked at */
 	bool routing;       /* IPv6 routing header: the checksum's destination is not the one in the IP header */
 	bool transport;     /* a whole TCP or UDP header lies at l4 */
+	uint8_t proto;      /* IP protocol, behind the extension headers */
 };
 
 /* Fills h when the result is DP_PARSE_OK or DP_PARSE_NOT_IP. A UDP length of less than the packet is allowed (RFC 9868). */

@@ -90,11 +90,11 @@ struct dp_net {
 /* A frame on its way: `data` is its Ethernet header, with DP_HEADROOM writable bytes before it when it came from a port. */
 struct dp_frame {
 	uint8_t *data;
-	struct rte_mbuf **mbuf; /* where the owner of its mbuf keeps it, until someone takes it; NULL: the bytes can only be copied */
 	uint32_t len;
-	uint32_t vni;
 	struct dp_hdrs hdrs;
+	struct rte_mbuf **mbuf; /* where the owner of its mbuf keeps it, until someone takes it; NULL: the bytes can only be copied */
 	struct virtio_net_hdr vnet;
+	uint32_t vni;
 };
 
 /* Where the forwarding table sends a MAC. */
@@ -108,13 +108,13 @@ struct dp_hop {
 };
 _Static_assert(sizeof(struct dp_hop) == sizeof(void *), "a hop is the table's data word");
 
-/* rte_hash compares 16-byte keys with vector code; the padding is zero. */
+/* rte_hash compares 16-byte keys with vector code. Whole words: the look-up reads them back as such. */
 struct dp_fdb_key {
-	uint8_t mac[6];
-	uint16_t zero;
-	uint32_t vni;
-	uint32_t pad;
+	uint64_t mac; /* its bytes as they lie in memory, and two of 0 */
+	uint64_t vni;
 } __rte_aligned(16);
+
+#define DP_MAC_MASK 0xffffffffffff
 
 /* What a worker has looked up of late. An entry holds as long as the table is as it was: see dp_fdb_lookup. */
 struct dp_fdb_memo {
@@ -199,16 +199,30 @@ struct dp_flood *dp_flood_get(uint32_t vni);
 bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
 struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
 
-/* The key under which a destination is found: every group address of a network shares its flood list. */
-static inline void
-dp_fdb_key(struct dp_fdb_key *key, uint32_t vni, const uint8_t mac[6])
+/* The addresses of a frame, as they lie in memory. */
+static inline uint64_t
+dp_destination(const uint8_t *frame)
 {
-	uint64_t address = mac[0] & 1 ? 0xffffffffffff : (uint64_t)dp_load16(mac + 4) << 32 | dp_load32(mac);
+	return dp_load64(frame) & DP_MAC_MASK;
+}
 
-	/* Whole words: the look-up reads them back as such. */
-	memcpy(key, &address, sizeof(address));
-	key->vni = vni;
-	key->pad = 0;
+static inline uint64_t
+dp_source(const uint8_t *frame)
+{
+	return dp_load64(frame + 6) & DP_MAC_MASK;
+}
+
+/* The key under which a destination is found: every group address of a network shares its flood list. */
+static inline struct dp_fdb_key
+dp_fdb_key(uint32_t vni, uint64_t mac)
+{
+	return (struct dp_fdb_key){ .mac = mac & 1 ? DP_MAC_MASK : mac, .vni = vni };
+}
+
+static inline bool
+dp_fdb_key_equal(const struct dp_fdb_key *a, const struct dp_fdb_key *b)
+{
+	return a->mac == b->mac && a->vni == b->vni;
 }
 
 static inline struct dp_addr

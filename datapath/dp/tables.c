@@ -82,7 +82,7 @@ hop_unpack(void *data)
 static inline uint32_t
 memo_slot(const struct dp_fdb_key *key)
 {
-	uint64_t mixed = (dp_load64(key) ^ (uint64_t)key->vni << 40) * 0x9e3779b97f4a7c15;
+	uint64_t mixed = (key->mac ^ key->vni << 40) * 0x9e3779b97f4a7c15;
 
 	return mixed >> (64 - MEMO_BITS);
 }
@@ -90,7 +90,7 @@ memo_slot(const struct dp_fdb_key *key)
 static inline bool
 memo_holds(const struct dp_fdb_memo *memo, const struct dp_fdb_key *key, uint64_t now)
 {
-	return memo->version == now && dp_load64(&memo->key) == dp_load64(key) && memo->key.vni == key->vni;
+	return memo->version == now && dp_fdb_key_equal(&memo->key, key);
 }
 
 /* Looks up keys[missing[]] in the table. Neighbouring equal keys, as a burst from one container has them, share one lookup. */
@@ -148,23 +148,30 @@ dp_fdb_lookup(struct dp_worker *w, const struct dp_fdb_key *keys, unsigned n, st
 		lookup_missing(w, keys, missing, n_missing, hops, now);
 }
 
+static struct dp_fdb_key
+key_of(uint32_t vni, const uint8_t mac[6])
+{
+	uint64_t word = 0;
+
+	memcpy(&word, mac, 6);
+	return dp_fdb_key(vni, word);
+}
+
 struct dp_hop
 dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6])
 {
-	struct dp_fdb_key key;
+	struct dp_fdb_key key = key_of(vni, mac);
 	void *data;
 
-	dp_fdb_key(&key, vni, mac);
 	return rte_hash_lookup_data(fdb, &key, &data) >= 0 ? hop_unpack(data) : (struct dp_hop){ 0 };
 }
 
 int
 dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop)
 {
-	struct dp_fdb_key key;
+	struct dp_fdb_key key = key_of(vni, mac);
 	int ret;
 
-	dp_fdb_key(&key, vni, mac);
 	ret = rte_hash_add_key_data(fdb, &key, hop_pack(hop));
 	atomic_fetch_add_explicit(&version, 1, memory_order_release);
 	return ret;
@@ -189,10 +196,9 @@ dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port)
 int
 dp_fdb_del(uint32_t vni, const uint8_t mac[6])
 {
-	struct dp_fdb_key key;
+	struct dp_fdb_key key = key_of(vni, mac);
 	int ret;
 
-	dp_fdb_key(&key, vni, mac);
 	ret = rte_hash_del_key(fdb, &key);
 	atomic_fetch_add_explicit(&version, 1, memory_order_release);
 	return ret >= 0 ? 0 : -ENOENT;
