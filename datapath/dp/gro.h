@@ -10,8 +10,9 @@
  * last. Both checksums of every merged segment are verified. A unit of one frame goes out as it came, unverified and
  * not vouched for: the container's kernel verifies, drops and counts.
  *
- * Two things that Linux merges stay apart: packets with IPv6 extension headers, and packets with CWR, of which the
- * virtio-net header can't say whether it is RFC 3168's, of the first segment alone, or AccECN's counter (RFC 9768).
+ * What Linux merges and here stays apart: packets with IPv6 extension headers; with CWR, of which the virtio-net header
+ * can't say whether it is RFC 3168's, of the first segment alone, or AccECN's counter (RFC 9768); with other urgent
+ * pointers; with a constant IPv4 id and without DF (since Linux 6.18); and those around one that stays apart.
  */
 #include <linux/virtio_net.h>
 #include <stdbool.h>

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -40,6 +41,9 @@ var timestamps = []layers.TCPOption{
 	{OptionType: layers.TCPOptionKindNop},
 	{OptionType: layers.TCPOptionKindTimestamps, OptionLength: 10, OptionData: []byte{0, 1, 2, 3, 4, 5, 6, 7}},
 }
+
+// acknowledged is a selective acknowledgement of one block, unpadded.
+var acknowledged = []layers.TCPOption{{OptionType: layers.TCPOptionKindSACK, OptionLength: 10, OptionData: []byte{1, 2, 3, 4, 5, 6, 7, 8}}}
 
 var (
 	srcMAC = []byte{2, 0x42, 10, 0, 0, 2}
@@ -127,7 +131,11 @@ func (f flow) hdrLen() int {
 	if f.udp {
 		return f.l4() + 8
 	}
-	return f.l4() + 20 + len(f.options)/3*12
+	options := 0
+	for _, o := range f.options {
+		options += max(1, int(o.OptionLength))
+	}
+	return f.l4() + 20 + (options+3)/4*4
 }
 
 // super makes a frame what a container's kernel hands over: checksum partial, cut at size.
@@ -212,9 +220,11 @@ func drawFlow() *rapid.Generator[flow] {
 			label:     rapid.Uint32Range(0, 1<<20-1).Draw(t, "label"),
 			fragments: rapid.SampledFrom([]layers.IPv4Flag{0, layers.IPv4DontFragment}).Draw(t, "DF"),
 		}
-		if !f.udp && rapid.Bool().Draw(t, "timestamps") {
-			f.options = timestamps
+		if !f.udp {
+			f.options = rapid.SampledFrom([][]layers.TCPOption{nil, timestamps, acknowledged, slices.Concat(timestamps, acknowledged)}).Draw(t, "options")
 		}
+		ack, window := rapid.Uint32().Draw(t, "ack"), rapid.Uint16().Draw(t, "window")
+		f.edit = func(_ *layers.IPv4, _ *layers.IPv6, tcp *layers.TCP) { tcp.Ack, tcp.Window = ack, window }
 		return f
 	})
 }
