@@ -75,12 +75,14 @@ admit(struct dp_worker *w, const struct dp_port *port, struct dp_frame *f)
  * header takes the place of the virtio header, and the checksum is completed.
  */
 static void
-flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
+flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 {
 	const struct dp_flood *list = dp_flood_get(f->vni);
 	bool nobody = true;
 
 	f->mbuf = NULL;
+	if (list)
+		from->worker[w->id].work += (list->n_ports + list->n_vteps) * dp_work(1, f->len);
 	for (unsigned i = 0; list && i < list->n_ports; i++) {
 		struct dp_port *port = dp_port_get(list->ports[i]);
 
@@ -102,7 +104,7 @@ flood(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
 }
 
 static void
-forward(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from, struct dp_hop hop)
+forward(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, struct dp_hop hop)
 {
 	struct dp_port *port;
 	struct dp_vtep *vtep;

@@ -53,6 +53,19 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 	free(room);
 }
 
+uint32_t
+dp_harness_turn(uint32_t port)
+{
+	struct dp_worker *w = dp_harness_worker();
+	struct dp_port *from = dp_port_get(port);
+	uint32_t n;
+
+	from->ops->read(w, from);
+	n = w->n_frames;
+	w->n_frames = 0;
+	return n;
+}
+
 void
 dp_harness_one_by_one(uint32_t vtep, bool refused)
 {

@@ -23,6 +23,9 @@ func decapExact(vtep uint32, tos byte, packet []byte) {
 	C.dp_harness_decap(C.uint32_t(vtep), C.uint8_t(tos), p, C.uint32_t(len(packet)))
 }
 
+// turn has the worker read what the port may say in a turn, and returns the number of frames.
+func turn(port uint32) int { return int(C.dp_harness_turn(C.uint32_t(port))) }
+
 // harnessDrops counts what both have dropped, harnessSent what went to the underlay.
 func harnessDrops() uint64 { return uint64(C.dp_harness_drops()) }
 func harnessSent() uint64  { return uint64(C.dp_harness_sent()) }

@@ -9,6 +9,8 @@ struct dp_worker *dp_harness_worker(void);
 /* One frame from a port, virtio-net header first, or one VXLAN packet from a VTEP, in memory of its exact size. */
 void dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len);
 void dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len);
+/* Frames that a port gets read in a turn; they are left at that. */
+uint32_t dp_harness_turn(uint32_t port);
 /* As if the kernel had refused UDP_SEGMENT on the way to the VTEP, or had not. */
 void dp_harness_one_by_one(uint32_t vtep, bool refused);
 /* All drops that the two have counted, and all packets sent to the underlay. */

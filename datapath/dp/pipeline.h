@@ -64,6 +64,7 @@ struct dp_port {
 	int fds[DP_MAX_WORKERS];
 	struct {
 		struct dp_traffic traffic;
+		uint64_t work; /* done for the port and not yet held against one of its turns */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
@@ -264,6 +265,13 @@ struct dp_packet {
 };
 void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
 void dp_decap_flush(struct dp_worker *w);
+
+/* What n packets of so many bytes together cost a worker, counted in bytes: a packet costs as much as a thousand of them. */
+static inline uint64_t
+dp_work(uint64_t packets, uint64_t bytes)
+{
+	return packets * 1024 + bytes;
+}
 
 /* port_tap.c */
 enum dp_read { DP_READ_FRAME, DP_READ_DROPPED, DP_READ_EMPTY };

@@ -12,9 +12,12 @@
 
 #include "pipeline.h"
 
-/* What one port may put into a burst, so that a flooding container leaves room for the others. */
+/*
+ * What one port may put into a burst, so that a flooding container leaves room for the others: frames, and work. What is
+ * more than a turn's work, as a super-frame of many small segments, is left out of the next turns.
+ */
 #define TURN_FRAMES 32
-#define TURN_BYTES (128 * 1024)
+#define TURN_WORK (128 * 1024)
 /* A frame and its virtio-net header, and a byte by which a longer one shows: the kernel cuts it off silently. */
 #define READ_LEN (DP_VNET_LEN + DP_FRAME_MAX + 1)
 
@@ -101,25 +104,36 @@ dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, 
 	return DP_READ_FRAME;
 }
 
+/* The container's word on its segments counts: it is what the worker goes by, or drops the frame for. */
+static uint64_t
+frame_work(const struct dp_frame *f)
+{
+	bool whole = f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || !f->vnet.gso_size;
+
+	return dp_work(whole ? 1 : f->len / f->vnet.gso_size + 1, f->len);
+}
+
 static bool
 tap_read(struct dp_worker *w, struct dp_port *port)
 {
-	uint32_t bytes = 0;
+	uint64_t *work = &port->worker[w->id].work;
 
-	for (unsigned turn = 0; turn < TURN_FRAMES && bytes < TURN_BYTES && w->n_frames < DP_BURST; turn++) {
+	for (unsigned turn = 0; turn < TURN_FRAMES && *work < TURN_WORK && w->n_frames < DP_BURST; turn++) {
 		struct dp_frame *f = &w->frames[w->n_frames];
 
 		switch (dp_tap_read(w, port, w->mbufs[w->n_frames], f)) {
 		case DP_READ_FRAME:
 			w->from[w->n_frames++] = port;
-			bytes += f->len;
+			*work += frame_work(f);
 			break;
 		case DP_READ_DROPPED:
 			break;
 		case DP_READ_EMPTY:
+			*work = 0;
 			return false;
 		}
 	}
+	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK);
 	return true;
 }
 
