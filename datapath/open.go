@@ -36,6 +36,8 @@ type Datapath struct {
 	workers   []int
 	hugepages bool
 
+	measuring sync.Mutex // held by Stages, before mu
+
 	mu     sync.Mutex // held by every call
 	closed bool
 	ports  map[PortID]*port

@@ -5,6 +5,7 @@
 package overlay
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -44,6 +45,7 @@ type Datapath interface {
 	SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) error
 	DelNeighbour(vni uint32, addr netip.Addr) error
 	Stats() datapath.Stats
+	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }
 
 // Config says how to open an Overlay.

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -120,6 +121,11 @@ func (o *Overlay) Status() Status {
 	}
 	s.Networks, s.Endpoints = o.localStatus(self, members)
 	return s
+}
+
+// Stages has the datapath measure where its workers' cycles go.
+func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.Stages, error) {
+	return o.cfg.Datapath.Stages(ctx, length)
 }
 
 func memberStatus(members []discovery.Member) []MemberStatus {

@@ -24,25 +24,53 @@ func newControl() *control {
 	c := new(control)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", c.status)
+	mux.HandleFunc("GET /stages", c.stages)
 	c.server.Handler = mux
 	return c
 }
 
 func (c *control) status(w http.ResponseWriter, _ *http.Request) {
+	if o := c.ready(w); o != nil {
+		answer(w, o.Status())
+	}
+}
+
+// stages measures for as long as measuringTime.
+func (c *control) stages(w http.ResponseWriter, r *http.Request) {
+	o := c.ready(w)
+	if o == nil {
+		return
+	}
+	stages, err := o.Stages(r.Context(), measuringTime)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	answer(w, stages)
+}
+
+// ready is nil, and the client was told, while the daemon starts.
+func (c *control) ready(w http.ResponseWriter) *overlay.Overlay {
 	o := c.overlay.Load()
 	if o == nil {
 		http.Error(w, "overlane is starting: try again in a moment", http.StatusServiceUnavailable)
-		return
 	}
+	return o
+}
+
+func answer(w http.ResponseWriter, body any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(o.Status()) // an error is the client's going away
+	json.NewEncoder(w).Encode(body) // an error is the client's going away
 }
 
 // How long the daemon may take to answer a command.
 const controlTimeout = 10 * time.Second
 
-// fetchStatus asks the daemon behind a control socket.
-func fetchStatus(ctx context.Context, path string) (overlay.Status, error) {
+// How long workers measure themselves when a command asks.
+const measuringTime = time.Second
+
+// fetch asks the daemon behind a control socket.
+func fetch[T any](ctx context.Context, path, what string) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
@@ -51,8 +79,8 @@ func fetchStatus(ctx context.Context, path string) (overlay.Status, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
 	}}
-	var status overlay.Status
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://overlane/status", nil)
+	var status T
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://overlane/"+what, nil)
 	if err != nil {
 		return status, err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 
@@ -12,6 +13,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var output, socket string
+	var stages bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show this node, its cluster, networks, endpoints and counters",
@@ -20,16 +22,10 @@ func statusCommand() *cobra.Command {
 			if output != "table" && output != "json" {
 				return fmt.Errorf("--output %q: want table or json", output)
 			}
-			status, err := fetchStatus(cmd.Context(), socket)
-			if err != nil {
-				return err
+			if stages {
+				return show(cmd, socket, "stages", output, writeStages)
 			}
-			if output == "json" {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(status)
-			}
-			return writeTables(cmd.OutOrStdout(), status)
+			return show(cmd, socket, "status", output, writeTables)
 		},
 	}
 	path := defaultControlSocket
@@ -37,8 +33,23 @@ func statusCommand() *cobra.Command {
 		path = env
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "form of the answer: table or json")
+	cmd.Flags().BoolVar(&stages, "datapath", false, "measure for a second what the workers spend their cycles on, and show that")
 	cmd.Flags().StringVar(&socket, "control-socket", path, "socket of the daemon [$OVERLANE_CONTROL_SOCKET]")
 	return cmd
+}
+
+// show asks the daemon and writes what it answers.
+func show[T any](cmd *cobra.Command, socket, what, output string, tables func(io.Writer, T) error) error {
+	answer, err := fetch[T](cmd.Context(), socket, what)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		encoder := json.NewEncoder(cmd.OutOrStdout())
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(answer)
+	}
+	return tables(cmd.OutOrStdout(), answer)
 }
 
 // unreachable says in words why no daemon answers.

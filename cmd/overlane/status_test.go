@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -142,6 +143,26 @@ func TestStatusJSON(t *testing.T) {
 	if _, shown := s.Datapath.Drops["spoofed_mac"]; !shown || s.Node.Host != "host1" || s.Node.VTEP != "192.0.2.1:4789" ||
 		len(s.Members) != 2 || len(s.Datapath.Ports) != 1 || s.Datapath.Ports[0].MAC != "02:42:0a:14:00:02" {
 		t.Errorf("status: %s", out)
+	}
+}
+
+func TestStatusDatapath(t *testing.T) {
+	path := daemon(t, busy(t))
+	out, err := command("status", "--control-socket", path, "--datapath")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 2000 cycles of a million a second, for 10 packets.
+	if !regexp.MustCompile(`(?m)^decap +0\.2 % +10 +200 +headers off$`).MatchString(out) {
+		t.Errorf("no such line for the stage:\n%s", out)
+	}
+	out, err = command("status", "--control-socket", path, "--datapath", "-o", "json")
+	var stages datapath.Stages
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &stages)
+	}
+	if err != nil || len(stages.Stages) != 1 || stages.Stages[0].Cycles != 2000 {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

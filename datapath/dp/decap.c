@@ -182,6 +182,7 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 	uint8_t run[DP_BURST];
 	unsigned kept = 0, runs = 0;
 
+	dp_stage(w, DP_STAGE_RECEIVE, n);
 	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
 	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *frame = packets[i].data + DP_VXLAN_LEN;
@@ -217,6 +218,7 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 		else if (congestion_inwards(w, &f, p->tos & ECN_MASK))
 			deliver(w, &f, hop, port);
 	}
+	dp_stage(w, DP_STAGE_DECAP, n);
 }
 
 /* Writes what was merged since the last call; the packets it lies in may be overwritten afterwards. */
@@ -232,5 +234,6 @@ dp_decap_flush(struct dp_worker *w)
 		dp_gro_finish(unit);
 		port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
 	}
+	dp_stage(w, DP_STAGE_DELIVER, w->gro->n_units);
 	dp_gro_reset(w->gro);
 }

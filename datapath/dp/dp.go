@@ -297,6 +297,30 @@ func ReadStats() Stats {
 	return stats
 }
 
+// Stage is what one stage of the workers' turns has cost while it was measured.
+type Stage struct {
+	Name, Help      string
+	Cycles, Packets uint64
+}
+
+// MeasureStages has workers count the cycles of each stage from their next turn on, or no longer.
+func MeasureStages(on bool) { C.dp_stages_measure(C.bool(on)) }
+
+// ReadStages adds the workers' counts up, in the order of a packet's way.
+func ReadStages() []Stage {
+	var sums [C.DP_STAGE_COUNT]C.struct_dp_stage_sum
+	C.dp_stages(&sums[0])
+	stages := make([]Stage, len(sums))
+	for i, sum := range sums {
+		n := C.unsigned(i)
+		stages[i] = Stage{C.GoString(C.dp_stage_name(n)), C.GoString(C.dp_stage_help(n)), uint64(sum.cycles), uint64(sum.packets)}
+	}
+	return stages
+}
+
+// CyclesHz is how many of a stage's cycles are a second.
+func CyclesHz() uint64 { return uint64(C.dp_cycles_hz()) }
+
 // ReadPort reads one port's counters; it must exist.
 func ReadPort(id uint32) (Traffic, error) {
 	var t C.struct_dp_traffic

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "drops.h"
+#include "stages.h"
 
 #define DP_MAX_WORKERS 16
 #define DP_MAX_PORTS 4096
@@ -136,6 +137,17 @@ struct dp_stats {
 };
 
 void dp_stats(struct dp_stats *stats);
+
+struct dp_stage_sum {
+	uint64_t cycles, packets;
+};
+
+/* Workers count cycles from their next turn on, or no longer. dp_stages adds up all that were ever counted. */
+void dp_stages_measure(bool on);
+void dp_stages(struct dp_stage_sum sums[DP_STAGE_COUNT]);
+uint64_t dp_cycles_hz(void);
+const char *dp_stage_name(unsigned stage);
+const char *dp_stage_help(unsigned stage);
 /* Frames as the device itself counts them. */
 int dp_device_stats(uint32_t device, struct dp_traffic *traffic);
 int dp_port_stats(uint32_t port, struct dp_traffic *traffic);

@@ -142,6 +142,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	uint8_t at[DP_BURST];
 	unsigned kept = 0;
 
+	dp_stage(w, DP_STAGE_READ, n);
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_frame *f = &frames[i];
 
@@ -157,4 +158,5 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	dp_fdb_lookup(w, keys, kept, hops);
 	for (unsigned i = 0; i < kept; i++)
 		forward(w, &frames[at[i]], from[at[i]], hops[i]);
+	dp_stage(w, DP_STAGE_ENCAP, n);
 }

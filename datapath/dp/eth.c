@@ -99,6 +99,7 @@ poll_one(struct dp_worker *w, struct dp_eth *eth)
 		if (unlikely(mbufs[i] != NULL))
 			rte_pktmbuf_free(mbufs[i]);
 	dp_eth_flush(w);
+	dp_stage(w, DP_STAGE_SEND, n);
 	return n;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 
 #include <rte_common.h>
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
 
@@ -145,6 +146,9 @@ struct dp_worker {
 	struct dp_udp udp;
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
+	bool measuring; /* since the turn began */
+	uint64_t mark;  /* cycles before it were given to a stage */
+	struct dp_stage_sum stages[DP_STAGE_COUNT];
 } __rte_cache_aligned;
 
 struct dp {
@@ -161,6 +165,7 @@ struct dp {
 	_Atomic(struct dp_net *) nets[DP_MAX_NETS];
 	atomic_bool uso; /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
 	atomic_bool stopping;
+	atomic_bool measuring; /* cycles by stage: somebody has asked */
 };
 
 extern struct dp dp;
@@ -169,6 +174,20 @@ static inline void
 dp_count(struct dp_worker *w, enum dp_drop reason)
 {
 	w->drops[reason]++;
+}
+
+/* Ends a stage of n packets: the cycles since the last one ended are its own. */
+static inline void
+dp_stage(struct dp_worker *w, enum dp_stage stage, unsigned n)
+{
+	uint64_t now;
+
+	if (likely(!w->measuring))
+		return;
+	now = rte_rdtsc();
+	w->stages[stage].cycles += now - w->mark;
+	w->stages[stage].packets += n;
+	w->mark = now;
 }
 
 static inline struct dp_port *

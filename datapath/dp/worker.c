@@ -81,8 +81,9 @@ static void
 flush(struct dp_worker *w)
 {
 	dp_encap(w, w->frames, w->from, w->n_frames);
-	w->n_frames = 0;
 	dp_udp_flush(w);
+	dp_stage(w, DP_STAGE_SEND, w->n_frames);
+	w->n_frames = 0;
 }
 
 /* One turn for every port that has something; a port leaves the list when it is empty or gone. */
@@ -155,7 +156,19 @@ sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 	else
 		*nap_us = RTE_MIN(*nap_us * 2, (unsigned)NAP_MAX_US);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
+	w->mark = rte_rdtsc();
 	return event;
+}
+
+static void
+begin_turn(struct dp_worker *w)
+{
+	bool measuring = atomic_load_explicit(&dp.measuring, memory_order_relaxed);
+
+	if (unlikely(measuring && !w->measuring))
+		w->mark = rte_rdtsc();
+	w->measuring = measuring;
+	w->waited = false;
 }
 
 int
@@ -171,7 +184,7 @@ dp_worker_main(void *arg)
 	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
 		bool polled;
 
-		w->waited = false;
+		begin_turn(w);
 		if (w->underlay_ready)
 			w->underlay_ready = dp_udp_receive(w);
 		polled = dp_eth_poll(w);
@@ -186,6 +199,7 @@ dp_worker_main(void *arg)
 		} else if (rte_rdtsc() - last > spin && sleep_until_event(w, &nap_us)) {
 			last = rte_rdtsc();
 		}
+		dp_stage(w, DP_STAGE_LOOK, 0);
 	}
 	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
 	rte_rcu_qsbr_thread_unregister(dp.qsbr, w->id);
