@@ -92,8 +92,9 @@ func makeSpaces() error {
 		"ip link add wire netns " + hostSpace + " type veth peer name wire netns " + peerSpace,
 		"ip -n " + hostSpace + " addr add 10.9.2.1/24 dev wire", "ip -n " + peerSpace + " addr add 10.9.2.2/24 dev wire",
 		"ip -n " + hostSpace + " addr add fd09:2::1/64 dev wire nodad", "ip -n " + peerSpace + " addr add fd09:2::2/64 dev wire nodad",
-		// Over a veth Linux leaves the inner checksum to a network card that is not there: a UDP socket would read it unfinished.
-		"ip netns exec " + peerSpace + " ethtool -K wire tx off",
+		// Over a veth Linux leaves the inner checksum and the cutting to a network card that is not there: who takes packets
+		// as a card's would read them unfinished.
+		"ip netns exec " + peerSpace + " ethtool -K wire tx off tso off gso off gro off",
 		"ip -n " + hostSpace + " link set wire up", "ip -n " + peerSpace + " link set wire up",
 	} {
 		if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
@@ -127,8 +128,8 @@ func container(t *testing.T, space, tap, mac string, mtu int, vni uint32, addrs 
 	must(t, err)
 	t.Cleanup(func() { onHost(func() { err = plane.DelPort(id) }); must(t, err) })
 	run(t, hostSpace, "ip link set "+tap+" netns "+space)
-	// Duplicate detection of its own would count among the drops.
-	run(t, space, "ip link set "+tap+" name eth0 && echo 0 >/proc/sys/net/ipv6/conf/eth0/dad_transmits && ip link set eth0 up")
+	// Duplicate detection and solicitations of its own would count among the drops.
+	run(t, space, "ip link set "+tap+" name eth0 && cd /proc/sys/net/ipv6/conf/eth0 && echo 0 >dad_transmits && echo 0 >router_solicitations && ip link set eth0 up")
 	for _, addr := range addrs {
 		run(t, space, "ip addr add "+addr+" dev eth0 nodad")
 	}

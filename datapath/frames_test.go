@@ -130,6 +130,12 @@ func routerAdvertisement(t *testing.T) []byte {
 	return frame(t, hostMAC, "33:33:00:00:00:01", ip, icmp, &layers.ICMPv6RouterAdvertisement{RouterLifetime: 1800})
 }
 
+func routerSolicitation(t *testing.T) []byte {
+	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP(hostIP6), DstIP: net.ParseIP("ff02::2")}
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeRouterSolicitation, 0)}
+	return frame(t, hostMAC, "33:33:00:00:00:02", ip, icmp, &layers.ICMPv6RouterSolicitation{})
+}
+
 func tagged(plain []byte) []byte {
 	return append(append(append([]byte{}, plain[:12]...), 0x81, 0, 0, 5), plain[12:]...)
 }

@@ -2,6 +2,7 @@ package datapath_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -33,6 +34,19 @@ func TestHasTap(t *testing.T) {
 			if got, err := datapath.HasTap(c.path, c.alias); err != nil || got != c.want {
 				t.Errorf("got %v (%v), want %v", got, err, c.want)
 			}
+		})
+	}
+}
+
+// A tap may have been made for more workers than there are now, or for fewer.
+func TestTapOfOtherWorkers(t *testing.T) {
+	for _, queues := range []string{"one_queue", "multi_queue"} {
+		t.Run(queues, func(t *testing.T) {
+			run(t, hostSpace, "ip tuntap add dev ovtest0 mode tap vnet_hdr "+strings.TrimPrefix(queues, "one_queue")+" && ip link set ovtest0 alias test:ovtest0 address "+hostMAC+fmt.Sprintf(" mtu %d", innerMTU))
+			kernelPeer(t, peerWire)
+			container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+			copyBulk(t, boxSpace, peerSpace, peerIP4)
+			copyBulk(t, peerSpace, boxSpace, hostIP4)
 		})
 	}
 }

@@ -48,6 +48,7 @@ func TestContainerIsNotTrusted(t *testing.T) {
 		{"spoofed_ip", "ARP for another's address", arp(t, layers.ARPReply, hostMAC, "10.62.0.9", peerIP4)},
 		{"spoofed_ip", "neighbour advertisement for another's address", neighbour(t, layers.ICMPv6TypeNeighborAdvertisement, peerIP6)},
 		{"router", "a router advertisement", routerAdvertisement(t)},
+		{"router_solicited", "a router solicitation", routerSolicitation(t)},
 		{"vlan", "a VLAN tag", tagged(udp4(t, hostMAC, hostIP4, peerMAC, peerIP4))},
 		{"fdb_miss", "a MAC nobody has", udp4(t, hostMAC, hostIP4, strangerMAC, peerIP4)},
 		{"hairpin", "itself", udp4(t, hostMAC, hostIP4, hostMAC, hostIP4)},

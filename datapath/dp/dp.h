@@ -46,7 +46,8 @@ uint64_t dp_memory(unsigned n_workers, uint32_t eth_mbufs);
 
 /*
  * dp_tap_open makes the persistent tap `name` in the caller's network namespace, or attaches to the one that exists,
- * with a queue for each worker: fds[0..n_queues-1]. IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, linux/if_tun.h.
+ * with a queue for each worker: fds[0..n_queues-1], all the same one when it was made for one worker.
+ * IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, and IFF_MULTI_QUEUE for several, linux/if_tun.h.
  */
 int dp_tap_open(const char *name, unsigned n_queues, int *fds);
 /* Closes the queues; the tap itself goes too unless keep is set. */

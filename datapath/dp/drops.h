@@ -17,6 +17,7 @@
 	X(ARP_UNKNOWN, arp_unknown, "ARP request for an address that nobody has") \
 	X(ND_UNKNOWN, nd_unknown, "neighbour solicitation for an address that nobody has") \
 	X(ROUTER, router, "router advertisement or redirect from a container: no container is the network's router") \
+	X(ROUTER_SOLICITED, router_solicited, "router solicitation: nobody would answer, and to all of a large network it is no small thing") \
 	X(PROBE, probe, "a container asking for its own address: announcement or duplicate detection, nobody else has it") \
 	X(FDB_MISS, fdb_miss, "destination MAC unknown in its network") \
 	X(NOBODY, nobody, "to a group of which no other member is in the network") \

@@ -22,9 +22,9 @@
 #define READ_LEN (DP_VNET_LEN + DP_FRAME_MAX + 1)
 
 static int
-queue_open(const char *name)
+queue_open(const char *name, short multi_queue)
 {
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE };
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | multi_queue };
 	unsigned offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	int ret;
@@ -45,15 +45,36 @@ queue_open(const char *name)
 	return ret;
 }
 
+/*
+ * The kernel sets up 256 queues for a tap of several, some megabytes in all: one worker has a tap of one. What a tap is it
+ * stays, though, and workers may be more or fewer when it is attached to again.
+ */
+static int
+first_queue(const char *name, unsigned n_queues, short *multi_queue)
+{
+	int fd;
+
+	*multi_queue = n_queues > 1 ? IFF_MULTI_QUEUE : 0;
+	fd = queue_open(name, *multi_queue);
+	if (fd != -EINVAL)
+		return fd;
+	*multi_queue ^= IFF_MULTI_QUEUE;
+	return queue_open(name, *multi_queue);
+}
+
 int
 dp_tap_open(const char *name, unsigned n_queues, int *fds)
 {
+	short multi_queue;
 	int ret = 0;
 
-	for (unsigned i = 0; i < n_queues; i++) {
-		fds[i] = queue_open(name);
+	fds[0] = first_queue(name, n_queues, &multi_queue);
+	if (fds[0] < 0)
+		return fds[0];
+	for (unsigned i = 1; i < n_queues; i++) {
+		fds[i] = multi_queue ? queue_open(name, multi_queue) : fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
 		if (fds[i] < 0) {
-			ret = fds[i];
+			ret = multi_queue ? fds[i] : -errno;
 			dp_tap_close(i, fds, true);
 			return ret;
 		}

@@ -122,8 +122,8 @@ respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	struct dp_addr target;
 	uint8_t mac[6];
 
-	if (f->hdrs.l4 < f->hdrs.end && (icmp[0] == ND_ROUTER_ADVERT || icmp[0] == ND_REDIRECT)) {
-		dp_count(w, DP_DROP_ROUTER);
+	if (f->hdrs.l4 < f->hdrs.end && (icmp[0] == ND_ROUTER_SOLICIT || icmp[0] == ND_ROUTER_ADVERT || icmp[0] == ND_REDIRECT)) {
+		dp_count(w, icmp[0] == ND_ROUTER_SOLICIT ? DP_DROP_ROUTER_SOLICITED : DP_DROP_ROUTER);
 		return true;
 	}
 	if ((uint32_t)f->hdrs.l4 + NS_LEN > f->hdrs.end) {

@@ -214,6 +214,8 @@ dp_udp_ignore(uint32_t ifindex)
 
 		if (setsockopt(udp->rx, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)))
 			return -errno;
+		/* A copy of what the kernel has gathered for the socket is longer than the device's buffers. */
+		set_int(udp->rx, SOL_UDP, UDP_GRO, 0);
 		udp->filtered = true;
 	}
 	return 0;
