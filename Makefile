@@ -17,6 +17,11 @@ MACS  := 64
 SIZE  := 64
 # Length of each measurement of bench-hosts.
 SECONDS := 4
+# The cluster of sim.
+NODES     := 1000
+ENDPOINTS := 100000
+# Random schedules of a simulated cluster in test-unit; a failure prints its seed.
+SCHEDULES := 3000
 # Executions of each target of fuzz.
 RUNS := 1000000
 
@@ -52,6 +57,7 @@ test: lint test-unit test-lab ## Run every test there is
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
 	go test -race ./...
+	go test -count=1 -run TestRandomSchedulesAgree ./discovery -rapid.checks $(SCHEDULES)
 	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
 	contrib/fuzz/run replay
 
@@ -74,6 +80,10 @@ bench-hosts: build ## Container to container beside Docker's own overlay. SECOND
 .PHONY: bench
 bench: ## Run both benchmarks, and write the README's table of figures anew
 	contrib/bench/record
+
+.PHONY: sim
+sim: ## A simulated cluster: how fast it agrees, in a last line RESULT. NODES=1000 ENDPOINTS=100000
+	go run ./discovery/sim -nodes $(NODES) -endpoints $(ENDPOINTS)
 
 .PHONY: fuzz
 fuzz: build-packages ## Fuzz the C code, and keep what is new in contrib/fuzz/corpus; RUNS=1000000 a target

@@ -102,6 +102,9 @@ func encodePacket(p *packet) ([]byte, error) {
 	if p.versions != nil {
 		w.Versions = encodeVersions(p.versions)
 	}
+	if p.relay != nil {
+		w.Relay = &wire.Relay{First: p.relay.first[:], Last: p.relay.last[:]}
+	}
 	return encode(w)
 }
 
@@ -135,7 +138,12 @@ func encodeDelta(d *delta) *wire.Delta {
 }
 
 func encodeVersions(v *versions) *wire.Versions {
-	w := &wire.Versions{Complete: v.complete}
+	w := &wire.Versions{Buckets: uint32(len(v.complete))}
+	for i, complete := range v.complete {
+		if complete {
+			w.Complete = append(w.Complete, uint32(i))
+		}
+	}
 	for i := range v.owners {
 		o := &v.owners[i]
 		wo := &wire.OwnerVersions{Owner: o.owner[:], Incarnation: o.incarnation, Version: o.version}
@@ -178,6 +186,9 @@ func decodePacket(b []byte) (*packet, error) {
 	}
 	if w.Versions != nil {
 		p.versions = d.versions(w.Versions)
+	}
+	if w.Relay != nil {
+		p.relay = &relay{d.id(w.Relay.First), d.id(w.Relay.Last)}
 	}
 	if d.err != nil {
 		return nil, d.err
@@ -328,17 +339,28 @@ func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
 }
 
 func (d *decoder) digest(w *wire.Digest) *digest {
-	if n := len(w.Buckets); n != 0 && n != buckets {
-		d.fail("digest", "%d buckets, not %d", n, buckets)
+	if n := len(w.Buckets); n > maxBuckets {
+		d.fail("digest", "%d buckets, at most %d", n, maxBuckets)
 	}
 	return &digest{buckets: w.Buckets}
 }
 
 func (d *decoder) versions(w *wire.Versions) *versions {
-	if w.Complete >= 1<<buckets {
-		d.fail("digest", "bucket mask %#x", w.Complete)
+	v := &versions{}
+	if w.Buckets > maxBuckets {
+		d.fail("digest", "%d buckets, at most %d", w.Buckets, maxBuckets)
+		return v
 	}
-	v := &versions{complete: w.Complete}
+	if w.Buckets > 0 {
+		v.complete = make([]bool, w.Buckets)
+	}
+	for _, i := range w.Complete {
+		if i >= w.Buckets {
+			d.fail("digest", "bucket %d of %d", i, w.Buckets)
+			return v
+		}
+		v.complete[i] = true
+	}
 	for _, o := range w.Owners {
 		ov := ownerVersions{owner: d.id(o.Owner), incarnation: d.incarnation(o.Incarnation), version: d.version(o.Version)}
 		for _, s := range o.Sets {

@@ -27,10 +27,11 @@ func fullPacket() *packet {
 			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 4, to: 5, deletes: []MAC{e.MAC, f.MAC}},
 		},
 		wants:  []want{{nodeID{3}, 4, "", 5}, {nodeID{3}, 4, appKey, 0}},
-		digest: &digest{buckets: make([]uint64, buckets)},
-		versions: &versions{complete: 1<<buckets - 1, owners: []ownerVersions{
+		digest: &digest{buckets: make([]uint64, minBuckets)},
+		versions: &versions{complete: []bool{true, false}, owners: []ownerVersions{
 			{owner: nodeID{4}, incarnation: 5, version: 6, sets: []setVersion{{appKey, 7}, {"vni=1", 0}}},
 		}},
+		relay: &relay{nodeID{1}, nodeID{9}},
 	}
 }
 
@@ -102,8 +103,10 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"address", endpoint(&wire.Endpoint{Addrs: [][]byte{{1, 2, 3}}})},
 		{"addresses", endpoint(&wire.Endpoint{Addrs: make([][]byte, maxAddrs+1)})},
 		{"network_key", &wire.Packet{From: id, Wants: []*wire.Want{{Owner: id, Key: long}}}},
-		{"digest", &wire.Packet{From: id, Digest: &wire.Digest{Buckets: make([]uint64, 3)}}},
-		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Complete: 1 << buckets}}},
+		{"digest", &wire.Packet{From: id, Digest: &wire.Digest{Buckets: make([]uint64, maxBuckets+1)}}},
+		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Buckets: maxBuckets + 1}}},
+		{"node_id", &wire.Packet{From: id, Relay: &wire.Relay{First: id}}},
+		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Buckets: 3, Complete: []uint32{3}}}},
 	} {
 		b, err := encode(c.packet)
 		if err != nil {

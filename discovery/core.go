@@ -17,7 +17,7 @@ const (
 	syncInterval = time.Second          // between digests to a random peer
 	hideAfter    = 2 * time.Second      // a dead member's records stay in use this long
 	forgetAfter  = 24 * time.Hour       // a dead or left member's records and watermark are kept this long
-	pullRetry    = 100 * time.Millisecond
+	pullRetry    = 60 * time.Millisecond
 	pullTries    = 5 // then the next digest finds it again
 	jumpInterval = time.Second
 
@@ -28,13 +28,13 @@ const (
 	holdMax   = 3 * time.Second
 
 	// Budgets a second, against storms when many nodes meet.
-	maxDigests = 8
-	maxAnswers = 32
+	maxDigests = 4
+	maxAnswers = 8
 )
 
 // beaconDelays are the times after a push, and after each other, at which a
 // node repeats its versions, so that a lost push is noticed soon.
-var beaconDelays = [...]time.Duration{40 * time.Millisecond, 120 * time.Millisecond, 300 * time.Millisecond}
+var beaconDelays = [...]time.Duration{40 * time.Millisecond, 50 * time.Millisecond, 90 * time.Millisecond, 140 * time.Millisecond}
 
 // core is the replicated state of one node and its protocol: a step function
 // from time and event to output, without goroutines, clocks or I/O. It is not
@@ -47,6 +47,7 @@ type core struct {
 	clock   uint64            // the last version given to a change of this node
 	pushed  map[string]uint64 // by network: version up to which the own set was pushed
 	owners  map[nodeID]*owner // self too
+	order   []*owner          // by ID
 	view    *view
 	pulls   map[pullKey]*pull
 
@@ -61,6 +62,11 @@ type core struct {
 	lastJump   time.Time
 	digests    int // sent since the last sync
 	answers    int // full answers to digests since the last sync
+
+	audiences map[string][]*group // by networks; see groups
+	summed    map[string][]uint64 // by networks, while nothing changes; see sums
+	parcels   map[parcelKey]*parcel
+	parcelsAt time.Time // zero: nothing to pass on
 
 	mail   map[nodeID]*packet // of this step, by recipient
 	sender recipient          // of the message in this step
@@ -81,8 +87,7 @@ type owner struct {
 	incarnation uint64
 	version     uint64 // of the announcement
 	left        bool   // it went for good; it takes part in nothing then
-	networks    map[string]participation
-	sets        map[string]*set // those of an older incarnation serve until replaced
+	parts       []part // by key
 
 	shown     bool // its claims are in the view
 	shownVTEP netip.AddrPort
@@ -90,7 +95,7 @@ type owner struct {
 }
 
 func newOwner(id nodeID) *owner {
-	return &owner{id: id, networks: map[string]participation{}, sets: map[string]*set{}}
+	return &owner{id: id}
 }
 
 // output is what a step wants done, in this order.
@@ -137,6 +142,7 @@ func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPo
 		self:      self,
 		pushed:    map[string]uint64{},
 		owners:    map[nodeID]*owner{id: self},
+		order:     []*owner{self},
 		view:      newView(),
 		pulls:     map[pullKey]*pull{},
 		recent:    map[string]int{},
@@ -144,6 +150,9 @@ func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPo
 		holdEnd:   now.Add(holdMax),
 		holdLimit: now.Add(holdMax),
 		syncAt:    now.Add(syncInterval),
+		audiences: map[string][]*group{},
+		summed:    map[string][]uint64{},
+		parcels:   map[parcelKey]*parcel{},
 		mail:      map[nodeID]*packet{},
 	}
 	c.clock = 1
@@ -182,6 +191,7 @@ func (c *core) next() time.Time {
 	}
 	earlier(c.flushAt)
 	earlier(c.beaconAt)
+	earlier(c.parcelsAt)
 	for _, p := range c.pulls {
 		earlier(p.retryAt)
 	}
@@ -193,6 +203,7 @@ func (c *core) due(at time.Time) bool { return !at.IsZero() && !at.After(c.now) 
 func (c *core) runTimers() {
 	if c.held && c.due(c.holdEnd) {
 		c.held = false
+		clear(c.summed)
 		c.announcing = true
 		c.flushAt = c.now
 	}
@@ -205,6 +216,10 @@ func (c *core) runTimers() {
 		c.beaconAt = time.Time{}
 		c.beacon()
 	}
+	if c.due(c.parcelsAt) {
+		c.parcelsAt = time.Time{}
+		c.passOn()
+	}
 	if c.due(c.syncAt) {
 		c.syncAt = c.now.Add(syncInterval)
 		c.housekeep()
@@ -215,26 +230,24 @@ func (c *core) runTimers() {
 // housekeep hides who has been dead for a while and forgets who has been away
 // for long.
 func (c *core) housekeep() {
-	for _, id := range c.ids() {
-		o := c.owners[id]
+	c.order = slices.DeleteFunc(c.order, func(o *owner) bool {
 		if o.member {
-			continue
+			return false
 		}
 		c.refresh(o)
-		if c.now.Sub(o.downSince) >= forgetAfter {
-			delete(c.owners, id)
+		if c.now.Sub(o.downSince) < forgetAfter {
+			return false
 		}
-	}
+		delete(c.owners, o.id)
+		clear(c.summed)
+		return true
+	})
 }
 
-// ids lists the known owners in a stable order.
-func (c *core) ids() []nodeID {
-	ids := make([]nodeID, 0, len(c.owners))
-	for id := range c.owners {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b nodeID) int { return bytes.Compare(a[:], b[:]) })
-	return ids
+// place is where in order an owner is or would be.
+func (c *core) place(id nodeID) int {
+	at, _ := slices.BinarySearchFunc(c.order, id, func(o *owner, id nodeID) int { return bytes.Compare(o.id[:], id[:]) })
+	return at
 }
 
 // owner finds or makes the entry of a node.
@@ -244,6 +257,8 @@ func (c *core) owner(id nodeID) *owner {
 		o = newOwner(id)
 		o.downSince = c.now
 		c.owners[id] = o
+		clear(c.summed)
+		c.order = slices.Insert(c.order, c.place(id), o)
 	}
 	return o
 }
@@ -251,8 +266,8 @@ func (c *core) owner(id nodeID) *owner {
 // peers lists the other members.
 func (c *core) peers() []*owner {
 	var peers []*owner
-	for _, id := range c.ids() {
-		if o := c.owners[id]; o.member && o != c.self {
+	for _, o := range c.order {
+		if o.member && o != c.self {
 			peers = append(peers, o)
 		}
 	}
@@ -262,27 +277,25 @@ func (c *core) peers() []*owner {
 // shares says whether this node and the owner take part in the same network
 // with the same VNI. Records are taken from nobody else.
 func (c *core) shares(o *owner, key string) bool {
-	ours, ok := c.self.networks[key]
-	theirs, theirsOK := o.networks[key]
-	return ok && theirsOK && ours.VNI == theirs.VNI
+	ours, theirs := c.self.part(key), o.part(key)
+	return ours != nil && theirs != nil && ours.VNI == theirs.VNI
 }
 
-// shared lists the networks that shares is true for.
+// shared lists the networks that shares is true for, in order.
 func (c *core) shared(o *owner) []string {
 	var keys []string
-	for key := range c.self.networks {
-		if c.shares(o, key) {
-			keys = append(keys, key)
+	for _, p := range c.self.parts {
+		if c.shares(o, p.Key) {
+			keys = append(keys, p.Key)
 		}
 	}
-	slices.Sort(keys)
 	return keys
 }
 
 // have is the version at which this node holds an owner's set; 0 if it does not
 // hold one of the owner's current incarnation.
 func (o *owner) have(key string) uint64 {
-	if s := o.sets[key]; s != nil && s.incarnation == o.incarnation {
+	if s := o.set(key); s != nil && s.incarnation == o.incarnation {
 		return s.version
 	}
 	return 0
@@ -340,7 +353,7 @@ func (c *core) show(o *owner) {
 }
 
 func (c *core) hideSet(o *owner, key string) {
-	if s := o.sets[key]; s != nil && o.shown {
+	if s := o.set(key); s != nil && o.shown {
 		for _, it := range s.live {
 			c.view.removeEndpoint(key, o.id, o.shownVTEP, it.endpoint)
 		}
@@ -348,7 +361,7 @@ func (c *core) hideSet(o *owner, key string) {
 }
 
 func (c *core) showSet(o *owner, key string) {
-	if s := o.sets[key]; s != nil && o.shown {
+	if s := o.set(key); s != nil && o.shown {
 		for _, it := range s.live {
 			c.view.addEndpoint(key, o.id, o.shownVTEP, it.endpoint)
 		}

@@ -28,10 +28,12 @@ func TestRandomSchedulesAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hosts = 5
 		s := newSimulation(hosts, rapid.Uint64().Draw(t, "seed"), t.Fatalf)
+		s.record, s.watch = true, checkLaws
 		for _, h := range s.hosts {
+			h.start()
 			h.participate(simNetworks[0])
 		}
-		host := func() *simHost { return s.hosts[rapid.IntRange(0, hosts-1).Draw(t, "host")] }
+		host := func() *simHost { return s.hosts[rapid.IntRange(0, len(s.hosts)-1).Draw(t, "host")] }
 		network := func() Network { return rapid.SampledFrom(simNetworks).Draw(t, "network") }
 		running := func(do func(h *simHost)) func(*rapid.T) {
 			return func(*rapid.T) {
@@ -73,16 +75,35 @@ func TestRandomSchedulesAgree(t *testing.T) {
 					h.rewind()
 				}
 			},
-			"partition": func(*rapid.T) { s.side[host().number] = rapid.IntRange(0, 1).Draw(t, "side") },
+			"wipe": func(*rapid.T) {
+				if h := host(); h.core == nil {
+					h.wipe()
+				}
+			},
+			"clone": running(func(h *simHost) {
+				if len(s.hosts) < hosts+2 {
+					h.clone()
+				}
+			}),
+			"clock":     func(*rapid.T) { host().clock += time.Duration(rapid.IntRange(-2, 2).Draw(t, "hours")) * time.Hour },
+			"cut":       func(*rapid.T) { s.cut = [2]*simHost{host(), host()} },
+			"partition": func(*rapid.T) { host().move(rapid.IntRange(0, 1).Draw(t, "side")) },
 			"replay":    func(*rapid.T) { s.replay(0.2) },
-			"heal":      func(*rapid.T) { clear(s.side) },
+			"heal": func(*rapid.T) {
+				s.heal()
+				s.cut = [2]*simHost{}
+			},
 			"weather": func(*rapid.T) {
 				s.loss = rapid.SampledFrom([]float64{0, 0.01, 0.3}).Draw(t, "loss")
 				s.dup = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "duplicates")
 				s.jitter = time.Duration(rapid.SampledFrom([]int{0, 1, 30, 2500}).Draw(t, "jitter")) * time.Millisecond
 			},
 		})
-		clear(s.side)
+		s.heal()
+		s.cut = [2]*simHost{}
+		for _, h := range s.hosts[hosts:] {
+			h.crash()
+		}
 		s.loss, s.dup, s.jitter = 0.05, 0.05, 5*time.Millisecond
 		s.run(25 * time.Second)
 		s.checkAgreement()
@@ -110,7 +131,9 @@ func TestRandomSchedulesAgree(t *testing.T) {
 // startSim is a settled cluster of hosts in one network, each with endpoints.
 func startSim(t *testing.T, hosts, endpoints int) *simulation {
 	s := newSimulation(hosts, 7, t.Fatalf)
+	s.watch = checkLaws
 	for _, h := range s.hosts {
+		h.start()
 		h.participate(appNet)
 		for i := range endpoints {
 			h.put(appKey, testEndpoint(h.number, i))
@@ -213,15 +236,16 @@ func TestSlowRestartIsNoGapForOthers(t *testing.T) {
 
 func TestHealedPartitionAgreesAtOnce(t *testing.T) {
 	s := startSim(t, 4, 50)
-	s.side[0], s.side[1] = 1, 1
+	s.hosts[0].move(1)
+	s.hosts[1].move(1)
 	s.run(time.Minute)
 	for i := range 25 {
 		s.hosts[0].remove(appKey, testEndpoint(0, i).MAC)
 		s.hosts[2].put(appKey, testEndpoint(2, 100+i))
 	}
 	s.run(time.Minute)
-	clear(s.side)
-	s.run(simPoll + 10*time.Millisecond)
+	s.heal()
+	s.run(rejoin + simPoll + 10*time.Millisecond)
 	s.checkAgreement()
 }
 
@@ -282,7 +306,7 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 	expect := func(what string, want uint64) {
 		t.Helper()
 		var version uint64
-		if s := c.owners[nodeID{2}].sets[appKey]; s != nil {
+		if s := c.owners[nodeID{2}].set(appKey); s != nil {
 			version = s.version
 		}
 		if version != want {
@@ -308,7 +332,7 @@ func TestVersionsAreAnsweredWithWhatIsMissing(t *testing.T) {
 	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
 	e := testEndpoint(1, 1)
 	c.step(time.Unix(1, 0), putEvent{appKey, &e})
-	sends := tell(packet{versions: &versions{complete: 1<<buckets - 1, owners: []ownerVersions{
+	sends := tell(packet{versions: &versions{complete: slices.Repeat([]bool{true}, minBuckets), owners: []ownerVersions{
 		{nodeID{1}, 5, c.self.version, []setVersion{{appKey, c.clock - 1}}},
 		{nodeID{2}, 7, 2, []setVersion{{appKey, 4}}},
 	}}})
@@ -415,7 +439,7 @@ func TestBigSetsTravelWhole(t *testing.T) {
 	}
 	s.run(time.Second)
 	s.checkAgreement()
-	if n := len(s.hosts[0].core.self.sets[appKey].removed); n > maxRemoved {
+	if n := len(s.hosts[0].core.self.set(appKey).removed); n > maxRemoved {
 		t.Errorf("%d removals are kept", n)
 	}
 }

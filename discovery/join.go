@@ -16,7 +16,7 @@ import (
 const (
 	joinFirst     = 200 * time.Millisecond // between tries while alone, doubling
 	joinMost      = 5 * time.Second        // up to this
-	rejoin        = 30 * time.Second       // between tries to heal a split
+	rejoin        = 2 * time.Second        // between tries to heal a split
 	rejoinNodes   = 3                      // addresses a try
 	joinParallel  = 8
 	lookupTimeout = 3 * time.Second

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,16 +12,15 @@ type participateEvent struct{ network Network }
 
 func (e participateEvent) apply(c *core) {
 	key := e.network.Key
-	if _, ok := c.self.networks[key]; ok || c.self.left {
+	if c.self.part(key) != nil || c.self.left {
 		return
 	}
 	c.clock++
-	c.self.networks[key] = participation{e.network, c.clock}
-	c.self.sets[key] = newSet(c.self.incarnation, c.clock)
+	c.self.enter(part{participation{e.network, c.clock}, newSet(c.self.incarnation, c.clock)})
+	clear(c.audiences)
 	c.announceSelf()
 	c.view.open(e.network)
-	for _, id := range c.ids() {
-		o := c.owners[id]
+	for _, o := range c.order {
 		if o == c.self {
 			continue
 		}
@@ -33,22 +31,25 @@ func (e participateEvent) apply(c *core) {
 		if o.shown {
 			c.view.addVTEP(key, o.id, o.shownVTEP)
 		}
-		c.pull(o.id, key, o.incarnation, o.networks[key].since, o.id)
+		c.pull(o.id, key, o.incarnation, o.since(key), o.id)
 	}
 }
 
 type withdrawEvent struct{ key string }
 
 func (e withdrawEvent) apply(c *core) {
-	if _, ok := c.self.networks[e.key]; !ok {
+	if c.self.part(e.key) == nil {
 		return
 	}
 	c.out.changes = append(c.out.changes, c.view.close(e.key)...)
-	for _, id := range c.ids() {
-		delete(c.owners[id].sets, e.key)
-		delete(c.pulls, pullKey{id, e.key})
+	for _, o := range c.order {
+		if p := o.part(e.key); p != nil {
+			p.set = nil
+		}
+		delete(c.pulls, pullKey{o.id, e.key})
 	}
-	delete(c.self.networks, e.key)
+	c.self.quit(e.key)
+	clear(c.audiences)
 	delete(c.pushed, e.key)
 	delete(c.recent, e.key)
 	c.clock++
@@ -61,16 +62,16 @@ type putEvent struct {
 }
 
 func (e putEvent) apply(c *core) {
-	s := c.self.sets[e.key]
+	s := c.self.set(e.key)
 	if s == nil {
 		c.warnf("endpoint %s is not published: this node takes no part in network %q", e.endpoint.MAC, e.key)
 		return
 	}
-	old, ok := s.live[e.endpoint.MAC]
-	if ok && old.endpoint.equal(e.endpoint) {
+	old := s.endpoint(e.endpoint.MAC)
+	if old != nil && old.equal(e.endpoint) {
 		return
 	}
-	if !ok && len(s.live) >= maxEndpoints {
+	if old == nil && len(s.live) >= maxEndpoints {
 		c.warnf("endpoint %s is not published: network %q has %d endpoints on this node already", e.endpoint.MAC, e.key, maxEndpoints)
 		return
 	}
@@ -89,11 +90,8 @@ type deleteEvent struct {
 }
 
 func (e deleteEvent) apply(c *core) {
-	s := c.self.sets[e.key]
-	if s == nil {
-		return
-	}
-	if _, ok := s.live[e.mac]; !ok {
+	s := c.self.set(e.key)
+	if s == nil || s.endpoint(e.mac) == nil {
 		return
 	}
 	c.clock++
@@ -108,8 +106,8 @@ func (leaveEvent) apply(c *core) {
 	if c.self.left {
 		return
 	}
-	for _, key := range slices.Sorted(maps.Keys(c.self.networks)) {
-		withdrawEvent{key}.apply(c)
+	for _, p := range slices.Clone(c.self.parts) {
+		withdrawEvent{p.Key}.apply(c)
 	}
 	c.self.left = true
 	c.clock++
@@ -127,6 +125,7 @@ func (c *core) announceSelf() {
 
 // changed sees to it that local changes are pushed soon.
 func (c *core) changed() {
+	clear(c.summed)
 	if c.held {
 		c.holdEnd = c.now.Add(holdQuiet)
 		if c.holdEnd.After(c.holdLimit) {
@@ -152,9 +151,9 @@ func (c *core) jump(heard uint64) {
 		"if this repeats, another node runs on a copy of this data directory", heard, c.self.incarnation)
 	c.self.incarnation = heard + 1
 	c.self.meta.incarnation = c.self.incarnation
-	for key, s := range c.self.sets {
-		s.incarnation = c.self.incarnation
-		delete(c.pushed, key)
+	for _, p := range c.self.parts {
+		p.set.incarnation = c.self.incarnation
+		delete(c.pushed, p.Key)
 	}
 	c.out.persist = c.self.incarnation
 	c.announcing = true
@@ -176,6 +175,7 @@ func (e memberEvent) apply(c *core) {
 	joined := !o.member
 	o.member, o.seen = true, true
 	o.meta, o.address = e.meta, e.address
+	clear(c.audiences)
 	c.refresh(o)
 	if !joined {
 		return
@@ -202,5 +202,6 @@ func (e goneEvent) apply(c *core) {
 	}
 	o.member = false
 	o.downSince = c.now
+	clear(c.audiences)
 	c.refresh(o)
 }

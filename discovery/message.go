@@ -14,6 +14,13 @@ type packet struct {
 	wants     []want
 	digest    *digest
 	versions  *versions
+	relay     *relay
+}
+
+// relay asks the recipient to pass the packet on to every member it knows of
+// whose ID is from first to last.
+type relay struct {
+	first, last nodeID
 }
 
 // announce is the complete list of networks its owner takes part in.
@@ -52,11 +59,15 @@ type want struct {
 	have        uint64
 }
 
-// buckets is how many numbers a digest has. Each covers the owners whose ID
-// falls into it.
-const buckets = 16
+// A digest has a number of buckets. Each covers the owners whose ID falls into
+// it: more where there are many owners, so that few are listed when one differs.
+const (
+	minBuckets      = 16
+	maxBuckets      = 64 // 512 bytes
+	ownersPerBucket = 16
+)
 
-func bucketOf(id nodeID) int { return int(id[0]) % buckets }
+func bucketOf(id nodeID, buckets int) int { return int(id[0]) % buckets }
 
 // digest sums up what two nodes both ought to hold. The empty digest answers
 // one that agreed.
@@ -64,11 +75,16 @@ type digest struct {
 	buckets []uint64
 }
 
-// versions lists what the sender holds. The owners of the buckets in complete
-// are all there: one that is missing is unknown to the sender.
+// versions lists what the sender holds. In an answer to a digest complete has as
+// many buckets as the digest: where it is true, the bucket's owners are all
+// there, and one that is missing is unknown to the sender.
 type versions struct {
-	complete uint32
+	complete []bool
 	owners   []ownerVersions
+}
+
+func (v *versions) covers(id nodeID) bool {
+	return len(v.complete) > 0 && v.complete[bucketOf(id, len(v.complete))]
 }
 
 type ownerVersions struct {
@@ -86,7 +102,7 @@ type setVersion struct {
 // The sizes below are upper bounds of what the parts take on the wire, good
 // enough to fill datagrams with.
 
-const packetSize = 48
+const packetSize = 88
 
 func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) }
 
@@ -113,13 +129,20 @@ func (d *delta) wireSize() int {
 
 func (w *want) wireSize() int { return 48 + len(w.key) }
 
+func (ov *ownerVersions) wireSize() int {
+	n := 48
+	for _, s := range ov.sets {
+		n += 16 + len(s.key)
+	}
+	return n
+}
+
+const versionsSize = 16
+
 func (v *versions) wireSize() int {
-	n := 16
-	for _, o := range v.owners {
-		n += 48
-		for _, s := range o.sets {
-			n += 16 + len(s.key)
-		}
+	n := versionsSize + 2*len(v.complete)
+	for i := range v.owners {
+		n += v.owners[i].wireSize()
 	}
 	return n
 }

@@ -2,8 +2,11 @@ package discovery
 
 import (
 	"cmp"
+	"encoding/binary"
 	"hash/fnv"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,6 +23,9 @@ func (e packetEvent) apply(c *core) {
 		from.asked = time.Time{}
 	}
 	c.sender = recipient{p.from, p.address}
+	if p.relay != nil {
+		c.takeRelay(p)
+	}
 	if (from == nil || !from.member && !from.left) && p.address.IsValid() {
 		c.out.meet = append(c.out.meet, p.address)
 	}
@@ -55,8 +61,8 @@ func (c *core) announcement(o *owner) announce {
 	if !o.member {
 		a.down = c.now.Sub(o.downSince)
 	}
-	for _, p := range o.networks {
-		a.networks = append(a.networks, p)
+	for i := range o.parts {
+		a.networks = append(a.networks, o.parts[i].participation)
 	}
 	slices.SortFunc(a.networks, func(a, b participation) int { return cmp.Compare(a.since, b.since) })
 	return a
@@ -80,17 +86,13 @@ func (c *core) takeAnnounce(a *announce) bool {
 		return false
 	}
 	c.hide(o)
+	clear(c.audiences)
+	clear(c.summed)
 	o.incarnation, o.version, o.left = a.incarnation, a.version, a.left
-	o.networks = make(map[string]participation, len(a.networks))
-	for _, p := range a.networks {
-		o.networks[p.Key] = p
-	}
-	for key, s := range o.sets {
-		ended := s.incarnation == o.incarnation && s.version < o.networks[key].since
-		if ended || !c.shares(o, key) {
-			delete(o.sets, key)
-		}
-	}
+	o.take(a.networks, func(p *part) bool {
+		ended := p.set.incarnation == o.incarnation && p.set.version < p.since
+		return !ended && c.shares(o, p.Key)
+	})
 	c.refresh(o)
 	if o.left {
 		c.infof("member %s (%s) has left", o.meta.host, o.id)
@@ -122,14 +124,14 @@ func (c *core) takeDelta(d *delta, from nodeID) {
 		return
 	}
 	if !c.shares(o, d.key) {
-		if _, ok := o.networks[d.key]; !ok && d.to > o.version {
+		if o.part(d.key) == nil && d.to > o.version {
 			c.pull(o.id, "", d.incarnation, o.version+1, from)
 		}
 		return
 	}
 	have := o.have(d.key)
 	switch {
-	case d.to <= have || d.to < o.networks[d.key].since:
+	case d.to <= have || d.to < o.since(d.key):
 		return
 	case d.from == 0:
 		c.swapSet(o, d)
@@ -139,6 +141,7 @@ func (c *core) takeDelta(d *delta, from nodeID) {
 		c.pull(o.id, d.key, d.incarnation, d.to, from)
 		return
 	}
+	clear(c.summed)
 	c.pullDone(o, d.key)
 }
 
@@ -146,18 +149,16 @@ func (c *core) takeDelta(d *delta, from nodeID) {
 func (c *core) swapSet(o *owner, d *delta) {
 	c.hideSet(o, d.key)
 	s := newSet(d.incarnation, d.to)
-	for _, e := range d.upserts {
-		s.put(e, d.to)
-	}
-	o.sets[d.key] = s
+	s.fill(d.upserts)
+	o.part(d.key).set = s
 	c.showSet(o, d.key)
 }
 
 func (c *core) patchSet(o *owner, d *delta) {
-	s := o.sets[d.key]
+	s := o.set(d.key)
 	withdraw := func(mac MAC) {
-		if it, ok := s.live[mac]; ok && o.shown {
-			c.view.removeEndpoint(d.key, o.id, o.shownVTEP, it.endpoint)
+		if e := s.endpoint(mac); e != nil && o.shown {
+			c.view.removeEndpoint(d.key, o.id, o.shownVTEP, e)
 		}
 	}
 	for _, mac := range d.deletes {
@@ -184,7 +185,7 @@ func (c *core) deltaFrom(o *owner, key string, incarnation, version uint64) delt
 	if incarnation != o.incarnation {
 		version = 0
 	}
-	s := o.sets[key]
+	s := o.set(key)
 	changes, full := s.since(version)
 	if full {
 		version = 0
@@ -237,38 +238,38 @@ func (c *core) sendDigest(peer *owner) {
 	if peer.asked.IsZero() {
 		peer.asked = c.now
 	}
-	c.post(peer.id).digest = &digest{buckets: c.sums(peer)}
+	buckets := min(max(len(c.order)/ownersPerBucket, minBuckets), maxBuckets)
+	c.post(peer.id).digest = &digest{buckets: c.sums(c.shared(peer), buckets)}
 }
 
-// sums adds up hashes of everything that this node and the peer ought both to
+// sums adds up hashes of everything that this node and a peer ought both to
 // hold: every announcement, and the sets of the networks both take part in.
-func (c *core) sums(peer *owner) []uint64 {
+func (c *core) sums(shared []string, buckets int) []uint64 {
+	name := strings.Join(shared, "\x00") + "\x00" + strconv.Itoa(buckets)
+	if sums, ok := c.summed[name]; ok {
+		return sums
+	}
 	sums := make([]uint64, buckets)
-	shared := c.shared(peer)
-	for _, o := range c.owners {
+	for _, o := range c.order {
 		if !c.serves(o) {
 			continue
 		}
-		sum := &sums[bucketOf(o.id)]
+		sum := &sums[bucketOf(o.id, buckets)]
 		*sum += hashEntry(o, "", o.version)
 		for _, key := range shared {
-			if c.shares(o, key) {
-				*sum += hashEntry(o, key, o.have(key))
+			if have := o.have(key); have > 0 {
+				*sum += hashEntry(o, key, have)
 			}
 		}
 	}
+	c.summed[name] = sums
 	return sums
 }
 
 func hashEntry(o *owner, key string, version uint64) uint64 {
 	h := fnv.New64a()
-	h.Write(o.id[:])
-	var numbers [16]byte
-	for i := range 8 {
-		numbers[i] = byte(o.incarnation >> (8 * i))
-		numbers[8+i] = byte(version >> (8 * i))
-	}
-	h.Write(numbers[:])
+	numbers := binary.LittleEndian.AppendUint64(o.id[:], o.incarnation)
+	h.Write(binary.LittleEndian.AppendUint64(numbers, version))
 	h.Write([]byte(key))
 	return h.Sum64()
 }
@@ -277,21 +278,18 @@ func (c *core) takeDigest(from *owner, d *digest) {
 	if len(d.buckets) == 0 {
 		return
 	}
-	var differ uint32
-	for i, sum := range c.sums(from) {
-		if sum != d.buckets[i] {
-			differ |= 1 << i
-		}
+	v := &versions{complete: make([]bool, len(d.buckets))}
+	shared := c.shared(from)
+	for i, sum := range c.sums(shared, len(d.buckets)) {
+		v.complete[i] = sum != d.buckets[i]
 	}
-	if differ == 0 || c.answers >= maxAnswers {
+	if !slices.Contains(v.complete, true) || c.answers >= maxAnswers {
 		c.post(from.id).digest = &digest{}
 		return
 	}
 	c.answers++
-	v := &versions{complete: differ}
-	shared := c.shared(from)
-	for _, id := range c.ids() {
-		if o := c.owners[id]; c.serves(o) && differ&(1<<bucketOf(id)) != 0 {
+	for _, o := range c.order {
+		if c.serves(o) && v.covers(o.id) {
 			v.owners = append(v.owners, c.versionsOf(o, shared))
 		}
 	}
@@ -308,14 +306,21 @@ func (c *core) versionsOf(o *owner, keys []string) ownerVersions {
 	return ov
 }
 
-// takeVersions asks for what the sender holds and this node lacks, and sends
-// what the sender lacks.
+// takeVersions asks for what the sender holds and this node lacks, and in return
+// for an answer to a digest sends what the sender lacks. To a beacon it sends
+// nothing: whoever passes one on may hold more than it says.
 func (c *core) takeVersions(from *owner, v *versions) {
-	shared := c.shared(from)
+	answer := len(v.complete) > 0
+	var shared []string
+	if answer {
+		shared = c.shared(from)
+	}
 	listed := map[nodeID]bool{}
 	for i := range v.owners {
 		ov := &v.owners[i]
-		listed[ov.owner] = true
+		if answer {
+			listed[ov.owner] = true
+		}
 		if ov.owner == c.self.id {
 			c.heardOfSelf(ov.incarnation, ov.newest())
 		}
@@ -324,15 +329,18 @@ func (c *core) takeVersions(from *owner, v *versions) {
 			c.pull(ov.owner, "", ov.incarnation, ov.version, from.id)
 		}
 		if o != nil {
-			c.levelSets(from, o, ov, shared)
+			c.pullNamed(from, o, ov)
+		}
+		if o != nil && answer {
+			c.sendLacking(from, o, ov, shared)
 		}
 	}
-	if v.complete == 0 {
+	if !answer {
 		return
 	}
-	for _, id := range c.ids() {
-		if v.complete&(1<<bucketOf(id)) != 0 && !listed[id] {
-			c.levelSets(from, c.owners[id], &ownerVersions{owner: id}, shared)
+	for _, o := range c.order {
+		if v.covers(o.id) && !listed[o.id] {
+			c.sendLacking(from, o, &ownerVersions{owner: o.id}, shared)
 		}
 	}
 }
@@ -346,36 +354,47 @@ func (ov *ownerVersions) newest() uint64 {
 	return version
 }
 
-// levelSets evens out what this node and the sender of ov hold of the owner.
-func (c *core) levelSets(from, o *owner, ov *ownerVersions, shared []string) {
-	reply := func() *packet { return c.post(from.id) }
-	behind := ov.incarnation < o.incarnation || ov.incarnation == o.incarnation && ov.version < o.version
-	if behind && c.serves(o) {
-		p := reply()
-		p.announces = append(p.announces, c.announcement(o))
-	}
-	if ov.incarnation > o.incarnation {
+// pullNamed asks the sender for the sets that it holds newer than this node does.
+func (c *core) pullNamed(from, o *owner, ov *ownerVersions) {
+	if o == c.self || ov.incarnation != o.incarnation {
 		return
 	}
-	theirs := make(map[string]uint64, len(ov.sets))
 	for _, s := range ov.sets {
-		theirs[s.key] = s.version
-		if ov.incarnation < o.incarnation {
-			theirs[s.key] = 0
+		if s.version > o.have(s.key) && c.shares(o, s.key) {
+			c.pull(o.id, s.key, o.incarnation, s.version, from.id)
 		}
 	}
+}
+
+// sendLacking sends what the sender of an answer to a digest holds older of the
+// owner, or does not hold.
+func (c *core) sendLacking(from, o *owner, ov *ownerVersions, shared []string) {
+	if ov.incarnation > o.incarnation || !c.serves(o) {
+		return
+	}
+	behind := ov.incarnation < o.incarnation || ov.version < o.version
+	if behind {
+		p := c.post(from.id)
+		p.announces = append(p.announces, c.announcement(o))
+	}
 	for _, key := range shared {
-		if !c.shares(o, key) {
-			continue
+		version, named := ov.of(key)
+		if ov.incarnation < o.incarnation {
+			version = 0
 		}
-		version, named := theirs[key]
-		have := o.have(key)
-		switch {
-		case version > have && o != c.self:
-			c.pull(o.id, key, o.incarnation, version, from.id)
-		case version < have && (named || behind) && c.serves(o) && o != from:
-			p := reply()
+		if version < o.have(key) && (named || behind) && o != from {
+			p := c.post(from.id)
 			p.deltas = append(p.deltas, c.deltaFrom(o, key, ov.incarnation, version))
 		}
 	}
+}
+
+// of is the version named for a network.
+func (ov *ownerVersions) of(key string) (version uint64, named bool) {
+	for _, s := range ov.sets {
+		if s.key == key {
+			return s.version, true
+		}
+	}
+	return 0, false
 }

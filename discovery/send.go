@@ -15,8 +15,8 @@ import (
 func (c *core) flush() {
 	var keys []string
 	parts := map[string][]delta{}
-	for _, key := range slices.Sorted(maps.Keys(c.self.sets)) {
-		if s := c.self.sets[key]; s.version > c.pushed[key] {
+	for _, p := range c.self.parts {
+		if key, s := p.Key, p.set; s.version > c.pushed[key] {
 			keys = append(keys, key)
 			parts[key] = c.pushParts(key)
 			if parts[key] == nil {
@@ -43,14 +43,14 @@ func (c *core) flush() {
 		for _, key := range group.keys {
 			deltas = append(deltas, parts[key]...)
 		}
-		c.cast(group.to, announces, deltas)
+		c.cast(group, pack(announces, deltas, nil), 0)
 	}
 }
 
 // pushParts cuts the changes of an own set since the last push into deltas of a
 // datagram each; nil if they are too many. A full set is never cut.
 func (c *core) pushParts(key string) []delta {
-	s := c.self.sets[key]
+	s := c.self.set(key)
 	changes, full := s.since(c.pushed[key])
 	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, from: c.pushed[key], to: s.version}
 	if full {
@@ -86,11 +86,15 @@ func (c *core) pushParts(key string) []delta {
 // group is the members that get the same push.
 type group struct {
 	keys []string
-	to   []recipient
+	to   []recipient // by ID
 }
 
 // groups sorts all members by which of the networks they take part in.
 func (c *core) groups(keys []string) []*group {
+	asked := strings.Join(keys, "\x00")
+	if groups, ok := c.audiences[asked]; ok {
+		return groups
+	}
 	var groups []*group
 	byKeys := map[string]*group{}
 	for _, o := range c.peers() {
@@ -109,38 +113,41 @@ func (c *core) groups(keys []string) []*group {
 		}
 		g.to = append(g.to, recipient{o.id, o.address})
 	}
+	c.audiences[asked] = groups
 	return groups
 }
 
-// cast sends the parts to all of a group, packed into datagrams. What does not
-// fit into one by itself is left to the beacon and to pulls.
-func (c *core) cast(to []recipient, announces []announce, deltas []delta) {
-	p := &packet{}
-	size := packetSize
-	next := func(n int) bool {
+// pack fills datagrams. What does not fit into one by itself is left to the
+// beacon and to pulls.
+func pack(announces []announce, deltas []delta, owners []ownerVersions) []*packet {
+	var packets []*packet
+	size := maxDatagram
+	room := func(n int) *packet {
 		if packetSize+n > maxDatagram {
-			return false
+			return &packet{}
 		}
-		if size+n > maxDatagram {
-			c.send(to, p, false)
-			p, size = &packet{}, packetSize
+		if size += n; size > maxDatagram {
+			packets = append(packets, &packet{})
+			size = packetSize + n
 		}
-		size += n
-		return true
+		return packets[len(packets)-1]
 	}
 	for _, a := range announces {
-		if next(a.wireSize()) {
-			p.announces = append(p.announces, a)
-		}
+		p := room(a.wireSize())
+		p.announces = append(p.announces, a)
 	}
 	for _, d := range deltas {
-		if next(d.wireSize()) {
-			p.deltas = append(p.deltas, d)
+		p := room(d.wireSize())
+		p.deltas = append(p.deltas, d)
+	}
+	for _, ov := range owners {
+		p := room(versionsSize + ov.wireSize())
+		if p.versions == nil {
+			p.versions = &versions{}
 		}
+		p.versions.owners = append(p.versions.owners, ov)
 	}
-	if size > packetSize {
-		c.send(to, p, false)
-	}
+	return packets
 }
 
 func (c *core) send(to []recipient, p *packet, reliable bool) {
@@ -151,14 +158,12 @@ func (c *core) send(to []recipient, p *packet, reliable bool) {
 // beacon repeats the versions of what was pushed lately. When this node has
 // left there is nobody to pull from, so that the announcement itself is repeated.
 func (c *core) beacon() {
-	ov := ownerVersions{owner: c.self.id, incarnation: c.self.incarnation, version: c.self.version}
 	announced := c.recent[""] > 0
 	var keys []string
 	left := 0
 	for _, key := range slices.Sorted(maps.Keys(c.recent)) {
 		if key != "" {
 			keys = append(keys, key)
-			ov.sets = append(ov.sets, setVersion{key, c.self.sets[key].version})
 		}
 		c.recent[key]--
 		left = max(left, c.recent[key])
@@ -167,18 +172,37 @@ func (c *core) beacon() {
 		}
 	}
 	for _, g := range c.groups(keys) {
-		if len(g.keys) == 0 && !announced {
-			continue
+		switch {
+		case len(g.keys) == 0 && !announced:
+		case c.self.left:
+			c.cast(g, pack([]announce{c.announcement(c.self)}, nil, nil), len(beaconDelays)-left)
+		default:
+			c.cast(g, pack(nil, nil, c.ownVersions(g.keys)), len(beaconDelays)-left)
 		}
-		p := &packet{versions: &versions{owners: []ownerVersions{ov}}}
-		if c.self.left {
-			p = &packet{announces: []announce{c.announcement(c.self)}}
-		}
-		c.send(g.to, p, p.wireSize() > maxDatagram)
 	}
 	if left > 0 {
 		c.beaconAt = c.now.Add(beaconDelays[len(beaconDelays)-left])
 	}
+}
+
+// beaconKeys is how many networks a part of a beacon names, so that it fits
+// into a datagram.
+const beaconKeys = 8
+
+func (c *core) ownVersions(keys []string) []ownerVersions {
+	own := ownerVersions{owner: c.self.id, incarnation: c.self.incarnation, version: c.self.version}
+	if len(keys) == 0 {
+		return []ownerVersions{own}
+	}
+	var parts []ownerVersions
+	for some := range slices.Chunk(keys, beaconKeys) {
+		part := own
+		for _, key := range some {
+			part.sets = append(part.sets, setVersion{key, c.self.set(key).version})
+		}
+		parts = append(parts, part)
+	}
+	return parts
 }
 
 // pull is something this node knows to be missing: an owner's set, or with an
@@ -216,7 +240,7 @@ func (c *core) pull(id nodeID, key string, incarnation, version uint64, from nod
 func (c *core) pullMissing(o *owner) {
 	for _, key := range c.shared(o) {
 		if o.have(key) == 0 {
-			c.pull(o.id, key, o.incarnation, o.networks[key].since, o.id)
+			c.pull(o.id, key, o.incarnation, o.since(key), o.id)
 		}
 	}
 }

@@ -16,7 +16,7 @@ type set struct {
 	incarnation uint64
 	version     uint64
 	floor       uint64 // removals up to this version are no longer known
-	live        map[MAC]item
+	live        []item // by MAC address
 	removed     map[MAC]uint64
 }
 
@@ -34,19 +34,50 @@ func newSet(incarnation, version uint64) *set {
 		incarnation: incarnation,
 		version:     version,
 		floor:       version,
-		live:        map[MAC]item{},
-		removed:     map[MAC]uint64{},
 	}
+}
+
+// fill puts many endpoints into a new set at its version.
+func (s *set) fill(endpoints []*Endpoint) {
+	s.live = make([]item, len(endpoints))
+	for i, e := range endpoints {
+		s.live[i] = item{e, s.version}
+	}
+	slices.SortStableFunc(s.live, func(a, b item) int { return a.compareMAC(b.endpoint.MAC) })
+	s.live = slices.CompactFunc(s.live, func(a, b item) bool { return a.endpoint.MAC == b.endpoint.MAC })
+}
+
+func (it item) compareMAC(mac MAC) int { return bytes.Compare(it.endpoint.MAC[:], mac[:]) }
+
+func (s *set) find(mac MAC) (at int, found bool) {
+	return slices.BinarySearchFunc(s.live, mac, item.compareMAC)
+}
+
+// endpoint is the live one with the MAC address, or nil.
+func (s *set) endpoint(mac MAC) *Endpoint {
+	if at, found := s.find(mac); found {
+		return s.live[at].endpoint
+	}
+	return nil
 }
 
 func (s *set) put(e *Endpoint, version uint64) {
 	delete(s.removed, e.MAC)
-	s.live[e.MAC] = item{e, version}
+	if at, found := s.find(e.MAC); found {
+		s.live[at] = item{e, version}
+	} else {
+		s.live = slices.Insert(s.live, at, item{e, version})
+	}
 	s.version = version
 }
 
 func (s *set) remove(mac MAC, version uint64) {
-	delete(s.live, mac)
+	if at, found := s.find(mac); found {
+		s.live = slices.Delete(s.live, at, at+1)
+	}
+	if s.removed == nil {
+		s.removed = map[MAC]uint64{}
+	}
 	s.removed[mac] = version
 	s.version = version
 	if len(s.removed) > maxRemoved {
@@ -88,9 +119,9 @@ func (s *set) since(version uint64) (changes []change, full bool) {
 			}
 		}
 	}
-	for mac, it := range s.live {
+	for _, it := range s.live {
 		if it.version > version {
-			changes = append(changes, change{it.version, mac, it.endpoint})
+			changes = append(changes, change{it.version, it.endpoint.MAC, it.endpoint})
 		}
 	}
 	slices.SortFunc(changes, func(a, b change) int {

@@ -15,8 +15,8 @@ const suspectAfter = time.Second
 
 func (c *core) members(now time.Time) []Member {
 	var members []Member
-	for _, id := range c.ids() {
-		if o := c.owners[id]; o.seen {
+	for _, o := range c.order {
+		if o.seen {
 			members = append(members, c.member(now, o))
 		}
 	}
@@ -51,11 +51,14 @@ func (c *core) records() []Record {
 	var records []Record
 	for _, o := range c.owners {
 		hidden := o != c.self && !o.shown
-		for key, s := range o.sets {
-			for _, it := range s.live {
+		for _, p := range o.parts {
+			if p.set == nil {
+				continue
+			}
+			for _, it := range p.set.live {
 				e := *it.endpoint
 				e.Addrs = slices.Clone(e.Addrs)
-				records = append(records, Record{o.id.String(), o.networks[key].Network, e, hidden})
+				records = append(records, Record{o.id.String(), p.Network, e, hidden})
 			}
 		}
 	}

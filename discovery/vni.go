@@ -39,21 +39,20 @@ func (c *core) check(n Network) error {
 	case n.VNI < 1 || n.VNI > maxVNI:
 		return fmt.Errorf("VNI %d of network %q is not from 1 to %d", n.VNI, n.Key, maxVNI)
 	}
-	for _, p := range c.self.networks {
+	for _, p := range c.self.parts {
 		if n.conflictsWith(p.Network) {
 			return fmt.Errorf("network %q cannot have VNI %d: this node has network %q with VNI %d; use another VNI, or the same key on all hosts",
 				n.Key, n.VNI, p.Key, p.VNI)
 		}
 	}
-	if len(c.self.networks) >= maxNetworks {
+	if len(c.self.parts) >= maxNetworks {
 		return fmt.Errorf("network %q is one too many: a node takes part in %d at most", n.Key, maxNetworks)
 	}
-	for _, id := range c.ids() {
-		o := c.owners[id]
+	for _, o := range c.order {
 		if !c.visible(o) {
 			continue
 		}
-		for _, p := range o.networks {
+		for _, p := range o.parts {
 			if n.conflictsWith(p.Network) {
 				return fmt.Errorf("network %q cannot have VNI %d: member %s (%s) has network %q with VNI %d; use another VNI, or the same key on all hosts",
 					n.Key, n.VNI, o.meta.host, o.id, p.Key, p.VNI)
@@ -65,13 +64,16 @@ func (c *core) check(n Network) error {
 
 // conflictsWith lists the conflicts with one member.
 func (c *core) conflictsWith(o *owner) map[Conflict]bool {
-	found := map[Conflict]bool{}
 	if !c.visible(o) {
-		return found
+		return nil
 	}
-	for _, ours := range c.self.networks {
-		for _, theirs := range o.networks {
+	var found map[Conflict]bool
+	for _, ours := range c.self.parts {
+		for _, theirs := range o.parts {
 			if ours.Network.conflictsWith(theirs.Network) {
+				if found == nil {
+					found = map[Conflict]bool{}
+				}
 				found[Conflict{o.id.String(), o.meta.host, ours.Network, theirs.Network}] = true
 			}
 		}
@@ -103,22 +105,21 @@ func (c *core) resolve(key string) uint32 {
 			return uint32(vni)
 		}
 	}
-	if p, ok := c.self.networks[key]; ok {
+	if p := c.self.part(key); p != nil {
 		return p.VNI
 	}
 	taken := map[uint32]bool{}
-	for _, p := range c.self.networks {
+	for _, p := range c.self.parts {
 		taken[p.VNI] = true
 	}
-	for _, id := range c.ids() {
-		o := c.owners[id]
+	for _, o := range c.order {
 		if !c.visible(o) {
 			continue
 		}
-		if p, ok := o.networks[key]; ok {
+		if p := o.part(key); p != nil {
 			return p.VNI
 		}
-		for _, p := range o.networks {
+		for _, p := range o.parts {
 			taken[p.VNI] = true
 		}
 	}

@@ -43,7 +43,7 @@ type contest struct {
 	isTold     bool
 }
 
-// view is what Config.Observe sees: for each network this node takes part in,
+// view is nil where nobody observes. Otherwise it is what Config.Observe sees: for each network this node takes part in,
 // the winner of every contest. Changes collect until flush, so that a swap of
 // many claims shows only its net effect.
 type view struct {
@@ -66,11 +66,17 @@ func newView() *view {
 }
 
 func (v *view) open(n Network) {
+	if v == nil {
+		return
+	}
 	v.networks[n.Key] = &networkView{network: n, contests: map[subject]*contest{}}
 }
 
 // close reports everything of the network as gone.
 func (v *view) close(key string) []Change {
+	if v == nil {
+		return nil
+	}
 	nv := v.networks[key]
 	for s, c := range nv.contests {
 		c.candidates = nil
@@ -90,12 +96,18 @@ func (v *view) removeVTEP(key string, owner nodeID, vtep netip.AddrPort) {
 }
 
 func (v *view) addEndpoint(key string, owner nodeID, vtep netip.AddrPort, e *Endpoint) {
+	if v == nil {
+		return
+	}
 	for _, s := range e.subjects() {
 		v.add(key, s, candidate{owner, vtep, e})
 	}
 }
 
 func (v *view) removeEndpoint(key string, owner nodeID, vtep netip.AddrPort, e *Endpoint) {
+	if v == nil {
+		return
+	}
 	for _, s := range e.subjects() {
 		v.remove(key, s, candidate{owner, vtep, e})
 	}
@@ -110,6 +122,9 @@ func (e *Endpoint) subjects() []subject {
 }
 
 func (v *view) add(key string, s subject, c candidate) {
+	if v == nil {
+		return
+	}
 	contests := v.networks[key].contests
 	ct := contests[s]
 	if ct == nil {
@@ -124,6 +139,9 @@ func (v *view) add(key string, s subject, c candidate) {
 }
 
 func (v *view) remove(key string, s subject, c candidate) {
+	if v == nil {
+		return
+	}
 	ct := v.networks[key].contests[s]
 	if ct == nil {
 		return
@@ -138,6 +156,9 @@ func (v *view) remove(key string, s subject, c candidate) {
 // (VTEPs, MAC addresses, addresses), then what is gone, the other way round, so
 // that nothing in use ever refers to something missing.
 func (v *view) flush() []Change {
+	if v == nil {
+		return nil
+	}
 	var changes []Change
 	for d := range v.dirty {
 		nv := v.networks[d.key]

@@ -34,6 +34,7 @@ type Packet struct {
 	Wants         []*Want                `protobuf:"bytes,5,rep,name=wants,proto3" json:"wants,omitempty"`
 	Digest        *Digest                `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
 	Versions      *Versions              `protobuf:"bytes,7,opt,name=versions,proto3" json:"versions,omitempty"`
+	Relay         *Relay                 `protobuf:"bytes,8,opt,name=relay,proto3" json:"relay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -117,6 +118,67 @@ func (x *Packet) GetVersions() *Versions {
 	return nil
 }
 
+func (x *Packet) GetRelay() *Relay {
+	if x != nil {
+		return x.Relay
+	}
+	return nil
+}
+
+// Relay asks the recipient to pass the packet on to every member it knows of
+// whose ID is from first to last.
+type Relay struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         []byte                 `protobuf:"bytes,1,opt,name=first,proto3" json:"first,omitempty"` // node IDs, 16 bytes
+	Last          []byte                 `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relay) Reset() {
+	*x = Relay{}
+	mi := &file_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relay) ProtoMessage() {}
+
+func (x *Relay) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relay.ProtoReflect.Descriptor instead.
+func (*Relay) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Relay) GetFirst() []byte {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *Relay) GetLast() []byte {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
 // Announce is the complete list of networks its owner takes part in.
 type Announce struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -132,7 +194,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -144,7 +206,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -157,7 +219,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
+	return file_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Announce) GetOwner() []byte {
@@ -213,7 +275,7 @@ type Participation struct {
 
 func (x *Participation) Reset() {
 	*x = Participation{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +287,7 @@ func (x *Participation) String() string {
 func (*Participation) ProtoMessage() {}
 
 func (x *Participation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +300,7 @@ func (x *Participation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Participation.ProtoReflect.Descriptor instead.
 func (*Participation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Participation) GetKey() string {
@@ -274,7 +336,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +348,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,7 +361,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Endpoint) GetId() string {
@@ -347,7 +409,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +421,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,7 +434,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Delta) GetOwner() []byte {
@@ -437,7 +499,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +511,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +524,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Want) GetOwner() []byte {
@@ -493,8 +555,8 @@ func (x *Want) GetHave() uint64 {
 	return 0
 }
 
-// Digest is the sender's state in sixteen numbers. With none it answers a
-// digest that agreed.
+// Digest is the sender's state in a few numbers. With none it answers a digest
+// that agreed.
 type Digest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Buckets       []uint64               `protobuf:"fixed64,1,rep,packed,name=buckets,proto3" json:"buckets,omitempty"`
@@ -504,7 +566,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +578,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +591,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Digest) GetBuckets() []uint64 {
@@ -539,18 +601,20 @@ func (x *Digest) GetBuckets() []uint64 {
 	return nil
 }
 
-// Versions lists what the sender holds.
+// Versions lists what the sender holds. In an answer to a digest it has as many
+// buckets as the digest, and of those in complete every owner is listed.
 type Versions struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Complete      uint32                 `protobuf:"varint,1,opt,name=complete,proto3" json:"complete,omitempty"` // bit mask of the digest buckets that are listed completely
+	Complete      []uint32               `protobuf:"varint,1,rep,packed,name=complete,proto3" json:"complete,omitempty"`
 	Owners        []*OwnerVersions       `protobuf:"bytes,2,rep,name=owners,proto3" json:"owners,omitempty"`
+	Buckets       uint32                 `protobuf:"varint,3,opt,name=buckets,proto3" json:"buckets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Versions) Reset() {
 	*x = Versions{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +626,7 @@ func (x *Versions) String() string {
 func (*Versions) ProtoMessage() {}
 
 func (x *Versions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,14 +639,14 @@ func (x *Versions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Versions.ProtoReflect.Descriptor instead.
 func (*Versions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *Versions) GetComplete() uint32 {
+func (x *Versions) GetComplete() []uint32 {
 	if x != nil {
 		return x.Complete
 	}
-	return 0
+	return nil
 }
 
 func (x *Versions) GetOwners() []*OwnerVersions {
@@ -590,6 +654,13 @@ func (x *Versions) GetOwners() []*OwnerVersions {
 		return x.Owners
 	}
 	return nil
+}
+
+func (x *Versions) GetBuckets() uint32 {
+	if x != nil {
+		return x.Buckets
+	}
+	return 0
 }
 
 type OwnerVersions struct {
@@ -604,7 +675,7 @@ type OwnerVersions struct {
 
 func (x *OwnerVersions) Reset() {
 	*x = OwnerVersions{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +687,7 @@ func (x *OwnerVersions) String() string {
 func (*OwnerVersions) ProtoMessage() {}
 
 func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +700,7 @@ func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerVersions.ProtoReflect.Descriptor instead.
 func (*OwnerVersions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *OwnerVersions) GetOwner() []byte {
@@ -670,7 +741,7 @@ type SetVersion struct {
 
 func (x *SetVersion) Reset() {
 	*x = SetVersion{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +753,7 @@ func (x *SetVersion) String() string {
 func (*SetVersion) ProtoMessage() {}
 
 func (x *SetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +766,7 @@ func (x *SetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersion.ProtoReflect.Descriptor instead.
 func (*SetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetVersion) GetKey() string {
@@ -724,7 +795,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +807,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +820,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Meta) GetHost() string {
@@ -778,7 +849,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x15overlane.discovery.v1\"\xd2\x02\n" +
+	"wire.proto\x12\x15overlane.discovery.v1\"\x86\x03\n" +
 	"\x06Packet\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12=\n" +
@@ -786,7 +857,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x06deltas\x18\x04 \x03(\v2\x1c.overlane.discovery.v1.DeltaR\x06deltas\x121\n" +
 	"\x05wants\x18\x05 \x03(\v2\x1b.overlane.discovery.v1.WantR\x05wants\x125\n" +
 	"\x06digest\x18\x06 \x01(\v2\x1d.overlane.discovery.v1.DigestR\x06digest\x12;\n" +
-	"\bversions\x18\a \x01(\v2\x1f.overlane.discovery.v1.VersionsR\bversions\"\xd5\x01\n" +
+	"\bversions\x18\a \x01(\v2\x1f.overlane.discovery.v1.VersionsR\bversions\x122\n" +
+	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\"1\n" +
+	"\x05Relay\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\fR\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\fR\x04last\"\xd5\x01\n" +
 	"\bAnnounce\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -817,10 +892,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\tR\x03key\x12\x12\n" +
 	"\x04have\x18\x04 \x01(\x04R\x04have\"\"\n" +
 	"\x06Digest\x12\x18\n" +
-	"\abuckets\x18\x01 \x03(\x06R\abuckets\"d\n" +
+	"\abuckets\x18\x01 \x03(\x06R\abuckets\"~\n" +
 	"\bVersions\x12\x1a\n" +
-	"\bcomplete\x18\x01 \x01(\rR\bcomplete\x12<\n" +
-	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerVersionsR\x06owners\"\x98\x01\n" +
+	"\bcomplete\x18\x01 \x03(\rR\bcomplete\x12<\n" +
+	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerVersionsR\x06owners\x12\x18\n" +
+	"\abuckets\x18\x03 \x01(\rR\abuckets\"\x98\x01\n" +
 	"\rOwnerVersions\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -847,35 +923,37 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_wire_proto_goTypes = []any{
 	(*Packet)(nil),        // 0: overlane.discovery.v1.Packet
-	(*Announce)(nil),      // 1: overlane.discovery.v1.Announce
-	(*Participation)(nil), // 2: overlane.discovery.v1.Participation
-	(*Endpoint)(nil),      // 3: overlane.discovery.v1.Endpoint
-	(*Delta)(nil),         // 4: overlane.discovery.v1.Delta
-	(*Want)(nil),          // 5: overlane.discovery.v1.Want
-	(*Digest)(nil),        // 6: overlane.discovery.v1.Digest
-	(*Versions)(nil),      // 7: overlane.discovery.v1.Versions
-	(*OwnerVersions)(nil), // 8: overlane.discovery.v1.OwnerVersions
-	(*SetVersion)(nil),    // 9: overlane.discovery.v1.SetVersion
-	(*Meta)(nil),          // 10: overlane.discovery.v1.Meta
+	(*Relay)(nil),         // 1: overlane.discovery.v1.Relay
+	(*Announce)(nil),      // 2: overlane.discovery.v1.Announce
+	(*Participation)(nil), // 3: overlane.discovery.v1.Participation
+	(*Endpoint)(nil),      // 4: overlane.discovery.v1.Endpoint
+	(*Delta)(nil),         // 5: overlane.discovery.v1.Delta
+	(*Want)(nil),          // 6: overlane.discovery.v1.Want
+	(*Digest)(nil),        // 7: overlane.discovery.v1.Digest
+	(*Versions)(nil),      // 8: overlane.discovery.v1.Versions
+	(*OwnerVersions)(nil), // 9: overlane.discovery.v1.OwnerVersions
+	(*SetVersion)(nil),    // 10: overlane.discovery.v1.SetVersion
+	(*Meta)(nil),          // 11: overlane.discovery.v1.Meta
 }
 var file_wire_proto_depIdxs = []int32{
-	1, // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
-	4, // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
-	5, // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
-	6, // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
-	7, // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
-	2, // 5: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.Participation
-	3, // 6: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
-	8, // 7: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
-	9, // 8: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
+	5,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
+	6,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
+	7,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
+	8,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
+	1,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
+	3,  // 6: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.Participation
+	4,  // 7: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
+	9,  // 8: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
+	10, // 9: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -889,7 +967,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

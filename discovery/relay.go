@@ -1,0 +1,143 @@
+package discovery
+
+import (
+	"bytes"
+	"cmp"
+	"hash/fnv"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How a push reaches many members: over a tree of two levels. The members are
+// cut, in the order of their IDs, into about as many ranges as a range has
+// members, and one of each, its head, passes the push on to its range. All owners
+// cut alike, so that a head has what several of them said at about the same time
+// travel in one datagram. A repetition goes by other heads: one that is dead and
+// not yet known to be keeps its range from hearing the first word only.
+
+const (
+	relayAbove = 64                    // members; up to here an owner sends to each itself
+	relayDelay = 10 * time.Millisecond // what is passed on collects this long
+)
+
+// cast sends packets to all of a group. Attempt counts the repetitions.
+func (c *core) cast(g *group, packets []*packet, attempt int) {
+	if len(g.to) <= relayAbove {
+		for _, p := range packets {
+			c.send(g.to, p, false)
+		}
+		return
+	}
+	at, _ := slices.BinarySearchFunc(g.to, c.self.id, func(r recipient, id nodeID) int { return bytes.Compare(r.id[:], id[:]) })
+	all := slices.Insert(slices.Clone(g.to), at, recipient{c.self.id, c.address})
+	first := headOf(g.keys, attempt)
+	ranges := int(math.Ceil(math.Sqrt(float64(len(all)))))
+	for i := range ranges {
+		to := all[i*len(all)/ranges : (i+1)*len(all)/ranges]
+		head := to[first%len(to)]
+		for _, p := range packets {
+			p := *p
+			p.relay = &relay{to[0].id, to[len(to)-1].id}
+			if head.id == c.self.id {
+				c.takeRelay(&p)
+			} else {
+				c.send([]recipient{head}, &p, false)
+			}
+		}
+	}
+}
+
+// headOf gives networks different heads, so that not the same nodes do the work
+// of all.
+func headOf(keys []string, attempt int) int {
+	h := fnv.New32a()
+	for _, key := range keys {
+		h.Write([]byte(key))
+	}
+	return int(h.Sum32()&math.MaxUint16) + attempt
+}
+
+// parcel is what is to be passed on to the same members.
+type parcel struct {
+	to        []recipient
+	announces []announce
+	deltas    []delta
+	owners    []ownerVersions
+}
+
+type parcelKey struct {
+	relay
+	keys string
+}
+
+// takeRelay keeps the packet's parts until they are passed on.
+func (c *core) takeRelay(p *packet) {
+	keys := p.keys()
+	k := parcelKey{*p.relay, strings.Join(keys, "\x00")}
+	pl := c.parcels[k]
+	if pl == nil {
+		pl = &parcel{to: c.within(p.relay, keys)}
+		c.parcels[k] = pl
+	}
+	pl.announces = append(pl.announces, p.announces...)
+	pl.deltas = append(pl.deltas, p.deltas...)
+	if p.versions != nil {
+		pl.owners = append(pl.owners, p.versions.owners...)
+	}
+	if c.parcelsAt.IsZero() {
+		c.parcelsAt = c.now.Add(relayDelay)
+	}
+}
+
+// keys lists the networks that the packet is about.
+func (p *packet) keys() []string {
+	var keys []string
+	for i := range p.deltas {
+		keys = append(keys, p.deltas[i].key)
+	}
+	if p.versions != nil {
+		for _, ov := range p.versions.owners {
+			for _, s := range ov.sets {
+				keys = append(keys, s.key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// within lists the members of a range that take part in all the networks.
+func (c *core) within(r *relay, keys []string) []recipient {
+	var to []recipient
+	for _, o := range c.order[c.place(r.first):] {
+		if bytes.Compare(o.id[:], r.last[:]) > 0 {
+			break
+		}
+		apart := func(key string) bool { return !c.shares(o, key) }
+		if o != c.self && o.member && !slices.ContainsFunc(keys, apart) {
+			to = append(to, recipient{o.id, o.address})
+		}
+	}
+	return to
+}
+
+// passOn sends the parcels.
+func (c *core) passOn() {
+	for _, k := range slices.SortedFunc(maps.Keys(c.parcels), parcelKey.compare) {
+		pl := c.parcels[k]
+		if len(pl.to) == 0 {
+			continue
+		}
+		for _, p := range pack(pl.announces, pl.deltas, pl.owners) {
+			c.send(pl.to, p, false)
+		}
+	}
+	clear(c.parcels)
+}
+
+func (k parcelKey) compare(o parcelKey) int {
+	return cmp.Or(bytes.Compare(k.first[:], o.first[:]), bytes.Compare(k.last[:], o.last[:]), strings.Compare(k.keys, o.keys))
+}
