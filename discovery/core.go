@@ -60,8 +60,11 @@ type core struct {
 	beaconAt   time.Time // zero: no beacon due
 	syncAt     time.Time
 	lastJump   time.Time
-	digests    int // sent since the last sync
-	answers    int // full answers to digests since the last sync
+	up         int         // peers that are members
+	losses     []time.Time // of peers, lately
+	cutOff     bool        // so many that this node is more likely cut off
+	digests    int         // sent since the last sync
+	answers    int         // full answers to digests since the last sync
 
 	audiences map[string][]*group // by networks; see groups
 	summed    map[string][]uint64 // by networks, while nothing changes; see sums
@@ -82,6 +85,7 @@ type owner struct {
 	member    bool      // memberlist holds it for alive
 	seen      bool      // it has been a member
 	downSince time.Time // when it ceased to be one
+	frozen    bool      // it went down together with too many others
 	asked     time.Time // the first digest since its last message
 
 	incarnation uint64
@@ -172,7 +176,8 @@ func (c *core) step(now time.Time, ev event) output {
 	c.runTimers()
 	c.deliverMail()
 	c.sender = recipient{}
-	c.out.changes = append(c.out.changes, c.view.flush()...)
+	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
+	c.out.notes = append(c.out.notes, c.view.takeAlarms()...)
 	out := c.out
 	c.out = output{}
 	return out
@@ -230,6 +235,7 @@ func (c *core) runTimers() {
 // housekeep hides who has been dead for a while and forgets who has been away
 // for long.
 func (c *core) housekeep() {
+	c.view.thaw(c.now)
 	c.order = slices.DeleteFunc(c.order, func(o *owner) bool {
 		if o.member {
 			return false
@@ -317,7 +323,7 @@ func (c *core) warnf(format string, args ...any) {
 
 // visible says whether the owner's claims count.
 func (c *core) visible(o *owner) bool {
-	return o != c.self && (o.member || o.seen && c.now.Sub(o.downSince) < hideAfter)
+	return o != c.self && (o.member || o.seen && (o.frozen && !o.left || c.now.Sub(o.downSince) < hideAfter))
 }
 
 // refresh brings the view in line with the owner's visibility and VTEP.

@@ -64,6 +64,10 @@ func TestRandomSchedulesAgree(t *testing.T) {
 			"withdraw":    running(func(h *simHost) { h.withdraw(network().Key) }),
 			"wait":        wait, "wait too": wait, "wait more": wait,
 			"crash": running(func(h *simHost) { h.crash() }),
+			"restart": running(func(h *simHost) {
+				h.crash()
+				h.start()
+			}),
 			"leave": running(func(h *simHost) { h.leave() }),
 			"start": func(*rapid.T) {
 				if h := host(); h.core == nil {
@@ -106,6 +110,9 @@ func TestRandomSchedulesAgree(t *testing.T) {
 		}
 		s.loss, s.dup, s.jitter = 0.05, 0.05, 5*time.Millisecond
 		s.run(25 * time.Second)
+		if slices.ContainsFunc(s.hosts, func(h *simHost) bool { return h.core != nil && len(h.core.view.frozen) > 0 }) {
+			s.run(movesWithin)
+		}
 		s.checkAgreement()
 		if !s.rewound { // else what was said once may outrank what is said now, until its owner hears of it
 			s.replay(1)

@@ -80,6 +80,7 @@ type Member struct {
 	State       State
 	Incarnation uint64 // of the node's records; grows with each start
 	Self        bool
+	Frozen      bool // dead, together with so many others that its records stay in use
 }
 
 // Record is one endpoint as its owner announced it. Hidden records belong to an

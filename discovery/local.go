@@ -41,7 +41,7 @@ func (e withdrawEvent) apply(c *core) {
 	if c.self.part(e.key) == nil {
 		return
 	}
-	c.out.changes = append(c.out.changes, c.view.close(e.key)...)
+	c.out.changes = append(c.out.changes, c.view.close(c.now, e.key)...)
 	for _, o := range c.order {
 		if p := o.part(e.key); p != nil {
 			p.set = nil
@@ -173,13 +173,14 @@ func (e memberEvent) apply(c *core) {
 		return
 	}
 	joined := !o.member
-	o.member, o.seen = true, true
+	o.member, o.seen, o.frozen = true, true, false
 	o.meta, o.address = e.meta, e.address
 	clear(c.audiences)
 	c.refresh(o)
 	if !joined {
 		return
 	}
+	c.up++
 	c.infof("member %s (%s) is up at %s, VTEP %s", o.meta.host, o.id, o.address, o.meta.vtep)
 	c.noteConflicts(o)
 	o.asked = time.Time{}
@@ -197,11 +198,12 @@ func (e goneEvent) apply(c *core) {
 	if o == nil || o == c.self || !o.member {
 		return
 	}
-	if !o.left {
-		c.warnf("member %s (%s) is down: its records stay in use for %s", o.meta.host, o.id, hideAfter)
-	}
 	o.member = false
 	o.downSince = c.now
+	c.up--
 	clear(c.audiences)
+	if !o.left {
+		c.lose(o)
+	}
 	c.refresh(o)
 }

@@ -1,8 +1,10 @@
 package discovery
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -62,7 +64,8 @@ func (h *simHost) checkSet(other *simHost, key string, s, truth *set) {
 }
 
 // checkAgreement checks what must hold after things have been quiet for a while:
-// every store equals the union of what the live hosts published.
+// every store equals the union of what the live hosts published, and of what
+// those had that went down together with too many others.
 func (s *simulation) checkAgreement() {
 	for _, h := range s.hosts {
 		if h.core != nil {
@@ -72,45 +75,104 @@ func (s *simulation) checkAgreement() {
 }
 
 func (h *simHost) checkAgreement() {
-	want, got := map[string]bool{}, map[string]bool{}
-	truth := newView()
-	for _, n := range h.networks {
-		truth.open(n)
+	records := map[string]bool{}
+	winners := map[string]simClaim{}
+	claim := func(owner nodeID, n Network, vtep netip.AddrPort, endpoints []*Endpoint) {
+		simClaim{change: Change{Network: n, Kind: KindVTEP, VTEP: vtep}, owner: owner}.enter(winners)
+		for _, e := range endpoints {
+			records[fmt.Sprintf("%s %v %+v", owner, n, *e)] = true
+			simClaim{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: e.MAC}, e.Seq, owner}.enter(winners)
+			for _, a := range e.Addrs {
+				simClaim{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(winners)
+			}
+		}
 	}
 	for _, other := range h.sim.hosts {
 		if other == h || other.core == nil {
 			continue
 		}
 		for key, n := range h.networks {
-			if other.networks[key] != n {
-				continue
-			}
-			vtep := other.core.self.meta.vtep
-			truth.addVTEP(key, other.id, vtep)
-			for _, e := range other.endpoints[key] {
-				want[fmt.Sprintf("%s %v %+v", other.id, n, e)] = true
-				truth.addEndpoint(key, other.id, vtep, &e)
+			if other.networks[key] == n {
+				claim(other.id, n, other.core.self.meta.vtep, other.published(key))
 			}
 		}
 	}
-	for _, r := range h.core.records() {
-		if !r.Hidden && r.Owner != h.id.String() {
-			got[fmt.Sprintf("%s %v %+v", r.Owner, r.Network, r.Endpoint)] = true
+	for _, o := range h.core.order {
+		for _, key := range h.core.shared(o) {
+			if o.frozen && !o.left {
+				claim(o.id, h.networks[key], o.meta.vtep, o.endpoints(key))
+			}
 		}
 	}
-	h.compare("records", got, want)
+	h.compare("records", h.recordTexts(), records)
 	if h.unobserved {
 		return
 	}
-
-	want, got = map[string]bool{}, map[string]bool{}
-	for _, ch := range truth.flush() {
-		want[fmt.Sprintf("%+v", ch)] = true
+	want, got := map[string]bool{}, map[string]bool{}
+	for _, w := range winners {
+		want[fmt.Sprintf("%+v", w.change)] = true
 	}
 	for _, ch := range h.view {
 		got[fmt.Sprintf("%+v", ch)] = true
 	}
 	h.compare("view", got, want)
+}
+
+// simClaim is a claim to what its change is about. Which one wins is said here a
+// second time, in the plainest way.
+type simClaim struct {
+	change Change
+	seq    uint32
+	owner  nodeID
+}
+
+func (c simClaim) beats(o simClaim) bool {
+	switch {
+	case c.seq != o.seq:
+		return c.seq > o.seq
+	case c.change.VTEP != o.change.VTEP:
+		return c.change.VTEP.Compare(o.change.VTEP) < 0
+	case c.owner != o.owner:
+		return bytes.Compare(c.owner[:], o.owner[:]) < 0
+	}
+	return compareMACs(c.change.MAC, o.change.MAC) < 0
+}
+
+func (c simClaim) enter(winners map[string]simClaim) {
+	subject := c.change.subject()
+	if other, ok := winners[subject]; !ok || c.beats(other) {
+		winners[subject] = c
+	}
+}
+
+// recordTexts lists the records in use that others own.
+func (h *simHost) recordTexts() map[string]bool {
+	texts := map[string]bool{}
+	for _, r := range h.core.records() {
+		if !r.Hidden && r.Owner != h.id.String() {
+			texts[fmt.Sprintf("%s %v %+v", r.Owner, r.Network, r.Endpoint)] = true
+		}
+	}
+	return texts
+}
+
+func (h *simHost) published(key string) []*Endpoint {
+	var endpoints []*Endpoint
+	for _, e := range h.endpoints[key] {
+		endpoints = append(endpoints, &e)
+	}
+	return endpoints
+}
+
+// endpoints lists what is held of the owner, whether or not it is in use.
+func (o *owner) endpoints(key string) []*Endpoint {
+	var endpoints []*Endpoint
+	if s := o.set(key); s != nil {
+		for _, it := range s.live {
+			endpoints = append(endpoints, it.endpoint)
+		}
+	}
+	return endpoints
 }
 
 func (h *simHost) compare(what string, got, want map[string]bool) {

@@ -33,6 +33,7 @@ type simHost struct {
 	slow        time.Duration // from the daemon's start until it publishes
 	view        map[string]Change
 	gone        int             // things it was told are gone
+	notes       []string        // for the log
 	known       []simMembership // by number of the other
 	watermarks  map[pullKey][2]uint64
 }
@@ -180,7 +181,7 @@ func (h *simHost) crash() {
 
 // rewind puts the disk back to an earlier state, and the clock with it.
 func (h *simHost) rewind() {
-	h.incarnation -= uint64(h.sim.rand.IntN(1e6))
+	h.incarnation -= min(h.incarnation, uint64(h.sim.rand.IntN(1e6)))
 	h.clock -= time.Hour
 	h.sim.rewound = true
 }
@@ -261,6 +262,11 @@ func (h *simHost) step(ev event) {
 	for _, ch := range out.changes {
 		h.take(ch)
 	}
+	for _, n := range out.notes {
+		if !h.unobserved {
+			h.notes = append(h.notes, n.text)
+		}
+	}
 	next := h.core.next()
 	if !next.After(h.sim.now) {
 		h.sim.fail("%s: a timer at %s did not run at %s", h, next, h.sim.now)
@@ -278,16 +284,7 @@ func (h *simHost) step(ev event) {
 
 // take follows the observer's changes and checks that each makes sense.
 func (h *simHost) take(ch Change) {
-	var subject string
-	switch ch.Kind {
-	case KindVTEP:
-		subject = ch.VTEP.String()
-	case KindMAC:
-		subject = ch.MAC.String()
-	case KindAddr:
-		subject = ch.Addr.String()
-	}
-	subject = fmt.Sprint(ch.Network, ch.Kind, subject)
+	subject := ch.subject()
 	old, known := h.view[subject]
 	if ch.Gone {
 		h.gone++
@@ -303,4 +300,16 @@ func (h *simHost) take(ch Change) {
 		h.sim.fail("%s: told %+v twice", h, ch)
 	}
 	h.view[subject] = ch
+}
+
+// subject is what the change is about, as text.
+func (ch Change) subject() string {
+	about := ch.VTEP.String()
+	switch ch.Kind {
+	case KindMAC:
+		about = ch.MAC.String()
+	case KindAddr:
+		about = ch.Addr.String()
+	}
+	return fmt.Sprint(ch.Network, ch.Kind, about)
 }

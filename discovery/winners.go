@@ -3,8 +3,10 @@ package discovery
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // candidate is one remote owner's claim to a VTEP's part in a network, to a MAC
@@ -41,6 +43,7 @@ type contest struct {
 	candidates []candidate
 	told       Change
 	isTold     bool
+	moves      []time.Time // to another VTEP, lately
 }
 
 // view is nil where nobody observes. Otherwise it is what Config.Observe sees: for each network this node takes part in,
@@ -49,6 +52,8 @@ type contest struct {
 type view struct {
 	networks map[string]*networkView
 	dirty    map[dirtySubject]struct{}
+	frozen   map[dirtySubject]time.Time // moved too often: left where they are until then
+	alarms   []string                   // for the log
 }
 
 type networkView struct {
@@ -62,7 +67,11 @@ type dirtySubject struct {
 }
 
 func newView() *view {
-	return &view{networks: map[string]*networkView{}, dirty: map[dirtySubject]struct{}{}}
+	return &view{
+		networks: map[string]*networkView{},
+		dirty:    map[dirtySubject]struct{}{},
+		frozen:   map[dirtySubject]time.Time{},
+	}
 }
 
 func (v *view) open(n Network) {
@@ -73,7 +82,7 @@ func (v *view) open(n Network) {
 }
 
 // close reports everything of the network as gone.
-func (v *view) close(key string) []Change {
+func (v *view) close(at time.Time, key string) []Change {
 	if v == nil {
 		return nil
 	}
@@ -82,8 +91,9 @@ func (v *view) close(key string) []Change {
 		c.candidates = nil
 		v.dirty[dirtySubject{key, s}] = struct{}{}
 	}
-	changes := v.flush()
+	changes := v.flush(at)
 	delete(v.networks, key)
+	maps.DeleteFunc(v.frozen, func(d dirtySubject, _ time.Time) bool { return d.key == key })
 	return changes
 }
 
@@ -155,7 +165,7 @@ func (v *view) remove(key string, s subject, c candidate) {
 // flush gives the changes since the last flush: first what is new or different
 // (VTEPs, MAC addresses, addresses), then what is gone, the other way round, so
 // that nothing in use ever refers to something missing.
-func (v *view) flush() []Change {
+func (v *view) flush(at time.Time) []Change {
 	if v == nil {
 		return nil
 	}
@@ -172,7 +182,10 @@ func (v *view) flush() []Change {
 			}
 			continue
 		}
-		now := ct.candidates[0].change(nv.network, d.subject)
+		now := v.winner(nv.network, d.subject, ct)
+		if ct.isTold && now.VTEP != ct.told.VTEP {
+			v.moved(at, nv.network, d.subject, ct, now)
+		}
 		if !ct.isTold || now != ct.told {
 			ct.told, ct.isTold = now, true
 			changes = append(changes, now)

@@ -1,0 +1,52 @@
+package discovery
+
+import (
+	"testing"
+	"time"
+)
+
+func TestCutOffNodeWithdrawsNothing(t *testing.T) {
+	s := startSim(t, 5, 3)
+	alone := s.hosts[0]
+	alone.move(1)
+	s.run(time.Minute)
+	if alone.gone > 0 {
+		t.Errorf("the node that was cut off withdrew %d things", alone.gone)
+	}
+	for _, m := range alone.core.members(s.now) {
+		if !m.Self && (m.State != StateDead || !m.Frozen) {
+			t.Errorf("it sees %+v", m)
+		}
+	}
+	for _, h := range s.hosts[1:] {
+		if h.core.owners[alone.id].shown {
+			t.Errorf("%s, which lost one of four, goes on using its records", h)
+		}
+	}
+	s.hosts[1].remove(appKey, testEndpoint(1, 1).MAC)
+	s.heal()
+	s.run(rejoin + simPoll + 10*time.Millisecond)
+	s.checkAgreement()
+	if alone.gone != 3 {
+		t.Errorf("after its return it withdrew %d things, not the one endpoint's MAC and addresses", alone.gone)
+	}
+}
+
+func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
+	c, tell := twoNodes()
+	tell(packet{announces: []announce{said(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
+	at := time.Unix(1, 0)
+	c.step(at, memberEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(at, goneEvent{nodeID{2}})
+	c.step(at, goneEvent{nodeID{3}})
+	at = at.Add(time.Hour)
+	if c.step(at, nil); !c.owners[nodeID{2}].shown {
+		t.Fatal("it was withdrawn")
+	}
+	last := said(3, 3)
+	last.left, last.networks = true, nil
+	c.step(at, packetEvent{&packet{from: nodeID{3}, announces: []announce{last}}})
+	if c.owners[nodeID{2}].shown || !c.owners[nodeID{3}].shown {
+		t.Error("who left is not withdrawn, or who did not is")
+	}
+}
