@@ -85,6 +85,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 	}
 	c.wg.Go(c.run)
 	c.wg.Go(c.runObserver)
+	c.wg.Go(c.runSave)
 	c.wg.Go(func() { c.runJoin(seeds) })
 	return c, nil
 }
@@ -97,6 +98,7 @@ func (c *Cluster) start(wrap wrapTransport) error {
 	}
 	c.gossip, c.address = g, g.address
 	c.core = newCore(time.Now(), rand.Uint64(), c.identity.id, m, c.address, c.identity.restarted)
+	c.restore()
 	return g.start(wrap)
 }
 

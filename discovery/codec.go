@@ -75,14 +75,19 @@ func decodeMeta(b []byte) (meta, error) {
 		return meta{}, err
 	}
 	d := decoder{}
-	m := meta{host: w.Host, vtep: d.addrPort(w.Vtep), incarnation: d.incarnation(w.Incarnation)}
+	m := d.meta(&w)
+	return m, d.err
+}
+
+func (d *decoder) meta(w *wire.Meta) meta {
+	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation())}
 	if len(m.host) > maxHost {
 		d.fail("host", "%d bytes, at most %d", len(m.host), maxHost)
 	}
 	if d.err == nil && !m.vtep.IsValid() {
 		d.fail("address", "no VTEP")
 	}
-	return m, d.err
+	return m
 }
 
 func encodePacket(p *packet) ([]byte, error) {
@@ -274,11 +279,14 @@ func (d *decoder) mac(b []byte) (m MAC) {
 
 func (d *decoder) announce(w *wire.Announce) announce {
 	a := announce{
-		owner:       d.id(w.Owner),
-		incarnation: d.incarnation(w.Incarnation),
-		version:     d.version(w.Version),
-		left:        w.Left,
-		down:        time.Duration(w.DownSeconds) * time.Second,
+		owner:       d.id(w.GetOwner()),
+		incarnation: d.incarnation(w.GetIncarnation()),
+		version:     d.version(w.GetVersion()),
+		left:        w.GetLeft(),
+		down:        time.Duration(w.GetDownSeconds()) * time.Second,
+	}
+	if d.err != nil {
+		return a
 	}
 	if w.DownSeconds > maxDown {
 		d.fail("down", "%d s, at most %d", w.DownSeconds, maxDown)

@@ -180,6 +180,30 @@ func FuzzDecodeMeta(f *testing.F) {
 	})
 }
 
+func FuzzDecodeSnapshot(f *testing.F) {
+	now := time.UnixMilli(1_700_000_000_000)
+	b, err := encodeSnapshot(now, someRemembered())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)/2])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		owners, ago, err := decodeSnapshot(now, b)
+		if err != nil {
+			if r := (*rejection)(nil); !errors.As(err, &r) {
+				t.Fatalf("%T is no rejection", err)
+			}
+			return
+		}
+		c, _ := twoNodes()
+		c.step(now, restoreEvent{owners, ago})
+		if _, err := encodeSnapshot(now, c.remember()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func FuzzParseSeed(f *testing.F) {
 	for _, s := range []string{"10.0.0.1", "10.0.0.1:7950", "fd00::1", "[fd00::1]:7950", "[fd00::1]", "host", "host:1", ":", "a:b:c", "[", "host:0"} {
 		f.Add(s)

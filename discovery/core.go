@@ -159,7 +159,9 @@ func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPo
 		parcels:   map[parcelKey]*parcel{},
 		mail:      map[nodeID]*packet{},
 	}
-	c.clock = 1
+	// Of two nodes that run on copies of one disk, neither is to say something
+	// else than the other under the same incarnation and version.
+	c.clock = 1 + c.rand.Uint64N(1<<20)
 	self.version = c.clock
 	return c
 }

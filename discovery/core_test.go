@@ -79,6 +79,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 					h.rewind()
 				}
 			},
+			"save": running(func(h *simHost) { h.save() }),
 			"wipe": func(*rapid.T) {
 				if h := host(); h.core == nil {
 					h.wipe()

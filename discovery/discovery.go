@@ -129,7 +129,7 @@ type Change struct {
 
 // Config says how to open a Cluster.
 type Config struct {
-	Dir       string         // data directory; holds the node's identity
+	Dir       string         // data directory; holds the node's identity and what it knows of the others
 	Host      string         // host name shown to others
 	Bind      netip.AddrPort // where to listen for gossip, TCP and UDP; port 0 takes a free one
 	Advertise netip.Addr     // address others reach this node at

@@ -27,6 +27,11 @@ func TestCutOffNodeWithdrawsNothing(t *testing.T) {
 	s.heal()
 	s.run(rejoin + simPoll + 10*time.Millisecond)
 	s.checkAgreement()
+	for _, m := range alone.core.members(s.now) {
+		if m.Frozen {
+			t.Errorf("after its return it sees %+v", m)
+		}
+	}
 	if alone.gone != 3 {
 		t.Errorf("after its return it withdrew %d things, not the one endpoint's MAC and addresses", alone.gone)
 	}

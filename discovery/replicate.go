@@ -71,7 +71,7 @@ func (c *core) announcement(o *owner) announce {
 // takeAnnounce reports whether the announcement was news.
 func (c *core) takeAnnounce(a *announce) bool {
 	if a.owner == c.self.id {
-		c.heardOfSelf(a.incarnation, a.version)
+		c.heardOfSelf(a.incarnation, a.version, c.self.version)
 		return false
 	}
 	o := c.owners[a.owner]
@@ -102,17 +102,25 @@ func (c *core) takeAnnounce(a *announce) bool {
 	return true
 }
 
-// heardOfSelf makes sure that nothing said of this node outranks what it says.
-func (c *core) heardOfSelf(incarnation, version uint64) {
-	if incarnation > c.self.incarnation || incarnation == c.self.incarnation && version > c.clock {
+// heardOfSelf makes sure that nothing said of this node outranks what it has said.
+func (c *core) heardOfSelf(incarnation, version, said uint64) {
+	if incarnation > c.self.incarnation || incarnation == c.self.incarnation && version > said {
 		c.jump(incarnation)
 	}
+}
+
+// said is the highest version this node has given to a set of its own.
+func (c *core) said(key string) uint64 {
+	if s := c.self.set(key); s != nil {
+		return s.version
+	}
+	return c.clock
 }
 
 // takeDelta applies the delta, or asks its sender for what is missing.
 func (c *core) takeDelta(d *delta, from nodeID) {
 	if d.owner == c.self.id {
-		c.heardOfSelf(d.incarnation, d.to)
+		c.heardOfSelf(d.incarnation, d.to, c.said(d.key))
 		return
 	}
 	o := c.owners[d.owner]
@@ -322,7 +330,10 @@ func (c *core) takeVersions(from *owner, v *versions) {
 			listed[ov.owner] = true
 		}
 		if ov.owner == c.self.id {
-			c.heardOfSelf(ov.incarnation, ov.newest())
+			c.heardOfSelf(ov.incarnation, ov.version, c.self.version)
+			for _, s := range ov.sets {
+				c.heardOfSelf(ov.incarnation, s.version, c.said(s.key))
+			}
 		}
 		o := c.owners[ov.owner]
 		if o == nil || o != c.self && o.newer(ov.incarnation, ov.version) {
@@ -343,15 +354,6 @@ func (c *core) takeVersions(from *owner, v *versions) {
 			c.sendLacking(from, o, &ownerVersions{owner: o.id}, shared)
 		}
 	}
-}
-
-// newest is the highest version named.
-func (ov *ownerVersions) newest() uint64 {
-	version := ov.version
-	for _, s := range ov.sets {
-		version = max(version, s.version)
-	}
-	return version
 }
 
 // pullNamed asks the sender for the sets that it holds newer than this node does.

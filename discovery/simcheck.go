@@ -46,6 +46,17 @@ func (h *simHost) checkRise(k pullKey, incarnation, version uint64) {
 	h.watermarks[k] = [2]uint64{incarnation, version}
 }
 
+// markRemembered makes what was on disk a mark below which nothing may fall.
+func (h *simHost) markRemembered(r *remembered) {
+	if r.owner == h.id || r.down+h.sim.now.Sub(h.saved) >= forgetAfter {
+		return
+	}
+	h.watermarks[pullKey{r.owner, ""}] = [2]uint64{r.incarnation, r.version}
+	for _, p := range r.networks {
+		h.watermarks[pullKey{r.owner, p.Key}] = [2]uint64{r.incarnation, p.since}
+	}
+}
+
 // checkSet checks the law of set: it has the owner's value of everything whose
 // last change it has seen, and nothing that the owner does not know.
 func (h *simHost) checkSet(other *simHost, key string, s, truth *set) {

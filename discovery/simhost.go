@@ -21,6 +21,8 @@ type simHost struct {
 	circle      int           // hosts of one circle hear of each other by membership
 	twin        bool          // runs on a copy of another's disk
 	incarnation uint64        // on disk
+	disk        []remembered  // of the others
+	saved       time.Time     // when
 	clock       time.Duration // what the host's clock is off by
 	networks    map[string]Network
 	endpoints   map[string]map[MAC]Endpoint
@@ -112,7 +114,10 @@ func (h *simHost) start() {
 	if h.unobserved {
 		h.core.view = nil
 	}
-	h.step(nil)
+	h.step(restoreEvent{h.disk, h.sim.now.Sub(h.saved)})
+	for i := range h.disk {
+		h.markRemembered(&h.disk[i])
+	}
 	h.join()
 	if h.slow == 0 {
 		h.publish()
@@ -173,6 +178,9 @@ func (h *simHost) publish() {
 
 func compareMACs(a, b MAC) int { return bytes.Compare(a[:], b[:]) }
 
+// save puts on disk what is known of the others.
+func (h *simHost) save() { h.disk, h.saved = h.core.remember(), h.sim.now }
+
 func (h *simHost) crash() {
 	h.core = nil
 	h.sim.stirred = true
@@ -190,6 +198,7 @@ func (h *simHost) rewind() {
 func (h *simHost) wipe() {
 	binary.LittleEndian.PutUint64(h.id[1:], h.sim.rand.Uint64())
 	h.incarnation = 0
+	h.disk = nil
 	clear(h.networks)
 	clear(h.endpoints)
 }
@@ -198,7 +207,7 @@ func (h *simHost) wipe() {
 func (h *simHost) clone() {
 	twin := h.sim.add(h.id)
 	twin.twin = true
-	twin.incarnation, twin.side = h.incarnation, h.side
+	twin.incarnation, twin.disk, twin.saved, twin.side = h.incarnation, h.disk, h.saved, h.side
 	for key, n := range h.networks {
 		twin.networks[key] = n
 		twin.endpoints[key] = maps.Clone(h.endpoints[key])

@@ -844,6 +844,121 @@ func (x *Meta) GetIncarnation() uint64 {
 	return 0
 }
 
+// Snapshot is what a node keeps on disk of the others. It never travels.
+type Snapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Saved         uint64                 `protobuf:"varint,1,opt,name=saved,proto3" json:"saved,omitempty"` // milliseconds since 1970
+	Owners        []*Remembered          `protobuf:"bytes,2,rep,name=owners,proto3" json:"owners,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Snapshot) GetSaved() uint64 {
+	if x != nil {
+		return x.Saved
+	}
+	return 0
+}
+
+func (x *Snapshot) GetOwners() []*Remembered {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
+// Remembered is one owner. Each of its networks begins at the version of the set
+// that was held: nothing older will be taken.
+type Remembered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Announce      *Announce              `protobuf:"bytes,1,opt,name=announce,proto3" json:"announce,omitempty"`
+	Meta          *Meta                  `protobuf:"bytes,2,opt,name=meta,proto3" json:"meta,omitempty"`
+	Address       []byte                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // where it gossiped
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remembered) Reset() {
+	*x = Remembered{}
+	mi := &file_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remembered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remembered) ProtoMessage() {}
+
+func (x *Remembered) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
+func (*Remembered) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Remembered) GetAnnounce() *Announce {
+	if x != nil {
+		return x.Announce
+	}
+	return nil
+}
+
+func (x *Remembered) GetMeta() *Meta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *Remembered) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -909,7 +1024,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
-	"\vincarnation\x18\x03 \x01(\x04R\vincarnationB6Z4github.com/overlane/overlane/discovery/internal/wireb\x06proto3"
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"[\n" +
+	"\bSnapshot\x12\x14\n" +
+	"\x05saved\x18\x01 \x01(\x04R\x05saved\x129\n" +
+	"\x06owners\x18\x02 \x03(\v2!.overlane.discovery.v1.RememberedR\x06owners\"\x94\x01\n" +
+	"\n" +
+	"Remembered\x12;\n" +
+	"\bannounce\x18\x01 \x01(\v2\x1f.overlane.discovery.v1.AnnounceR\bannounce\x12/\n" +
+	"\x04meta\x18\x02 \x01(\v2\x1b.overlane.discovery.v1.MetaR\x04meta\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\fR\aaddressB6Z4github.com/overlane/overlane/discovery/internal/wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -923,7 +1046,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_wire_proto_goTypes = []any{
 	(*Packet)(nil),        // 0: overlane.discovery.v1.Packet
 	(*Relay)(nil),         // 1: overlane.discovery.v1.Relay
@@ -937,6 +1060,8 @@ var file_wire_proto_goTypes = []any{
 	(*OwnerVersions)(nil), // 9: overlane.discovery.v1.OwnerVersions
 	(*SetVersion)(nil),    // 10: overlane.discovery.v1.SetVersion
 	(*Meta)(nil),          // 11: overlane.discovery.v1.Meta
+	(*Snapshot)(nil),      // 12: overlane.discovery.v1.Snapshot
+	(*Remembered)(nil),    // 13: overlane.discovery.v1.Remembered
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
@@ -949,11 +1074,14 @@ var file_wire_proto_depIdxs = []int32{
 	4,  // 7: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
 	9,  // 8: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
 	10, // 9: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.Remembered
+	2,  // 11: overlane.discovery.v1.Remembered.announce:type_name -> overlane.discovery.v1.Announce
+	11, // 12: overlane.discovery.v1.Remembered.meta:type_name -> overlane.discovery.v1.Meta
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -967,7 +1095,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

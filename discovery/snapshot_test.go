@@ -1,0 +1,100 @@
+package discovery
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func someRemembered() []remembered {
+	address := netip.MustParseAddrPort("192.0.2.7:7950")
+	return []remembered{
+		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []participation{{appNet, 12}}}, meta{"host7", address, 8}, address},
+		{announce{owner: nodeID{8}, incarnation: 8, version: 9, left: true, down: time.Hour}, meta{"host8", address, 8}, address},
+	}
+}
+
+func TestSnapshotSurvivesTheDisk(t *testing.T) {
+	saved := time.UnixMilli(1_700_000_000_000)
+	b, err := encodeSnapshot(saved, someRemembered())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[time.Time]time.Duration{
+		saved.Add(time.Minute):  time.Minute,
+		saved.Add(-time.Minute): 0, // the clock went back
+	} {
+		owners, ago, err := decodeSnapshot(at, b)
+		if err != nil || ago != want || !reflect.DeepEqual(owners, someRemembered()) {
+			t.Errorf("%+v, %s ago (%v)", owners, ago, err)
+		}
+	}
+}
+
+func TestRestoredNodeTrustsNothingStale(t *testing.T) {
+	s := startSim(t, 3, 3)
+	h, other := s.hosts[0], s.hosts[1]
+	stale := h.core.deltaFrom(h.core.owners[other.id], appKey, 0, 0)
+	other.remove(appKey, testEndpoint(1, 1).MAC)
+	s.run(time.Second)
+	h.save()
+	h.crash()
+	for _, o := range s.hosts {
+		o.move(o.number) // nobody hears of anybody
+	}
+	s.run(time.Minute)
+	h.start()
+	s.run(time.Second)
+	if len(h.view) != 0 {
+		t.Errorf("alone, it uses %v", h.view)
+	}
+	h.step(packetEvent{&packet{from: s.hosts[2].id, deltas: []delta{stale}}})
+	if s := h.core.owners[other.id].set(appKey); s != nil {
+		t.Errorf("it took version %d", s.version)
+	}
+	s.heal()
+	s.run(10 * rejoin)
+	s.checkAgreement()
+}
+
+func TestAwayForADayIsNotRestored(t *testing.T) {
+	c, _ := twoNodes()
+	c.step(c.now, restoreEvent{someRemembered(), forgetAfter - 30*time.Minute})
+	if c.owners[nodeID{7}] == nil || c.owners[nodeID{8}] != nil {
+		t.Error("who was up when it was saved is forgotten, or who had been down for an hour is not")
+	}
+}
+
+func TestRestartNeedsNoSeeds(t *testing.T) {
+	t.Parallel()
+	a := startNode(t, 1, nil)
+	b := startNode(t, 2, nil, withJoin(a))
+	for i, n := range []*testNode{a, b} {
+		n.participate(appNet)
+		n.Put(appKey, testEndpoint(i+1, 1))
+	}
+	b.waitView(5*time.Second, 1, 1, 2)
+	b.cfg.Join = nil
+	b.restartAt(netip.MustParseAddrPort("127.0.0.1:0")) // where the other does not look for it
+	b.participate(appNet)
+	b.waitView(30*time.Second, 1, 1, 2) // membership refuses the new address until the old one is dead
+}
+
+func TestDamagedSnapshotIsLeftAside(t *testing.T) {
+	a := startNode(t, 1, nil)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(a.cfg.Dir, snapshotFile)
+	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.restart()
+	if text := a.logged.String(); !strings.Contains(text, path+" is left aside") {
+		t.Errorf("it says\n%s", text)
+	}
+}
