@@ -44,6 +44,7 @@ type MemberStatus struct {
 	VTEP        netip.AddrPort  `json:"vtep"`
 	Incarnation uint64          `json:"incarnation"`
 	Self        bool            `json:"self"`
+	Trouble
 }
 
 // NetworkStatus is a network of this host.
@@ -131,7 +132,7 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 func memberStatus(members []discovery.Member) []MemberStatus {
 	all := make([]MemberStatus, 0, len(members))
 	for _, m := range members {
-		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self})
+		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberTrouble(m)})
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	return all
@@ -143,13 +144,17 @@ func remoteStatus(records []discovery.Record, self string, byID map[string]disco
 		if r.Owner == self {
 			continue
 		}
-		owner, e := byID[r.Owner], r.Endpoint
-		all = append(all, RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), owner.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden})
+		all = append(all, remoteRecord(r, byID[r.Owner]))
 	}
 	slices.SortFunc(all, func(a, b RemoteStatus) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Host, b.Host), slices.CompareFunc(a.Addrs, b.Addrs, netip.Addr.Compare), cmp.Compare(a.ID, b.ID))
 	})
 	return all
+}
+
+func remoteRecord(r discovery.Record, owner discovery.Member) RemoteStatus {
+	e := r.Endpoint
+	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), owner.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden}
 }
 
 func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }

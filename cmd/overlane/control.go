@@ -24,6 +24,8 @@ func newControl() *control {
 	c := new(control)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", c.status)
+	mux.HandleFunc("GET /members", c.members)
+	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
 	c.server.Handler = mux
 	return c
@@ -32,6 +34,18 @@ func newControl() *control {
 func (c *control) status(w http.ResponseWriter, _ *http.Request) {
 	if o := c.ready(w); o != nil {
 		answer(w, o.Status())
+	}
+}
+
+func (c *control) members(w http.ResponseWriter, _ *http.Request) {
+	if o := c.ready(w); o != nil {
+		answer(w, o.Members())
+	}
+}
+
+func (c *control) records(w http.ResponseWriter, _ *http.Request) {
+	if o := c.ready(w); o != nil {
+		answer(w, o.Records())
 	}
 }
 

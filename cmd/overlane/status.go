@@ -11,40 +11,62 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// controlFlags are those of the commands that ask the daemon.
+type controlFlags struct{ output, socket string }
+
+func (f *controlFlags) addOutput(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVarP(&f.output, "output", "o", "table", "form of the answer: table or json")
+}
+
+func (f *controlFlags) addSocket(cmd *cobra.Command) {
+	path := defaultControlSocket
+	if env := os.Getenv("OVERLANE_CONTROL_SOCKET"); env != "" {
+		path = env
+	}
+	cmd.PersistentFlags().StringVar(&f.socket, "control-socket", path, "socket of the daemon [$OVERLANE_CONTROL_SOCKET]")
+}
+
 func statusCommand() *cobra.Command {
-	var output, socket string
+	f := new(controlFlags)
 	var stages bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show this node, its cluster, networks, endpoints and counters",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return fmt.Errorf("--output %q: want table or json", output)
-			}
 			if stages {
-				return show(cmd, socket, "stages", output, writeStages)
+				return show(cmd, f, "stages", writeStages)
 			}
-			return show(cmd, socket, "status", output, writeTables)
+			return show(cmd, f, "status", writeTables)
 		},
 	}
-	path := defaultControlSocket
-	if env := os.Getenv("OVERLANE_CONTROL_SOCKET"); env != "" {
-		path = env
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "form of the answer: table or json")
+	cmd.AddCommand(&cobra.Command{
+		Use:   "members",
+		Short: "Show the hosts of the cluster, and of each that is not well why, and the next step",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "members", writeMembers) },
+	}, &cobra.Command{
+		Use:   "records",
+		Short: "Show every endpoint that any host announced; hosts that agree show the same",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "records", writeRecords) },
+	})
+	f.addOutput(cmd)
 	cmd.Flags().BoolVar(&stages, "datapath", false, "measure for a second what the workers spend their cycles on, and show that")
-	cmd.Flags().StringVar(&socket, "control-socket", path, "socket of the daemon [$OVERLANE_CONTROL_SOCKET]")
+	f.addSocket(cmd)
 	return cmd
 }
 
 // show asks the daemon and writes what it answers.
-func show[T any](cmd *cobra.Command, socket, what, output string, tables func(io.Writer, T) error) error {
-	answer, err := fetch[T](cmd.Context(), socket, what)
+func show[T any](cmd *cobra.Command, f *controlFlags, what string, tables func(io.Writer, T) error) error {
+	if f.output != "table" && f.output != "json" {
+		return fmt.Errorf("--output %q: want table or json", f.output)
+	}
+	answer, err := fetch[T](cmd.Context(), f.socket, what)
 	if err != nil {
 		return err
 	}
-	if output == "json" {
+	if f.output == "json" {
 		encoder := json.NewEncoder(cmd.OutOrStdout())
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(answer)

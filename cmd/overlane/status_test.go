@@ -146,6 +146,24 @@ func TestStatusJSON(t *testing.T) {
 	}
 }
 
+func TestStatusParts(t *testing.T) {
+	socket := daemon(t, busy(t))
+	for part, line := range map[string]string{
+		"members": `host2 +alive +192\.0\.2\.2:4789 +192\.0\.2\.2:7950 +222222222222 +- +-`,
+		"records": `eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +host1 +192\.0\.2\.1:4789 +no +- +-`,
+	} {
+		out, err := command("status", part, "--control-socket", socket)
+		if err != nil || !regexp.MustCompile(`(?m)^`+line+` *$`).MatchString(out) {
+			t.Errorf("%s: no line matches %s (%v):\n%s", part, line, err, out)
+		}
+		out, err = command("status", part, "-o", "json", "--control-socket", socket)
+		var rows []struct{ Host string }
+		if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) != 2 || rows[1].Host != "host2" {
+			t.Errorf("%s: %v:\n%s", part, err, out)
+		}
+	}
+}
+
 func TestStatusDatapath(t *testing.T) {
 	path := daemon(t, busy(t))
 	out, err := command("status", "--control-socket", path, "--datapath")

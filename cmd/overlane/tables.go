@@ -80,6 +80,24 @@ func memberTable(w io.Writer, s overlay.Status) {
 	}
 }
 
+func writeMembers(out io.Writer, members []overlay.MemberStatus) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row(w, "MEMBER", "STATE", "VTEP", "GOSSIP", "ID", "BECAUSE", "NEXT STEP")
+	for _, m := range members {
+		row(w, m.Host, m.State, m.VTEP, m.Gossip, short(m.ID), m.Reason, m.Advice)
+	}
+	return w.Flush()
+}
+
+func writeRecords(out io.Writer, records []overlay.RecordStatus) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN", "BECAUSE", "NEXT STEP")
+	for _, r := range records {
+		row(w, short(r.ID), r.Network, list(r.Addrs), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
+	}
+	return w.Flush()
+}
+
 func networkTable(w io.Writer, s overlay.Status) {
 	row(w, "NETWORK", "KEY", "VNI", "MTU", "SUBNETS", "MEMBERS")
 	for _, n := range s.Networks {
