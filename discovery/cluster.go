@@ -16,8 +16,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Cluster is this node's membership of a cluster. All methods are safe for
-// concurrent use.
+// Cluster is this node's membership of a cluster, and the collector of its
+// metrics. All methods are safe for concurrent use.
 type Cluster struct {
 	cfg      Config
 	log      logrus.FieldLogger
@@ -25,6 +25,7 @@ type Cluster struct {
 	address  netip.AddrPort
 	gossip   *gossip
 	limiter  *limiter
+	metrics  *metrics
 
 	mu      sync.Mutex
 	core    *core
@@ -72,6 +73,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 		log:      cfg.Log,
 		identity: id,
 		limiter:  newLimiter(time.Minute),
+		metrics:  newMetrics(),
 		rejected: map[string]uint64{},
 		wake:     make(chan struct{}, 1),
 		observe:  make(chan struct{}, 1),
@@ -312,6 +314,7 @@ func (c *Cluster) perform(out *output) {
 		}
 		c.gossip.setIncarnation(out.persist)
 	}
+	c.metrics.take(out)
 	for _, n := range out.notes {
 		logAt(c.log, n.level, n.text)
 	}

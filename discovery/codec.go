@@ -136,6 +136,9 @@ func encodeDelta(d *delta) *wire.Delta {
 		}
 		w.Upserts = append(w.Upserts, we)
 	}
+	if !d.made.IsZero() {
+		w.Made = uint64(d.made.UnixMilli())
+	}
 	for i := range d.deletes {
 		w.Deletes = append(w.Deletes, d.deletes[i][:])
 	}
@@ -226,6 +229,13 @@ func (d *decoder) incarnation(n uint64) uint64 {
 	return n
 }
 
+func (d *decoder) time(ms uint64) time.Time {
+	if ms > maxIncarnation {
+		d.fail("time", "%d ms after 1970", ms)
+	}
+	return time.UnixMilli(int64(ms))
+}
+
 func (d *decoder) version(n uint64) uint64 {
 	if n > maxVersion {
 		d.fail("version", "%d is above %d", n, uint64(maxVersion))
@@ -314,6 +324,9 @@ func (d *decoder) delta(w *wire.Delta) delta {
 		key:         d.key(w.Key),
 		from:        d.version(w.From),
 		to:          d.version(w.To),
+	}
+	if w.Made > 0 {
+		t.made = d.time(w.Made)
 	}
 	if t.from >= t.to {
 		d.fail("delta", "from version %d to %d", t.from, t.to)

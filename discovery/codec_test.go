@@ -24,7 +24,7 @@ func fullPacket() *packet {
 		},
 		deltas: []delta{
 			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 0, to: 4, upserts: []*Endpoint{&e, &f}},
-			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 4, to: 5, deletes: []MAC{e.MAC, f.MAC}},
+			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 4, to: 5, deletes: []MAC{e.MAC, f.MAC}, made: time.UnixMilli(1_700_000_000_000)},
 		},
 		wants:  []want{{nodeID{3}, 4, "", 5}, {nodeID{3}, 4, appKey, 0}},
 		digest: &digest{buckets: make([]uint64, minBuckets)},
@@ -95,6 +95,7 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"networks", announce(&wire.Announce{Left: true, Networks: []*wire.Participation{{Key: appKey, Vni: 1}}})},
 		{"network_key", delta(&wire.Delta{})},
 		{"delta", delta(&wire.Delta{Key: appKey, From: 5, To: 5})},
+		{"time", delta(&wire.Delta{Key: appKey, Made: 1 << 63})},
 		{"mac", delta(&wire.Delta{Key: appKey, Deletes: [][]byte{{1}}})},
 		{"endpoints", delta(&wire.Delta{Key: appKey, Deletes: make([][]byte, maxRemoved+1)})},
 		{"endpoints", delta(&wire.Delta{Key: appKey, Upserts: make([]*wire.Endpoint, maxEndpoints+1)})},

@@ -109,6 +109,7 @@ type output struct {
 	sends   []send
 	meet    []netip.AddrPort // nodes that talk to us but are not members: join them
 	changes []Change
+	delays  []time.Duration // of the changes taken, since their owners made them
 }
 
 // note is a line for the log.

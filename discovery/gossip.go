@@ -228,6 +228,7 @@ func (g *gossip) send(s *send) {
 		g.cluster.log.Errorf("a gossip message of %d bytes cannot be sent: %v", len(b), err)
 		return
 	}
+	g.cluster.metrics.count("out", s.packet, len(b), len(s.to))
 	for _, to := range s.to {
 		if s.reliable {
 			g.sendReliable(to, b)
@@ -323,6 +324,7 @@ func (g *gossip) events() []event {
 			g.cluster.rejectMessage(err)
 			continue
 		}
+		g.cluster.metrics.count("in", p, len(m), 1)
 		events = append(events, packetEvent{p})
 	}
 	return events

@@ -77,6 +77,7 @@ func (e putEvent) apply(c *core) {
 	}
 	c.clock++
 	s.put(e.endpoint, c.clock)
+	s.made = c.now
 	c.changed()
 }
 
@@ -96,6 +97,7 @@ func (e deleteEvent) apply(c *core) {
 	}
 	c.clock++
 	s.remove(e.mac, c.clock)
+	s.made = c.now
 	c.changed()
 }
 

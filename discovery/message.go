@@ -49,6 +49,7 @@ type delta struct {
 	from, to    uint64
 	upserts     []*Endpoint
 	deletes     []MAC
+	made        time.Time // when the owner made the last change, by its clock; zero: not known
 }
 
 // want asks for an owner's set, or with an empty key for its announcement.
@@ -115,7 +116,7 @@ func (a *announce) wireSize() int {
 }
 
 const (
-	deltaSize  = 64
+	deltaSize  = 72
 	deleteSize = 8
 )
 

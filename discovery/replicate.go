@@ -180,7 +180,10 @@ func (c *core) patchSet(o *owner, d *delta) {
 			c.view.addEndpoint(d.key, o.id, o.shownVTEP, e)
 		}
 	}
-	s.version = d.to
+	s.version, s.made = d.to, d.made
+	if !d.made.IsZero() {
+		c.out.delays = append(c.out.delays, max(c.now.Sub(d.made), 0))
+	}
 }
 
 // serves says whether this node speaks for the owner: for itself only when it
@@ -198,7 +201,7 @@ func (c *core) deltaFrom(o *owner, key string, incarnation, version uint64) delt
 	if full {
 		version = 0
 	}
-	d := delta{owner: o.id, incarnation: o.incarnation, key: key, from: version, to: s.version}
+	d := delta{owner: o.id, incarnation: o.incarnation, key: key, from: version, to: s.version, made: s.made}
 	for _, ch := range changes {
 		d.add(ch)
 	}

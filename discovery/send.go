@@ -52,7 +52,7 @@ func (c *core) flush() {
 func (c *core) pushParts(key string) []delta {
 	s := c.self.set(key)
 	changes, full := s.since(c.pushed[key])
-	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, from: c.pushed[key], to: s.version}
+	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, from: c.pushed[key], to: s.version, made: s.made}
 	if full {
 		d.from = 0
 		for _, ch := range changes {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"time"
 )
 
 // set is one owner's endpoints in one network, at a version. It keeps the
@@ -15,8 +16,9 @@ import (
 type set struct {
 	incarnation uint64
 	version     uint64
-	floor       uint64 // removals up to this version are no longer known
-	live        []item // by MAC address
+	floor       uint64    // removals up to this version are no longer known
+	made        time.Time // when the owner made the last change, by its clock
+	live        []item    // by MAC address
 	removed     map[MAC]uint64
 }
 

@@ -47,8 +47,8 @@ func decodeSnapshot(now time.Time, b []byte) (owners []remembered, ago time.Dura
 		}
 		owners = append(owners, r)
 	}
-	saved := time.UnixMilli(int64(d.incarnation(w.Saved)))
-	return owners, max(now.Sub(saved), 0), d.err
+	ago = max(now.Sub(d.time(w.Saved)), 0)
+	return owners, ago, d.err
 }
 
 // restore gives the core what an earlier life of this node left on disk.

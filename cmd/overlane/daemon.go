@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -67,7 +69,15 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	defer controlListener.Close()
 
-	failed := make(chan error, 2)
+	var metricsListener net.Listener
+	if s.metrics != "" {
+		if metricsListener, err = net.Listen("tcp", s.metrics); err != nil {
+			return fmt.Errorf("--metrics (OVERLANE_METRICS): %w", err)
+		}
+		defer metricsListener.Close()
+	}
+
+	failed := make(chan error, 3)
 	ctl := newControl()
 	go func() { failed <- driver.Serve(pluginListener) }()
 	go func() { failed <- ctl.server.Serve(controlListener) }()
@@ -78,6 +88,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	driver.Ready(n.overlay)
 	ctl.overlay.Store(n.overlay)
+	if metricsListener != nil {
+		server := http.Server{Handler: metricsHandler(n.cluster, n.datapath.Stats), ReadHeaderTimeout: controlTimeout}
+		go func() { failed <- server.Serve(metricsListener) }()
+	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")
 
 	select {

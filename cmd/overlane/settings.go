@@ -27,6 +27,7 @@ type settings struct {
 	cpus          []int
 	pluginSocket  string
 	controlSocket string
+	metrics       string // empty: none
 	logLevel      logrus.Level
 	logFormat     logrus.Formatter
 }
@@ -66,6 +67,8 @@ var daemonSettings = []setting{
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.pluginSocket, v) }},
 	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the command 'overlane status'",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
+	{name: "metrics", usage: "address and port on which to serve metrics to Prometheus, such as 127.0.0.1:9750 or :9750 (default: none)",
+		accepted: "an address and a port, such as 127.0.0.1:9750 or :9750", parse: parseMetrics},
 	{name: "log-level", initial: "info", usage: "least severity to log: trace, debug, info, warning, error",
 		accepted: "trace, debug, info, warning or error", parse: parseLogLevel},
 	{name: "log-format", initial: "text", usage: "form of the log: text or json",
@@ -164,6 +167,21 @@ func parsePath(to *string, text string) error {
 	}
 	*to = text
 	return nil
+}
+
+func parseMetrics(s *settings, text string) error {
+	if text == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return errors.New("not an address and a port")
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" {
+		return errors.New("not an IP address")
+	}
+	s.metrics = text
+	return parsePort(new(uint16), port)
 }
 
 func parsePort(to *uint16, text string) error {

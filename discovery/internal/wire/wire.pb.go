@@ -403,6 +403,7 @@ type Delta struct {
 	To            uint64                 `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
 	Upserts       []*Endpoint            `protobuf:"bytes,6,rep,name=upserts,proto3" json:"upserts,omitempty"`
 	Deletes       [][]byte               `protobuf:"bytes,7,rep,name=deletes,proto3" json:"deletes,omitempty"` // MAC addresses
+	Made          uint64                 `protobuf:"varint,8,opt,name=made,proto3" json:"made,omitempty"`      // when the owner made the last change: milliseconds since 1970 by its clock; for measurement alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +485,13 @@ func (x *Delta) GetDeletes() [][]byte {
 		return x.Deletes
 	}
 	return nil
+}
+
+func (x *Delta) GetMade() uint64 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
 }
 
 // Want asks for what the sender lacks.
@@ -992,7 +1000,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x14\n" +
 	"\x05addrs\x18\x03 \x03(\fR\x05addrs\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\rR\x03seq\"\xca\x01\n" +
+	"\x03seq\x18\x04 \x01(\rR\x03seq\"\xde\x01\n" +
 	"\x05Delta\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
@@ -1000,7 +1008,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x04from\x18\x04 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x05 \x01(\x04R\x02to\x129\n" +
 	"\aupserts\x18\x06 \x03(\v2\x1f.overlane.discovery.v1.EndpointR\aupserts\x12\x18\n" +
-	"\adeletes\x18\a \x03(\fR\adeletes\"d\n" +
+	"\adeletes\x18\a \x03(\fR\adeletes\x12\x12\n" +
+	"\x04made\x18\b \x01(\x04R\x04made\"d\n" +
 	"\x04Want\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +

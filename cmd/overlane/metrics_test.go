@@ -1,0 +1,26 @@
+package main
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/overlane/overlane/datapath"
+)
+
+func TestMetricsAreServed(t *testing.T) {
+	cluster := prometheus.NewGauge(prometheus.GaugeOpts{Name: "overlane_members", Help: "A cluster's."})
+	cluster.Set(2)
+	stats := func() datapath.Stats {
+		return datapath.Stats{Drops: map[string]uint64{"vtep_unknown": 3, "malformed": 0}}
+	}
+	answer := httptest.NewRecorder()
+	metricsHandler(cluster, stats).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{"overlane_members 2", `overlane_dropped_packets_total{reason="vtep_unknown"} 3`, `overlane_dropped_packets_total{reason="malformed"} 0`} {
+		if !strings.Contains(answer.Body.String(), line+"\n") {
+			t.Errorf("no line %s in\n%s", line, answer.Body)
+		}
+	}
+}

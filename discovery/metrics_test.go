@@ -1,0 +1,77 @@
+package discovery
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// read gives what the node's collector says, by name and labels.
+func (n *testNode) read() map[string]float64 {
+	n.t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(n.Cluster)
+	families, err := registry.Gather()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name := f.GetName()
+			for _, l := range m.Label {
+				name += fmt.Sprintf(" %s=%s", l.GetName(), l.GetValue())
+			}
+			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+func TestMetricsTellWhatHappened(t *testing.T) {
+	nodes := startThree(t)
+	a, b := nodes[0], nodes[1]
+	b.Put(appKey, testEndpoint(2, 2))
+	a.waitView(time.Second, 2, 3, 6)
+	a.reject("malformed")
+	got := a.read()
+	for name, want := range map[string]float64{
+		"overlane_members state=alive":                    3,
+		"overlane_members state=dead":                     0,
+		"overlane_records state=own":                      1,
+		"overlane_records state=used":                     3,
+		"overlane_records state=hidden":                   0,
+		"overlane_versions_behind":                        0,
+		"overlane_gossip_rejected_total reason=malformed": 1,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, not %v", name, got[name], want)
+		}
+	}
+	for _, name := range []string{
+		"overlane_convergence_seconds",
+		"overlane_gossip_messages_total direction=in kind=delta",
+		"overlane_gossip_messages_total direction=out kind=announce",
+		"overlane_gossip_bytes_total direction=in kind=delta",
+		"overlane_gossip_repairs_total",
+	} {
+		if got[name] < 1 {
+			t.Errorf("%s is %v of %v", name, got[name], got)
+		}
+	}
+}
+
+func TestVersionsBehindAreThoseKnownOfAndLacking(t *testing.T) {
+	c, tell := twoNodes()
+	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
+	tell(packet{deltas: []delta{setDelta(7, 5, 6)}})
+	if _, _, behind := c.tally(c.now); behind != 4 {
+		t.Errorf("%d versions behind, not 4", behind)
+	}
+	tell(packet{deltas: []delta{setDelta(7, 2, 6)}})
+	if _, _, behind := c.tally(c.now); behind != 0 {
+		t.Errorf("%d versions behind after what was missing came", behind)
+	}
+}
