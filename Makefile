@@ -57,7 +57,7 @@ test: lint test-unit test-lab ## Run every test there is
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
 	go test -race ./...
-	go test -count=1 -run TestRandomSchedulesAgree ./discovery -rapid.checks $(SCHEDULES)
+	go test -count=1 -run 'TestRandomSchedulesAgree|TestRecordsReachManyRealNodes' ./discovery -rapid.checks $(SCHEDULES)
 	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
 	contrib/fuzz/run replay
 
