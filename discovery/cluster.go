@@ -27,6 +27,9 @@ type Cluster struct {
 	limiter  *limiter
 	metrics  *metrics
 
+	keysMu sync.Mutex // before mu
+	keys   [][]byte   // the one in use first
+
 	mu      sync.Mutex
 	core    *core
 	pending []output // of steps whose effects are not done yet
@@ -68,7 +71,12 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	ring, err := openKeyring(cfg.Dir, cfg.Key)
+	if err != nil {
+		return nil, err
+	}
 	c := &Cluster{
+		keys:     ring,
 		cfg:      cfg,
 		log:      cfg.Log,
 		identity: id,
@@ -93,7 +101,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 }
 
 func (c *Cluster) start(wrap wrapTransport) error {
-	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation}
+	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys)}
 	g, err := newGossip(c.ctx, c, m)
 	if err != nil {
 		return err
@@ -312,7 +320,7 @@ func (c *Cluster) perform(out *output) {
 		if err := c.identity.advance(out.persist); err != nil {
 			c.log.WithError(err).Error("the node's new incarnation is not on disk")
 		}
-		c.gossip.setIncarnation(out.persist)
+		c.gossip.setMeta(func(m *meta) { m.incarnation = out.persist })
 	}
 	c.metrics.take(out)
 	for _, n := range out.notes {

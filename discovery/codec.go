@@ -63,10 +63,17 @@ type meta struct {
 	host        string
 	vtep        netip.AddrPort
 	incarnation uint64
+	keys        keys
 }
 
-func encodeMeta(m meta) ([]byte, error) {
-	return encode(&wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation})
+func encodeMeta(m meta) ([]byte, error) { return encode(wireMeta(m)) }
+
+func wireMeta(m meta) *wire.Meta {
+	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation}
+	for _, f := range m.keys.list() {
+		w.Keys = append(w.Keys, f[:])
+	}
+	return w
 }
 
 func decodeMeta(b []byte) (meta, error) {
@@ -81,6 +88,15 @@ func decodeMeta(b []byte) (meta, error) {
 
 func (d *decoder) meta(w *wire.Meta) meta {
 	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation())}
+	if len(w.GetKeys()) > maxKeys {
+		d.fail("keys", "%d, at most %d", len(w.Keys), maxKeys)
+		return m
+	}
+	for i, f := range w.GetKeys() {
+		if copy(m.keys[i][:], f) != len(f) || len(f) != len(m.keys[i]) || m.keys[i] == (Fingerprint{}) {
+			d.fail("keys", "%x is no fingerprint", f)
+		}
+	}
 	if len(m.host) > maxHost {
 		d.fail("host", "%d bytes, at most %d", len(m.host), maxHost)
 	}

@@ -80,7 +80,8 @@ type Member struct {
 	State       State
 	Incarnation uint64 // of the node's records; grows with each start
 	Self        bool
-	Frozen      bool // dead, together with so many others that its records stay in use
+	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
+	Frozen      bool          // dead, together with so many others that its records stay in use
 }
 
 // Record is one endpoint as its owner announced it. Hidden records belong to an
@@ -138,8 +139,10 @@ type Config struct {
 	// a port (default: the port of Bind). Every address of a name is tried, again
 	// and again in the background.
 	Join []string
-	Key  []byte // gossip key of 16, 24 or 32 bytes; nil turns encryption off
-	Log  logrus.FieldLogger
+	// Key is the gossip key of 16, 24 or 32 bytes. Once keys were changed by AddKey
+	// and the like those in Dir count. With neither, gossip is not encrypted.
+	Key []byte
+	Log logrus.FieldLogger
 	// Observe receives the view's changes, starting from the empty view. It is
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)

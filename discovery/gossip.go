@@ -38,6 +38,8 @@ type gossip struct {
 	list    *memberlist.Memberlist
 	inbox   inbox
 
+	keyring *memberlist.Keyring // nil: gossip is not encrypted
+
 	metaMu sync.Mutex
 	meta   meta
 
@@ -59,6 +61,11 @@ func newGossip(ctx context.Context, c *Cluster, m meta) (*gossip, error) {
 		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
 	}
 	var err error
+	if len(c.keys) > 0 {
+		if g.keyring, err = memberlist.NewKeyring(c.keys, c.keys[0]); err != nil {
+			return nil, err
+		}
+	}
 	for range bindTries {
 		g.net, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{c.cfg.Bind.Addr().String()},
@@ -96,7 +103,7 @@ func (g *gossip) start(wrap wrapTransport) error {
 	conf.PushPullInterval = pushPullInterval
 	conf.DeadNodeReclaimTime = reclaimAfter
 	conf.EnableCompression = false
-	conf.SecretKey = g.cluster.cfg.Key
+	conf.Keyring = g.keyring
 	conf.Delegate = g
 	conf.Events = g
 	conf.Alive = g
@@ -127,10 +134,10 @@ func (g *gossip) shutdown() error {
 	return g.list.Shutdown()
 }
 
-// setIncarnation changes what membership tells of this node.
-func (g *gossip) setIncarnation(incarnation uint64) {
+// setMeta changes what membership tells of this node.
+func (g *gossip) setMeta(change func(*meta)) {
 	g.metaMu.Lock()
-	g.meta.incarnation = incarnation
+	change(&g.meta)
 	g.metaMu.Unlock()
 	g.cluster.wg.Go(func() {
 		g.list.UpdateNode(probeInterval) // waits until it has been gossiped

@@ -25,7 +25,7 @@ func encodeSnapshot(now time.Time, owners []remembered) ([]byte, error) {
 		r := &owners[i]
 		w.Owners = append(w.Owners, &wire.Remembered{
 			Announce: encodeAnnounce(&r.announce),
-			Meta:     &wire.Meta{Host: r.meta.host, Vtep: encodeAddrPort(r.meta.vtep), Incarnation: r.meta.incarnation},
+			Meta:     wireMeta(r.meta),
 			Address:  encodeAddrPort(r.address),
 		})
 	}

@@ -32,6 +32,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		State:       o.state(now),
 		Incarnation: max(o.incarnation, o.meta.incarnation),
 		Self:        o == c.self,
+		Keys:        o.meta.keys.list(),
 		Frozen:      o.frozen && !o.left,
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 // control serves the operator's commands on the control socket.
 type control struct {
 	overlay atomic.Pointer[overlay.Overlay] // nil until the daemon is ready
+	keyring atomic.Pointer[keyring]         // likewise
 	server  http.Server
 }
 
@@ -27,6 +29,8 @@ func newControl() *control {
 	mux.HandleFunc("GET /members", c.members)
 	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
+	mux.HandleFunc("GET /keyring", c.listKeyring)
+	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)
 	c.server.Handler = mux
 	return c
 }
@@ -63,11 +67,13 @@ func (c *control) stages(w http.ResponseWriter, r *http.Request) {
 	answer(w, stages)
 }
 
+const starting = "overlane is starting: try again in a moment"
+
 // ready is nil, and the client was told, while the daemon starts.
 func (c *control) ready(w http.ResponseWriter) *overlay.Overlay {
 	o := c.overlay.Load()
 	if o == nil {
-		http.Error(w, "overlane is starting: try again in a moment", http.StatusServiceUnavailable)
+		http.Error(w, starting, http.StatusServiceUnavailable)
 	}
 	return o
 }
@@ -85,6 +91,19 @@ const measuringTime = time.Second
 
 // fetch asks the daemon behind a control socket.
 func fetch[T any](ctx context.Context, path, what string) (T, error) {
+	var result T
+	text, err := exchange(ctx, path, http.MethodGet, what, nil)
+	if err != nil {
+		return result, err
+	}
+	if err := json.Unmarshal(text, &result); err != nil {
+		return result, fmt.Errorf("the daemon on %s gave an answer that this version does not understand: %w", path, err)
+	}
+	return result, nil
+}
+
+// exchange sends a request to a control socket. What the daemon refuses is an error in its words.
+func exchange(ctx context.Context, path, method, what string, body io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
@@ -93,22 +112,21 @@ func fetch[T any](ctx context.Context, path, what string) (T, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
 	}}
-	var status T
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://overlane/"+what, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://overlane/"+what, body)
 	if err != nil {
-		return status, err
+		return nil, err
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return status, unreachable(path, err)
+		return nil, unreachable(path, err)
 	}
 	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, unreachable(path, err)
+	}
 	if answer.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1024))
-		return status, fmt.Errorf("%s", strings.TrimSpace(string(text)))
+		return nil, errors.New(strings.TrimSpace(string(text)))
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil {
-		return status, fmt.Errorf("the daemon on %s gave an answer that this version does not understand: %w", path, err)
-	}
-	return status, nil
+	return text, nil
 }

@@ -88,6 +88,8 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	driver.Ready(n.overlay)
 	ctl.overlay.Store(n.overlay)
+	var k keyring = n.cluster
+	ctl.keyring.Store(&k)
 	if metricsListener != nil {
 		server := http.Server{Handler: metricsHandler(n.cluster, n.datapath.Stats), ReadHeaderTimeout: controlTimeout}
 		go func() { failed <- server.Serve(metricsListener) }()

@@ -24,7 +24,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(daemonCommand(), statusCommand(), versionCommand())
+	root.AddCommand(daemonCommand(), statusCommand(), keyringCommand(), versionCommand())
 	return root
 }
 

@@ -65,7 +65,7 @@ var daemonSettings = []setting{
 		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
 	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.pluginSocket, v) }},
-	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the command 'overlane status'",
+	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the commands 'overlane status' and 'overlane keyring'",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
 	{name: "metrics", usage: "address and port on which to serve metrics to Prometheus, such as 127.0.0.1:9750 or :9750 (default: none)",
 		accepted: "an address and a port, such as 127.0.0.1:9750 or :9750", parse: parseMetrics},
