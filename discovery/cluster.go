@@ -108,6 +108,7 @@ func (c *Cluster) start(wrap wrapTransport) error {
 	}
 	c.gossip, c.address = g, g.address
 	c.core = newCore(time.Now(), rand.Uint64(), c.identity.id, m, c.address, c.identity.restarted)
+	c.core.statics = c.cfg.Static
 	c.restore()
 	return g.start(wrap)
 }
@@ -131,6 +132,9 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("VTEP %s is no address and port that other nodes can send VXLAN to", cfg.VTEP)
 	case len(cfg.Host) > maxHost || !utf8.ValidString(cfg.Host):
 		return fmt.Errorf("Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
+	}
+	if err := cfg.checkStatic(); err != nil {
+		return err
 	}
 	switch n := len(cfg.Key); n {
 	case 0, 16, 24, 32:

@@ -49,6 +49,7 @@ type core struct {
 	owners  map[nodeID]*owner // self too
 	order   []*owner          // by ID
 	view    *view
+	statics []Static
 	pulls   map[pullKey]*pull
 
 	announcing bool           // the own announcement changed since the last flush

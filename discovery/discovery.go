@@ -87,7 +87,8 @@ type Member struct {
 // Record is one endpoint as its owner announced it. Hidden records belong to an
 // owner that is dead; they are kept for its return but are in nobody's view.
 type Record struct {
-	Owner    string // Member.ID
+	Owner    string // Member.ID, or StaticOwner
+	VTEP     netip.AddrPort
 	Network  Network
 	Endpoint Endpoint
 	Hidden   bool
@@ -141,8 +142,9 @@ type Config struct {
 	Join []string
 	// Key is the gossip key of 16, 24 or 32 bytes. Once keys were changed by AddKey
 	// and the like those in Dir count. With neither, gossip is not encrypted.
-	Key []byte
-	Log logrus.FieldLogger
+	Key    []byte
+	Static []Static // endpoints of VTEPs that speak no gossip
+	Log    logrus.FieldLogger
 	// Observe receives the view's changes, starting from the empty view. It is
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)

@@ -20,6 +20,7 @@ func (e participateEvent) apply(c *core) {
 	clear(c.audiences)
 	c.announceSelf()
 	c.view.open(e.network)
+	c.showStatics(e.network)
 	for _, o := range c.order {
 		if o == c.self {
 			continue

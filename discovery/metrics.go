@@ -69,7 +69,7 @@ func (m *metrics) take(out *output) {
 // What is read from the core.
 var (
 	membersDesc  = prometheus.NewDesc("overlane_members", "Nodes of the cluster, this one included, by state.", []string{"state"}, nil)
-	recordsDesc  = prometheus.NewDesc("overlane_records", "Endpoints that this node knows of: its own, others' in use, and hidden ones.", []string{"state"}, nil)
+	recordsDesc  = prometheus.NewDesc("overlane_records", "Endpoints that this node knows of: its own, others' in use, hidden ones, and static ones in use.", []string{"state"}, nil)
 	behindDesc   = prometheus.NewDesc("overlane_versions_behind", "Versions of other nodes' sets that this node knows of and lacks.", nil, nil)
 	rejectedDesc = prometheus.NewDesc("overlane_gossip_rejected_total", "Input that was not taken, by reason.", []string{"reason"}, nil)
 )
@@ -88,7 +88,7 @@ func (c *Cluster) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range []State{StateAlive, StateSuspect, StateDead, StateLeft} {
 		gauge(membersDesc, states[s], string(s))
 	}
-	for _, state := range []string{"own", "used", "hidden"} {
+	for _, state := range []string{"own", "used", "hidden", "static"} {
 		gauge(recordsDesc, records[state], state)
 	}
 	gauge(behindDesc, behind)
@@ -121,6 +121,9 @@ func (c *core) tally(now time.Time) (states map[State]int, records map[string]in
 				records[state] += len(p.set.live)
 			}
 		}
+	}
+	for _, p := range c.self.parts {
+		records["static"] += len(c.staticsOf(p.Network))
 	}
 	for k, p := range c.pulls {
 		if o := c.owners[k.owner]; o != nil && k.key != "" && p.version > o.have(k.key) {

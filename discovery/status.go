@@ -60,8 +60,14 @@ func (c *core) records() []Record {
 			for _, it := range p.set.live {
 				e := *it.endpoint
 				e.Addrs = slices.Clone(e.Addrs)
-				records = append(records, Record{o.id.String(), p.Network, e, hidden})
+				records = append(records, Record{o.id.String(), o.meta.vtep, p.Network, e, hidden})
 			}
+		}
+	}
+	for _, p := range c.self.parts {
+		for _, s := range c.staticsOf(p.Network) {
+			s.Endpoint.Addrs = slices.Clone(s.Endpoint.Addrs)
+			records = append(records, Record{StaticOwner, s.VTEP, p.Network, s.Endpoint, false})
 		}
 	}
 	slices.SortFunc(records, func(a, b Record) int {

@@ -154,7 +154,7 @@ func remoteStatus(records []discovery.Record, self string, byID map[string]disco
 
 func remoteRecord(r discovery.Record, owner discovery.Member) RemoteStatus {
 	e := r.Endpoint
-	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), owner.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden}
+	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), r.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden}
 }
 
 func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }

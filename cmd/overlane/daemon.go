@@ -150,6 +150,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		VTEP:      netip.AddrPortFrom(s.vtep(), s.vxlanPort),
 		Join:      s.join,
 		Key:       s.gossipKey,
+		Static:    s.static,
 		Log:       log,
 		Observe:   n.overlay.Observe,
 	})

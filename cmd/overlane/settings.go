@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
 )
 
 // settings are the daemon's, checked.
@@ -27,6 +28,7 @@ type settings struct {
 	cpus          []int
 	pluginSocket  string
 	controlSocket string
+	static        []discovery.Static
 	metrics       string // empty: none
 	logLevel      logrus.Level
 	logFormat     logrus.Formatter
@@ -67,6 +69,8 @@ var daemonSettings = []setting{
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.pluginSocket, v) }},
 	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the commands 'overlane status' and 'overlane keyring'",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
+	{name: "static", usage: "file of endpoints behind VTEPs that speak no gossip, one a line: VNI, MAC, IP addresses (comma separated, or -), VTEP with or without a port (default: none)",
+		accepted: "the path of a file with lines such as: 5000 02:42:0a:14:00:09 10.20.0.9 192.0.2.9", parse: parseStatic},
 	{name: "metrics", usage: "address and port on which to serve metrics to Prometheus, such as 127.0.0.1:9750 or :9750 (default: none)",
 		accepted: "an address and a port, such as 127.0.0.1:9750 or :9750", parse: parseMetrics},
 	{name: "log-level", initial: "info", usage: "least severity to log: trace, debug, info, warning, error",

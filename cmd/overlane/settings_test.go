@@ -154,6 +154,7 @@ func TestWrongValues(t *testing.T) {
 		{"cpus", "5000", []string{"CPU 5000", "may use"}},
 		{"plugin-socket", "o.sock", []string{`"o.sock"`, "an absolute path"}},
 		{"control-socket", "o.sock", []string{`"o.sock"`, "an absolute path"}},
+		{"static", dir + "/none", []string{"no such file"}},
 		{"metrics", "9750", []string{`"9750"`, "such as 127.0.0.1:9750"}},
 		{"metrics", "host1:9750", []string{`"host1:9750"`, "not an IP address"}},
 		{"metrics", "127.0.0.1:0", []string{`"127.0.0.1:0"`, "not a port"}},

@@ -70,7 +70,7 @@ func (c *Cluster) Announce(records ...discovery.Record) {
 	defer c.mu.Unlock()
 	c.remote = records
 	for i := range c.remote {
-		c.remote[i].Owner = Peer.ID
+		c.remote[i].Owner, c.remote[i].VTEP = Peer.ID, Peer.VTEP
 	}
 }
 
@@ -142,7 +142,7 @@ func (c *Cluster) Records() []discovery.Record {
 	all := slices.Clone(c.remote)
 	for key, endpoints := range c.own {
 		for _, e := range endpoints {
-			all = append(all, discovery.Record{Owner: Self.ID, Network: c.networks[key], Endpoint: e})
+			all = append(all, discovery.Record{Owner: Self.ID, VTEP: Self.VTEP, Network: c.networks[key], Endpoint: e})
 		}
 	}
 	return all

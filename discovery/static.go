@@ -1,0 +1,69 @@
+package discovery
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Static is an endpoint behind a VTEP that speaks no gossip: a kernel's vxlan
+// device, or a switch. On a node that takes part in a network with the VNI it is
+// a claim like those of members; nobody else is told of it.
+type Static struct {
+	VNI      uint32
+	VTEP     netip.AddrPort
+	Endpoint Endpoint
+}
+
+// StaticOwner is the Record.Owner of static endpoints.
+const StaticOwner = "static"
+
+func (cfg *Config) checkStatic() error {
+	type subject struct {
+		vni  uint32
+		what any
+	}
+	seen := map[subject]bool{}
+	for _, s := range cfg.Static {
+		e := s.Endpoint
+		switch {
+		case s.VNI < 1 || s.VNI > maxVNI:
+			return fmt.Errorf("static endpoint %s: VNI %d is not from 1 to %d", e.MAC, s.VNI, maxVNI)
+		case e.MAC[0]&1 != 0 || e.MAC == MAC{}:
+			return fmt.Errorf("static endpoint %s: that is no MAC address of one interface", e.MAC)
+		case !s.VTEP.IsValid() || s.VTEP.Port() == 0 || s.VTEP.Addr().IsUnspecified() || s.VTEP.Addr().IsMulticast():
+			return fmt.Errorf("static endpoint %s: VTEP %s is no address and port to send VXLAN to", e.MAC, s.VTEP)
+		case s.VTEP.Addr() == cfg.VTEP.Addr():
+			return fmt.Errorf("static endpoint %s: VTEP %s is this host's own", e.MAC, s.VTEP)
+		}
+		subjects := []subject{{s.VNI, e.MAC}}
+		for _, a := range e.Addrs {
+			subjects = append(subjects, subject{s.VNI, a})
+		}
+		for _, sub := range subjects {
+			if seen[sub] {
+				return fmt.Errorf("static endpoint %s: VNI %d has %v twice", e.MAC, s.VNI, sub.what)
+			}
+			seen[sub] = true
+		}
+	}
+	return nil
+}
+
+// showStatics puts the static endpoints of a network into the view. They are
+// nobody's, so that their owner is no node's ID.
+func (c *core) showStatics(n Network) {
+	for _, s := range c.staticsOf(n) {
+		c.view.addVTEP(n.Key, nodeID{}, s.VTEP)
+		c.view.addEndpoint(n.Key, nodeID{}, s.VTEP, &s.Endpoint)
+	}
+}
+
+func (c *core) staticsOf(n Network) []Static {
+	var statics []Static
+	for _, s := range c.statics {
+		if s.VNI == n.VNI {
+			statics = append(statics, s)
+		}
+	}
+	return statics
+}
