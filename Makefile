@@ -24,6 +24,8 @@ ENDPOINTS := 100000
 SCHEDULES := 3000
 # Executions of each target of fuzz.
 RUNS := 1000000
+# How long each target of fuzz-gossip runs.
+TIME := 2m
 
 .PHONY: help
 help: ## Show this list
@@ -95,6 +97,10 @@ xdp: ## Compile datapath/xdp/filter.c anew; the object is part of the repository
 	contrib/setup/packages $(XDP_PACKAGES)
 	clang -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$$(gcc -print-multiarch) -c datapath/xdp/filter.c -o datapath/xdp/filter.o
 	llvm-strip -g datapath/xdp/filter.o
+
+.PHONY: fuzz-gossip
+fuzz-gossip: ## Fuzz what decodes gossip, and keep what is new in discovery/testdata; TIME=2m a target
+	contrib/fuzz/gossip $(TIME)
 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass

@@ -15,7 +15,7 @@ import (
 
 const (
 	joinFirst     = 200 * time.Millisecond // between tries while alone, doubling
-	joinMost      = 5 * time.Second        // up to this
+	joinMost      = rejoin                 // up to this
 	rejoin        = 2 * time.Second        // between tries to heal a split
 	rejoinNodes   = 3                      // addresses a try
 	joinParallel  = 8
