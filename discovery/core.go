@@ -61,11 +61,11 @@ type core struct {
 	beaconAt   time.Time // zero: no beacon due
 	syncAt     time.Time
 	lastJump   time.Time
-	up         int         // peers that are members
-	losses     []time.Time // of peers, lately
-	cutOff     bool        // so many that this node is more likely cut off
-	digests    int         // sent since the last sync
-	answers    int         // full answers to digests since the last sync
+	up         int      // peers that are members
+	losses     []*owner // peers that went down lately
+	cutOff     bool     // so many that this node is more likely cut off
+	digests    int      // sent since the last sync
+	answers    int      // full answers to digests since the last sync
 
 	audiences map[string][]*group // by networks; see groups
 	summed    map[string][]uint64 // by networks, while nothing changes; see sums

@@ -25,7 +25,8 @@ const (
 	streamTimeout    = 30 * time.Second // for all of a stream, which memberlist gives no deadline
 	maxInbox         = 64 << 20         // bytes of messages not yet looked at
 	maxOutbox        = 64               // messages on their way to one member over streams
-	bindTries        = 10               // for a port that is free for both TCP and UDP
+	metaRepeats      = 4
+	bindTries        = 10 // for a port that is free for both TCP and UDP
 )
 
 // gossip is the shell around memberlist: it turns what memberlist tells into
@@ -134,13 +135,21 @@ func (g *gossip) shutdown() error {
 	return g.list.Shutdown()
 }
 
-// setMeta changes what membership tells of this node.
+// setMeta changes what membership tells of this node. In a small cluster the few
+// copies that memberlist sends may all go to the same peer, hence the repetition.
 func (g *gossip) setMeta(change func(*meta)) {
 	g.metaMu.Lock()
 	change(&g.meta)
 	g.metaMu.Unlock()
 	g.cluster.wg.Go(func() {
-		g.list.UpdateNode(probeInterval) // waits until it has been gossiped
+		for range metaRepeats {
+			g.list.UpdateNode(probeInterval) // waits until it has been gossiped
+			select {
+			case <-g.ctx.Done():
+				return
+			case <-time.After(probeInterval):
+			}
+		}
 	})
 }
 

@@ -17,25 +17,24 @@ const (
 
 // lose notes that a peer went down without a word.
 func (c *core) lose(o *owner) {
-	c.losses = slices.DeleteFunc(c.losses, func(at time.Time) bool { return c.now.Sub(at) > togetherWithin })
-	c.losses = append(c.losses, c.now)
+	c.losses = slices.DeleteFunc(c.losses, func(o *owner) bool { return o.member || c.now.Sub(o.downSince) > togetherWithin })
+	c.losses = append(c.losses, o)
 	lost, peers := len(c.losses), c.up+len(c.losses)
 	if lost < togetherLeast || lost*togetherShare < peers {
 		c.cutOff = false
 		c.warnf("member %s (%s) is down: its records stay in use for %s", o.meta.host, o.id, hideAfter)
 		return
 	}
-	o.frozen = true
+	for _, o := range c.losses {
+		if !o.frozen && !o.left {
+			o.frozen = true
+			c.refresh(o)
+		}
+	}
 	if c.cutOff {
 		return
 	}
 	c.cutOff = true
 	c.warnf("%d of %d members went down within %s: this node seems to be cut off, and their records stay in use until they return; "+
 		"look at the network between the hosts, and if they are gone for good, restart overlane here", lost, peers, togetherWithin)
-	for _, o := range c.order {
-		if !o.member && o.seen && !o.left && c.now.Sub(o.downSince) <= togetherWithin {
-			o.frozen = true
-			c.refresh(o)
-		}
-	}
 }

@@ -24,7 +24,7 @@ func checkLaws(h *simHost, _ *packet) {
 				continue
 			}
 			h.checkRise(pullKey{o.id, key}, s.incarnation, s.version)
-			if other.core == nil || other.core.self.incarnation != s.incarnation {
+			if h.sim.cloned || other.core == nil || other.core.self.incarnation != s.incarnation {
 				continue
 			}
 			if truth := other.core.self.set(key); truth != nil && s.version >= other.core.self.since(key) {

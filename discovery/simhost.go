@@ -150,9 +150,14 @@ func (h *simHost) join() {
 }
 
 func (h *simHost) rejoin() {
-	other := h.sim.hosts[h.sim.rand.IntN(len(h.sim.hosts))]
-	if h.membership(other).told == 0 {
-		h.sim.introduce(h, other)
+	var lost []*simHost
+	for _, other := range h.sim.hosts {
+		if other != h && !other.twin && h.membership(other).told == 0 {
+			lost = append(lost, other)
+		}
+	}
+	for range min(rejoinNodes, len(lost)) {
+		h.sim.introduce(h, lost[h.sim.rand.IntN(len(lost))])
 	}
 	h.later(rejoin, h.rejoin)
 }
@@ -213,7 +218,7 @@ func (h *simHost) clone() {
 		twin.endpoints[key] = maps.Clone(h.endpoints[key])
 	}
 	twin.start()
-	h.sim.rewound = true
+	h.sim.rewound, h.sim.cloned = true, true
 }
 
 func (h *simHost) leave() {

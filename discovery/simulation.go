@@ -40,6 +40,7 @@ type simulation struct {
 	said      []simMessage
 	stirred   bool // a host came, went, moved or met another, and not all know
 	rewound   bool // a host was put back to an earlier state, or ran twice
+	cloned    bool // a host ran twice, perhaps under one incarnation
 	datagrams int
 	streams   int
 	bytes     int

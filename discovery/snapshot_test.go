@@ -98,3 +98,14 @@ func TestDamagedSnapshotIsLeftAside(t *testing.T) {
 		t.Errorf("it says\n%s", text)
 	}
 }
+
+func TestRestoredOwnersAreNotTakenForLost(t *testing.T) {
+	c, _ := twoNodes()
+	c.step(c.now, restoreEvent{someRemembered(), 0})
+	c.step(c.now, memberEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(c.now, goneEvent{nodeID{2}})
+	c.step(c.now, goneEvent{nodeID{3}})
+	if !c.owners[nodeID{3}].frozen || c.owners[nodeID{7}].shown {
+		t.Error("what an earlier life knew is in use")
+	}
+}
