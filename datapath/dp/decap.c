@@ -154,6 +154,8 @@ deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop, struct dp_po
 		deliver_elsewhere(w, f, hop);
 	else if (port->ops->merges)
 		merge(w, port, f);
+	else if (likely(port->eth && f->mbuf)) /* in line: the way of every packet between devices */
+		dp_eth_give(w, port, f);
 	else
 		port->ops->deliver(w, port, f);
 }

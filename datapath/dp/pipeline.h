@@ -339,6 +339,19 @@ dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct dp_port *port, stru
 		dp_eth_send_queue(w, eth);
 }
 
+/* Gives the frame's mbuf to a port that is an ethdev. */
+static inline void
+dp_eth_give(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+{
+	struct rte_mbuf *m = *f->mbuf;
+
+	*f->mbuf = NULL;
+	m->data_off = f->data - (uint8_t *)m->buf_addr;
+	m->data_len = f->len;
+	m->pkt_len = f->len;
+	dp_eth_queue(w, port->eth, port, m);
+}
+
 /* What an epoll event is about: a port by its number, or one of these. */
 #define DP_TAG_WAKE (1ull << 32)
 #define DP_TAG_UNDERLAY (2ull << 32)

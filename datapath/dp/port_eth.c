@@ -47,18 +47,10 @@ queue_copy(struct dp_worker *w, const struct dp_frame *f, void *to, struct rte_m
 static void
 eth_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
-	struct rte_mbuf *m;
-
-	if (unlikely(!f->mbuf)) {
+	if (f->mbuf)
+		dp_eth_give(w, port, f);
+	else
 		dp_eth_copy(w, f, queue_copy, port);
-		return;
-	}
-	m = *f->mbuf;
-	*f->mbuf = NULL;
-	m->data_off = f->data - (uint8_t *)m->buf_addr;
-	m->data_len = f->len;
-	m->pkt_len = f->len;
-	dp_eth_queue(w, port->eth, port, m);
 }
 
 /* Answers and copies of group frames: their virtio-net header wishes nothing. */
