@@ -44,10 +44,12 @@ func (d *Datapath) followNextHops(own netip.Addr) (err error) {
 		return err
 	}
 	if n.space, err = netns.Get(); err != nil {
+		n.netlink.Close()
 		return err
 	}
 	changes, err := n.subscribe()
 	if err != nil {
+		n.close()
 		return fmt.Errorf("follow routes and neighbours: %w", err)
 	}
 	d.device.hops = n
@@ -68,51 +70,76 @@ func (n *nextHops) subscribe() (*changes, error) {
 		netlink.RouteSubscribeWithOptions(c.routes, c.done, netlink.RouteSubscribeOptions{Namespace: &n.space}),
 		netlink.NeighSubscribeWithOptions(c.neighbours, c.done, netlink.NeighSubscribeOptions{Namespace: &n.space}))
 	if err != nil {
-		close(c.done)
+		c.end()
 		c = &changes{done: make(chan struct{})} // nothing is heard
 	}
 	return c, err
 }
 
-// follow looks at once where the kernel tells of a change, and now and then where it does not: a link that goes down
-// takes its routes along in silence.
+// end has the kernel send no more, and lets go of who is about to tell something.
+func (c *changes) end() {
+	close(c.done)
+	if c.routes == nil {
+		return
+	}
+	go func() {
+		for range c.routes {
+		}
+	}()
+	go func() {
+		for range c.neighbours {
+		}
+	}()
+}
+
+// settleTime makes one look of a burst of changes.
+const settleTime = 20 * time.Millisecond
+
+// follow looks soon where the kernel tells of a change, and now and then where it does not: a link that goes down takes
+// its routes along in silence.
 func (d *Datapath) follow(n *nextHops, c *changes) {
 	defer close(n.ended)
-	defer func() { close(c.done) }()
+	defer func() { c.end() }()
 	confirm, search := time.NewTicker(confirmEvery), time.NewTicker(searchEvery)
 	defer confirm.Stop()
 	defer search.Stop()
+	var settled <-chan time.Time // nil: nothing has changed
+	rerouted := false
 	for {
-		alive, resolved := true, false
+		alive, changed := true, true
 		select {
 		case <-n.done:
 			return
 		case <-search.C:
 			d.searchPeer()
-			continue
+			changed = false
 		case <-confirm.C:
 			d.confirmNeighbours()
-			alive = c.routes != nil
+			alive, rerouted = c.routes != nil, true
 		case _, alive = <-c.routes:
-			for alive && len(c.routes) > 0 { // one look is enough for a burst
-				_, alive = <-c.routes
-			}
+			rerouted = true
 		case u, ok := <-c.neighbours:
-			alive, resolved = ok, true
-			if ok && u.LinkIndex != n.device.Ifindex {
-				continue
-			}
+			alive, changed = ok, u.LinkIndex == n.device.Ifindex
+		case <-settled:
+			d.updateNextHops(rerouted)
+			settled, rerouted, changed = nil, false, false
 		}
 		if !alive {
-			close(c.done)
-			again, err := n.subscribe()
-			if err != nil {
-				n.log.WithError(err).Warn("the kernel's routes and neighbours are looked at every ", confirmEvery)
-			}
-			c = again
+			c, rerouted, changed = n.subscribeAgain(c), true, true
 		}
-		d.updateNextHops(!resolved || !alive)
+		if changed && settled == nil {
+			settled = time.After(settleTime)
+		}
 	}
+}
+
+func (n *nextHops) subscribeAgain(c *changes) *changes {
+	c.end()
+	again, err := n.subscribe()
+	if err != nil {
+		n.log.WithError(err).Warn("the kernel's routes and neighbours are looked at every ", confirmEvery)
+	}
+	return again
 }
 
 func (d *Datapath) searchPeer() {
@@ -231,7 +258,11 @@ func (n *nextHops) stop() {
 	n.stopOnce.Do(func() {
 		close(n.done)
 		<-n.ended
-		n.netlink.Close()
-		n.space.Close()
 	})
+}
+
+// close comes after stop, when nobody asks any more.
+func (n *nextHops) close() {
+	n.netlink.Close()
+	n.space.Close()
 }

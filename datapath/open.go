@@ -147,6 +147,7 @@ func (d *Datapath) closeDevice() error {
 		dp.DelNextHop(v.id)
 	}
 	err := d.device.close()
+	d.device.hops.close()
 	if d.device.hostFDs != nil {
 		dp.CloseTap(d.device.hostFDs, false)
 	}

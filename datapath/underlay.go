@@ -83,8 +83,10 @@ func (u Underlay) makeHostTap(workers int) (fds []int, err error) {
 	if fds, err = dp.OpenTap(HostTap, workers); err != nil {
 		return nil, fmt.Errorf("make tap %s: %w", HostTap, err)
 	}
-	link, err := netlink.LinkByName(HostTap)
-	if err == nil {
+	// A daemon that is killed takes its address along, and the route with it.
+	err = unix.IoctlSetInt(fds[0], unix.TUNSETPERSIST, 0)
+	link, notFound := netlink.LinkByName(HostTap)
+	if err = errors.Join(err, notFound); err == nil {
 		addr := &netlink.Addr{IPNet: &net.IPNet{IP: u.Addr.Addr().AsSlice(), Mask: net.CIDRMask(u.Addr.Bits(), u.Addr.Addr().BitLen())}, Flags: unix.IFA_F_NODAD}
 		err = errors.Join(netlink.AddrReplace(link, addr), netlink.LinkSetGSOMaxSize(link, gsoMax), netlink.LinkSetUp(link))
 	}
@@ -141,18 +143,21 @@ func openDevice(u Underlay, vtep netip.AddrPort, hostFDs []int, workers int) (de
 		}
 	}()
 	if dev.Device, err = dp.DeviceInfo(dev.id); err != nil {
-		return nil, err
+		return dev, err
 	}
 	if !dev.Up && !u.searches() {
 		return dev, errors.New("the device does not start: the log says more")
 	}
-	if err = dp.SetUnderlay(dev.id); err != nil {
-		return nil, err
+	// Shared before it is polled: a packet must not come both ways.
+	if dev.Ifindex != 0 {
+		if err = dev.share(vtep); err != nil {
+			return dev, err
+		}
 	}
-	if dev.Ifindex == 0 {
-		return dev, dev.attachHost()
+	if err = dp.SetUnderlay(dev.id); err != nil || dev.Ifindex != 0 {
+		return dev, err
 	}
-	return dev, dev.share(vtep)
+	return dev, dev.attachHost()
 }
 
 // share takes VXLAN from an interface that stays the kernel's for everything else.

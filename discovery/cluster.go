@@ -71,7 +71,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := openKeyring(cfg.Dir, cfg.Key)
+	ring, err := openKeyring(cfg.Dir, cfg.Key, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

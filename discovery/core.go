@@ -248,6 +248,7 @@ func (c *core) housekeep() {
 		if c.now.Sub(o.downSince) < forgetAfter {
 			return false
 		}
+		c.hide(o)
 		delete(c.owners, o.id)
 		clear(c.summed)
 		return true

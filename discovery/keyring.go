@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/sirupsen/logrus"
 )
 
 // Fingerprint names a gossip key without giving it away.
@@ -30,7 +31,8 @@ func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 func ParseFingerprint(s string) (f Fingerprint, err error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(f) {
-		return f, fmt.Errorf("%q is no fingerprint of a key: that has %d hexadecimal digits", s, 2*len(f))
+		// What was given may be a key.
+		return f, fmt.Errorf("what was given is no fingerprint of a key: that has %d hexadecimal digits, as `overlane keyring list` shows", 2*len(f))
 	}
 	return Fingerprint(b), nil
 }
@@ -64,8 +66,9 @@ type keyringJSON struct {
 	Keys [][]byte `json:"keys"` // the one in use first
 }
 
-// openKeyring gives the keys on disk, or else the one that was configured.
-func openKeyring(dir string, configured []byte) ([][]byte, error) {
+// openKeyring gives the keys on disk, or else the one that was configured: that may be an old one, which was
+// removed from all hosts while the start script still names it.
+func openKeyring(dir string, configured []byte, log logrus.FieldLogger) ([][]byte, error) {
 	path := filepath.Join(dir, keyringFile)
 	text, err := os.ReadFile(path)
 	switch {
@@ -84,7 +87,7 @@ func openKeyring(dir string, configured []byte) ([][]byte, error) {
 		return nil, fmt.Errorf("keyring file %s is damaged: it has not from 1 to %d keys of 16, 24 or 32 bytes", path, maxKeys)
 	}
 	if configured != nil && !slices.ContainsFunc(stored.Keys, func(key []byte) bool { return bytes.Equal(key, configured) }) {
-		return nil, fmt.Errorf("the gossip key that was given is none of those in %s, where the keys are since they were changed: leave it out, or remove the file", path)
+		log.Warnf("the gossip key that was given is none of those in %s and does not count: the keys are there since `overlane keyring` changed them; leave the key out, or remove the file to go back to it", path)
 	}
 	return stored.Keys, nil
 }
@@ -192,10 +195,10 @@ func (c *Cluster) setKeys(ring [][]byte) error {
 	if err := replaceFile(filepath.Join(c.cfg.Dir, keyringFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	if err := c.gossip.installKeys(ring); err != nil {
-		return err
-	}
 	c.keys = ring
+	if err := c.gossip.installKeys(ring); err != nil {
+		return fmt.Errorf("keyring: it is on disk, and in force with the next start: %w", err)
+	}
 	c.gossip.setMeta(func(m *meta) { m.keys = fingerprints(ring) })
 	c.do(keysEvent{fingerprints(ring)})
 	return nil

@@ -149,6 +149,10 @@ func (c *core) jump(heard uint64) {
 	if !c.lastJump.IsZero() && c.now.Sub(c.lastJump) < jumpInterval {
 		return
 	}
+	if heard >= maxIncarnation-1 {
+		c.warnf("the cluster knows this node under incarnation %d, above which there is none: remove identity.json to start as a new node", heard)
+		return
+	}
 	c.lastJump = c.now
 	c.warnf("the cluster knows this node under incarnation %d, its own is %d: taking a higher one; "+
 		"if this repeats, another node runs on a copy of this data directory", heard, c.self.incarnation)

@@ -55,3 +55,21 @@ func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
 		t.Error("who left is not withdrawn, or who did not is")
 	}
 }
+
+// Who is forgotten while it was in use nonetheless goes from the view as well.
+func TestCutOffNodeForgetsWhatItWithdraws(t *testing.T) {
+	c, tell := twoNodes()
+	tell(packet{announces: []announce{said(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
+	tell(packet{deltas: []delta{setDelta(7, 0, 2)}})
+	at := time.Unix(1, 0)
+	c.step(at, memberEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(at, goneEvent{nodeID{2}})
+	c.step(at, goneEvent{nodeID{3}})
+	if c.step(at.Add(time.Hour), nil); !c.owners[nodeID{2}].shown {
+		t.Fatal("it was withdrawn")
+	}
+	owner := c.owners[nodeID{2}]
+	if out := c.step(at.Add(forgetAfter+time.Hour), nil); owner.shown || c.owners[nodeID{2}] != nil || len(out.changes) == 0 {
+		t.Errorf("forgotten: %t, withdrawn: %t, changes %v", c.owners[nodeID{2}] == nil, !owner.shown, out.changes)
+	}
+}

@@ -3,6 +3,7 @@ package discovery
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Static is an endpoint behind a VTEP that speaks no gossip: a kernel's vxlan
@@ -32,6 +33,8 @@ func (cfg *Config) checkStatic() error {
 			return fmt.Errorf("static endpoint %s: that is no MAC address of one interface", e.MAC)
 		case !s.VTEP.IsValid() || s.VTEP.Port() == 0 || s.VTEP.Addr().IsUnspecified() || s.VTEP.Addr().IsMulticast():
 			return fmt.Errorf("static endpoint %s: VTEP %s is no address and port to send VXLAN to", e.MAC, s.VTEP)
+		case s.VTEP.Addr().Zone() != "" || slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool { return a.Zone() != "" }):
+			return fmt.Errorf("static endpoint %s: an address has a zone, which is this host's alone: leave out what is behind the %%", e.MAC)
 		case s.VTEP.Addr() == cfg.VTEP.Addr():
 			return fmt.Errorf("static endpoint %s: VTEP %s is this host's own", e.MAC, s.VTEP)
 		}

@@ -25,7 +25,7 @@ type RecordStatus struct {
 // Members lists the nodes of the cluster, by host.
 func (o *Overlay) Members() []MemberStatus { return memberStatus(o.cluster.Members()) }
 
-// Records lists all records. Hosts that agree list the same.
+// Records lists the records of the networks in which this host takes part. Hosts that agree list the same of a network.
 func (o *Overlay) Records() []RecordStatus {
 	members, records := o.cluster.Members(), o.cluster.Records()
 	byID := make(map[string]discovery.Member, len(members))

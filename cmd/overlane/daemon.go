@@ -90,9 +90,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	ctl.overlay.Store(n.overlay)
 	var k keyring = n.cluster
 	ctl.keyring.Store(&k)
+	var metrics http.Server
 	if metricsListener != nil {
-		server := http.Server{Handler: metricsHandler(n.cluster, n.datapath.Stats), ReadHeaderTimeout: controlTimeout}
-		go func() { failed <- server.Serve(metricsListener) }()
+		metrics = http.Server{Handler: metricsHandler(n.cluster, n.datapath.Stats), ReadHeaderTimeout: controlTimeout}
+		go func() { failed <- metrics.Serve(metricsListener) }()
 	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")
 
@@ -102,7 +103,9 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	case err = <-failed:
 	}
 	stopDriver()
-	ctl.server.Shutdown(context.WithoutCancel(ctx)) // waits for a status under way
+	// Both wait for answers under way.
+	ctl.server.Shutdown(context.WithoutCancel(ctx))
+	metrics.Shutdown(context.WithoutCancel(ctx))
 	if err := n.cluster.Leave(leaveTimeout); err != nil {
 		log.WithError(err).Warn("not every host may have heard that this one leaves")
 	}

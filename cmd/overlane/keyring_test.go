@@ -71,9 +71,10 @@ func TestKeyringCommands(t *testing.T) {
 	for _, tc := range [][]string{
 		{"would be cut off", "remove", "0102030405060708"},
 		{"no fingerprint", "use", "01"},
+		{"no fingerprint", "use", key}, // an easy slip
 		{"neither a key nor a path: want 16, 24 or 32 bytes", "add", "secret"},
 	} {
-		if out, err := run(tc[1:]...); err == nil || !strings.Contains(err.Error(), tc[0]) || out != "" {
+		if out, err := run(tc[1:]...); err == nil || !strings.Contains(err.Error(), tc[0]) || strings.Contains(err.Error(), key) || out != "" {
 			t.Errorf("%v: %q, %v", tc[1:], out, err)
 		}
 	}

@@ -64,8 +64,9 @@ func parseStaticLine(fields []string) (static discovery.Static, err error) {
 		if err != nil {
 			return static, fmt.Errorf("VTEP %q is no IP address, with or without a port", fields[3])
 		}
-		static.VTEP = netip.AddrPortFrom(addr.Unmap(), vxlanPort)
+		static.VTEP = netip.AddrPortFrom(addr, vxlanPort)
 	}
+	static.VTEP = netip.AddrPortFrom(static.VTEP.Addr().Unmap(), static.VTEP.Port())
 	static.Endpoint.ID = static.VTEP.Addr().String()
 	return static, nil
 }

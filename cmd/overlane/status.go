@@ -47,7 +47,7 @@ func statusCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "members", writeMembers) },
 	}, &cobra.Command{
 		Use:   "records",
-		Short: "Show every endpoint that any host announced; hosts that agree show the same",
+		Short: "Show every endpoint that was announced in this host's networks; hosts that agree show the same of a network",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "records", writeRecords) },
 	})

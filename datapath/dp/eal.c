@@ -91,6 +91,7 @@ eal_init(char *err)
 	lcore_map(map, sizeof(map));
 	snprintf(megabytes, sizeof(megabytes), "%llu", (unsigned long long)(dp_memory(dp.config.n_workers, dp.config.eth_mbufs) >> 20));
 	rte_openlog_stream(fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_write }));
+	dp.config.pci = NULL; /* its caller's */
 	if (rte_eal_init(argc, argv) < 0) {
 		snprintf(err, DP_ERR_LEN, "DPDK did not start with%s hugepages: %s; its log says more", dp.config.hugepages ? "" : "out", rte_strerror(rte_errno));
 		return -EIO;

@@ -72,9 +72,9 @@ dp_tap_open(const char *name, unsigned n_queues, int *fds)
 	if (fds[0] < 0)
 		return fds[0];
 	for (unsigned i = 1; i < n_queues; i++) {
-		fds[i] = multi_queue ? queue_open(name, multi_queue) : fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+		fds[i] = multi_queue ? queue_open(name, multi_queue) : fds[0];
 		if (fds[i] < 0) {
-			ret = multi_queue ? fds[i] : -errno;
+			ret = fds[i];
 			dp_tap_close(i, fds, true);
 			return ret;
 		}
@@ -93,7 +93,8 @@ dp_tap_close(unsigned n_queues, const int *fds, bool keep)
 	if (!keep && n_queues)
 		ioctl(fds[0], TUNSETPERSIST, 0);
 	for (unsigned i = 0; i < n_queues; i++)
-		close(fds[i]);
+		if (!i || fds[i] != fds[0])
+			close(fds[i]);
 }
 
 enum dp_read
@@ -187,11 +188,20 @@ dp_tap_stop(struct dp_port *port)
 		dp_worker_unwatch(dp.workers[i], port->fds[i]);
 }
 
+/* A queue that all share has one reader: two would let a flow's frames overtake each other. */
+static bool
+reads(const struct dp_port *port, unsigned worker)
+{
+	bool shared = dp.config.n_workers > 1 && port->fds[0] == port->fds[1];
+
+	return !shared || worker == port->id % dp.config.n_workers;
+}
+
 int
 dp_tap_start(struct dp_port *port)
 {
 	for (unsigned i = 0; i < dp.config.n_workers; i++) {
-		int ret = dp_worker_watch(dp.workers[i], port->fds[i], port->id);
+		int ret = reads(port, i) ? dp_worker_watch(dp.workers[i], port->fds[i], port->id) : 0;
 
 		if (ret) {
 			dp_tap_stop(port);

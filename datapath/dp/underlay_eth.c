@@ -56,11 +56,12 @@ encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 {
 	uint16_t total = DP_OUTER4_LEN - DP_ETH_LEN + m->data_len;
 	uint8_t tos = dp_ecn(f);
-	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m), *ip = out + DP_ETH_LEN;
+	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m), *ip;
 	uint32_t sum = o->sum + htons(total) + htons(tos);
 
 	if (unlikely(!out))
 		return;
+	ip = out + DP_ETH_LEN;
 	ip[1] = tos;
 	dp_store_be16(ip + 2, total);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -74,10 +75,12 @@ encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 {
 	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - IP6_LEN + m->data_len, sum;
 	uint8_t tos = dp_ecn(f);
-	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m), *ip = out + DP_ETH_LEN, *udp = ip + IP6_LEN;
+	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m), *ip, *udp;
 
 	if (!out)
 		return;
+	ip = out + DP_ETH_LEN;
+	udp = ip + IP6_LEN;
 	ip[1] = tos << 4;
 	dp_store_be16(ip + 4, len);
 	put_udp(udp, f, len);
