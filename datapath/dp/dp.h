@@ -4,7 +4,7 @@
 
 /*
  * The wall between Go and the pipeline. Values and C memory cross it, never a Go pointer that C keeps.
- * Calls that change something are made by one thread at a time; the counters may be read at any time.
+ * Calls that change something are made by one thread at a time; the counters may be read at any time but while a device closes.
  * Functions return 0 or a count, or a negative errno.
  */
 #include <stdbool.h>

@@ -32,6 +32,7 @@
 	X(TAP_DOWN, tap_down, "container's interface is down or gone") \
 	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \
 	X(DEVICE_FULL, device_full, "ethdev port took no more frames") \
+	X(DEVICE_MISSED, device_missed, "dropped by an ethdev before it was read: too fast for the worker, or no packet buffer was left") \
 	X(DEVICE_DOWN, device_down, "ethdev has not found its peer yet, or lost it") \
 	X(NO_MBUF, no_mbuf, "no packet buffer was left for a copy") \
 	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries") \

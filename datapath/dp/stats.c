@@ -2,6 +2,8 @@
 /* Counters of all workers added up. A worker alone writes its own; a reader may see a sum in the middle of a burst. */
 #include <errno.h>
 
+#include <rte_ethdev.h>
+
 #include "pipeline.h"
 
 static const char *const names[DP_DROP_COUNT] = {
@@ -37,6 +39,22 @@ add(struct dp_traffic *sum, const struct dp_traffic *t)
 	sum->tx_bytes += t->tx_bytes;
 }
 
+/* What the devices say that they could not keep. */
+static uint64_t
+device_missed(void)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < DP_MAX_DEVICES; i++) {
+		const struct dp_eth *eth = dp_eth_get(i);
+		struct rte_eth_stats stats;
+
+		if (eth && !rte_eth_stats_get(eth->dev, &stats))
+			sum += stats.imissed + stats.rx_nombuf;
+	}
+	return sum;
+}
+
 void
 dp_stats(struct dp_stats *stats)
 {
@@ -52,6 +70,7 @@ dp_stats(struct dp_stats *stats)
 			stats->drops[d] += w->drops[d];
 		stats->drops[DP_DROP_UNDERLAY_OVERFLOW] += dp_udp_overflows(&w->udp);
 	}
+	stats->drops[DP_DROP_DEVICE_MISSED] += device_missed();
 }
 
 /* Called by the control thread: a port read here cannot go away meanwhile. */

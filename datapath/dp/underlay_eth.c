@@ -277,7 +277,7 @@ dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **
 		else
 			refuse(w, eth, mbufs[i], drop);
 	}
-	w->underlay.rx_packets += n;
+	w->underlay.rx_packets += kept;
 	w->underlay.rx_bytes += bytes;
 	dp_decap(w, packets, kept);
 	dp_decap_flush(w);
