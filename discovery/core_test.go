@@ -333,6 +333,27 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 	expect("the first announcement and set once more", 0)
 	tell(packet{deltas: []delta{setDelta(7, 0, 10)}})
 	expect("the new part's set", 10)
+
+	withdrawal := announce{owner: nodeID{2}, incarnation: 7, version: 11}
+	tell(packet{deltas: []delta{setDelta(7, 0, 20)}})
+	tell(packet{announces: []announce{withdrawal}})
+	expect("the end of a part that a set of the next one has outrun", 20)
+	tell(packet{announces: []announce{said(12, 12)}, deltas: []delta{setDelta(7, 0, 15)}})
+	expect("the next part's beginning", 20)
+	withdrawal.version = 21
+	tell(packet{announces: []announce{withdrawal}})
+	expect("its end", 0)
+}
+
+// A withdrawal that was outrun is the last word of an owner that then died.
+func TestOutrunWithdrawalOfTheDeadIsTaken(t *testing.T) {
+	c, tell := twoNodes()
+	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 20)}})
+	c.step(time.Unix(1, 0), goneEvent{nodeID{2}})
+	tell(packet{announces: []announce{{owner: nodeID{2}, incarnation: 7, version: 11}}})
+	if o := c.owners[nodeID{2}]; o.version != 11 {
+		t.Errorf("the announcement known is at version %d, not 11", o.version)
+	}
 }
 
 func TestVersionsAreAnsweredWithWhatIsMissing(t *testing.T) {

@@ -37,10 +37,14 @@ func (o *owner) since(key string) uint64 {
 	return 0
 }
 
-// take replaces the owner's parts, and keeps what sets it can.
-func (o *owner) take(networks []participation, keep func(*part) bool) {
+// take replaces the owner's parts, and keeps what sets it can. Within an
+// incarnation none begins before it was known to: what was on disk is a mark.
+func (o *owner) take(networks []participation, sameIncarnation bool, keep func(*part) bool) {
 	parts := make([]part, len(networks))
 	for i, p := range networks {
+		if sameIncarnation {
+			p.since = max(p.since, o.since(p.Key))
+		}
 		parts[i] = part{p, o.set(p.Key)}
 	}
 	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(a.Key, b.Key) })

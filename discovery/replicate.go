@@ -85,11 +85,16 @@ func (c *core) takeAnnounce(a *announce) bool {
 	if !o.newer(a.incarnation, a.version) {
 		return false
 	}
+	if o.member && o.outran(a) {
+		c.pull(o.id, "", a.incarnation, a.version+1, o.id)
+		return false
+	}
 	c.hide(o)
 	clear(c.audiences)
 	clear(c.summed)
+	same := a.incarnation == o.incarnation
 	o.incarnation, o.version, o.left = a.incarnation, a.version, a.left
-	o.take(a.networks, func(p *part) bool {
+	o.take(a.networks, same, func(p *part) bool {
 		ended := p.set.incarnation == o.incarnation && p.set.version < p.since
 		return !ended && c.shares(o, p.Key)
 	})
@@ -100,6 +105,16 @@ func (c *core) takeAnnounce(a *announce) bool {
 	c.noteConflicts(o)
 	c.pullDone(o, "")
 	return true
+}
+
+// outran says whether a set that is held, or was before a restart, is newer than
+// the announcement that ends its part: then it belongs to the next part, whose
+// announcement is still on its way.
+func (o *owner) outran(a *announce) bool {
+	return a.incarnation == o.incarnation && slices.ContainsFunc(o.parts, func(p part) bool {
+		stays := slices.ContainsFunc(a.networks, func(n participation) bool { return n.Key == p.Key })
+		return !stays && max(p.since, o.have(p.Key)) > a.version
+	})
 }
 
 // heardOfSelf makes sure that nothing said of this node outranks what it has said.
