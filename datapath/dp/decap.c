@@ -195,6 +195,10 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 			continue;
 		vni = dp_load_be32(packets[i].data + 4) >> 8;
 		source[kept] = dp_fdb_key(vni, dp_source(frame));
+		if (unlikely(w->share.pressed) && dp_share_over(&w->share, dp_source(frame))) {
+			dp_count(w, DP_DROP_OVERLOAD);
+			continue;
+		}
 		key = dp_fdb_key(vni, dp_destination(frame));
 		if (!runs || !dp_fdb_key_equal(&key, &to[runs - 1]))
 			to[runs++] = key;
@@ -223,6 +227,16 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 	dp_stage(w, DP_STAGE_DECAP, n);
 }
 
+static void
+write_unit(struct dp_worker *w, struct dp_port *port, const struct dp_gro_unit *unit)
+{
+	uint64_t start = w->share.pressed ? rte_rdtsc() : 0;
+
+	port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
+	if (w->share.pressed)
+		dp_share_charge(&w->share, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);
+}
+
 /* Writes what was merged since the last call; the packets it lies in may be overwritten afterwards. */
 void
 dp_decap_flush(struct dp_worker *w)
@@ -234,7 +248,7 @@ dp_decap_flush(struct dp_worker *w)
 		struct dp_port *port = unit->cookie;
 
 		dp_gro_finish(unit);
-		port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
+		write_unit(w, port, unit);
 	}
 	dp_stage(w, DP_STAGE_DELIVER, w->gro->n_units);
 	dp_gro_reset(w->gro);

@@ -54,16 +54,39 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 }
 
 uint32_t
-dp_harness_turn(uint32_t port)
+dp_harness_turn(uint32_t port, uint32_t modest)
 {
 	struct dp_worker *w = dp_harness_worker();
 	struct dp_port *from = dp_port_get(port);
 	uint32_t n;
 
-	from->ops->read(w, from);
+	w->n_greedy = dp_greedy(w, from);
+	w->n_ready = modest + w->n_greedy;
+	dp_turn(w, from);
 	n = w->n_frames;
-	w->n_frames = 0;
+	w->n_frames = w->n_ready = w->n_greedy = 0;
 	return n;
+}
+
+void
+dp_harness_settle(bool more, bool full)
+{
+	dp_share_settle(&dp_harness_worker()->share, more, full);
+}
+
+void
+dp_harness_charge(uint64_t mac, uint64_t us)
+{
+	for (uint64_t i = 0; i < us; i++)
+		dp_share_charge(&dp_harness_worker()->share, mac, rte_get_tsc_hz() / US_PER_S);
+}
+
+bool
+dp_harness_over(uint64_t mac)
+{
+	struct dp_share *share = &dp_harness_worker()->share;
+
+	return share->pressed && dp_share_over(share, mac);
 }
 
 void

@@ -9,8 +9,12 @@ struct dp_worker *dp_harness_worker(void);
 /* One frame from a port, virtio-net header first, or one VXLAN packet from a VTEP, in memory of its exact size. */
 void dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len);
 void dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len);
-/* Frames that a port gets read in a turn; they are left at that. */
-uint32_t dp_harness_turn(uint32_t port);
+/* Frames that a port gets read in a turn; they are left at that. Beside it others are ready, that are modest. */
+uint32_t dp_harness_turn(uint32_t port, uint32_t modest);
+/* A read of the underlay, after which there is more, and perhaps a full queue; cycles held against a source; whether it must wait. */
+void dp_harness_settle(bool more, bool full);
+void dp_harness_charge(uint64_t mac, uint64_t us);
+bool dp_harness_over(uint64_t mac);
 /* As if the kernel had refused UDP_SEGMENT on the way to the VTEP, or had not. */
 void dp_harness_one_by_one(uint32_t vtep, bool refused);
 /* All drops that the two have counted, and all packets sent to the underlay. */

@@ -21,6 +21,7 @@
 #include "eth.h"
 #include "gro.h"
 #include "parse.h"
+#include "share.h"
 #include "udp.h"
 
 #define DP_BURST 64
@@ -65,7 +66,8 @@ struct dp_port {
 	int fds[DP_MAX_WORKERS];
 	struct {
 		struct dp_traffic traffic;
-		uint64_t work; /* done for the port and not yet held against one of its turns */
+		uint64_t work;   /* done for the port and not yet held against one of its turns */
+		unsigned unread; /* turns on end that left something to read */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
@@ -139,11 +141,13 @@ struct dp_worker {
 	uint32_t ready[DP_MAX_PORTS];
 	bool is_ready[DP_MAX_PORTS];
 	unsigned n_ready;
+	unsigned n_greedy; /* of them in the last turn */
 	bool underlay_ready;
 	bool waited; /* for room to send, as long as a turn may */
 	struct dp_gro *gro;
 	struct dp_fdb_memo *memos;
 	struct dp_udp udp;
+	struct dp_share share;
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */
@@ -292,6 +296,26 @@ dp_work(uint64_t packets, uint64_t bytes)
 	return packets * 1024 + bytes;
 }
 
+/*
+ * A port that has had something to read for so many turns on end sends more than its share, and waits for nobody's answer.
+ * Beside ports that do, its turns are a part of theirs.
+ */
+#define DP_GREEDY_TURNS 16
+#define DP_GREEDY_PART 8
+
+static inline bool
+dp_greedy(const struct dp_worker *w, const struct dp_port *port)
+{
+	return port->worker[w->id].unread >= DP_GREEDY_TURNS;
+}
+
+/* Of a whole turn the port gets this part. */
+static inline unsigned
+dp_turn_part(const struct dp_worker *w, const struct dp_port *port)
+{
+	return dp_greedy(w, port) && w->n_ready > w->n_greedy ? DP_GREEDY_PART : 1;
+}
+
 /* port_tap.c */
 enum dp_read { DP_READ_FRAME, DP_READ_DROPPED, DP_READ_EMPTY };
 /* Reads one frame into the buffer, which is a worker's. */
@@ -303,6 +327,8 @@ void dp_tap_stop(struct dp_port *port);
 struct dp_worker *dp_worker_new(unsigned id, char *err);
 void dp_worker_free(struct dp_worker *w);
 int dp_worker_main(void *arg);
+/* A port's turn: reads its part; true when there may be more. */
+bool dp_turn(struct dp_worker *w, struct dp_port *port);
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
 

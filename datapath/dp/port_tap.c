@@ -139,8 +139,9 @@ static bool
 tap_read(struct dp_worker *w, struct dp_port *port)
 {
 	uint64_t *work = &port->worker[w->id].work;
+	unsigned part = dp_turn_part(w, port);
 
-	for (unsigned turn = 0; turn < TURN_FRAMES && *work < TURN_WORK && w->n_frames < DP_BURST; turn++) {
+	for (unsigned turn = 0; turn < TURN_FRAMES / part && *work < TURN_WORK / part && w->n_frames < DP_BURST; turn++) {
 		struct dp_frame *f = &w->frames[w->n_frames];
 
 		switch (dp_tap_read(w, port, w->mbufs[w->n_frames], f)) {
@@ -155,7 +156,7 @@ tap_read(struct dp_worker *w, struct dp_port *port)
 			return false;
 		}
 	}
-	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK);
+	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK / part);
 	return true;
 }
 

@@ -221,12 +221,27 @@ dp_udp_ignore(uint32_t ifindex)
 	return 0;
 }
 
+static bool
+memory_info(const struct dp_udp *udp, uint32_t info[SK_MEMINFO_VARS])
+{
+	socklen_t len = SK_MEMINFO_VARS * sizeof(*info);
+
+	return !getsockopt(udp->rx, SOL_SOCKET, SO_MEMINFO, info, &len);
+}
+
+bool
+dp_udp_half_full(const struct dp_udp *udp)
+{
+	uint32_t info[SK_MEMINFO_VARS];
+
+	return memory_info(udp, info) && info[SK_MEMINFO_RMEM_ALLOC] > info[SK_MEMINFO_RCVBUF] / 2;
+}
+
 /* The kernel counts what its filter drops among them: then they cannot be told. */
 uint64_t
 dp_udp_overflows(const struct dp_udp *udp)
 {
-	uint32_t info[SK_MEMINFO_VARS] = { 0 };
-	socklen_t len = sizeof(info);
+	uint32_t info[SK_MEMINFO_VARS];
 
-	return udp->filtered || getsockopt(udp->rx, SOL_SOCKET, SO_MEMINFO, info, &len) ? 0 : info[SK_MEMINFO_DROPS];
+	return !udp->filtered && memory_info(udp, info) ? info[SK_MEMINFO_DROPS] : 0;
 }

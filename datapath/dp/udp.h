@@ -65,6 +65,8 @@ void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, struct dp_vtep *to
 void dp_udp_flush(struct dp_worker *w);
 /* Reads what has arrived into the pipeline; true when there may be more. */
 bool dp_udp_receive(struct dp_worker *w);
+/* Is half of the receive buffer taken? The kernel gives back what was read in quarters of it. */
+bool dp_udp_half_full(const struct dp_udp *udp);
 uint64_t dp_udp_overflows(const struct dp_udp *udp);
 
 #endif

@@ -83,14 +83,17 @@ dp_udp_receive(struct dp_worker *w)
 		udp->rx_msgs[i].msg_hdr.msg_controllen = DP_UDP_CONTROL;
 	}
 	got = recvmmsg(udp->rx, udp->rx_msgs, udp->rx_vlen, MSG_DONTWAIT, NULL);
-	if (got <= 0)
+	if (got <= 0) {
+		dp_share_settle(&w->share, false, false);
 		return false;
+	}
 	for (int i = 0; i < got; i++) {
 		bytes += udp->rx_msgs[i].msg_len;
 		take_datagram(w, i);
 	}
 	dp_decap_flush(w);
 	bool more = (unsigned)got == udp->rx_vlen;
+	dp_share_settle(&w->share, more, w->share.pressed && dp_udp_half_full(udp));
 	udp->rx_vlen = RTE_MAX(1u, RTE_MIN((uint64_t)DP_UDP_MSGS, RECEIVE_BYTES / (bytes / got + 1)));
 	return more;
 }

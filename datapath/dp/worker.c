@@ -86,11 +86,21 @@ flush(struct dp_worker *w)
 	w->n_frames = 0;
 }
 
+bool
+dp_turn(struct dp_worker *w, struct dp_port *port)
+{
+	unsigned *unread = &port->worker[w->id].unread;
+	bool more = port->ops->read(w, port);
+
+	*unread = more ? *unread + 1 : 0;
+	return more;
+}
+
 /* One turn for every port that has something; a port leaves the list when it is empty or gone. */
 static void
 serve_ports(struct dp_worker *w)
 {
-	unsigned kept = 0;
+	unsigned kept = 0, greedy = 0;
 
 	for (unsigned i = 0; i < w->n_ready; i++) {
 		uint32_t id = w->ready[i];
@@ -98,12 +108,15 @@ serve_ports(struct dp_worker *w)
 
 		if (w->n_frames == DP_BURST)
 			flush(w);
-		if (port && port->ops->read(w, port))
+		if (port && dp_turn(w, port)) {
 			w->ready[kept++] = id;
-		else
+			greedy += dp_greedy(w, port);
+		} else {
 			w->is_ready[id] = false;
+		}
 	}
 	w->n_ready = kept;
+	w->n_greedy = greedy;
 	if (w->n_frames)
 		flush(w);
 }
