@@ -215,6 +215,21 @@ func (c *Cluster) Records() []Record {
 	return c.core.records()
 }
 
+// Answers asks a member whether it is there, and waits about a second for a word
+// of it. It tells a host that has just died, which membership takes seconds to
+// find out. What is static answers always: it has nobody to ask.
+func (c *Cluster) Answers(id string) bool {
+	if id == StaticOwner {
+		return true
+	}
+	for _, m := range c.Members() {
+		if m.ID == id {
+			return m.Self || m.State != StateDead && m.State != StateLeft && c.gossip.ping(m)
+		}
+	}
+	return false
+}
+
 // Conflicts lists the networks that members have set up otherwise than this node.
 func (c *Cluster) Conflicts() []Conflict {
 	c.mu.Lock()

@@ -57,6 +57,24 @@ func TestPutAndDeleteReachOthersAtOnce(t *testing.T) {
 	}
 }
 
+// A crash is known to whoever asks, before membership has found out.
+func TestCrashedMemberDoesNotAnswer(t *testing.T) {
+	nodes := startThree(t)
+	a, c := nodes[0], nodes[2]
+	if !a.Answers(c.Self().ID) || !a.Answers(a.Self().ID) || a.Answers("nobody") {
+		t.Errorf("answers of a member, of the node itself, and of nobody: %t, %t, %t", a.Answers(c.Self().ID), a.Answers(a.Self().ID), a.Answers("nobody"))
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a.Answers(c.Self().ID) {
+		t.Error("one that has crashed answers")
+	}
+	if state := a.Members()[slices.IndexFunc(a.Members(), func(m Member) bool { return m.ID == c.Self().ID })].State; state == StateDead {
+		t.Error("membership was first: nothing was tested")
+	}
+}
+
 func TestLeaveWithdrawsAtOnce(t *testing.T) {
 	t.Parallel()
 	nodes := startThree(t)

@@ -27,6 +27,7 @@ const (
 	maxOutbox        = 64               // messages on their way to one member over streams
 	metaRepeats      = 4
 	bindTries        = 10 // for a port that is free for both TCP and UDP
+	pingTries        = 2  // each as long as memberlist waits for a probe
 )
 
 // gossip is the shell around memberlist: it turns what memberlist tells into
@@ -117,6 +118,16 @@ func (g *gossip) start(wrap wrapTransport) error {
 	}
 	g.list = list
 	return nil
+}
+
+// ping reports whether the member answers.
+func (g *gossip) ping(m Member) bool {
+	for range pingTries {
+		if _, err := g.list.Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *gossip) leave(timeout time.Duration) error {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/overlane/overlane/discovery"
 )
 
@@ -39,7 +41,8 @@ func (o *Overlay) lives(ep *endpoint) (bool, error) {
 }
 
 // free checks that nobody else has the endpoint's MAC and addresses: Docker can't renumber a running container, so a
-// duplicate must be refused at its start. Records of hosts that are dead do not count.
+// duplicate must be refused at its start. Records of hosts that are dead do not count, nor those of a host that has just
+// died: what it ran may be started elsewhere at once.
 func (o *Overlay) free(n *network, ep *Endpoint) error {
 	for _, other := range n.endpoints {
 		if other.MAC == ep.MAC && other.ID != ep.ID {
@@ -51,6 +54,10 @@ func (o *Overlay) free(n *network, ep *Endpoint) error {
 			continue
 		}
 		host := o.host(r.Owner)
+		if !o.cluster.Answers(r.Owner) {
+			n.log.WithFields(logrus.Fields{"endpoint": short(ep.ID), "addrs": ep.Addrs, "mac": ep.MAC}).Warnf("endpoint taken over from host %s, which does not answer", host)
+			continue
+		}
 		for _, addr := range ep.Addrs {
 			if slices.Contains(r.Endpoint.Addrs, addr) {
 				return fmt.Errorf("address %s in network %s: host %s has it on endpoint %s: create the network with an --ip-range of its own on each host, or choose the address with --ip", addr, n.Key, host, short(r.Endpoint.ID))

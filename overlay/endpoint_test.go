@@ -1,6 +1,7 @@
 package overlay_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -143,6 +144,18 @@ func TestDuplicateOnAnotherHost(t *testing.T) {
 				t.Errorf("after a refused Join: %+v, announced %v", s, h.cluster.Own(key))
 			}
 		})
+	}
+}
+
+// What ran on a host that has just died can be started here before the cluster has noticed.
+func TestTakenOverFromASilentHost(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.cluster.Announce(rival("02:42:0a:14:00:02", "10.20.0.2", 4, false))
+	h.cluster.Fail("Answers", errors.New("no answer"))
+	h.run(epID, "10.20.0.2")
+	if got := h.cluster.Own(key)[0].Seq; got != 5 {
+		t.Errorf("announced with the sequence number %d, not one above the other's 4", got)
 	}
 }
 

@@ -27,6 +27,7 @@ type Cluster interface {
 	Self() discovery.Member
 	Members() []discovery.Member
 	Records() []discovery.Record
+	Answers(member string) bool
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64
 }

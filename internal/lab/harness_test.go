@@ -41,18 +41,22 @@ func up(t *testing.T, hosts int) *Cluster {
 // acquainted waits until every host knows all the others.
 func acquainted(t *testing.T, c *Cluster) {
 	t.Helper()
-	everyHost(t, c, "knows the others", func(h *Host) error {
-		alive := 0
-		for _, m := range status(t, h).Members {
-			if m.State == "alive" {
-				alive++
-			}
+	everyHost(t, c, "knows the others", func(h *Host) error { return alive(t, h, len(c.Hosts)) })
+}
+
+// alive demands so many members that are up.
+func alive(t *testing.T, h *Host, want int) error {
+	t.Helper()
+	n := 0
+	for _, m := range status(t, h).Members {
+		if m.State == "alive" {
+			n++
 		}
-		if alive != len(c.Hosts) {
-			return fmt.Errorf("%d members alive of %d", alive, len(c.Hosts))
-		}
-		return nil
-	})
+	}
+	if n != want {
+		return fmt.Errorf("%d members alive, not %d", n, want)
+	}
+	return nil
 }
 
 func must(t *testing.T, err error) {
@@ -148,6 +152,9 @@ type hostStatus struct {
 	Remote    []struct {
 		Host string `json:"host"`
 	} `json:"remote_endpoints"`
+	Gossip struct {
+		Rejected map[string]uint64 `json:"rejected"`
+	} `json:"gossip"`
 	Datapath struct {
 		MbufsInUse int               `json:"mbufs_in_use"`
 		Ports      []struct{}        `json:"ports"`

@@ -49,6 +49,15 @@ func Impair(ctx context.Context, h *Host, bad Impairment) (restore func() error,
 	}), nil
 }
 
+// Unplug pulls the host's eth0 out of the wire, until the returned function puts it back.
+func Unplug(ctx context.Context, h *Host) (restore func() error, err error) {
+	plug, err := h.plug(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return netlink.LinkSetMasterByIndex(plug, plug.Attrs().MasterIndex) }, netlink.LinkSetNoMaster(plug)
+}
+
 // plug finds the end of the host's eth0 that sticks in the bridge.
 func (h *Host) plug(ctx context.Context) (netlink.Link, error) {
 	out, err := h.Exec(ctx, "cat", "/sys/class/net/eth0/iflink")

@@ -134,6 +134,9 @@ func (c *Cluster) Resolve(key string) uint32 {
 
 func (c *Cluster) Self() discovery.Member { return Self }
 
+// Answers is true unless it was made to fail.
+func (c *Cluster) Answers(string) bool { return c.check("Answers") == nil }
+
 func (c *Cluster) Members() []discovery.Member { return []discovery.Member{Self, Peer} }
 
 func (c *Cluster) Records() []discovery.Record {
