@@ -138,6 +138,20 @@ func shell(t *testing.T, h *Host, script string) string {
 	return out
 }
 
+// stop ends the daemon of the host, which leaves the cluster.
+func stop(t *testing.T, h *Host) {
+	t.Helper()
+	shell(t, h, "kill $(cat /run/overlane.pid) && tail --pid=$(cat /run/overlane.pid) -f /dev/null")
+}
+
+// restartWith starts the daemon anew after what the script sets up, with an empty log.
+func restartWith(t *testing.T, h *Host, script string) {
+	t.Helper()
+	stop(t, h)
+	shell(t, h, ": >/var/log/overlane.log; "+script+"; start-overlane")
+	must(t, Wait(t.Context(), settled, h.ready))
+}
+
 // hostStatus is the part of `overlane status -o json` that the tests look at.
 type hostStatus struct {
 	Members []struct {

@@ -16,11 +16,10 @@ const (
 	wrongKey = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
 )
 
-// startWith starts the daemon of a host anew, with a gossip key and an empty log.
+// startWith starts the daemon of a host anew with a gossip key.
 func startWith(t *testing.T, h *Host, key string) {
 	t.Helper()
-	shell(t, h, "kill $(cat /run/overlane.pid) && tail --pid=$(cat /run/overlane.pid) -f /dev/null; : >/var/log/overlane.log; OVERLANE_GOSSIP_KEY="+key+" start-overlane")
-	must(t, Wait(t.Context(), settled, h.ready))
+	restartWith(t, h, "export OVERLANE_GOSSIP_KEY="+key)
 }
 
 // The key is changed while three hosts talk, and no packet is lost.
