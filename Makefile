@@ -75,7 +75,7 @@ bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and te
 	contrib/bench/pipeline/compare bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
 
 .PHONY: bench-hosts
-bench-hosts: build ## Container to container beside Docker's own overlay. SECONDS=4 a measurement
+bench-hosts: build ## Container to container, alone and beside floods, and beside Docker's own overlay. SECONDS=4 a measurement
 	contrib/setup/packages $(HOSTS_PACKAGES)
 	go run ./contrib/bench/hosts -seconds $(SECONDS)
 

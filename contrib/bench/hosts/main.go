@@ -1,6 +1,7 @@
 // Command hosts compares overlane with the plumbing of Docker's own overlay driver: two hosts on a veth wire of MTU 1500,
-// traffic from a container on the one to a container on the other. Hosts and containers are network namespaces; both
-// contenders stand at the same time and are measured in turn, round by round. It wants root, iproute2, iperf3 and sockperf.
+// traffic from a container on the one to a container on the other, alone and beside a flood between two more. Hosts and
+// containers are network namespaces; both contenders stand at the same time and are measured in turn, round by round. It wants
+// root, iproute2, iperf3 and sockperf.
 //
 // It prints a table and a last line that starts with RESULT; every figure is the median of its rounds.
 package main
@@ -16,6 +17,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == floodWord {
+		fmt.Fprintln(os.Stderr, "hosts: flood:", pour(os.Args[2]))
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	binary := flag.String("overlane", "bin/overlane", "the `binary` to measure")

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// measure takes each figure once: Gb/s, thousands of packets a second delivered, microseconds one way, CPU seconds per 10^9 bytes.
+// measure takes each figure once: Gb/s, thousands of packets a second delivered, microseconds one way, CPU seconds per 10^9 bytes,
+// and what floods leave.
 func measure(ctx context.Context, p *pair, window time.Duration, taken map[string][]float64) error {
 	note := func(name string, value float64) { taken[name] = append(taken[name], value) }
 	for _, streams := range []int{1, 4} {
@@ -33,9 +34,12 @@ func measure(ctx context.Context, p *pair, window time.Duration, taken map[strin
 		note(fmt.Sprintf("udp%d_kpps", size), kpps)
 	}
 	p50, p99, err := latency(ctx, p, window)
+	if err != nil {
+		return err
+	}
 	note("p50_us", p50)
 	note("p99_us", p99)
-	return err
+	return besideFloods(ctx, p, window, note)
 }
 
 // iperfReport is what is read of iperf3's JSON. Sum tells of UDP what the receiver has seen.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -41,13 +42,22 @@ func overlane(ctx context.Context, binary string) (*overlanePair, error) {
 		}
 	}
 	for i := range p.daemons {
-		if err := p.container(ctx, i); err != nil {
+		if err := p.network(ctx, i); err != nil {
+			return p, err
+		}
+	}
+	for n := range p.boxes {
+		if err := p.container(ctx, n); err != nil {
 			return p, err
 		}
 	}
 	return p, within(ctx, func() error {
-		return in(ctx, p.boxes[0], "ping", "-q", "-c", "1", "-W", "1", boxAddr[1]).Run()
+		return errors.Join(p.ping(ctx, 0, 1), p.ping(ctx, 2, 3))
 	})
+}
+
+func (p *overlanePair) ping(ctx context.Context, from, to int) error {
+	return in(ctx, p.boxes[from], "ping", "-q", "-c", "1", "-W", "1", boxAddr[to]).Run()
 }
 
 func (p *overlanePair) file(i int, name string) string {
@@ -75,29 +85,38 @@ func (p *overlanePair) start(ctx context.Context, binary string, i int) error {
 	return nil
 }
 
-// container asks for a network and an endpoint in Docker's words, and moves the tap into the container as Docker does.
-func (p *overlanePair) container(ctx context.Context, i int) error {
-	id := func(kind string) string { return fmt.Sprintf("%s%d", strings.Repeat(kind, 63), i) }
-	network, endpoint := id("a"), id("e")
+// id is one of Docker's: 64 digits, by the kind of thing and its number.
+func id(kind string, number int) string {
+	return fmt.Sprintf("%s%d", strings.Repeat(kind, 63), number)
+}
+
+// network asks host i for the network in Docker's words.
+func (p *overlanePair) network(ctx context.Context, i int) error {
 	pool := []map[string]any{{"AddressSpace": "bench", "Pool": "10.62.0.0/24"}}
+	return p.call(ctx, i, "NetworkDriver.CreateNetwork", map[string]any{"NetworkID": id("a", i), "IPv4Data": pool,
+		"Options": map[string]any{"com.docker.network.generic": map[string]string{"vni": fmt.Sprint(vni)}}})
+}
+
+// container asks for an endpoint in Docker's words, and moves the tap into box n as Docker does.
+func (p *overlanePair) container(ctx context.Context, n int) error {
+	i, space := n%2, p.boxes[n]
+	network, endpoint := id("a", i), id("e", n)
 	for _, step := range []struct {
 		method string
 		body   map[string]any
 	}{
-		{"NetworkDriver.CreateNetwork", map[string]any{"NetworkID": network, "IPv4Data": pool,
-			"Options": map[string]any{"com.docker.network.generic": map[string]string{"vni": fmt.Sprint(vni)}}}},
 		{"NetworkDriver.CreateEndpoint", map[string]any{"NetworkID": network, "EndpointID": endpoint,
-			"Interface": map[string]string{"Address": boxAddr[i] + "/24", "MacAddress": boxMAC[i]}}},
-		{"NetworkDriver.Join", map[string]any{"NetworkID": network, "EndpointID": endpoint, "SandboxKey": "/run/netns/" + p.boxes[i]}},
+			"Interface": map[string]string{"Address": boxAddr[n] + "/24", "MacAddress": boxMAC[n]}}},
+		{"NetworkDriver.Join", map[string]any{"NetworkID": network, "EndpointID": endpoint, "SandboxKey": "/run/netns/" + space}},
 	} {
 		if err := p.call(ctx, i, step.method, step.body); err != nil {
 			return err
 		}
 	}
 	return script(ctx,
-		fmt.Sprintf("ip -n %s link set $(ip -n %s -br link show type tun | cut -d' ' -f1) netns %s name eth0", p.hosts[i], p.hosts[i], p.boxes[i]),
-		fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", p.boxes[i], boxAddr[i]),
-		fmt.Sprintf("ip -n %s link set eth0 up", p.boxes[i]))
+		fmt.Sprintf("ip -n %s link set $(ip -n %s -br link show type tun | cut -d' ' -f1) netns %s name eth0", p.hosts[i], p.hosts[i], space),
+		fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", space, boxAddr[n]),
+		fmt.Sprintf("ip -n %s link set eth0 up", space))
 }
 
 // call posts one request of Docker's driver protocol.
@@ -126,7 +145,7 @@ func (p *overlanePair) call(ctx context.Context, i int, method string, body map[
 	return nil
 }
 
-// idle is the busier daemon's share of a core while its container has nothing to say, in per cent.
+// idle is the busier daemon's share of a core while its containers have nothing to say, in per cent.
 func (p *overlanePair) idle(ctx context.Context) (float64, error) {
 	var before [2]time.Duration
 	for i, daemon := range p.daemons {

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
-// The containers of either contender. Each contender has namespaces of its own, so that both may use these.
+// The containers of either contender, in the order of a pair's boxes. Each contender has namespaces of its own, so that both
+// may use these.
 var (
-	boxAddr = [2]string{"10.62.0.1", "10.62.0.2"}
-	boxMAC  = [2]string{"02:42:0a:3e:00:01", "02:42:0a:3e:00:02"}
+	boxAddr = [4]string{"10.62.0.1", "10.62.0.2", "10.62.0.3", "10.62.0.4"}
+	boxMAC  = [4]string{"02:42:0a:3e:00:01", "02:42:0a:3e:00:02", "02:42:0a:3e:00:03", "02:42:0a:3e:00:04"}
 	wire    = [2]string{"10.9.2.1", "10.9.2.2"}
 )
 
@@ -20,11 +22,12 @@ const (
 	innerMTU = 1450 // what VXLAN over IPv4 leaves of the wire's 1500
 )
 
-// pair is two hosts on a wire, with a container on each: namespaces by their names.
+// pair is two hosts on a wire, with two containers on each, box n on host n%2: namespaces by their names. What is measured
+// goes from box 0 to box 1, and a flood from box 2 to box 3.
 type pair struct {
 	name  string
 	hosts [2]string
-	boxes [2]string
+	boxes [4]string
 	all   []string
 }
 
@@ -32,10 +35,12 @@ type pair struct {
 func newPair(ctx context.Context, name string, more ...string) (*pair, error) {
 	p := &pair{name: name}
 	for i, side := range []string{"a", "b"} {
-		p.hosts[i], p.boxes[i] = "bench-"+name+"-host-"+side, "bench-"+name+"-box-"+side
-		p.all = append(p.all, p.hosts[i], p.boxes[i])
+		p.hosts[i] = "bench-" + name + "-host-" + side
 	}
-	p.all = append(p.all, more...)
+	for n, letter := range []string{"a", "b", "c", "d"} {
+		p.boxes[n] = "bench-" + name + "-box-" + letter
+	}
+	p.all = slices.Concat(p.hosts[:], p.boxes[:], more)
 	p.remove()
 	for _, space := range p.all {
 		if err := script(ctx, "ip netns add "+space, "ip -n "+space+" link set lo up"); err != nil {

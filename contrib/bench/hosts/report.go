@@ -44,7 +44,13 @@ func (r *report) print(out io.Writer) {
 	ours, theirs := median(r.ours["cpu_s_per_gb"]), median(r.theirs["cpu_s_per_gb"])
 	fmt.Fprintf(table, "CPU seconds per GB, whole machine\t%.2f\t%.2f\t%.2f\n", ours, theirs, ours/theirs)
 	fmt.Fprintf(table, "idle daemon, %% of a core\t%.2f\t\t\n", r.idle)
-	table.Flush()
 	result = append(result, fmt.Sprintf("cpu_s_per_gb=%.2f overlay_cpu_s_per_gb=%.2f idle_cpu_pct=%.2f", ours, theirs, r.idle))
+	for _, f := range floods {
+		key := f.key + "_left"
+		ours, theirs := median(r.ours[key]), median(r.theirs[key])
+		fmt.Fprintf(table, "TCP beside a flood of %s, part left\t%.2f\t%.2f\t\n", f.title, ours, theirs)
+		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f", key, ours, key, theirs))
+	}
+	table.Flush()
 	fmt.Fprintln(out, strings.Join(result, " "))
 }
