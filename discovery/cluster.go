@@ -217,14 +217,15 @@ func (c *Cluster) Records() []Record {
 
 // Answers asks a member whether it is there, and waits about a second for a word
 // of it. It tells a host that has just died, which membership takes seconds to
-// find out. What is static answers always: it has nobody to ask.
+// find out. Who cannot be asked is taken to be there: the owner of what is static,
+// and who was lost when this node was cut off.
 func (c *Cluster) Answers(id string) bool {
 	if id == StaticOwner {
 		return true
 	}
 	for _, m := range c.Members() {
 		if m.ID == id {
-			return m.Self || m.State != StateDead && m.State != StateLeft && c.gossip.ping(m)
+			return m.Self || m.Frozen || m.State != StateDead && m.State != StateLeft && c.gossip.ping(m)
 		}
 	}
 	return false
