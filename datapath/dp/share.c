@@ -12,6 +12,8 @@
 #define AHEAD_FULL_US 500
 /* What takes longer was interrupted by another process. */
 #define CHARGE_MAX_US 250
+/* Who is far ahead already pays so many times the time: he waits for nobody's answer, the others do. */
+#define FINE 3
 /* This part of the time that passes is forgiven: the others may be gone. */
 #define FADE 256
 
@@ -69,6 +71,8 @@ void
 dp_share_charge(struct dp_share *share, uint64_t mac, uint64_t cycles)
 {
 	cycles = RTE_MIN(cycles, cycles_of(CHARGE_MAX_US));
+	if (*debt_of(share, mac) > cycles_of(AHEAD_US) / 2)
+		cycles *= FINE;
 	*debt_of(share, mac) += cycles;
 	share->charged += cycles;
 }
