@@ -322,11 +322,14 @@ func (c *core) takeDigest(from *owner, d *digest) {
 	c.post(from.id).versions = v
 }
 
+// versionsOf names no set that is not held of an owner that is down: all that is
+// left of it may be older than what was on disk here, and would be sent for nothing
+// again and again.
 func (c *core) versionsOf(o *owner, keys []string) ownerVersions {
 	ov := ownerVersions{owner: o.id, incarnation: o.incarnation, version: o.version}
 	for _, key := range keys {
-		if c.shares(o, key) {
-			ov.sets = append(ov.sets, setVersion{key, o.have(key)})
+		if have := o.have(key); c.shares(o, key) && (have > 0 || o.member) {
+			ov.sets = append(ov.sets, setVersion{key, have})
 		}
 	}
 	return ov
@@ -374,13 +377,14 @@ func (c *core) takeVersions(from *owner, v *versions) {
 	}
 }
 
-// pullNamed asks the sender for the sets that it holds newer than this node does.
+// pullNamed asks the sender for the sets that it holds newer than this node does,
+// and not too old to be taken.
 func (c *core) pullNamed(from, o *owner, ov *ownerVersions) {
 	if o == c.self || ov.incarnation != o.incarnation {
 		return
 	}
 	for _, s := range ov.sets {
-		if s.version > o.have(s.key) && c.shares(o, s.key) {
+		if s.version > o.have(s.key) && s.version >= o.since(s.key) && c.shares(o, s.key) {
 			c.pull(o.id, s.key, o.incarnation, s.version, from.id)
 		}
 	}

@@ -61,6 +61,28 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 	s.checkAgreement()
 }
 
+// What is left of an owner that is down may be older than what this node held
+// before its restart: nothing is asked or sent in vain.
+func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
+	c, tell := twoNodes()
+	gone := someRemembered()[0]
+	c.step(c.now, restoreEvent{[]remembered{gone}, 0})
+	tell(packet{announces: []announce{said(2, 2)}})
+	older := ownerVersions{gone.owner, gone.incarnation, gone.version, []setVersion{{appKey, gone.networks[0].since - 1}}}
+	for _, s := range tell(packet{versions: &versions{owners: []ownerVersions{older}}}) {
+		if len(s.packet.wants) > 0 {
+			t.Errorf("it asks for %+v", s.packet.wants)
+		}
+	}
+	for _, s := range tell(packet{digest: &digest{make([]uint64, minBuckets)}}) {
+		for _, ov := range s.packet.versions.owners {
+			if ov.owner == gone.owner && len(ov.sets) > 0 {
+				t.Errorf("it says that it lacks %+v", ov.sets)
+			}
+		}
+	}
+}
+
 func TestAwayForADayIsNotRestored(t *testing.T) {
 	c, _ := twoNodes()
 	c.step(c.now, restoreEvent{someRemembered(), forgetAfter - 30*time.Minute})
