@@ -195,15 +195,12 @@ func decodePacket(b []byte) (*packet, error) {
 		return nil, err
 	}
 	d := decoder{}
-	p := &packet{from: d.id(w.From), address: d.addrPort(w.Address)}
-	for _, a := range w.Announces {
-		p.announces = append(p.announces, d.announce(a))
-	}
-	for _, t := range w.Deltas {
-		p.deltas = append(p.deltas, d.delta(t))
-	}
-	for _, t := range w.Wants {
-		p.wants = append(p.wants, want{d.id(t.Owner), d.incarnation(t.Incarnation), d.optionalKey(t.Key), d.version(t.Have)})
+	p := &packet{
+		from:      d.id(w.From),
+		address:   d.addrPort(w.Address),
+		announces: each(&d, w.Announces, d.announce),
+		deltas:    each(&d, w.Deltas, d.delta),
+		wants:     each(&d, w.Wants, d.want),
 	}
 	if w.Digest != nil {
 		p.digest = d.digest(w.Digest)
@@ -229,6 +226,19 @@ func (d *decoder) fail(reason, format string, args ...any) {
 	if d.err == nil {
 		d.err = reject(reason, format, args...)
 	}
+}
+
+// each decodes a list up to the first rejection: what follows in a message that
+// is not taken costs no more memory.
+func each[W, T any](d *decoder, list []W, decode func(W) T) []T {
+	var decoded []T
+	for _, w := range list {
+		if d.err != nil {
+			return nil
+		}
+		decoded = append(decoded, decode(w))
+	}
+	return decoded
 }
 
 func (d *decoder) id(b []byte) (id nodeID) {
@@ -324,13 +334,19 @@ func (d *decoder) announce(w *wire.Announce) announce {
 		d.fail("networks", "%d, at most %d", len(w.Networks), maxNetworks)
 		return a
 	}
-	for _, n := range w.Networks {
-		if n.Vni < 1 || n.Vni > maxVNI {
-			d.fail("vni", "%d is not from 1 to %d", n.Vni, maxVNI)
-		}
-		a.networks = append(a.networks, participation{Network{d.key(n.Key), n.Vni}, d.version(n.Since)})
-	}
+	a.networks = each(d, w.Networks, d.participation)
 	return a
+}
+
+func (d *decoder) participation(w *wire.Participation) participation {
+	if w.Vni < 1 || w.Vni > maxVNI {
+		d.fail("vni", "%d is not from 1 to %d", w.Vni, maxVNI)
+	}
+	return participation{Network{d.key(w.Key), w.Vni}, d.version(w.Since)}
+}
+
+func (d *decoder) want(w *wire.Want) want {
+	return want{d.id(w.Owner), d.incarnation(w.Incarnation), d.optionalKey(w.Key), d.version(w.Have)}
 }
 
 func (d *decoder) delta(w *wire.Delta) delta {
@@ -351,12 +367,7 @@ func (d *decoder) delta(w *wire.Delta) delta {
 		d.fail("endpoints", "%d and %d removals, at most %d and %d", len(w.Upserts), len(w.Deletes), maxEndpoints, maxRemoved)
 		return t
 	}
-	for _, e := range w.Upserts {
-		t.upserts = append(t.upserts, d.endpoint(e))
-	}
-	for _, m := range w.Deletes {
-		t.deletes = append(t.deletes, d.mac(m))
-	}
+	t.upserts, t.deletes = each(d, w.Upserts, d.endpoint), each(d, w.Deletes, d.mac)
 	return t
 }
 
@@ -369,9 +380,7 @@ func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
 		d.fail("addresses", "%d, at most %d", len(w.Addrs), maxAddrs)
 		return e
 	}
-	for _, a := range w.Addrs {
-		e.Addrs = append(e.Addrs, d.addr(a))
-	}
+	e.Addrs = each(d, w.Addrs, d.addr)
 	return e
 }
 
@@ -398,12 +407,14 @@ func (d *decoder) versions(w *wire.Versions) *versions {
 		}
 		v.complete[i] = true
 	}
-	for _, o := range w.Owners {
-		ov := ownerVersions{owner: d.id(o.Owner), incarnation: d.incarnation(o.Incarnation), version: d.version(o.Version)}
-		for _, s := range o.Sets {
-			ov.sets = append(ov.sets, setVersion{d.key(s.Key), d.version(s.Version)})
-		}
-		v.owners = append(v.owners, ov)
-	}
+	v.owners = each(d, w.Owners, d.ownerVersions)
 	return v
+}
+
+func (d *decoder) ownerVersions(w *wire.OwnerVersions) ownerVersions {
+	return ownerVersions{d.id(w.Owner), d.incarnation(w.Incarnation), d.version(w.Version), each(d, w.Sets, d.setVersion)}
+}
+
+func (d *decoder) setVersion(w *wire.SetVersion) setVersion {
+	return setVersion{d.key(w.Key), d.version(w.Version)}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +126,39 @@ func TestDecodeRejectsByReason(t *testing.T) {
 	}
 }
 
+// checkMemory checks what decoding a message allocates. The dearest message is of
+// empty deltas: two bytes each, which become a wire.Delta of 160 and a pointer in a
+// list that grows, and are rejected before they cost more. Beyond what its bytes pay
+// for, a message costs as little as protobuf's own tables: a number in it must not.
+func checkMemory(t *testing.T, b []byte, decode func()) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	decode()
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 128*uint64(len(b))+256<<10 {
+		t.Errorf("%d bytes were allocated for %d", n, len(b))
+	}
+}
+
+// The dearest messages are too large for the fuzzer to find.
+func TestNoMessageTakesMuchMemory(t *testing.T) {
+	id := make([]byte, 16)
+	for name, m := range map[string]*wire.Packet{
+		"announcements": {Announces: slices.Repeat([]*wire.Announce{{}}, maxMessage/2)},
+		"deltas":        {Deltas: slices.Repeat([]*wire.Delta{{}}, maxMessage/2)},
+		"short deltas":  {From: id, Deltas: slices.Repeat([]*wire.Delta{{Owner: id, Key: "k", To: 1}}, maxMessage/25)},
+		"endpoints":     {Deltas: []*wire.Delta{{Upserts: slices.Repeat([]*wire.Endpoint{{}}, maxMessage/2)}}},
+		"wants":         {Wants: slices.Repeat([]*wire.Want{{}}, maxMessage/2)},
+		"versions":      {Versions: &wire.Versions{Owners: slices.Repeat([]*wire.OwnerVersions{{}}, maxMessage/2)}},
+	} {
+		b, err := encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) { checkMemory(t, b, func() { _, _ = decodePacket(b[:min(len(b), maxMessage)]) }) })
+	}
+}
+
 func FuzzDecodePacket(f *testing.F) {
 	b, err := encodePacket(fullPacket())
 	if err != nil {
@@ -134,7 +169,9 @@ func FuzzDecodePacket(f *testing.F) {
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := decodePacket(b)
+		var p *packet
+		var err error
+		checkMemory(t, b, func() { p, err = decodePacket(b) })
 		if err != nil {
 			if r := (*rejection)(nil); !errors.As(err, &r) {
 				t.Fatalf("%T is no rejection", err)
@@ -190,7 +227,10 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	f.Add(b)
 	f.Add(b[:len(b)/2])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		owners, ago, err := decodeSnapshot(now, b)
+		var owners []remembered
+		var ago time.Duration
+		var err error
+		checkMemory(t, b, func() { owners, ago, err = decodeSnapshot(now, b) })
 		if err != nil {
 			if r := (*rejection)(nil); !errors.As(err, &r) {
 				t.Fatalf("%T is no rejection", err)

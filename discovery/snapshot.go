@@ -40,15 +40,17 @@ func decodeSnapshot(now time.Time, b []byte) (owners []remembered, ago time.Dura
 		return nil, 0, err
 	}
 	d := decoder{}
-	for _, o := range w.Owners {
-		r := remembered{d.announce(o.GetAnnounce()), d.meta(o.GetMeta()), d.addrPort(o.Address)}
-		if !r.address.IsValid() {
-			d.fail("address", "none")
-		}
-		owners = append(owners, r)
-	}
+	owners = each(&d, w.Owners, d.remembered)
 	ago = max(now.Sub(d.time(w.Saved)), 0)
 	return owners, ago, d.err
+}
+
+func (d *decoder) remembered(w *wire.Remembered) remembered {
+	r := remembered{d.announce(w.GetAnnounce()), d.meta(w.GetMeta()), d.addrPort(w.Address)}
+	if !r.address.IsValid() {
+		d.fail("address", "none")
+	}
+	return r
 }
 
 // restore gives the core what an earlier life of this node left on disk.
