@@ -99,7 +99,7 @@ xdp: ## Compile datapath/xdp/filter.c anew; the object is part of the repository
 	llvm-strip -g datapath/xdp/filter.o
 
 .PHONY: fuzz-gossip
-fuzz-gossip: ## Fuzz what decodes gossip, and keep what is new in discovery/testdata; TIME=2m a target
+fuzz-gossip: ## Fuzz what decodes gossip and the node's files, and keep what is new in testdata; TIME=2m a target
 	contrib/fuzz/gossip $(TIME)
 
 .PHONY: lint

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,47 @@ func TestDamagedIdentityIsNotReplaced(t *testing.T) {
 			t.Errorf("%q became %q", text, kept)
 		}
 	}
+}
+
+func FuzzOpenIdentity(f *testing.F) {
+	for _, text := range []string{
+		`{"id":"0123456789abcdef0123456789ABCDEF","incarnation":1700000000000}`,
+		`{"id":"00000000000000000000000000000001","incarnation":9007199254740990}`, // the last but one
+		`{"id":"00000000000000000000000000000001","incarnation":9007199254740991}`,
+		`{"id":"00000000000000000000000000000001","incarnation":-1}`,
+		`{"id":"00000000000000000000000000000001","incarnation":1e3}`,
+		`{"id":"xx"}`, "null", "{", "",
+	} {
+		f.Add([]byte(text))
+	}
+	dir := f.TempDir()
+	path := filepath.Join(dir, identityFile)
+	at := time.UnixMilli(1_700_000_000_000)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		i, err := openIdentity(dir, at)
+		if err != nil {
+			if kept, _ := os.ReadFile(path); !bytes.Equal(kept, text) || !strings.Contains(err.Error(), path) {
+				t.Fatalf("%q became %q: %v", text, kept, err)
+			}
+			return
+		}
+		if !i.restarted || i.incarnation < uint64(at.UnixMilli()) || i.incarnation > maxIncarnation {
+			t.Fatalf("%q is %+v", text, i)
+		}
+		again, err := openIdentity(dir, at)
+		if i.incarnation == maxIncarnation {
+			if err == nil {
+				t.Fatalf("after the last incarnation comes %d", again.incarnation)
+			}
+			return
+		}
+		if err != nil || again.id != i.id || again.incarnation != i.incarnation+1 {
+			t.Fatalf("%+v became %+v: %v", i, again, err)
+		}
+	})
 }
 
 func TestIdentityNeedsItsDirectory(t *testing.T) {

@@ -1,9 +1,11 @@
 package discovery
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -100,6 +102,50 @@ func TestKeysOnDiskOutliveARestart(t *testing.T) {
 	if k := n.Keyring(); len(k) != 1 || k[0].Fingerprint != next.String() {
 		t.Errorf("keys after a restart with the removed key: %+v", k)
 	}
+}
+
+func FuzzOpenKeyring(f *testing.F) {
+	for _, text := range []string{
+		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZg=="]}`,
+		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZg==","ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4"]}`,
+		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=","","x"]}`,
+		`{"keys":[` + strings.Repeat(`"MDEyMzQ1Njc4OWFiY2RlZg==",`, maxKeys) + `"MDEyMzQ1Njc4OWFiY2RlZg=="]}`,
+		`{"keys":null}`, "null", "{", "",
+	} {
+		f.Add([]byte(text))
+	}
+	dir := f.TempDir()
+	path := filepath.Join(dir, keyringFile)
+	open := func(t *testing.T, text []byte) ([][]byte, error) {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return openKeyring(dir, nil, nil)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		ring, err := open(t, text)
+		if err != nil {
+			if !strings.Contains(err.Error(), path) {
+				t.Fatalf("%v does not name the file", err)
+			}
+			return
+		}
+		if len(ring) < 1 || len(ring) > maxKeys {
+			t.Fatalf("%d keys", len(ring))
+		}
+		for _, key := range ring {
+			if n := len(key); n != 16 && n != 24 && n != 32 {
+				t.Fatalf("a key of %d bytes", n)
+			}
+		}
+		again, err := json.Marshal(keyringJSON{ring})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := open(t, again); err != nil || !reflect.DeepEqual(kept, ring) {
+			t.Fatalf("%x became %x: %v", ring, kept, err)
+		}
+	})
 }
 
 func TestKeyringRefusesWhatItCannot(t *testing.T) {
