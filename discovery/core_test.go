@@ -14,9 +14,11 @@ import (
 
 var simNetworks = []Network{{"network=app", 5000}, {"vni=6000", 6000}, {"subnet=10.20.0.0/16", 7000}}
 
-// simEndpoint has few MAC and IP addresses, so that hosts claim the same ones.
+// simEndpoint has few MAC and IP addresses, so that hosts claim the same ones, and
+// one host the same IP address for two MAC addresses.
 func simEndpoint(t *rapid.T) Endpoint {
 	e := testEndpoint(9, rapid.IntRange(0, 7).Draw(t, "address"))
+	e.Addrs = testEndpoint(9, rapid.IntRange(0, 7).Draw(t, "addresses")).Addrs
 	e.ID = fmt.Sprint("endpoint", rapid.IntRange(0, 3).Draw(t, "id"))
 	e.Seq = uint32(rapid.IntRange(0, 2).Draw(t, "seq"))
 	return e
@@ -32,6 +34,9 @@ func TestRandomSchedulesAgree(t *testing.T) {
 		for _, h := range s.hosts {
 			h.start()
 			h.participate(simNetworks[0])
+			for range 4 {
+				h.put(simNetworks[0].Key, simEndpoint(t))
+			}
 		}
 		host := func() *simHost { return s.hosts[rapid.IntRange(0, len(s.hosts)-1).Draw(t, "host")] }
 		network := func() Network { return rapid.SampledFrom(simNetworks).Draw(t, "network") }
