@@ -61,6 +61,21 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 	s.checkAgreement()
 }
 
+// An announcement says when a part began, which may be long before what this node
+// held of it.
+func TestNewerAnnouncementLowersNoMark(t *testing.T) {
+	c, tell := twoNodes()
+	c.step(c.now, restoreEvent{[]remembered{{said(2, 12), c.self.meta, c.address}}, 0})
+	tell(packet{announces: []announce{said(10, 2)}, deltas: []delta{setDelta(7, 0, 11)}})
+	if s := c.owners[nodeID{2}].set(appKey); s != nil {
+		t.Errorf("it took version %d", s.version)
+	}
+	tell(packet{deltas: []delta{setDelta(7, 0, 12)}})
+	if c.owners[nodeID{2}].have(appKey) != 12 {
+		t.Error("it did not take the version that it held before its restart")
+	}
+}
+
 // What is left of an owner that is down may be older than what this node held
 // before its restart: nothing is asked or sent in vain.
 func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
