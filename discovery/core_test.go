@@ -248,6 +248,25 @@ func TestSlowRestartIsNoGapForOthers(t *testing.T) {
 	}
 }
 
+// A host that lost its disk says under another ID what its former self said, at
+// the same VTEP: that the former one is gone withdraws nothing.
+func TestHostWithoutItsDiskIsNoGapForOthers(t *testing.T) {
+	s := startSim(t, 3, 3)
+	h := s.hosts[0]
+	networks, endpoints := maps.Clone(h.networks), maps.Clone(h.endpoints)
+	h.crash()
+	h.wipe()
+	h.networks, h.endpoints = networks, endpoints
+	h.start()
+	s.run(10 * time.Second)
+	s.checkAgreement()
+	for _, other := range s.hosts[1:] {
+		if other.gone > 0 {
+			t.Errorf("host %d was told of %d things gone", other.number, other.gone)
+		}
+	}
+}
+
 func TestHealedPartitionAgreesAtOnce(t *testing.T) {
 	s := startSim(t, 4, 50)
 	s.hosts[0].move(1)
