@@ -359,11 +359,11 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 	tell(packet{deltas: []delta{setDelta(7, 0, 10)}})
 	expect("the new part's set", 10)
 
-	withdrawal := announce{owner: nodeID{2}, incarnation: 7, version: 11}
+	withdrawal := announce{owner: nodeID{2}, incarnation: 7, version: 12}
 	tell(packet{deltas: []delta{setDelta(7, 0, 20)}})
 	tell(packet{announces: []announce{withdrawal}})
 	expect("the end of a part that a set of the next one has outrun", 20)
-	tell(packet{announces: []announce{said(12, 12)}, deltas: []delta{setDelta(7, 0, 15)}})
+	tell(packet{announces: []announce{said(13, 13)}, deltas: []delta{setDelta(7, 0, 15)}})
 	expect("the next part's beginning", 20)
 	withdrawal.version = 21
 	tell(packet{announces: []announce{withdrawal}})
