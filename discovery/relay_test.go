@@ -24,14 +24,18 @@ func TestPushToManyIsRelayed(t *testing.T) {
 	h.put(appKey, testEndpoint(5, 1))
 	s.run(flushDelay + relayDelay + 3*simLink)
 	s.checkAgreement()
-	sent := 0
+	sent, copies := 0, 0
 	for _, m := range s.said {
 		if m.from == h {
 			sent++
 		}
+		copies += len(m.packet.deltas)
 	}
 	if sent > relayAbove/2 {
 		t.Errorf("the owner itself sent %d datagrams to %d others", sent, len(s.hosts)-1)
+	}
+	if copies > len(s.hosts) {
+		t.Errorf("the change was sent %d times to %d hosts", copies, len(s.hosts))
 	}
 }
 
