@@ -229,6 +229,16 @@ func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
 	h.checkAgreement()
 }
 
+// checkNoGap checks that the hosts were told of nothing that is gone.
+func checkNoGap(t *testing.T, hosts []*simHost) {
+	t.Helper()
+	for _, h := range hosts {
+		if h.gone > 0 {
+			t.Errorf("host %d was told of %d things gone", h.number, h.gone)
+		}
+	}
+}
+
 func TestSlowRestartIsNoGapForOthers(t *testing.T) {
 	s := startSim(t, 3, 10)
 	h := s.hosts[0]
@@ -241,11 +251,7 @@ func TestSlowRestartIsNoGapForOthers(t *testing.T) {
 	h.start()
 	s.run(10 * time.Second)
 	s.checkAgreement()
-	for _, other := range s.hosts[1:] {
-		if other.gone > 0 {
-			t.Errorf("host %d was told of %d things gone", other.number, other.gone)
-		}
-	}
+	checkNoGap(t, s.hosts[1:])
 }
 
 // A host that lost its disk says under another ID what its former self said, at
@@ -260,11 +266,7 @@ func TestHostWithoutItsDiskIsNoGapForOthers(t *testing.T) {
 	h.start()
 	s.run(10 * time.Second)
 	s.checkAgreement()
-	for _, other := range s.hosts[1:] {
-		if other.gone > 0 {
-			t.Errorf("host %d was told of %d things gone", other.number, other.gone)
-		}
-	}
+	checkNoGap(t, s.hosts[1:])
 }
 
 func TestHealedPartitionAgreesAtOnce(t *testing.T) {

@@ -103,12 +103,12 @@ func recordsOf(t *testing.T, h *Host) []string {
 	out, err := h.Exec(t.Context(), "overlane", "status", "records", "-o", "json")
 	must(t, err)
 	var all []struct {
-		Network  string         `json:"network"`
-		Endpoint string         `json:"endpoint"`
-		VTEP     netip.AddrPort `json:"vtep"`
-		MAC      string         `json:"mac"`
-		Addrs    []netip.Addr   `json:"addrs"`
-		Hidden   bool           `json:"hidden"`
+		ID      string         `json:"id"`
+		Network string         `json:"network"`
+		VTEP    netip.AddrPort `json:"vtep"`
+		MAC     string         `json:"mac"`
+		Addrs   []netip.Addr   `json:"addrs"`
+		Hidden  bool           `json:"hidden"`
 	}
 	must(t, json.Unmarshal([]byte(out), &all))
 	var records []string
