@@ -18,9 +18,9 @@
 
 /* Long enough to bridge the gap to the answer of a peer on the same machine, short enough to leave the CPU to others. */
 #define SPIN_US 50
-/* An idle worker with devices looks at them this often, seldom enough for under 1 % of a CPU; a ring of a device holds what comes meanwhile. */
+/* An idle worker looks at devices that wake nobody this often: what comes waits no longer than the silence before it, and a nap costs up to 50 us. */
 #define NAP_MIN_US 16
-#define NAP_MAX_US 8192
+#define NAP_MAX_US 32768
 /* A driver whose receive ring had run empty is heard of when it is polled, and not before: rarely, and no later than this. */
 #define DOZE_MS 100
 /* While devices keep the worker busy, every so many turns it looks for events: a system call costs as much as some packets. */
