@@ -1,0 +1,224 @@
+package ipam
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// core is one host's part in all of its pools, and the protocol: a step function from time and event to output, without
+// goroutines, clocks or I/O. It is not safe for concurrent use.
+type core struct {
+	now      time.Time // of the current step
+	started  time.Time
+	rand     *rand.Rand
+	self     string
+	host     string
+	seeded   bool // it was told of hosts to join, and may not have met them yet
+	pools    map[poolID]*pool
+	members  map[string]string                    // the others that are up: ID to name
+	order    []string                             // their IDs
+	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
+	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
+	out      output
+}
+
+// output is what a step wants done, in this order.
+type output struct {
+	pools  []*pool      // to be written
+	gone   []poolID     // to be removed, leases too
+	leases []leaseWrite // to be written
+	sends  []send
+	done   []func()
+	notes  []note
+}
+
+type leaseWrite struct {
+	pool  poolID
+	at    uint64
+	lease *lease // nil: to be removed
+}
+
+type send struct {
+	to      string
+	message *message
+}
+
+type note struct {
+	level logrus.Level
+	text  string
+}
+
+// newCore takes up what was stored.
+func newCore(now time.Time, seed uint64, self, host string, pools []stored, leases map[poolID]map[uint64]lease) *core {
+	c := &core{
+		now: now, started: now, self: self, host: host,
+		rand:  rand.New(rand.NewPCG(seed, uint64(now.UnixNano()))),
+		pools: map[poolID]*pool{}, members: map[string]string{},
+		lives:    func(poolID, netip.Addr) bool { return true },
+		lastUsed: func(poolID, string) []uint64 { return nil },
+	}
+	for _, s := range pools {
+		p := newPool(s, now)
+		for at, l := range leases[p.id] {
+			p.used[at] = l
+		}
+		p.count()
+		p.ceased = now
+		p.quiet = slices.ContainsFunc(p.Table.owners(), func(id string) bool { return id != p.Owner })
+		c.pools[p.id] = p
+	}
+	return c
+}
+
+// step runs one event and what time has brought, and says what to do.
+func (c *core) step(now time.Time, event func()) output {
+	c.now = now
+	if event != nil {
+		event()
+	}
+	for _, p := range c.sorted() {
+		c.advance(p)
+	}
+	out := c.out
+	c.out = output{}
+	return out
+}
+
+// sorted lists the pools in an order that does not depend on chance.
+func (c *core) sorted() []*pool {
+	all := make([]*pool, 0, len(c.pools))
+	for _, p := range c.pools {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *pool) int { return compareIDs(a.id, b.id) })
+	return all
+}
+
+func compareIDs(a, b poolID) int {
+	switch x, y := a.String(), b.String(); {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// advance does what is due for a pool.
+func (c *core) advance(p *pool) {
+	if p.quiet && c.now.Sub(p.began) >= helloPatience && c.present(p) == 0 {
+		p.quiet = false
+	}
+	if !p.settled {
+		c.settle(p)
+	}
+	if p.settled {
+		c.finishOpening(p, nil)
+		c.watch(p)
+		c.askMore(p)
+		c.sync(p)
+		c.passOn(p)
+	}
+	p.waiting = slices.DeleteFunc(p.waiting, func(r *request) bool { return c.try(p, r) })
+	c.askAgain(p)
+}
+
+// meet tells the core who else is up: names by ID. Whoever is new hears of every pool.
+func (c *core) meet(members map[string]string) {
+	before := c.members
+	c.members, c.order = members, slices.Sorted(maps.Keys(members))
+	for _, id := range c.order {
+		if _, known := before[id]; !known {
+			for _, p := range c.sorted() {
+				c.sendTo(id, &message{Reply: true}, p)
+			}
+		}
+	}
+}
+
+func (c *core) up(id string) bool {
+	_, up := c.members[id]
+	return up
+}
+
+// there says whether an owner is up, and has not forgotten since what it had.
+func (c *core) there(p *pool, owner string) bool {
+	peer := p.peers[nodeOf(owner)]
+	return c.up(nodeOf(owner)) && (peer == nil || !peer.knows || peer.owner == owner)
+}
+
+// ownerName names a host as the owner of blocks. One that takes part in a pool, forgets it, and takes part again is not
+// the same: old news of what it had are not to be taken for true.
+func ownerName(node string, now time.Time) string { return fmt.Sprintf("%s.%x", node, now.UnixMilli()) }
+
+// nodeOf is the host behind an owner: discovery's Member.ID.
+func nodeOf(owner string) string {
+	node, _, _ := strings.Cut(owner, ".")
+	return node
+}
+
+// sendTo sends a message with where this host stands on the pool.
+func (c *core) sendTo(id string, m *message, p *pool) {
+	m.Key, m.Subnet, m.Host = p.Key, p.Subnet, c.host
+	m.Member, m.Owner, m.Proposed = p.Member, p.Owner, !p.settled
+	if p.Origin != (origin{}) {
+		o := p.Origin
+		m.Origin = &o
+	}
+	if peer := p.peers[id]; peer != nil && peer.knows {
+		o := peer.origin
+		m.Re = &o
+	}
+	if p.settled {
+		m.Free, m.Hash, m.Held = p.free(), p.hash, p.held()
+	}
+	if m.Full {
+		m.Spans = p.Table
+	}
+	c.out.sends = append(c.out.sends, send{id, m})
+}
+
+// tell sends to every host that is up and takes part.
+func (c *core) tell(p *pool, m message) {
+	for _, id := range c.order {
+		if peer := p.peers[id]; peer != nil && peer.knows {
+			copied := m
+			c.sendTo(id, &copied, p)
+		}
+	}
+}
+
+// put changes the table.
+func (c *core) put(p *pool, t table) {
+	p.Table = t
+	p.count()
+	c.write(p)
+}
+
+func (c *core) write(p *pool) {
+	if !slices.Contains(c.out.pools, p) {
+		c.out.pools = append(c.out.pools, p)
+	}
+}
+
+// name is what people call a host.
+func (c *core) name(p *pool, id string) string {
+	if name := c.members[id]; name != "" {
+		return name
+	}
+	if name := p.Names[id]; name != "" {
+		return name
+	}
+	return id
+}
+
+func (c *core) notef(level logrus.Level, format string, args ...any) {
+	c.out.notes = append(c.out.notes, note{level, fmt.Sprintf(format, args...)})
+}

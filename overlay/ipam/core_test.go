@@ -1,0 +1,162 @@
+package ipam
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func capacity(p *pool) uint64 {
+	lo, hi := bounds(p.Subnet)
+	n := hi - lo + 1
+	if _, has := p.gateway(); has {
+		n--
+	}
+	return n
+}
+
+// Whatever happens, no address is handed out twice by hosts that have met, a host that has blocks goes on handing them
+// out, and in the end every address is somebody's and free again.
+func TestRandomSchedules(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 5).Draw(t, "hosts")
+		subnet := rapid.SampledFrom([]string{"10.20.0.0/28", "10.20.0.0/26", "10.20.0.0/24", "fd00:20::/64"}).Draw(t, "subnet")
+		s := newSimulation(n, subnet, rapid.Uint64().Draw(t, "seed"), func(f string, args ...any) { t.Fatalf(f, args...) })
+		s.loss = rapid.SampledFrom([]float64{0, 0.1, 0.3}).Draw(t, "loss")
+		s.jitter = rapid.SampledFrom([]time.Duration{0, 5 * time.Millisecond, 400 * time.Millisecond}).Draw(t, "jitter")
+		for _, h := range s.hosts {
+			h.start()
+		}
+		if rapid.Bool().Draw(t, "met") {
+			s.run(2 * time.Second)
+		}
+		steps := rapid.IntRange(5, 60).Draw(t, "steps")
+		for range steps {
+			s.act(t)
+			s.run(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
+			s.checkOwners()
+		}
+		s.settleAndCheck(t)
+	})
+}
+
+// act does one thing to one host.
+func (s *simulation) act(t *rapid.T) {
+	h := s.hosts[rapid.IntRange(0, len(s.hosts)-1).Draw(t, "host")]
+	what := rapid.SampledFrom([]string{"run", "run", "run", "many", "exact", "stop", "stop", "crash", "restart", "open", "open", "cut", "heal", "close", "gateway", "wait"}).Draw(t, "what")
+	if h.core == nil {
+		if what == "stop" && len(h.containers) > 0 {
+			h.stop(h.addrs()[0])
+		} else if what != "cut" && what != "heal" {
+			h.start()
+		}
+		return
+	}
+	if h.state() == nil {
+		h.open()
+		return
+	}
+	switch what {
+	case "run":
+		h.runOne()
+	case "many":
+		for range 10 {
+			h.runOne()
+		}
+	case "exact":
+		h.container(address(s.pool.Subnet, uint64(rapid.IntRange(2, 12).Draw(t, "addr"))))
+	case "stop":
+		if all := h.addrs(); len(all) > 0 {
+			h.stop(all[rapid.IntRange(0, len(all)-1).Draw(t, "which")])
+		}
+	case "crash":
+		h.crash()
+	case "restart":
+		h.crash()
+		h.start()
+	case "open":
+		h.open()
+	case "cut":
+		h.side = rapid.IntRange(0, 1).Draw(t, "side")
+	case "heal":
+		s.heal()
+	case "close":
+		if len(h.containers) == 0 && h.starting == 0 {
+			h.step(func() { h.core.closePool(s.pool) })
+		}
+	case "wait":
+		s.run(forgetAfter + time.Minute)
+	case "gateway":
+		h.step(func() { h.core.request(s.pool, Request{Gateway: true}, func(netip.Addr, error) {}) })
+	}
+}
+
+// runOne starts a container, which must have an address at once where the host has a free one.
+func (h *simHost) runOne() {
+	p := h.state()
+	free := p.Member && p.settled && !p.quiet && p.free() > uint64(len(p.cooling)) && len(p.peersHeld()) == 0
+	before := len(h.containers)
+	h.container(netip.Addr{})
+	if free && len(h.containers) != before+1 {
+		h.sim.fail("%s has %d free addresses and hands out none\n%s%+v", h.id, p.free(), h.sim.describe(), p.cooling)
+	}
+}
+
+func (p *pool) peersHeld() (all []uint64) {
+	for _, peer := range p.peers {
+		all = append(all, sortedKeys(peer.held)...)
+	}
+	return all
+}
+
+// settleAndCheck lets everybody meet and everything end, and looks for what was lost.
+func (s *simulation) settleAndCheck(t *rapid.T) {
+	s.heal()
+	s.loss = 0
+	for _, h := range s.hosts {
+		if h.core == nil {
+			h.start()
+		}
+		if h.state() == nil || !h.state().Member {
+			h.open()
+		}
+	}
+	s.until("all hosts agree", s.agree)
+	s.reclaimForgotten()
+	s.until("all hosts agree", s.agree)
+	s.checkOwners()
+	s.until("every address is free", func() bool {
+		var free uint64
+		for _, h := range s.hosts {
+			for _, addr := range h.addrs() { // also of requests that were still under way
+				h.stop(addr)
+			}
+			free += h.state().free()
+		}
+		return s.agree() && free == capacity(s.hosts[0].state())
+	})
+}
+
+// reclaimForgotten takes back what was given to a host that had left the pool for good: the word reached it too late.
+func (s *simulation) reclaimForgotten() {
+	h := s.hosts[0]
+	for _, other := range s.hosts {
+		h.step(func() { h.core.reclaim(other.id) })
+	}
+}
+
+func (s *simulation) agree() bool {
+	for _, h := range s.hosts {
+		p, first := h.state(), s.hosts[0].state()
+		if p == nil || !p.settled || !p.Member {
+			h.open()
+			return false
+		}
+		if len(h.core.members) < len(s.hosts)-1 || first == nil || p.hash != first.hash || p.Origin != first.Origin {
+			return false
+		}
+	}
+	return true
+}

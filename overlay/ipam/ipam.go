@@ -1,0 +1,43 @@
+// Package ipam gives out addresses that no two hosts of a cluster give out both. Every pool is cut into blocks, each
+// owned by one host, which hands out its addresses without asking anybody; blocks change hands by a donation, which
+// their owner alone can make. ALGORITHM.md states what holds at every moment, and why.
+package ipam
+
+import (
+	"net/netip"
+	"time"
+)
+
+// How long things take, and how long they may.
+const (
+	tick          = 250 * time.Millisecond // between looks at the clock
+	syncInterval  = time.Second            // between exchanges of a pool's state with another host
+	askRetry      = 200 * time.Millisecond // until a question that got no answer is asked again
+	askPatience   = 2 * time.Second        // until somebody else is asked
+	requestLimit  = 6 * time.Second        // until a request fails; a crash is found out in about five
+	releaseHold   = time.Minute            // a released address is given out again no sooner, as long as another is free
+	reclaimHold   = time.Hour              // nor one of a host that was lost
+	seenInterval  = time.Minute            // between notes on disk of who was there
+	fenceSelf     = 24 * time.Hour         // a host that hears of less than half of the others hands out nothing after this
+	fenceOthers   = 48 * time.Hour         // and the others take its blocks after this
+	forgetAfter   = 10 * time.Minute       // a host that has left a pool knows it so much longer: what it is given meanwhile it passes on
+	collectAfter  = 30 * time.Second       // a lease without an endpoint is given back after this
+	lowWater      = 16                     // free addresses below which a host asks for more, ahead of need
+	maxGrantSpans = 256                    // in one donation
+)
+
+// Gateway is the value of Docker's option RequestAddressType for a network's gateway (libnetwork's netlabel.Gateway).
+const Gateway = "com.docker.network.gateway"
+
+// Request is what Docker asks a pool for.
+type Request struct {
+	Addr    netip.Addr // invalid: any
+	MAC     string     // of the endpoint; empty: the address is reserved (--aux-address), until it is released
+	Gateway bool       // the address is the network's gateway, the same on every host and nobody's
+}
+
+// lease is an address in use on this host, as it is stored.
+type lease struct {
+	MAC string    `json:"mac,omitempty"` // empty: reserved
+	At  time.Time `json:"at"`
+}

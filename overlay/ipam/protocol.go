@@ -1,0 +1,194 @@
+package ipam
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// receive takes a message from another host.
+func (c *core) receive(from string, m *message) {
+	if from == c.self {
+		return
+	}
+	c.noteOther(from, m)
+	id := poolID{m.Key, m.Subnet}
+	p := c.pools[id]
+	if p == nil {
+		c.receiveUnknown(from, m)
+		return
+	}
+	p.peer(from).take(c, m)
+	c.seen(p, from, m.Host)
+	if m.Origin == nil {
+		return
+	}
+	switch {
+	case !p.settled && !m.Proposed:
+		if m.Full {
+			c.adopt(p, from, m)
+		} else {
+			c.sendTo(from, &message{Need: true, Reply: true}, p)
+		}
+	case !p.settled:
+		if m.Reply {
+			c.sendTo(from, &message{}, p)
+		}
+	case m.Proposed:
+		c.sendTo(from, &message{Full: true}, p)
+	case *m.Origin != p.Origin:
+		c.meetClaim(p, from, m)
+	default:
+		c.receiveSame(p, from, m)
+	}
+}
+
+// seen notes that another host is there, now and then on disk.
+func (c *core) seen(p *pool, id, name string) {
+	if now := c.now.Unix(); now-p.Seen[id] >= int64(seenInterval/time.Second) {
+		p.Seen[id], p.Names[id] = now, name
+		if p.settled {
+			c.write(p)
+		}
+	}
+}
+
+// noteOther notes that another host has a network with a subnet that this host is about to give another.
+func (c *core) noteOther(from string, m *message) {
+	if m.Origin == nil || m.Proposed || !m.Subnet.IsValid() {
+		return
+	}
+	for _, p := range c.pools {
+		if !p.settled && p.Key == m.Key && p.Subnet != m.Subnet && p.Subnet.Addr().Is4() == m.Subnet.Addr().Is4() {
+			p.peer(from).other = m.Subnet
+		}
+	}
+}
+
+// receiveUnknown answers about a pool that this host does not have: with those it has of the same network and family.
+func (c *core) receiveUnknown(from string, m *message) {
+	if !m.Reply {
+		return
+	}
+	told := false
+	v6 := m.V6 || m.Subnet.IsValid() && m.Subnet.Addr().Is6()
+	for _, p := range c.sorted() {
+		if p.Key == m.Key && p.Subnet.Addr().Is6() == v6 && (p.Member || p.settled) {
+			c.sendTo(from, &message{}, p)
+			told = true
+		}
+	}
+	if !told || m.Subnet.IsValid() {
+		c.out.sends = append(c.out.sends, send{from, &message{Key: m.Key, Subnet: m.Subnet, V6: m.V6, Host: c.host, Re: m.Origin}})
+	}
+}
+
+// meetClaim has the older of two first claims win. What was in use under the other stays in use, and its owner by the
+// older one gives it to who uses it.
+func (c *core) meetClaim(p *pool, from string, m *message) {
+	switch {
+	case p.Origin.before(*m.Origin):
+		c.sendTo(from, &message{Full: true}, p)
+	case m.Full:
+		c.adopt(p, from, m)
+	default:
+		c.sendTo(from, &message{Need: true, Reply: true}, p)
+	}
+}
+
+// adopt takes another host's table in place of this host's claim.
+func (c *core) adopt(p *pool, from string, m *message) {
+	if len(m.Spans) == 0 {
+		return
+	}
+	if p.settled {
+		c.notef(logWarn, "pool %s was claimed by others before: the claim of host %s counts", p.id, m.Host)
+	}
+	p.Origin, p.settled = *m.Origin, true
+	p.quiet, p.question = false, nil
+	for _, peer := range p.peers {
+		peer.answer = nil // what was given then is void
+	}
+	c.put(p, merge(nil, m.Spans))
+	c.tell(p, message{Full: true, Reply: true})
+	c.grantHeld(p, from)
+}
+
+// receiveSame takes what a host of the same first claim says.
+func (c *core) receiveSame(p *pool, from string, m *message) {
+	if len(m.Spans) > 0 {
+		if t := merge(p.Table, m.Spans); !slices.Equal(t, p.Table) {
+			c.put(p, t)
+		}
+	}
+	if m.Full || m.Hash == p.hash {
+		p.quiet = false
+	}
+	c.grantHeld(p, from)
+	if m.Ask != nil {
+		c.answerTo(p, from, m.Ask, m.Free)
+	}
+	if m.Answer != nil {
+		c.answered(p, from, m.Answer)
+	}
+	switch {
+	case m.Need || m.Reply && m.Hash != p.hash:
+		c.sendTo(from, &message{Full: true, Need: m.Hash != p.hash && !m.Full}, p)
+	case m.Reply:
+		c.sendTo(from, &message{}, p)
+	}
+}
+
+// grantHeld gives the addresses that are in use on another host to it, where this host owns them and does not use them.
+func (c *core) grantHeld(p *pool, to string) {
+	var spans table
+	for _, at := range sortedKeys(p.peers[to].held) {
+		if _, used := p.used[at]; !used && p.ours(at) == 1 {
+			spans = spans.add(span{First: at, Last: at})
+		}
+	}
+	if spans != nil {
+		c.give(p, spans, p.peers[to].owner)
+	}
+}
+
+// sync has the pool's state compared with that of another host now and then: one that takes part, or any.
+func (c *core) sync(p *pool) {
+	if c.now.Before(p.nextSync) || len(c.order) == 0 {
+		return
+	}
+	p.nextSync = c.now.Add(syncInterval)
+	if p.quiet {
+		p.nextSync = c.now.Add(askRetry)
+	}
+	to := c.order[c.rand.IntN(len(c.order))]
+	if known := c.knowing(p); len(known) > 0 && c.rand.IntN(4) > 0 {
+		to = known[c.rand.IntN(len(known))]
+	}
+	c.sendTo(to, &message{Reply: true}, p)
+}
+
+// knowing are the hosts that are up and have the pool.
+func (c *core) knowing(p *pool) []string {
+	return slices.DeleteFunc(slices.Clone(c.order), func(id string) bool { return p.peers[id] == nil || !p.peers[id].knows })
+}
+
+// take notes where another host stands.
+func (s *peerState) take(c *core, m *message) {
+	s.owner = m.Owner
+	s.heard, s.member, s.free, s.hash = c.now, m.Member, m.Free, m.Hash
+	s.knows, s.proposed = m.Origin != nil, m.Proposed
+	s.origin, s.echo = origin{}, origin{}
+	if m.Origin != nil {
+		s.origin = *m.Origin
+	}
+	if m.Re != nil {
+		s.echo = *m.Re
+	}
+	s.held = make(map[uint64]bool, len(m.Held))
+	for _, at := range m.Held {
+		s.held[at] = true
+	}
+}
+
+func sortedKeys(set map[uint64]bool) []uint64 { return slices.Sorted(maps.Keys(set)) }

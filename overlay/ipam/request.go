@@ -1,0 +1,284 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// request is one of Docker's that waits for its answer.
+type request struct {
+	Request
+	at       uint64 // the address that is wanted, if exact
+	exact    bool
+	began    time.Time
+	question *question // about the exact address
+	refused  map[string]string
+	done     func(netip.Addr, error)
+}
+
+// request hands out an address, now or as soon as another host has given it.
+func (c *core) request(id poolID, r Request, done func(netip.Addr, error)) {
+	p := c.pools[id]
+	if p == nil || !p.Member {
+		c.finish(done, netip.Addr{}, fmt.Errorf("pool %s: not known to overlane on this host: remove the network and create it again", id))
+		return
+	}
+	q := &request{Request: r, began: c.now, refused: map[string]string{}, done: done}
+	if r.Addr.IsValid() {
+		at, err := offset(p.Subnet, r.Addr)
+		if lo, hi := bounds(p.Subnet); err == nil && (at < lo || at > hi) {
+			err = fmt.Errorf("address %s: is not for hosts in subnet %s: give one from %s to %s", r.Addr, p.Subnet, p.addr(lo), p.addr(hi))
+		}
+		if err != nil {
+			c.finish(done, netip.Addr{}, err)
+			return
+		}
+		q.at, q.exact = at, true
+	}
+	p.waiting = append(p.waiting, q)
+}
+
+func (c *core) finish(done func(netip.Addr, error), addr netip.Addr, err error) {
+	c.out.done = append(c.out.done, func() { done(addr, err) })
+}
+
+// try is true when the request has its answer.
+func (c *core) try(p *pool, r *request) bool {
+	at, ready, err := c.answer(p, r)
+	if !ready && err == nil && c.now.Sub(r.began) > requestLimit {
+		err = c.late(p, r)
+	}
+	if !ready && err == nil {
+		return false
+	}
+	c.finish(r.done, p.addr(at), err)
+	return true
+}
+
+func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
+	switch {
+	case !p.settled || p.quiet:
+		return 0, false, nil
+	case c.fenced(p):
+		return 0, false, fmt.Errorf("subnet %s: this host has not heard of most of the others for %s, and they may have taken its addresses: it hands out none until it hears of them", p.Subnet, fenceSelf)
+	case r.Gateway:
+		return c.gateway(p, r)
+	case r.exact:
+		return c.exactly(p, r)
+	}
+	return c.anyOf(p, r)
+}
+
+// anyOf hands out any address of this host's range.
+func (c *core) anyOf(p *pool, r *request) (uint64, bool, error) {
+	if at, ok := p.pick(c.now); ok {
+		p.cursor = at
+		c.lease(p, at, r)
+		return at, true, nil
+	}
+	if p.question != nil {
+		return 0, false, nil
+	}
+	if id := c.richest(p, r.refused); id != "" {
+		c.ask(p, id, ask{First: p.lo, Last: p.hi, Urgent: true})
+		return 0, false, nil
+	}
+	if at, ok := p.pickReleased(c.now.Add(2 * reclaimHold)); ok {
+		c.lease(p, at, r)
+		return at, true, nil
+	}
+	return 0, false, c.full(p, r)
+}
+
+// richest is the host that is up and says it has most addresses to give, or owns some and has not said.
+func (c *core) richest(p *pool, not map[string]string) string {
+	best, most := "", uint64(0)
+	for _, id := range p.Table.owners() {
+		if _, refused := not[nodeOf(id)]; refused || id == p.Owner || !c.there(p, id) || p.Table.owned(id, p.lo, p.hi) == nil {
+			continue
+		}
+		free := uint64(1)
+		if peer := p.peers[nodeOf(id)]; peer != nil && peer.knows {
+			free = peer.free
+		}
+		if free > most {
+			best, most = id, free
+		}
+	}
+	return best
+}
+
+// full says who has the addresses of a subnet.
+func (c *core) full(p *pool, r *request) error {
+	var who []string
+	down := ""
+	for _, id := range p.Table.owners() {
+		var n uint64
+		for _, s := range p.Table.owned(id, p.lo, p.hi) {
+			n += s.size()
+		}
+		switch {
+		case n == 0:
+		case id == p.Owner:
+			who = append(who, fmt.Sprintf("this host %d, all in use", n))
+		case !c.there(p, id) || r.refused[nodeOf(id)] != "" && r.refused[nodeOf(id)] != nothing:
+			down = c.name(p, nodeOf(id))
+			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", down, n))
+		default:
+			who = append(who, fmt.Sprintf("host %s %d, all in use", c.name(p, nodeOf(id)), n))
+		}
+	}
+	within := fmt.Sprintf("subnet %s", p.Subnet)
+	if p.Range.IsValid() {
+		within = fmt.Sprintf("ip-range %s of subnet %s", p.Range, p.Subnet)
+	}
+	cure := "remove containers, or use a network with a larger subnet"
+	if down != "" {
+		cure = fmt.Sprintf("if %s is lost for good, `overlane ipam reclaim %s` takes back what it had", down, down)
+	}
+	return fmt.Errorf("%s has no free address: %s: %s", within, strings.Join(who, "; "), cure)
+}
+
+// exactly hands out the address that is asked for, once its owner gives it.
+func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
+	if l, used := p.used[r.at]; used {
+		if l.MAC == r.MAC || c.stale(p, r.at, l) {
+			c.lease(p, r.at, r)
+			return r.at, true, nil
+		}
+		return 0, false, fmt.Errorf("address %s: is in use on this host: choose another --ip, or remove the container that has it", p.addr(r.at))
+	}
+	if id, held := p.holder(r.at); held {
+		return 0, false, fmt.Errorf("address %s: is in use on host %s: choose another --ip, or remove the container that has it", p.addr(r.at), c.name(p, id))
+	}
+	s, _ := p.Table.of(r.at)
+	if s.Owner == p.Owner {
+		c.lease(p, r.at, r)
+		return r.at, true, nil
+	}
+	if s.Owner == "" {
+		return 0, false, fmt.Errorf("address %s: is the network's gateway: choose another --ip", p.addr(r.at))
+	}
+	return 0, false, c.askFor(p, r, s.Owner, "")
+}
+
+// gateway makes sure that the network has the gateway that is asked for, and no other.
+func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
+	if at, ok := p.gateway(); ok {
+		if r.exact && r.at != at {
+			return 0, false, fmt.Errorf("gateway %s: the network has gateway %s on its other hosts: give --gateway %s, or none", r.Addr, p.addr(at), p.addr(at))
+		}
+		return at, true, nil
+	}
+	if !r.exact {
+		r.at, _ = bounds(p.Subnet)
+	}
+	if _, used := p.used[r.at]; used {
+		return 0, false, fmt.Errorf("gateway %s: a container on this host has the address: give another --gateway", p.addr(r.at))
+	}
+	s, _ := p.Table.of(r.at)
+	if s.Owner != p.Owner {
+		return 0, false, c.askFor(p, r, s.Owner, toGateway)
+	}
+	c.give(p, table{span{First: r.at, Last: r.at}}, "")
+	return r.at, true, nil
+}
+
+// gateway is the address that is nobody's.
+func (p *pool) gateway() (uint64, bool) {
+	i := slices.IndexFunc(p.Table, func(s span) bool { return s.Owner == "" })
+	if i < 0 {
+		return 0, false
+	}
+	return p.Table[i].First, true
+}
+
+// askFor asks an address's owner for it. The error is why it can't be had.
+func (c *core) askFor(p *pool, r *request, owner, to string) error {
+	node := nodeOf(owner)
+	name := c.name(p, node)
+	switch {
+	case !c.there(p, owner):
+		return fmt.Errorf("address %s: belongs to host %s, which is down: choose another, or, if the host is lost for good, run `overlane ipam reclaim %s`", p.addr(r.at), name, name)
+	case r.refused[node] != "":
+		return fmt.Errorf("address %s: host %s has it: %s", p.addr(r.at), name, r.refused[node])
+	case r.question == nil || r.question.host != node:
+		r.question = c.newQuestion(p, owner, ask{First: r.at, Last: r.at, To: to})
+	}
+	return nil
+}
+
+// late says why a request has waited for too long.
+func (c *core) late(p *pool, r *request) error {
+	if !p.settled {
+		return fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p))
+	}
+	for _, q := range []*question{r.question, p.question} {
+		if q != nil {
+			return fmt.Errorf("subnet %s: host %s was asked for addresses and does not answer: try again, or see `overlane status members` there", p.Subnet, c.name(p, q.host))
+		}
+	}
+	return c.full(p, r)
+}
+
+// lease puts an address in use.
+func (c *core) lease(p *pool, at uint64, r *request) {
+	l := lease{MAC: r.MAC, At: c.now}
+	if _, used := p.used[at]; !used {
+		p.ownUsed += p.ours(at)
+	}
+	p.used[at] = l
+	p.warm(at)
+	c.out.leases = append(c.out.leases, leaseWrite{p.id, at, &l})
+}
+
+// ours is 1 for an address that this host owns.
+func (p *pool) ours(at uint64) uint64 {
+	if s, ok := p.Table.of(at); ok && s.Owner == p.Owner {
+		return 1
+	}
+	return 0
+}
+
+// release gives an address back. One that is not in use is no error: Docker may say it twice.
+func (c *core) release(id poolID, addr netip.Addr) {
+	p := c.pools[id]
+	if p == nil {
+		return
+	}
+	if at, err := offset(p.Subnet, addr); err == nil {
+		c.unlease(p, at)
+	}
+}
+
+func (c *core) unlease(p *pool, at uint64) {
+	if _, used := p.used[at]; !used {
+		return
+	}
+	delete(p.used, at)
+	if ours := p.ours(at); ours > 0 {
+		p.ownUsed -= ours
+		p.cool(at, c.now.Add(releaseHold))
+	}
+	c.out.leases = append(c.out.leases, leaseWrite{p.id, at, nil})
+}
+
+// stale says whether an address was given to an endpoint that is no more: its release did not get here.
+func (c *core) stale(p *pool, at uint64, l lease) bool {
+	return l.MAC != "" && c.now.Sub(l.At) > collectAfter && !c.lives(p.id, p.addr(at))
+}
+
+// collect gives back the addresses of endpoints that are no more.
+func (c *core) collect() {
+	for _, p := range c.sorted() {
+		for at, l := range p.used {
+			if c.stale(p, at, l) {
+				c.notef(logWarn, "address %s is given back: no endpoint of this host has it", p.addr(at))
+				c.unlease(p, at)
+			}
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package ipam
+
+import (
+	"container/heap"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A simulated cluster: cores on one clock, over a network that loses, delays, reorders and duplicates. Nothing in it
+// depends on anything but its seed.
+type simulation struct {
+	now    time.Time
+	rand   *rand.Rand
+	queue  simQueue
+	order  int
+	hosts  []*simHost
+	loss   float64
+	jitter time.Duration
+	fail   func(format string, args ...any)
+	pool   poolID
+	lapsed int // requests that failed
+}
+
+// simHost is a host: its disk, its containers, which outlive the daemon, and the daemon's core while that runs.
+type simHost struct {
+	sim        *simulation
+	id         string
+	side       int // of a partition
+	core       *core
+	life       int
+	pools      map[poolID]stored
+	leases     map[poolID]map[uint64]lease
+	containers map[netip.Addr]simContainer
+	starting   int                  // requests under way
+	since      map[string]time.Time // another host is reachable, or not, since then
+	known      map[string]bool
+	lost       bool // for good
+}
+
+type simContainer struct {
+	mac    string
+	origin origin // of the pool when the address was handed out
+	at     time.Time
+}
+
+type simEvent struct {
+	at    time.Time
+	order int
+	do    func()
+}
+
+type simQueue []simEvent
+
+func (q simQueue) Len() int { return len(q) }
+func (q simQueue) Less(i, j int) bool {
+	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].order < q[j].order
+}
+func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *simQueue) Push(x any)   { *q = append(*q, x.(simEvent)) }
+func (q *simQueue) Pop() any {
+	old := *q
+	x := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return x
+}
+
+func newSimulation(hosts int, subnet string, seed uint64, fail func(string, ...any)) *simulation {
+	s := &simulation{
+		now:  time.UnixMilli(1_700_000_000_000),
+		rand: rand.New(rand.NewPCG(seed, 1)),
+		fail: fail,
+		pool: poolID{"subnet=" + subnet, netip.MustParsePrefix(subnet)},
+	}
+	for i := range hosts {
+		h := &simHost{
+			sim: s, id: fmt.Sprintf("%032d", (i*7+3)%100), pools: map[poolID]stored{}, leases: map[poolID]map[uint64]lease{},
+			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{},
+		}
+		s.hosts = append(s.hosts, h)
+	}
+	s.membership()
+	return s
+}
+
+func (s *simulation) after(d time.Duration, do func()) {
+	s.order++
+	heap.Push(&s.queue, simEvent{s.now.Add(d), s.order, do})
+}
+
+func (s *simulation) run(d time.Duration) {
+	end := s.now.Add(d)
+	for len(s.queue) > 0 && !s.queue[0].at.After(end) {
+		ev := heap.Pop(&s.queue).(simEvent)
+		s.now = ev.at
+		ev.do()
+	}
+	s.now = end
+}
+
+// until runs until cond holds, and fails after a while.
+func (s *simulation) until(what string, cond func() bool) {
+	for end := s.now.Add(3 * time.Minute); !cond(); s.run(50 * time.Millisecond) {
+		if s.now.After(end) {
+			s.fail("after three minutes not: %s\n%s", what, s.describe())
+		}
+	}
+}
+
+func (s *simulation) heal() {
+	for _, h := range s.hosts {
+		h.side = 0
+	}
+}
+
+// membership stands for memberlist: it notices who comes within a second, and who goes within six.
+func (s *simulation) membership() {
+	s.after(200*time.Millisecond, s.membership)
+	for _, h := range s.hosts {
+		if h.core == nil {
+			continue
+		}
+		changed := false
+		for _, other := range s.hosts {
+			if other == h {
+				continue
+			}
+			reachable := other.core != nil && other.side == h.side
+			if h.known[other.id] == reachable {
+				delete(h.since, other.id)
+				continue
+			}
+			if h.since[other.id].IsZero() {
+				h.since[other.id] = s.now
+			}
+			patience := 500 * time.Millisecond
+			if !reachable {
+				patience = 5 * time.Second
+			}
+			if s.now.Sub(h.since[other.id]) >= patience {
+				h.known[other.id] = reachable
+				changed = true
+			}
+		}
+		if changed {
+			h.step(func() { h.core.meet(h.members()) })
+		}
+	}
+}
+
+func (h *simHost) members() map[string]string {
+	up := map[string]string{}
+	for id, known := range h.known {
+		if known {
+			up[id] = "host-" + id[28:]
+		}
+	}
+	return up
+}
+
+func (h *simHost) start() {
+	h.life++
+	h.core = newCore(h.sim.now, h.sim.rand.Uint64(), h.id, "host-"+h.id[28:], slices.SortedFunc(maps.Values(h.pools), func(a, b stored) int { return compareIDs(poolID{a.Key, a.Subnet}, poolID{b.Key, b.Subnet}) }), h.leases)
+	h.core.lives = func(_ poolID, addr netip.Addr) bool { _, lives := h.containers[addr]; return lives }
+	life := h.life
+	var beat func()
+	beat = func() {
+		if h.life == life && h.core != nil {
+			h.step(h.core.collect)
+			h.sim.after(tick, beat)
+		}
+	}
+	beat()
+}
+
+func (h *simHost) crash() {
+	h.core = nil
+	h.starting = 0
+	clear(h.known)
+	clear(h.since)
+}
+
+func (h *simHost) step(event func()) {
+	out := h.core.step(h.sim.now, event)
+	for _, p := range out.pools {
+		s := p.stored
+		s.Table, s.Seen, s.Names = slices.Clone(s.Table), maps.Clone(s.Seen), maps.Clone(s.Names)
+		h.pools[p.id] = s
+	}
+	for _, id := range out.gone {
+		delete(h.pools, id)
+		delete(h.leases, id)
+	}
+	for _, w := range out.leases {
+		if h.leases[w.pool] == nil {
+			h.leases[w.pool] = map[uint64]lease{}
+		}
+		delete(h.leases[w.pool], w.at)
+		if w.lease != nil {
+			h.leases[w.pool][w.at] = *w.lease
+		}
+	}
+	for _, m := range out.sends {
+		h.sim.carry(h, m)
+	}
+	for _, done := range out.done {
+		done()
+	}
+}
+
+func (s *simulation) carry(from *simHost, m send) {
+	b, err := m.message.encode()
+	if err != nil {
+		s.fail("encode: %v", err)
+	}
+	copies := 1
+	if s.rand.Float64() < s.loss {
+		copies = 0
+	} else if s.rand.Float64() < s.loss {
+		copies = 2
+	}
+	for range copies {
+		s.after(500*time.Microsecond+time.Duration(s.rand.Int64N(int64(s.jitter)+1)), func() {
+			to := s.host(m.to)
+			if to.core == nil || from.side != to.side {
+				return
+			}
+			m, err := decode(b)
+			if err != nil {
+				s.fail("decode %s: %v", b, err)
+			}
+			to.step(func() { to.core.receive(from.id, m) })
+		})
+	}
+}
+
+func (s *simulation) host(id string) *simHost {
+	return s.hosts[slices.IndexFunc(s.hosts, func(h *simHost) bool { return h.id == id })]
+}
+
+// open makes the host use the pool.
+func (h *simHost) open() {
+	h.step(func() { h.core.openPool(h.sim.pool, netip.Prefix{}, func(error) {}) })
+}
+
+func (h *simHost) state() *pool {
+	if h.core == nil {
+		return nil
+	}
+	return h.core.pools[h.sim.pool]
+}
+
+// start a container; addr invalid: with any address.
+func (h *simHost) container(addr netip.Addr) {
+	life := h.life
+	mac := fmt.Sprint(h.sim.rand.Uint64())
+	h.starting++
+	h.step(func() {
+		h.core.request(h.sim.pool, Request{Addr: addr, MAC: mac}, func(got netip.Addr, err error) {
+			if h.life != life || h.core == nil {
+				return
+			}
+			h.starting--
+			if err != nil {
+				h.sim.lapsed++
+				return
+			}
+			h.handedOut(got, mac)
+		})
+	})
+}
+
+// handedOut notes a container, and that no other has its address which was handed out under the same first claim.
+func (h *simHost) handedOut(addr netip.Addr, mac string) {
+	c := simContainer{mac, h.state().Origin, h.sim.now}
+	for _, other := range h.sim.hosts {
+		if old, taken := other.containers[addr]; taken && !other.lost && old.origin == c.origin {
+			h.sim.fail("%s is handed out on %s, and %s has had it for %s\n%s", addr, h.id, other.id, h.sim.now.Sub(old.at), h.sim.describe())
+		}
+	}
+	h.containers[addr] = c
+}
+
+// stop ends a container. Where the daemon does not run, nobody hears of it.
+func (h *simHost) stop(addr netip.Addr) {
+	delete(h.containers, addr)
+	if h.core != nil {
+		h.step(func() { h.core.release(h.sim.pool, addr) })
+	}
+}
+
+func (h *simHost) addrs() []netip.Addr {
+	return slices.SortedFunc(maps.Keys(h.containers), netip.Addr.Compare)
+}
+
+// checkOwners fails when two hosts take themselves for the owner of one address.
+func (s *simulation) checkOwners() {
+	for i, a := range s.hosts {
+		for _, b := range s.hosts[:i] {
+			p, q := a.state(), b.state()
+			if p == nil || q == nil || !p.settled || !q.settled || p.quiet || q.quiet || p.Origin != q.Origin {
+				continue
+			}
+			for _, mine := range p.Table.owned(p.Owner, 0, maxOffset) {
+				if both := q.Table.owned(q.Owner, mine.First, mine.Last); both != nil {
+					s.fail("%s and %s both own %+v: %+v", a.id, b.id, mine, both)
+				}
+			}
+		}
+	}
+}
+
+// describe shows every host's part, for who looks for a failure's cause.
+func (s *simulation) describe() string {
+	var b strings.Builder
+	for _, h := range s.hosts {
+		p := h.state()
+		if p == nil {
+			fmt.Fprintf(&b, "%s: side %d, daemon %t, no pool\n", h.id[28:], h.side, h.core != nil)
+			continue
+		}
+		fmt.Fprintf(&b, "%s: side %d, member %t, settled %t, quiet %t, claim %v, free %d, used %v, waiting %d, asks %+v\n", h.id[28:], h.side, p.Member, p.settled, p.quiet, p.Origin, p.free(), slices.Sorted(maps.Keys(p.used)), len(p.waiting), p.question)
+		for _, span := range p.Table {
+			fmt.Fprintf(&b, "    %d-%d %s %d/%d\n", span.First, span.Last, span.Owner, span.Epoch, span.Version)
+		}
+	}
+	return b.String()
+}
