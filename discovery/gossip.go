@@ -346,6 +346,9 @@ func (g *gossip) events() []event {
 			events = append(events, item.(event))
 			continue
 		}
+		if g.cluster.receiveLetter(m) {
+			continue
+		}
 		p, err := decodePacket(m)
 		if err != nil {
 			g.cluster.rejectMessage(err)

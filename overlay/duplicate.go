@@ -60,7 +60,7 @@ func (o *Overlay) free(n *network, ep *Endpoint) error {
 		}
 		for _, addr := range ep.Addrs {
 			if slices.Contains(r.Endpoint.Addrs, addr) {
-				return fmt.Errorf("address %s in network %s: host %s has it on endpoint %s: create the network with an --ip-range of its own on each host, or choose the address with --ip", addr, n.Key, host, short(r.Endpoint.ID))
+				return fmt.Errorf("address %s in network %s: host %s has it on endpoint %s: create the network with --ipam-driver overlane, or with an --ip-range of its own on each host, or choose the address with --ip", addr, n.Key, host, short(r.Endpoint.ID))
 			}
 		}
 		return fmt.Errorf("MAC address %s in network %s: host %s has it on endpoint %s: give another --mac-address", ep.MAC, n.Key, host, short(r.Endpoint.ID))

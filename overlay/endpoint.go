@@ -49,6 +49,7 @@ type endpoint struct {
 	Endpoint
 	hasPort bool // false after a start that could not take the tap back
 	port    datapath.PortID
+	suspect bool // no container had it at the last look; see garbage.go
 }
 
 // EndpointSpec is Docker's wish for an endpoint.

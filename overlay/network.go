@@ -54,6 +54,7 @@ func (o *Overlay) newNetwork(n Network) *network {
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
 func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
+	pooled := o.keyOfPools(spec.Pools)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
@@ -63,7 +64,7 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 		return fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
 			short(spec.ID), old.Options, old.Pools, spec.Options, spec.Pools)
 	}
-	net, err := o.plan(spec)
+	net, err := o.plan(spec, pooled)
 	if err != nil {
 		return err
 	}
@@ -73,13 +74,13 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 	return o.addNetwork(o.newNetwork(net))
 }
 
-// plan turns a wish into a network.
-func (o *Overlay) plan(spec NetworkSpec) (Network, error) {
+// plan turns a wish into a network. Its key is that of its pools, if they have one.
+func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	opts, err := parseOptions(spec.Options)
 	if err != nil {
 		return Network{}, err
 	}
-	key, err := opts.key(spec.Pools)
+	key, err := opts.keyWith(pooled, spec.Pools)
 	if err != nil {
 		return Network{}, err
 	}

@@ -84,6 +84,18 @@ func badOption(name, value, format string, args ...any) error {
 	return fmt.Errorf("option %s=%q: %s (known options: %s)", name, value, fmt.Sprintf(format, args...), strings.Join(knownOptions, ", "))
 }
 
+// keyWith is key, unless the pools have a key of their own: then the two must not differ.
+func (opts options) keyWith(pooled string, pools []netip.Prefix) (string, error) {
+	key, err := opts.key(pools)
+	switch {
+	case pooled == "" || pooled == key:
+		return key, err
+	case opts.vni != 0 || opts.name != "":
+		return "", fmt.Errorf("the network is %s by -o, and %s by --ipam-opt: give the same to both, or leave one out", key, pooled)
+	}
+	return pooled, nil
+}
+
 // key is what the hosts agree on a network by.
 func (opts options) key(pools []netip.Prefix) (string, error) {
 	switch {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay/ipam"
 )
 
 // Cluster is what overlay needs of discovery.
@@ -30,6 +31,7 @@ type Cluster interface {
 	Answers(member string) bool
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64
+	Send(member string, text []byte) error
 }
 
 // Datapath is what overlay needs of the packet pipeline. A port's own MAC and addresses win over what SetMAC and
@@ -57,6 +59,8 @@ type Config struct {
 	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
 	Datapath    Datapath
 	Version     string // shown by Status
+	Defaults    []ipam.DefaultPool
+	Joins       bool // the daemon was told of hosts to join
 	Log         logrus.FieldLogger
 }
 
@@ -67,9 +71,13 @@ type Overlay struct {
 	store   *store
 	cluster Cluster // set by Attach
 	started time.Time
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 
-	mu       sync.RWMutex        // guards networks; held to write while one is made or removed
-	networks map[string]*network // by Docker's NetworkID
+	addresses *ipam.Manager
+	mu        sync.RWMutex        // guards networks; held to write while one is made or removed
+	networks  map[string]*network // by Docker's NetworkID
 }
 
 // Open reads the store and takes back the networks and endpoints that it holds: their ports work when Open returns.
@@ -80,7 +88,12 @@ func Open(cfg Config) (*Overlay, error) {
 		return nil, err
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), networks: map[string]*network{}}
-	if err := o.restore(); err != nil {
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: taken, InUse: o.inUse, Log: cfg.Log})
+	if err == nil {
+		err = o.restore()
+	}
+	if err != nil {
 		st.close()
 		return nil, fmt.Errorf("restore from %s: %w", st.path, err)
 	}
@@ -93,6 +106,8 @@ func (o *Overlay) Attach(c Cluster) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.cluster = c
+	o.addresses.Attach(c)
+	o.running.Go(o.runGarbage)
 	for _, n := range o.networks {
 		if err := c.Participate(n.identity()); err != nil {
 			n.log.WithError(err).Error("the cluster refuses the network: its containers reach this host alone")
@@ -108,8 +123,13 @@ func (o *Overlay) Attach(c Cluster) {
 	}
 }
 
-// Close closes the store. The datapath's taps stay.
-func (o *Overlay) Close() error { return o.store.close() }
+// Close ends what Attach began, and closes the store. The datapath's taps stay.
+func (o *Overlay) Close() error {
+	o.cancel()
+	o.running.Wait()
+	o.addresses.Close()
+	return o.store.close()
+}
 
 // short is a Docker ID as people know it.
 func short(id string) string { return id[:min(len(id), 12)] }

@@ -1,5 +1,5 @@
-// Package plugin answers Docker's remote network driver protocol (docs.docker.com/engine/extend/plugins_network, and
-// libnetwork's docs/remote.md). It translates between the protocol and package overlay; it decides nothing and keeps
+// Package plugin answers Docker's remote network and IPAM driver protocols (docs.docker.com/engine/extend/plugins_network,
+// and libnetwork's docs/remote.md and docs/ipam.md). It translates between the protocol and package overlay; it decides nothing and keeps
 // nothing.
 package plugin
 
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/ipam"
 )
 
 // How long a call waits for the daemon to be ready. Docker takes a plugin that says nothing for ten seconds for dead.
@@ -29,6 +31,10 @@ type Overlay interface {
 	DeleteEndpoint(networkID, id string) error
 	Join(networkID, id, sandbox string) (overlay.Endpoint, error)
 	Leave(networkID, id string) error
+	RequestPool(overlay.PoolSpec) (id string, subnet netip.Prefix, err error)
+	ReleasePool(id string) error
+	RequestAddress(pool string, r ipam.Request) (netip.Prefix, error)
+	ReleaseAddress(pool string, addr netip.Addr) error
 }
 
 // Plugin serves Docker's calls. Until Ready is called they wait.
@@ -49,7 +55,9 @@ func New(log logrus.FieldLogger) *Plugin {
 
 // Serve answers on the listener until that is closed.
 func (p *Plugin) Serve(l net.Listener) error {
-	err := network.NewHandler(driver{p}).Serve(l)
+	h := network.NewHandler(driver{p})
+	addresses{p}.handle(h)
+	err := h.Serve(l)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}

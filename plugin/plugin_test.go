@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
@@ -43,6 +45,7 @@ type docker struct {
 	client   *http.Client
 	datapath *overlaytest.Datapath
 	overlay  *overlay.Overlay
+	cluster  *overlaytest.Cluster
 }
 
 // activate serves a plugin that is not ready.
@@ -74,12 +77,14 @@ func activate(t *testing.T) *docker {
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
 		UnderlayMTU: func() (int, error) { return 1500, nil },
 		HasTap:      d.datapath.Taps.Has,
+		Defaults:    []ipam.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.overlay.Close() })
-	d.overlay.Attach(overlaytest.NewCluster())
+	d.cluster = overlaytest.NewCluster()
+	d.overlay.Attach(d.cluster)
 	return d
 }
 
@@ -130,7 +135,7 @@ func (d *docker) fails(method, body string, parts ...string) {
 
 func TestActivation(t *testing.T) {
 	d := activate(t) // Docker activates the plugin before the daemon is ready
-	if got, code := d.call("Plugin.Activate", ""); got != `{"Implements": ["NetworkDriver"]}` || code != http.StatusOK {
+	if got, code := d.call("Plugin.Activate", ""); got != `{"Implements": ["NetworkDriver", "IpamDriver"]}` || code != http.StatusOK {
 		t.Errorf("Plugin.Activate: %d %s", code, got)
 	}
 	d.driver("GetCapabilities", "", `{"Scope":"local","ConnectivityScope":"global"}`)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -19,16 +21,20 @@ import (
 type control struct {
 	overlay atomic.Pointer[overlay.Overlay] // nil until the daemon is ready
 	keyring atomic.Pointer[keyring]         // likewise
+	stop    func()                          // ends the daemon
 	server  http.Server
 }
 
-func newControl() *control {
-	c := new(control)
+func newControl(stop func()) *control {
+	c := &control{stop: stop}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", c.status)
 	mux.HandleFunc("GET /members", c.members)
 	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
+	mux.HandleFunc("GET /ipam", c.addresses)
+	mux.HandleFunc("POST /ipam/reclaim", c.reclaim)
+	mux.HandleFunc("POST /leave", c.leave)
 	mux.HandleFunc("GET /keyring", c.listKeyring)
 	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)
 	c.server.Handler = mux
@@ -84,7 +90,7 @@ func answer(w http.ResponseWriter, body any) {
 }
 
 // How long the daemon may take to answer a command.
-const controlTimeout = 10 * time.Second
+const controlTimeout = 20 * time.Second
 
 // How long workers measure themselves when a command asks.
 const measuringTime = time.Second
@@ -100,6 +106,13 @@ func fetch[T any](ctx context.Context, path, what string) (T, error) {
 		return result, fmt.Errorf("the daemon on %s gave an answer that this version does not understand: %w", path, err)
 	}
 	return result, nil
+}
+
+// tell has the daemon do something, and writes what it says.
+func tell(cmd *cobra.Command, f *controlFlags, what, argument string) error {
+	said, err := exchange(cmd.Context(), f.socket, http.MethodPost, what, strings.NewReader(argument))
+	cmd.OutOrStdout().Write(said)
+	return err
 }
 
 // exchange sends a request to a control socket. What the daemon refuses is an error in its words.

@@ -78,7 +78,9 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 
 	failed := make(chan error, 3)
-	ctl := newControl()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ctl := newControl(stop)
 	go func() { failed <- driver.Serve(pluginListener) }()
 	go func() { failed <- ctl.server.Serve(controlListener) }()
 
@@ -136,6 +138,8 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		HasTap:      datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),
+		Defaults:    s.defaultPools,
+		Joins:       len(s.join) > 0,
 		Log:         log,
 	})
 	if err != nil {
@@ -156,6 +160,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Static:    s.static,
 		Log:       log,
 		Observe:   n.overlay.Observe,
+		Receive:   n.overlay.Receive,
 	})
 	if err != nil {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)

@@ -53,9 +53,7 @@ func keyCommand(f *controlFlags, use, short string) *cobra.Command {
 				}
 				args[0] = string(s.gossipKey)
 			}
-			said, err := exchange(cmd.Context(), f.socket, http.MethodPost, "keyring/"+verb, strings.NewReader(args[0]))
-			cmd.OutOrStdout().Write(said)
-			return err
+			return tell(cmd, f, "keyring/"+verb, args[0])
 		},
 	}
 }

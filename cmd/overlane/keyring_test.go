@@ -38,7 +38,7 @@ func TestKeyringCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newControl()
+	c := newControl(func() {})
 	go c.server.Serve(l)
 	t.Cleanup(func() { c.server.Close() })
 	run := func(args ...string) (string, error) {

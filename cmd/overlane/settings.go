@@ -14,6 +14,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay/ipam"
 )
 
 // settings are the daemon's, checked.
@@ -28,6 +29,7 @@ type settings struct {
 	cpus          []int
 	pluginSocket  string
 	controlSocket string
+	defaultPools  []ipam.DefaultPool
 	static        []discovery.Static
 	metrics       string // empty: none
 	logLevel      logrus.Level
@@ -67,8 +69,10 @@ var daemonSettings = []setting{
 		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
 	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.pluginSocket, v) }},
-	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the commands 'overlane status' and 'overlane keyring'",
+	{name: "control-socket", initial: defaultControlSocket, usage: "socket for the operator's commands, such as 'overlane status'",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
+	{name: "default-pools", initial: "10.208.0.0/12:20,fd6f:7665:726c::/48:64", usage: "where subnets are taken from that no --subnet names: prefixes, and the bits of a subnet of each",
+		accepted: "a list such as 10.208.0.0/12:20,fd6f:7665:726c::/48:64", parse: parseDefaultPools},
 	{name: "static", usage: "file of endpoints behind VTEPs that speak no gossip, one a line: VNI, MAC, IP addresses (comma separated, or -), VTEP with or without a port (default: none)",
 		accepted: "the path of a file with lines such as: 5000 02:42:0a:14:00:09 10.20.0.9 192.0.2.9", parse: parseStatic},
 	{name: "metrics", usage: "address and port on which to serve metrics to Prometheus, such as 127.0.0.1:9750 or :9750 (default: none)",
@@ -258,6 +262,11 @@ func isHostName(name string) bool {
 		}
 	}
 	return letters
+}
+
+func parseDefaultPools(s *settings, text string) (err error) {
+	s.defaultPools, err = ipam.ParseDefaultPools(text)
+	return err
 }
 
 func parseLogLevel(s *settings, text string) (err error) {

@@ -41,7 +41,7 @@ func daemon(t *testing.T, o *overlay.Overlay) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newControl()
+	c := newControl(func() {})
 	c.overlay.Store(o)
 	served := make(chan error, 1)
 	go func() { served <- c.server.Serve(l) }()

@@ -118,8 +118,8 @@ func (c *core) donate(p *pool, from string, a *ask, theirFree uint64) *message {
 	_, used := p.used[a.First]
 	holder, held := p.holder(a.First)
 	to := peer.owner
-	if a.To == toGateway {
-		to = ""
+	if a.To != "" {
+		to = a.To
 	}
 	switch {
 	case s.Owner == to || s.Owner == peer.owner:

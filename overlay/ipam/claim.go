@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,9 +19,8 @@ func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 		}
 	}
 	if p.Member && p.Range != within {
-		c.out.done = append(c.out.done, func() {
-			done(fmt.Errorf("ip-range %s: this host has subnet %s already, with range %s: remove that network first", within, id.Subnet, p.Range))
-		})
+		err := fmt.Errorf("ip-range %s: this host has subnet %s already, with range %s: remove that network first", within, id.Subnet, p.Range)
+		c.out.done = append(c.out.done, func(error) { done(err) })
 		return
 	}
 	p.Member, p.Range = true, within
@@ -35,7 +35,7 @@ func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 // finishOpening answers those who wait for the pool.
 func (c *core) finishOpening(p *pool, err error) {
 	for _, o := range p.opening {
-		c.out.done = append(c.out.done, func() { o.done(err) })
+		c.out.done = append(c.out.done, func(failed error) { o.done(cmp.Or(failed, err)) })
 	}
 	p.opening = nil
 }
@@ -65,7 +65,7 @@ func (c *core) settle(p *pool) {
 
 // awaited says for whom the first claim waits; empty: for nobody.
 func (c *core) awaited(p *pool) string {
-	if c.seeded && len(c.order) == 0 && c.now.Sub(c.started) < helloPatience {
+	if c.lonely() {
 		return "no host of --join has answered yet"
 	}
 	var silent []string

@@ -22,6 +22,7 @@ type core struct {
 	host     string
 	seeded   bool // it was told of hosts to join, and may not have met them yet
 	pools    map[poolID]*pool
+	searches []*search
 	members  map[string]string                    // the others that are up: ID to name
 	order    []string                             // their IDs
 	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
@@ -35,7 +36,7 @@ type output struct {
 	gone   []poolID     // to be removed, leases too
 	leases []leaseWrite // to be written
 	sends  []send
-	done   []func()
+	done   []func(failed error) // failed: what was decided is not on disk
 	notes  []note
 }
 
@@ -86,6 +87,7 @@ func (c *core) step(now time.Time, event func()) output {
 	for _, p := range c.sorted() {
 		c.advance(p)
 	}
+	c.searches = slices.DeleteFunc(c.searches, c.seek)
 	out := c.out
 	c.out = output{}
 	return out
@@ -109,6 +111,11 @@ func compareIDs(a, b poolID) int {
 		return 1
 	}
 	return 0
+}
+
+// lonely says whether this host has just started and has yet to meet others.
+func (c *core) lonely() bool {
+	return c.seeded && len(c.order) == 0 && c.now.Sub(c.started) < helloPatience
 }
 
 // advance does what is due for a pool.

@@ -11,8 +11,10 @@ import (
 func capacity(p *pool) uint64 {
 	lo, hi := bounds(p.Subnet)
 	n := hi - lo + 1
-	if _, has := p.gateway(); has {
-		n--
+	for _, s := range p.Table {
+		if !isHost(s.Owner) {
+			n -= s.size()
+		}
 	}
 	return n
 }

@@ -26,18 +26,15 @@ const (
 	maxGrantSpans = 256                    // in one donation
 )
 
-// Gateway is the value of Docker's option RequestAddressType for a network's gateway (libnetwork's netlabel.Gateway).
-const Gateway = "com.docker.network.gateway"
-
 // Request is what Docker asks a pool for.
 type Request struct {
 	Addr    netip.Addr // invalid: any
-	MAC     string     // of the endpoint; empty: the address is reserved (--aux-address), until it is released
+	MAC     string     // of the endpoint; empty, with an address: that is reserved on every host (--aux-address)
 	Gateway bool       // the address is the network's gateway, the same on every host and nobody's
 }
 
 // lease is an address in use on this host, as it is stored.
 type lease struct {
-	MAC string    `json:"mac,omitempty"` // empty: reserved
+	MAC string    `json:"mac,omitempty"`
 	At  time.Time `json:"at"`
 }

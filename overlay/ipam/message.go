@@ -60,10 +60,8 @@ type ask struct {
 	First  uint64 `json:"first"` // wanted from here
 	Last   uint64 `json:"last"`  // to here; the same: this address
 	Urgent bool   `json:"urgent,omitempty"`
-	To     string `json:"to,omitempty"` // "gateway": the address becomes nobody's
+	To     string `json:"to,omitempty"` // ownerGateway or ownerReserved, in place of the sender
 }
-
-const toGateway = "gateway"
 
 // answer is one to an ask. Nothing given says why.
 type answer struct {
@@ -106,7 +104,7 @@ func (m *message) check() error {
 		return err
 	}
 	lo, hi := bounds(m.Subnet)
-	if a := m.Ask; a != nil && (a.First < lo || a.First > a.Last || a.Last > hi || a.To != "" && a.To != toGateway) {
+	if a := m.Ask; a != nil && (a.First < lo || a.First > a.Last || a.Last > hi || a.To != "" && isHost(a.To)) {
 		return errors.New("a question for addresses outside the subnet")
 	}
 	return m.Spans.check(lo, hi)

@@ -12,6 +12,7 @@ func (c *core) receive(from string, m *message) {
 		return
 	}
 	c.noteOther(from, m)
+	c.heed(from, m)
 	id := poolID{m.Key, m.Subnet}
 	p := c.pools[id]
 	if p == nil {

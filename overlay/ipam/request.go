@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,11 +29,11 @@ func (c *core) request(id poolID, r Request, done func(netip.Addr, error)) {
 	}
 	q := &request{Request: r, began: c.now, refused: map[string]string{}, done: done}
 	if r.Addr.IsValid() {
-		at, err := offset(p.Subnet, r.Addr)
-		if lo, hi := bounds(p.Subnet); err == nil && (at < lo || at > hi) {
-			err = fmt.Errorf("address %s: is not for hosts in subnet %s: give one from %s to %s", r.Addr, p.Subnet, p.addr(lo), p.addr(hi))
-		}
+		at, err := p.usable(r.Addr)
 		if err != nil {
+			if r.Gateway {
+				err = fmt.Errorf("gateway: %w", err)
+			}
 			c.finish(done, netip.Addr{}, err)
 			return
 		}
@@ -41,8 +42,17 @@ func (c *core) request(id poolID, r Request, done func(netip.Addr, error)) {
 	p.waiting = append(p.waiting, q)
 }
 
+// usable is the offset of an address that a host may have.
+func (p *pool) usable(addr netip.Addr) (uint64, error) {
+	at, err := offset(p.Subnet, addr)
+	if lo, hi := bounds(p.Subnet); err == nil && (at < lo || at > hi) {
+		err = fmt.Errorf("address %s: is not for hosts in subnet %s: give one from %s to %s", addr, p.Subnet, p.addr(lo), p.addr(hi))
+	}
+	return at, err
+}
+
 func (c *core) finish(done func(netip.Addr, error), addr netip.Addr, err error) {
-	c.out.done = append(c.out.done, func() { done(addr, err) })
+	c.out.done = append(c.out.done, func(failed error) { done(addr, cmp.Or(failed, err)) })
 }
 
 // try is true when the request has its answer.
@@ -66,6 +76,8 @@ func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
 		return 0, false, fmt.Errorf("subnet %s: this host has not heard of most of the others for %s, and they may have taken its addresses: it hands out none until it hears of them", p.Subnet, fenceSelf)
 	case r.Gateway:
 		return c.gateway(p, r)
+	case r.exact && r.MAC == "":
+		return c.reserve(p, r, "aux-address", ownerReserved)
 	case r.exact:
 		return c.exactly(p, r)
 	}
@@ -159,8 +171,8 @@ func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 		c.lease(p, r.at, r)
 		return r.at, true, nil
 	}
-	if s.Owner == "" {
-		return 0, false, fmt.Errorf("address %s: is the network's gateway: choose another --ip", p.addr(r.at))
+	if !isHost(s.Owner) {
+		return 0, false, fmt.Errorf("address %s: is the network's %s: choose another --ip", p.addr(r.at), nobodys[s.Owner])
 	}
 	return 0, false, c.askFor(p, r, s.Owner, "")
 }
@@ -176,20 +188,32 @@ func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
 	if !r.exact {
 		r.at, _ = bounds(p.Subnet)
 	}
+	return c.reserve(p, r, "gateway", ownerGateway)
+}
+
+// reserve makes an address nobody's, on all hosts.
+func (c *core) reserve(p *pool, r *request, what, to string) (uint64, bool, error) {
 	if _, used := p.used[r.at]; used {
-		return 0, false, fmt.Errorf("gateway %s: a container on this host has the address: give another --gateway", p.addr(r.at))
+		return 0, false, fmt.Errorf("%s %s: a container on this host has the address: give another", what, p.addr(r.at))
 	}
 	s, _ := p.Table.of(r.at)
-	if s.Owner != p.Owner {
-		return 0, false, c.askFor(p, r, s.Owner, toGateway)
+	switch s.Owner {
+	case to:
+	case p.Owner:
+		c.give(p, table{{First: r.at, Last: r.at}}, to)
+	case ownerGateway, ownerReserved:
+		return 0, false, fmt.Errorf("%s %s: is the network's %s: give another", what, p.addr(r.at), nobodys[s.Owner])
+	default:
+		return 0, false, c.askFor(p, r, s.Owner, to)
 	}
-	c.give(p, table{span{First: r.at, Last: r.at}}, "")
 	return r.at, true, nil
 }
 
-// gateway is the address that is nobody's.
+// nobodys says what an address is that no host owns.
+var nobodys = map[string]string{ownerGateway: "gateway", ownerReserved: "reserved address (--aux-address)"}
+
 func (p *pool) gateway() (uint64, bool) {
-	i := slices.IndexFunc(p.Table, func(s span) bool { return s.Owner == "" })
+	i := slices.IndexFunc(p.Table, func(s span) bool { return s.Owner == ownerGateway })
 	if i < 0 {
 		return 0, false
 	}

@@ -208,7 +208,7 @@ func (h *simHost) step(event func()) {
 		h.sim.carry(h, m)
 	}
 	for _, done := range out.done {
-		done()
+		done(nil)
 	}
 }
 

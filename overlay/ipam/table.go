@@ -7,10 +7,18 @@ import "slices"
 type span struct {
 	First   uint64 `json:"f"`
 	Last    uint64 `json:"l"`
-	Owner   string `json:"o,omitempty"` // discovery's Member.ID; empty: nobody's, it is the gateway
+	Owner   string `json:"o"` // see ownerName; or ownerGateway, ownerReserved
 	Epoch   uint64 `json:"e,omitempty"`
 	Version uint64 `json:"v"`
 }
+
+// Owners that are no hosts: such an address is the same on every host, and never handed out.
+const (
+	ownerGateway  = "gateway"
+	ownerReserved = "reserved" // --aux-address
+)
+
+func isHost(owner string) bool { return owner != ownerGateway && owner != ownerReserved }
 
 func (s span) size() uint64 { return s.Last - s.First + 1 }
 
@@ -113,11 +121,11 @@ func (t table) owned(owner string, lo, hi uint64) []span {
 	return spans
 }
 
-// owners lists who owns something, in order of the addresses.
+// owners lists the hosts that own something, in order of the addresses.
 func (t table) owners() []string {
 	var owners []string
 	for _, s := range t {
-		if s.Owner != "" && !slices.Contains(owners, s.Owner) {
+		if isHost(s.Owner) && !slices.Contains(owners, s.Owner) {
 			owners = append(owners, s.Owner)
 		}
 	}

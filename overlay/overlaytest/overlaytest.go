@@ -57,6 +57,7 @@ type Cluster struct {
 	networks map[string]discovery.Network
 	own      map[string]map[discovery.MAC]discovery.Endpoint
 	remote   []discovery.Record
+	alone    bool
 }
 
 // NewCluster is a cluster of Self and Peer, without records.
@@ -137,7 +138,21 @@ func (c *Cluster) Self() discovery.Member { return Self }
 // Answers is true unless it was made to fail.
 func (c *Cluster) Answers(string) bool { return c.check("Answers") == nil }
 
-func (c *Cluster) Members() []discovery.Member { return []discovery.Member{Self, Peer} }
+func (c *Cluster) Members() []discovery.Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alone {
+		return []discovery.Member{Self}
+	}
+	return []discovery.Member{Self, Peer}
+}
+
+// Forget makes Self the only member: Peer says nothing about addresses.
+func (c *Cluster) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alone = true
+}
 
 func (c *Cluster) Records() []discovery.Record {
 	c.mu.Lock()
@@ -158,6 +173,9 @@ func (c *Cluster) Conflicts() []discovery.Conflict {
 		Theirs: discovery.Network{Key: "network=other", VNI: 5000},
 	}}
 }
+
+// Send loses everything.
+func (c *Cluster) Send(string, []byte) error { return c.check("Send") }
 
 func (c *Cluster) Rejected() map[string]uint64 { return map[string]uint64{"malformed": 2} }
 

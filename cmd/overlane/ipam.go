@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/overlane/overlane/overlay/ipam"
+)
+
+func ipamCommand() *cobra.Command {
+	f := new(controlFlags)
+	cmd := &cobra.Command{
+		Use:   "ipam",
+		Short: "Show the pools of networks with --ipam-driver overlane, which host has which addresses, and those in use here",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "ipam", writeAddresses) },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "reclaim NODE",
+		Short: "Take the addresses of a host that is lost for good, by its name or ID",
+		Long: "Take the addresses of a host that is lost for good, by its name or ID. Those that its last containers had are handed out last.\n" +
+			"A host that comes back after all hears of it before it hands out an address again.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return tell(cmd, f, "ipam/reclaim", args[0]) },
+	})
+	f.addOutput(cmd)
+	f.addSocket(cmd)
+	return cmd
+}
+
+func leaveCommand() *cobra.Command {
+	f := new(controlFlags)
+	cmd := &cobra.Command{
+		Use:   "leave",
+		Short: "Give this host's addresses to the others and end its daemon, for good",
+		Long: "Give this host's addresses to the others and end its daemon, for good. It is refused while containers of this host have addresses.\n" +
+			"A daemon that is merely stopped keeps its addresses for the next start.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return tell(cmd, f, "leave", "") },
+	}
+	f.addSocket(cmd)
+	return cmd
+}
+
+func writeAddresses(out io.Writer, s ipam.Status) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row(w, "POOL", "SUBNET", "RANGE HERE", "GATEWAY", "STATE")
+	for _, p := range s.Pools {
+		within, gateway := "all", "-"
+		if p.Range.IsValid() {
+			within = p.Range.String()
+		}
+		if p.Gateway.IsValid() {
+			gateway = p.Gateway.String()
+		}
+		row(w, p.Key, p.Subnet, within, gateway, p.State)
+	}
+	fmt.Fprintln(w)
+	row(w, "HOST", "SUBNET", "STATE", "BLOCKS", "ADDRESSES", "FREE", "ID")
+	for _, b := range s.Blocks {
+		free := "-"
+		if b.Free != nil {
+			free = fmt.Sprint(*b.Free)
+		}
+		row(w, b.Host, b.Subnet, b.State, b.Blocks, b.Addresses, free, short(b.Node))
+	}
+	fmt.Fprintln(w)
+	row(w, "ADDRESS HERE", "ENDPOINT", "MAC", "SINCE", "IN A BLOCK OF")
+	for _, l := range s.Leases {
+		row(w, l.Addr, short(l.Endpoint), l.MAC, l.Since.Format(time.DateTime), l.Owner)
+	}
+	if len(s.Conflicts) > 0 {
+		fmt.Fprintln(w)
+		row(w, "CONFLICT", "POOL", "ALSO IN USE ON")
+		for _, c := range s.Conflicts {
+			row(w, c.Addr, c.Key, c.Host)
+		}
+	}
+	return w.Flush()
+}
+
+func (c *control) addresses(w http.ResponseWriter, _ *http.Request) {
+	if o := c.ready(w); o != nil {
+		answer(w, o.Addresses())
+	}
+}
+
+func (c *control) reclaim(w http.ResponseWriter, r *http.Request) {
+	o := c.ready(w)
+	if o == nil {
+		return
+	}
+	host, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
+	if err != nil {
+		return // the client went away
+	}
+	taken, err := o.ReclaimAddresses(string(host))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	fmt.Fprintf(w, "%d addresses of %s are this host's now\n", taken, host)
+}
+
+// leave ends the daemon once its addresses are given away.
+func (c *control) leave(w http.ResponseWriter, _ *http.Request) {
+	o := c.ready(w)
+	if o == nil {
+		return
+	}
+	if err := o.LeaveAddresses(); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	io.WriteString(w, "this host has left: its addresses are the others', and its daemon stops\n")
+	c.stop()
+}

@@ -1,0 +1,156 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/overlane/overlane/overlay/ipam"
+)
+
+// PoolSpec is Docker's wish for a pool of addresses.
+type PoolSpec struct {
+	Subnet  netip.Prefix      // zero: the one that the network has on other hosts, or a free one
+	Range   netip.Prefix      // of it, for this host's containers; zero: all
+	V6      bool              // with a zero Subnet
+	Options map[string]string // of `docker network create --ipam-opt`
+}
+
+// RequestPool makes this host use a pool, and says which, by an ID for the other calls. The same wish again succeeds.
+func (o *Overlay) RequestPool(spec PoolSpec) (id string, subnet netip.Prefix, err error) {
+	key, err := poolKey(spec)
+	if err != nil {
+		return "", netip.Prefix{}, err
+	}
+	return o.addresses.RequestPool(key, spec.Subnet, spec.Range, spec.V6)
+}
+
+// poolKey is what the hosts agree on a pool by; empty: its subnet, when that is chosen.
+func poolKey(spec PoolSpec) (string, error) {
+	for _, name := range slices.Sorted(maps.Keys(spec.Options)) {
+		if name != OptionNetwork && name != OptionVNI {
+			return "", fmt.Errorf("ipam-opt %s=%q: unknown option (known: %s, %s)", name, spec.Options[name], OptionNetwork, OptionVNI)
+		}
+	}
+	opts, err := parseOptions(spec.Options)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("ipam-opt: %w", err)
+	case spec.Subnet.IsValid() && opts == options{}:
+		return ipam.SubnetKey(spec.Subnet), nil
+	case opts == options{}:
+		return "", nil
+	}
+	return opts.key(nil)
+}
+
+// ReleasePool ends the use of a pool. One that is not known is no error.
+func (o *Overlay) ReleasePool(id string) error { return o.addresses.ReleasePool(id) }
+
+// RequestAddress hands out an address, with its subnet's prefix length.
+func (o *Overlay) RequestAddress(pool string, r ipam.Request) (netip.Prefix, error) {
+	return o.addresses.RequestAddress(pool, r)
+}
+
+// ReleaseAddress gives an address back. One that is not in use is no error.
+func (o *Overlay) ReleaseAddress(pool string, addr netip.Addr) error {
+	return o.addresses.ReleaseAddress(pool, addr)
+}
+
+// Receive takes a message from another host's overlay.
+func (o *Overlay) Receive(from string, text []byte) { o.addresses.Receive(from, text) }
+
+// ReclaimAddresses takes the addresses of a host that is lost for good, by its name or ID, and says how many they are.
+func (o *Overlay) ReclaimAddresses(host string) (uint64, error) { return o.addresses.Reclaim(host) }
+
+// LeaveAddresses gives this host's addresses to the others, for good.
+func (o *Overlay) LeaveAddresses() error { return o.addresses.Leave() }
+
+// Addresses shows pools, blocks and addresses.
+func (o *Overlay) Addresses() ipam.Status {
+	s := o.addresses.Status()
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for i := range s.Leases {
+		s.Leases[i].Endpoint = o.endpointWith(s.Leases[i].Addr)
+	}
+	return s
+}
+
+// endpointWith is the ID of this host's endpoint that has an address; its pools do not overlap.
+func (o *Overlay) endpointWith(addr netip.Addr) string {
+	for _, n := range o.networks {
+		n.mu.Lock()
+		for _, ep := range n.endpoints {
+			if slices.Contains(ep.Addrs, addr) {
+				n.mu.Unlock()
+				return ep.ID
+			}
+		}
+		n.mu.Unlock()
+	}
+	return ""
+}
+
+// inUse lists the subnets of this host's networks, and the addresses of its endpoints.
+func (o *Overlay) inUse() ipam.InUse {
+	all := ipam.InUse{}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, n := range o.networks {
+		for _, pool := range n.Pools {
+			all[pool] = map[netip.Addr]bool{}
+		}
+		n.mu.Lock()
+		for _, ep := range n.endpoints {
+			for _, addr := range ep.Addrs {
+				for _, pool := range n.Pools {
+					if pool.Contains(addr) {
+						all[pool][addr] = true
+					}
+				}
+			}
+		}
+		n.mu.Unlock()
+	}
+	return all
+}
+
+// keyOfPools is the key that `--ipam-opt` gave one of the pools; empty: none did.
+func (o *Overlay) keyOfPools(pools []netip.Prefix) string {
+	for _, pool := range pools {
+		if key := o.addresses.KeyOf(pool); key != "" && key != ipam.SubnetKey(pool) {
+			return key
+		}
+	}
+	return ""
+}
+
+// taken says whether a route or an interface of this host uses some of a subnet. What can't be found out is taken.
+func taken(subnet netip.Prefix) bool {
+	routes, err1 := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	addrs, err2 := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if errors.Join(err1, err2) != nil {
+		return true
+	}
+	var used []*net.IPNet
+	for _, r := range routes {
+		used = append(used, r.Dst)
+	}
+	for _, a := range addrs {
+		used = append(used, a.IPNet)
+	}
+	return slices.ContainsFunc(used, func(n *net.IPNet) bool {
+		if n == nil {
+			return false
+		}
+		base, ok := netip.AddrFromSlice(n.IP)
+		bits, _ := n.Mask.Size()
+		return ok && bits > 0 && netip.PrefixFrom(base.Unmap(), bits).Overlaps(subnet)
+	})
+}

@@ -1,0 +1,405 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.etcd.io/bbolt"
+
+	"github.com/overlane/overlane/discovery"
+)
+
+// Messages that wait to be looked at. Beyond them they are dropped, and come again.
+const inboxSize = 1024
+
+// Cluster is what the address management needs of discovery.
+type Cluster interface {
+	Self() discovery.Member
+	Members() []discovery.Member
+	Records() []discovery.Record
+	Send(member string, text []byte) error
+}
+
+// InUse lists what this host's endpoints have: the subnets of its networks to the addresses in them.
+type InUse map[netip.Prefix]map[netip.Addr]bool
+
+// Config says how to open a Manager.
+type Config struct {
+	DB       *bbolt.DB
+	Defaults []DefaultPool
+	Seeded   bool                    // the daemon was told of hosts to join
+	Taken    func(netip.Prefix) bool // whether a route or an interface of this host uses a subnet
+	InUse    func() InUse
+	Log      logrus.FieldLogger
+}
+
+// Manager hands out addresses on this host.
+type Manager struct {
+	cfg     Config
+	stored  []stored
+	leases  map[poolID]map[uint64]lease
+	cluster Cluster
+	inbox   chan letter
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+
+	mu   sync.Mutex // held until what a step changed is on disk
+	core *core      // nil before Attach
+}
+
+type letter struct {
+	from string
+	text []byte
+}
+
+var errNotReady = errors.New("overlane is still starting: try again")
+
+// Open reads what is stored. Nothing is handed out before Attach.
+func Open(cfg Config) (*Manager, error) {
+	pools, leases, err := load(cfg.DB)
+	if err != nil {
+		return nil, fmt.Errorf("addresses in %s: %w", cfg.DB.Path(), err)
+	}
+	m := &Manager{cfg: cfg, stored: pools, leases: leases, inbox: make(chan letter, inboxSize)}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m, nil
+}
+
+// Attach goes among the others. It is called once.
+func (m *Manager) Attach(c Cluster) {
+	self := c.Self()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cluster = c
+	m.core = newCore(time.Now(), rand.Uint64(), self.ID, self.Host, m.stored, m.leases)
+	m.core.seeded = m.cfg.Seeded
+	m.core.lastUsed = m.lastUsed
+	m.done.Go(m.run)
+}
+
+// Close ends what Attach began. Calls under way fail.
+func (m *Manager) Close() {
+	m.cancel()
+	m.done.Wait()
+}
+
+// Receive takes a message from another host's Manager. It never waits.
+func (m *Manager) Receive(from string, text []byte) {
+	select {
+	case m.inbox <- letter{from, text}:
+	default:
+	}
+}
+
+func (m *Manager) run() {
+	beat := time.NewTicker(tick)
+	defer beat.Stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-beat.C:
+			inUse := m.cfg.InUse()
+			m.step(func(c *core) {
+				c.meet(m.members())
+				c.lives = inUse.lives
+				c.collect()
+			})
+		case l := <-m.inbox:
+			message, err := decode(l.text)
+			if err != nil {
+				m.cfg.Log.WithError(err).WithField("from", l.from).Warn("dropped a message about addresses")
+				continue
+			}
+			m.step(func(c *core) { c.receive(l.from, message) })
+		}
+	}
+}
+
+// lives says whether an endpoint has the address. Of a pool that no network of this host uses nothing is known.
+func (u InUse) lives(id poolID, addr netip.Addr) bool {
+	addrs, known := u[id.Subnet]
+	return !known || addrs[addr]
+}
+
+func (m *Manager) members() map[string]string {
+	up := map[string]string{}
+	for _, member := range m.cluster.Members() {
+		if !member.Self && (member.State == discovery.StateAlive || member.State == discovery.StateSuspect) {
+			up[member.ID] = member.Host
+		}
+	}
+	return up
+}
+
+// lastUsed lists the addresses that a host's endpoints had when it was last heard of.
+func (m *Manager) lastUsed(id poolID, node string) []uint64 {
+	var all []uint64
+	for _, r := range m.cluster.Records() {
+		for _, addr := range r.Endpoint.Addrs {
+			if at, err := offset(id.Subnet, addr); err == nil && r.Owner == node {
+				all = append(all, at)
+			}
+		}
+	}
+	return all
+}
+
+// step runs the core, and does what it wants done: what it decided is on disk before anybody hears of it.
+func (m *Manager) step(event func(*core)) {
+	m.mu.Lock()
+	out := m.core.step(time.Now(), func() { event(m.core) })
+	failed := save(m.cfg.DB, &out)
+	m.mu.Unlock()
+	for _, n := range out.notes {
+		m.cfg.Log.WithFields(nil).Log(n.level, n.text)
+	}
+	if failed != nil {
+		failed = fmt.Errorf("write to %s: %w", m.cfg.DB.Path(), failed)
+		m.cfg.Log.WithError(failed).Error("addresses are not on disk: nothing is said of them")
+		out.sends = nil
+	}
+	for _, s := range out.sends {
+		m.send(s)
+	}
+	for _, done := range out.done {
+		done(failed)
+	}
+}
+
+func (m *Manager) send(s send) {
+	text, err := s.message.encode()
+	if err == nil {
+		err = m.cluster.Send(s.to, text)
+	}
+	if err != nil {
+		m.cfg.Log.WithError(err).WithField("to", s.to).Debug("a message about addresses was not sent")
+	}
+}
+
+// wait runs an event whose answer may come later, and waits for it.
+func wait[T any](m *Manager, event func(c *core, done func(T, error))) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	var none T
+	m.mu.Lock()
+	ready := m.core != nil
+	m.mu.Unlock()
+	if !ready {
+		return none, errNotReady
+	}
+	answer := make(chan result, 1)
+	members, inUse := m.members(), m.cfg.InUse()
+	m.step(func(c *core) {
+		c.meet(members)
+		c.lives = inUse.lives
+		event(c, func(value T, err error) { answer <- result{value, err} })
+	})
+	select {
+	case r := <-answer:
+		return r.value, r.err
+	case <-m.ctx.Done():
+		return none, errors.New("overlane is stopping: try again when it runs")
+	}
+}
+
+// RequestPool makes this host use a pool, and gives its ID for the other calls. A zero subnet asks for that which the
+// network has on other hosts, or else for a free one. A valid range restricts what this host hands out. The same wish
+// again succeeds.
+func (m *Manager) RequestPool(key string, subnet, within netip.Prefix, v6 bool) (id string, chosen netip.Prefix, err error) {
+	if !subnet.IsValid() {
+		if subnet, err = m.findSubnet(key, v6); err != nil {
+			return "", netip.Prefix{}, err
+		}
+		if key == "" {
+			key = SubnetKey(subnet)
+		}
+	}
+	if err := CheckPool(subnet, within); err != nil {
+		return "", netip.Prefix{}, err
+	}
+	pool := poolID{key, subnet}
+	_, err = wait(m, func(c *core, done func(struct{}, error)) {
+		if other := c.overlapping(pool); other != nil {
+			done(struct{}{}, fmt.Errorf("subnet %s: overlaps with subnet %s of %s, which this host has: give another --subnet", subnet, other.Subnet, other.Key))
+			return
+		}
+		c.openPool(pool, within, func(err error) { done(struct{}{}, err) })
+	})
+	return pool.String(), subnet, err
+}
+
+// SubnetKey is the key of a network that its hosts agree on by its subnet alone.
+func SubnetKey(subnet netip.Prefix) string { return "subnet=" + subnet.String() }
+
+// overlapping is another pool of this host with some of the same addresses.
+func (c *core) overlapping(id poolID) *pool {
+	for _, p := range c.sorted() {
+		if p.id != id && p.Member && p.Subnet.Overlaps(id.Subnet) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
+	if key != "" {
+		subnet, err := wait(m, func(c *core, done func(netip.Prefix, error)) { c.search(key, v6, done) })
+		if subnet.IsValid() || err != nil {
+			return subnet, err
+		}
+	}
+	return wait(m, func(c *core, done func(netip.Prefix, error)) {
+		done(choose(m.cfg.Defaults, key, v6, func(subnet netip.Prefix) bool {
+			return m.cfg.Taken(subnet) || c.overlapping(poolID{"", subnet}) != nil
+		}))
+	})
+}
+
+// ReleasePool ends the use of a pool. One that a network of this host uses stays: Docker gives back the pool of a
+// network that it failed to create beside it. One that is not known is no error.
+func (m *Manager) ReleasePool(text string) error {
+	id, err := parsePoolID(text)
+	if err != nil {
+		return nil
+	}
+	if _, used := m.cfg.InUse()[id.Subnet]; used {
+		return nil
+	}
+	_, err = wait(m, func(c *core, done func(struct{}, error)) {
+		c.closePool(id)
+		done(struct{}{}, nil)
+	})
+	return err
+}
+
+// RequestAddress hands out an address of a pool, with the subnet's prefix length.
+func (m *Manager) RequestAddress(pool string, r Request) (netip.Prefix, error) {
+	id, err := parsePoolID(pool)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	addr, err := wait(m, func(c *core, done func(netip.Addr, error)) { c.request(id, r, done) })
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(addr, id.Subnet.Bits()), nil
+}
+
+// ReleaseAddress gives an address back. One that is not in use is no error.
+func (m *Manager) ReleaseAddress(pool string, addr netip.Addr) error {
+	id, err := parsePoolID(pool)
+	if err != nil {
+		return nil
+	}
+	_, err = wait(m, func(c *core, done func(struct{}, error)) {
+		c.release(id, addr)
+		done(struct{}{}, nil)
+	})
+	return err
+}
+
+// KeyOf is the network's key for which this host has a pool with the subnet; empty: it has none.
+func (m *Manager) KeyOf(subnet netip.Prefix) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.core == nil {
+		return ""
+	}
+	for _, p := range m.core.sorted() {
+		if p.Member && p.Subnet == subnet {
+			return p.Key
+		}
+	}
+	return ""
+}
+
+// Reclaim takes the addresses of a host that is lost for good: its name, or its ID. The number is of addresses.
+func (m *Manager) Reclaim(host string) (uint64, error) {
+	return wait(m, func(c *core, done func(uint64, error)) {
+		node, err := c.find(host)
+		if err != nil {
+			done(0, err)
+			return
+		}
+		done(c.reclaim(node))
+	})
+}
+
+// find is the ID of a host that owns addresses.
+func (c *core) find(host string) (string, error) {
+	nodes := map[string]string{}
+	for _, p := range c.sorted() {
+		for _, owner := range p.Table.owners() {
+			nodes[nodeOf(owner)] = c.name(p, nodeOf(owner))
+		}
+	}
+	var found, names []string
+	for _, node := range slices.Sorted(maps.Keys(nodes)) {
+		names = append(names, nodes[node])
+		if nodes[node] == host || host != "" && strings.HasPrefix(node, host) {
+			found = append(found, node)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", fmt.Errorf("node %q: owns no addresses: those that do are %s", host, strings.Join(names, ", "))
+	}
+	return "", fmt.Errorf("node %q: several are called so: give an ID of %s", host, strings.Join(found, ", "))
+}
+
+// How long the others may take to hear of what a host gives them when it leaves.
+const leavePatience = 10 * time.Second
+
+// Leave gives this host's addresses to the others, for good. It fails while endpoints have some, and when nobody takes them.
+func (m *Manager) Leave() error {
+	_, err := wait(m, func(c *core, done func(struct{}, error)) { done(struct{}{}, c.leave()) })
+	for end := time.Now().Add(leavePatience); err == nil; time.Sleep(tick) {
+		left, _ := wait(m, func(c *core, done func(string, error)) { done(c.owning(), nil) })
+		if left == "" {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("no other host that is up took what this one has of %s: it stays this host's", left)
+		}
+	}
+	return err
+}
+
+func (c *core) leave() error {
+	for _, p := range c.sorted() {
+		for at, l := range p.used {
+			if l.MAC != "" {
+				return fmt.Errorf("address %s of %s is in use by a container: remove this host's containers and networks first", p.addr(at), p.Key)
+			}
+		}
+	}
+	for _, p := range c.sorted() {
+		c.closePool(p.id)
+	}
+	return nil
+}
+
+// owning is a pool of which this host still has something that others want; empty: there is none.
+func (c *core) owning() string {
+	for _, p := range c.sorted() {
+		if p.own > 0 || !slices.ContainsFunc(c.knowing(p), func(id string) bool { return p.peers[id].hash == p.hash }) {
+			return p.id.String()
+		}
+	}
+	return ""
+}

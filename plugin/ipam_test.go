@@ -1,0 +1,109 @@
+package plugin
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+const (
+	pool      = "subnet=10.20.0.0/24 10.20.0.0/24"
+	withMAC   = `"Options":{"com.docker.network.endpoint.macaddress":"02:42:0a:14:00:02"}`
+	asGateway = `"Options":{"RequestAddressType":"com.docker.network.gateway"}`
+)
+
+// ipam calls a method of the IPAM driver, and wants exactly this answer; or an error with this text, where want begins with "Err:".
+func (d *docker) ipam(method, body, want string) {
+	d.t.Helper()
+	got, code := d.call("IpamDriver."+method, body)
+	if text, refused := strings.CutPrefix(want, "Err:"); refused {
+		if code != http.StatusInternalServerError || !strings.Contains(got, text) {
+			d.t.Errorf("%s %s: %d %s, want an error with %q", method, body, code, got, text)
+		}
+		return
+	}
+	if got != want || code != http.StatusOK {
+		d.t.Errorf("%s %s: %d %s, want %s", method, body, code, got, want)
+	}
+}
+
+func requestPool(subnet, within string) string {
+	return `{"AddressSpace":"overlane-local","Pool":"` + subnet + `","SubPool":"` + within + `","Options":{},"V6":false}`
+}
+
+func requestAddress(addr, options string) string {
+	return `{"PoolID":"` + pool + `","Address":"` + addr + `",` + options + `}`
+}
+
+// What Docker asks during `docker network create`, `docker run`, a restart of its own, and `docker network rm`.
+func TestAddressLife(t *testing.T) {
+	d := ready(t)
+	d.cluster.Forget()
+	d.ipam("GetCapabilities", "", `{"RequiresMACAddress":true,"RequiresRequestReplay":true}`)
+	d.ipam("GetDefaultAddressSpaces", "", `{"LocalDefaultAddressSpace":"overlane-local","GlobalDefaultAddressSpace":"overlane-global"}`)
+	for range 2 { // Docker asks for it all again when it starts
+		d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
+		d.ipam("RequestAddress", requestAddress("", asGateway), `{"Address":"10.20.0.1/24","Data":{}}`)
+		d.ipam("RequestAddress", requestAddress("10.20.0.9", `"Options":null`), `{"Address":"10.20.0.9/24","Data":{}}`)
+		d.ipam("RequestAddress", requestAddress("10.20.0.2", withMAC), `{"Address":"10.20.0.2/24","Data":{}}`)
+	}
+	d.ipam("RequestAddress", requestAddress("10.20.0.2", `"Options":{"com.docker.network.endpoint.macaddress":"02:42:0a:14:00:03"}`), "Err:address 10.20.0.2: is in use on this host")
+	d.ipam("RequestAddress", requestAddress("10.20.0.9", withMAC), "Err:address 10.20.0.9: is the network's reserved address")
+	d.ipam("RequestAddress", requestAddress("", withMAC), `{"Address":"10.20.0.3/24","Data":{}}`)
+	d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"10.20.0.2"}`, `{}`)
+	d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"10.20.0.2"}`, `{}`)
+	d.ipam("RequestAddress", requestAddress("", withMAC), `{"Address":"10.20.0.4/24","Data":{}}`) // the released one is held back
+	d.ipam("ReleasePool", `{"PoolID":"`+pool+`"}`, `{}`)
+	d.ipam("RequestAddress", requestAddress("", withMAC), "Err:not known to overlane on this host")
+}
+
+func TestBadPools(t *testing.T) {
+	d := ready(t)
+	d.cluster.Forget()
+	d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
+	for body, want := range map[string]string{
+		requestPool("10.20.0.0/16", ""):                     "subnet 10.20.0.0/16: overlaps with subnet 10.20.0.0/24",
+		requestPool("10.30.0.1/24", ""):                     "subnet 10.30.0.1/24: has bits set in its host part: did you mean 10.30.0.0/24?",
+		requestPool("10.30.0.0/31", ""):                     "subnet 10.30.0.0/31: is too small",
+		requestPool("10.30.0.0/24", "10.31.0.0/25"):         "ip-range 10.31.0.0/25: lies outside subnet 10.30.0.0/24",
+		requestPool("10.30.0.0/24", "fd00::/80"):            "ip-range fd00::/80: is of another family than subnet 10.30.0.0/24",
+		requestPool("10.30.0.0/24", "10.30.0.0/16"):         "ip-range 10.30.0.0/16: lies outside",
+		requestPool("10.30.0.0", ""):                        `subnet \"10.30.0.0\"`,
+		requestPool("fd00:20::/64", ""):                     "subnet fd00:20::/64: is of another IP version",
+		requestPool("", "10.30.0.0/25"):                     "ip-range 10.30.0.0/25: has no subnet",
+		requestPool("10.20.0.0/24", "10.20.0.0/25"):         "ip-range 10.20.0.0/25: this host has subnet 10.20.0.0/24 already",
+		`{"Pool":"10.30.0.0/24","Options":{"color":"red"}}`: `ipam-opt color=\"red\": unknown option`,
+		`{"Pool":"10.30.0.0/24","Options":{"vni":"0"}}`:     `ipam-opt: option vni=\"0\"`,
+	} {
+		d.ipam("RequestPool", body, "Err:"+want)
+	}
+	d.ipam("RequestAddress", requestAddress("10.21.0.1", asGateway), "Err:gateway: address 10.21.0.1: lies outside subnet 10.20.0.0/24")
+	d.ipam("RequestAddress", requestAddress("10.20.0.255", withMAC), "Err:address 10.20.0.255: is not for hosts in subnet 10.20.0.0/24: give one from 10.20.0.1 to 10.20.0.254")
+	d.ipam("RequestAddress", requestAddress("10.20.0.7", asGateway), `{"Address":"10.20.0.7/24","Data":{}}`)
+	d.ipam("RequestAddress", requestAddress("10.20.0.8", asGateway), "Err:gateway 10.20.0.8: the network has gateway 10.20.0.7 on its other hosts")
+	if pools := d.overlay.Addresses().Pools; len(pools) != 1 {
+		t.Errorf("pools after bad requests: %+v, want the good one alone", pools)
+	}
+}
+
+// Without a subnet there is a free one, the same for the same network; the network driver goes by it.
+func TestPoolWithoutSubnet(t *testing.T) {
+	d := ready(t)
+	d.cluster.Forget()
+	body := `{"AddressSpace":"overlane-local","Pool":"","Options":{"network":"app"},"V6":false}`
+	first, code := d.call("IpamDriver.RequestPool", body)
+	again, _ := d.call("IpamDriver.RequestPool", body)
+	if code != http.StatusOK || first != again || !strings.Contains(first, `"PoolID":"network=app 10.`) {
+		t.Fatalf("RequestPool without a subnet: %d %s, then %s", code, first, again)
+	}
+	subnet := d.overlay.Addresses().Pools[0].Subnet
+	d.driver("CreateNetwork", `{"NetworkID":"`+netID+`","Options":{},"IPv4Data":[{"Pool":"`+subnet.String()+`"}]}`, `{}`)
+	if got := d.overlay.Status().Networks[0].Key; got != "network=app" {
+		t.Errorf("the network's key is %q, want that of its pool", got)
+	}
+	// Docker gives back the pool of a network that it could not create; the one that exists needs it.
+	d.ipam("ReleasePool", `{"PoolID":"network=app `+subnet.String()+`"}`, `{}`)
+	if pools := d.overlay.Addresses().Pools; len(pools) != 1 || pools[0].State != "ready" {
+		t.Errorf("pools: %+v, want the network's", pools)
+	}
+}
