@@ -17,12 +17,12 @@ const (
 	outsidePort   = 80
 )
 
-// Demo shows on the first two hosts of a cluster what overlane is for: one dual-stack network on both, a container on each,
-// and all the ways by which they and the world outside reach each other.
+// Demo shows on a cluster what overlane is for: one dual-stack network on all hosts, many containers on each, and on the
+// first two hosts all the ways by which containers and the world outside reach each other.
 func Demo(ctx context.Context, c *Cluster, out io.Writer) error {
-	d := &demo{out: out, hosts: c.Hosts[:2]}
+	d := &demo{out: out, all: c.Hosts, hosts: c.Hosts[:2]}
 	for _, step := range []func(context.Context) error{
-		d.createNetwork, d.startContainers, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
+		d.createNetwork, d.crowd, d.startContainers, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -33,7 +33,8 @@ func Demo(ctx context.Context, c *Cluster, out io.Writer) error {
 
 type demo struct {
 	out        io.Writer
-	hosts      []*Host
+	all        []*Host
+	hosts      []*Host // the first two
 	containers []*Container
 	addrs      [][2]netip.Addr // of each container, IPv4 and IPv6
 }
@@ -46,18 +47,41 @@ func (d *demo) result(format string, args ...any) {
 	fmt.Fprintf(d.out, "    "+format+"\n", args...)
 }
 
-// createNetwork gives each host its own range of the subnets, since each engine hands out addresses without asking the other.
 func (d *demo) createNetwork(ctx context.Context) error {
 	d.title("one network, created on every host")
-	for _, h := range d.hosts {
-		args := []string{
-			"network", "create", "--driver", "overlane", "--ipv6",
-			"--subnet", "10.20.0.0/16", "--ip-range", fmt.Sprintf("10.20.%d.0/24", h.Number),
-			"--subnet", "fd00:20::/64", "--ip-range", fmt.Sprintf("fd00:20::%x:0/112", h.Number),
-			demoNetwork,
-		}
-		d.result("%s: docker %s", h.Name, strings.Join(args, " "))
+	args := []string{
+		"network", "create", "-d", "overlane", "--ipam-driver", "overlane", "--ipv6", "--subnet", "10.20.0.0/16", "--subnet", "fd00:20::/64", demoNetwork,
+	}
+	d.result("docker %s", strings.Join(args, " "))
+	for _, h := range d.all {
 		if _, err := h.Docker(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crowd shows that hosts hand out addresses at the same time, and none of them twice.
+func (d *demo) crowd(ctx context.Context) error {
+	const each = 10
+	d.title("%d containers on each of %d hosts, started at once", each, len(d.all))
+	containers, addrs, err := Crowd(ctx, d.all, demoNetwork, each)
+	if err != nil {
+		return err
+	}
+	holder := map[netip.Addr]*Container{}
+	for i, addr := range addrs {
+		if other := holder[addr]; other != nil {
+			return fmt.Errorf("%s on %s and %s on %s both have %s", other.Name, other.Host.Name, containers[i].Name, containers[i].Host.Name, addr)
+		}
+		holder[addr] = containers[i]
+	}
+	if err := ReachAll(ctx, containers, addrs); err != nil {
+		return err
+	}
+	d.result("%d different addresses; each of the containers reaches all of them", len(holder))
+	for _, c := range containers {
+		if err := c.Remove(ctx); err != nil {
 			return err
 		}
 	}
@@ -197,5 +221,11 @@ func (d *demo) status(ctx context.Context) error {
 		}
 		fmt.Fprintln(d.out, status)
 	}
+	d.title("overlane ipam on %s", d.hosts[0].Name)
+	addresses, err := d.hosts[0].Exec(ctx, "overlane", "ipam")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(d.out, addresses)
 	return nil
 }

@@ -34,8 +34,8 @@ func run(ctx context.Context, args []string) error {
 }
 
 func up(ctx context.Context) error {
-	fmt.Println("=== two Docker hosts on a wire")
-	c, err := lab.Up(ctx, lab.Options{Name: cluster, Hosts: 2})
+	fmt.Println("=== three Docker hosts on a wire")
+	c, err := lab.Up(ctx, lab.Options{Name: cluster, Hosts: 3})
 	if err != nil {
 		return err
 	}
