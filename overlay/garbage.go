@@ -1,14 +1,10 @@
 package overlay
 
-import (
-	"time"
-)
+import "time"
 
-const (
-	// Between looks for endpoints whose containers are gone. What two looks in a row find is removed: Docker creates,
-	// joins and moves an interface within moments.
-	garbageInterval = 20 * time.Second
-)
+// Between looks for endpoints whose containers are gone. What two looks in a row find is removed: Docker creates, joins and
+// moves an interface within moments.
+const garbageInterval = 10 * time.Second
 
 // runGarbage removes endpoints whose containers are gone, until the overlay is closed: their removal did not get here, as
 // when Docker was killed.

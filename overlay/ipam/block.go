@@ -108,7 +108,7 @@ func (c *core) donate(p *pool, from string, a *ask, theirFree uint64) *message {
 		if a.Urgent {
 			most = max(most, 1)
 		}
-		spare := p.spare(a.First, a.Last, most)
+		spare := p.spare(a.First, a.Last, most, theirFree == 0)
 		if spare == nil || c.fenced(p) {
 			return refusal(nothing)
 		}

@@ -55,6 +55,7 @@ type pool struct {
 	question  *question // the one for any addresses that is under way
 	nextSync  time.Time
 	nextWatch time.Time
+	poorUntil time.Time // nobody had a fresh address to give lately
 	nextAsk   time.Time // for more, ahead of need
 }
 
@@ -129,6 +130,13 @@ func (p *pool) count() {
 			p.ownUsed++
 		}
 	}
+	p.cooling = slices.DeleteFunc(p.cooling, func(r release) bool {
+		s, _ := p.Table.of(r.at)
+		if s.Owner != p.Owner {
+			delete(p.cools, r.at)
+		}
+		return s.Owner != p.Owner
+	})
 }
 
 func (p *pool) peer(id string) *peerState {
@@ -170,6 +178,9 @@ func (p *pool) holder(at uint64) (string, bool) {
 // pick finds a free address of this host: one that was not in use lately, or one whose hold is over. The search goes on
 // where it ended last.
 func (p *pool) pick(now time.Time) (uint64, bool) {
+	if p.free() <= uint64(len(p.cooling)) {
+		return p.pickReleased(now)
+	}
 	spans := p.Table.owned(p.Owner, p.lo, p.hi)
 	for _, after := range []bool{true, false} {
 		for _, s := range spans {
@@ -227,12 +238,16 @@ func (p *pool) warm(at uint64) {
 }
 
 // spare lists what this host could give away between first and last: what it can't use itself, and of the rest at most
-// a number of addresses, in as few spans as there are.
-func (p *pool) spare(first, last, most uint64) table {
+// a number of addresses, in as few spans as there are. Those that were released lately only go to who has none at all.
+func (p *pool) spare(first, last, most uint64, released bool) table {
 	var give, inside table
-	used := slices.Sorted(maps.Keys(p.used))
+	kept := slices.Collect(maps.Keys(p.used))
+	if !released {
+		kept = slices.AppendSeq(kept, maps.Keys(p.cools))
+	}
+	slices.Sort(kept)
 	for _, s := range p.Table.owned(p.Owner, first, last) {
-		for _, run := range runs(s, used) {
+		for _, run := range runs(s, kept) {
 			below, within, above := run, run, run
 			below.Last, above.First = min(run.Last, p.lo-1), max(run.First, p.hi+1)
 			within.First, within.Last = max(run.First, p.lo), min(run.Last, p.hi)
@@ -260,7 +275,7 @@ func (p *pool) spare(first, last, most uint64) table {
 	return give
 }
 
-// runs are the parts of a span without the addresses in use, which are in order.
+// runs are the parts of a span without some addresses, which are in order.
 func runs(s span, used []uint64) []span {
 	var all []span
 	i, _ := slices.BinarySearch(used, s.First)

@@ -94,13 +94,20 @@ func (c *core) anyOf(p *pool, r *request) (uint64, bool, error) {
 	if p.question != nil {
 		return 0, false, nil
 	}
-	if id := c.richest(p, r.refused); id != "" {
+	if id := c.richest(p, r.refused); id != "" && c.now.After(p.poorUntil) {
 		c.ask(p, id, ask{First: p.lo, Last: p.hi, Urgent: true})
 		return 0, false, nil
 	}
 	if at, ok := p.pickReleased(c.now.Add(2 * reclaimHold)); ok {
+		if !c.now.Before(p.poorUntil) {
+			p.poorUntil = c.now.Add(poorTime)
+		}
 		c.lease(p, at, r)
 		return at, true, nil
+	}
+	p.poorUntil = time.Time{}
+	if c.richest(p, r.refused) != "" {
+		return 0, false, nil
 	}
 	return 0, false, c.full(p, r)
 }
