@@ -147,15 +147,13 @@ deliver_elsewhere(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
 	}
 }
 
-static inline void
+static void
 deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop, struct dp_port *port)
 {
-	if (unlikely(!port))
+	if (!port)
 		deliver_elsewhere(w, f, hop);
 	else if (port->ops->merges)
 		merge(w, port, f);
-	else if (likely(port->eth && f->mbuf)) /* in line: the way of every packet between devices */
-		dp_eth_give(w, port, f);
 	else
 		port->ops->deliver(w, port, f);
 }
@@ -172,57 +170,95 @@ speaks_for(const struct dp_vtep *from, struct dp_hop source)
 	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
 }
 
-/* Packets that follow each other go to the same destination more often than not: each run of them is looked up once. */
-void
-dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
+static void
+take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp_hop hop, struct dp_port *port)
 {
-	const struct dp_packet *opened[DP_BURST];
-	struct dp_fdb_key to[DP_BURST], source[DP_BURST];
-	struct dp_hop to_hop[DP_BURST], source_hop[DP_BURST];
-	struct dp_hop hop = { 0 };
-	struct dp_port *port = NULL;
-	uint8_t run[DP_BURST];
+	struct dp_frame f;
+
+	if (!open_packet(w, p, vni, &f))
+		return;
+	if (!speaks_for(p->from, source))
+		dp_count(w, source_drop(&f, source));
+	else if (congestion_inwards(w, &f, p->tos & ECN_MASK))
+		deliver(w, &f, hop, port);
+}
+
+/* Does what take does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
+static inline bool
+hand_on(struct dp_worker *w, const struct dp_packet *p, struct dp_hop source, struct dp_port *port)
+{
+	uint8_t *frame = p->data + DP_VXLAN_LEN;
+	uint32_t len = p->len - DP_VXLAN_LEN;
+	struct dp_hdrs hdrs;
+
+	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !speaks_for(p->from, source))
+		return false;
+	dp_eth_give(w, port, p->mbuf, frame, len);
+	return true;
+}
+
+/* Packets that follow each other go to the same destination more often than not: each run of them is looked up once. */
+struct burst {
+	const struct dp_packet *packets[DP_BURST];
+	struct dp_fdb_key source[DP_BURST], to[DP_BURST];
+	uint8_t first[DP_BURST + 1]; /* of each run, and where the last one ends */
+	unsigned n, runs;
+};
+
+static inline void
+sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
+{
+	uint64_t last_mac = 0;
+	uint32_t last_vni = 0;
 	unsigned kept = 0, runs = 0;
 
-	dp_stage(w, DP_STAGE_RECEIVE, n);
-	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
 	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *frame = packets[i].data + DP_VXLAN_LEN;
-		struct dp_fdb_key key;
+		uint64_t mac;
 		uint32_t vni;
 
 		if (!vxlan_ok(w, &packets[i]))
 			continue;
-		vni = dp_load_be32(packets[i].data + 4) >> 8;
-		source[kept] = dp_fdb_key(vni, dp_source(frame));
 		if (unlikely(w->share.pressed) && dp_share_over(&w->share, dp_source(frame))) {
 			dp_count(w, DP_DROP_OVERLOAD);
 			continue;
 		}
-		key = dp_fdb_key(vni, dp_destination(frame));
-		if (!runs || !dp_fdb_key_equal(&key, &to[runs - 1]))
-			to[runs++] = key;
-		run[kept] = runs - 1;
-		opened[kept++] = &packets[i];
-	}
-	if (!kept)
-		return;
-	dp_fdb_lookup(w, source, kept, source_hop);
-	dp_fdb_lookup(w, to, runs, to_hop);
-	for (unsigned i = 0; i < kept; i++) {
-		const struct dp_packet *p = opened[i];
-		struct dp_frame f;
-
-		if (!i || run[i] != run[i - 1]) {
-			hop = to_hop[run[i]];
-			port = port_of(hop);
+		vni = dp_load_be32(packets[i].data + 4) >> 8;
+		mac = dp_destination(frame);
+		if (unlikely(!runs || mac != last_mac || vni != last_vni)) {
+			last_mac = mac;
+			last_vni = vni;
+			b->first[runs] = kept;
+			b->to[runs++] = dp_fdb_key(vni, mac);
 		}
-		if (!open_packet(w, p, source[i].vni, &f))
-			continue;
-		if (!speaks_for(p->from, source_hop[i]))
-			dp_count(w, source_drop(&f, source_hop[i]));
-		else if (congestion_inwards(w, &f, p->tos & ECN_MASK))
-			deliver(w, &f, hop, port);
+		b->source[kept] = dp_fdb_key(vni, dp_source(frame));
+		b->packets[kept++] = &packets[i];
+	}
+	b->first[runs] = kept;
+	b->n = kept;
+	b->runs = runs;
+}
+
+void
+dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
+{
+	struct dp_hop source[DP_BURST], to[DP_BURST];
+	struct burst b;
+
+	dp_stage(w, DP_STAGE_RECEIVE, n);
+	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
+	sort_burst(w, packets, n, &b);
+	if (!b.n)
+		return;
+	dp_fdb_lookup(w, b.source, b.n, source);
+	dp_fdb_lookup(w, b.to, b.runs, to);
+	for (unsigned run = 0; run < b.runs; run++) {
+		struct dp_port *port = port_of(to[run]);
+		bool travels = port && !port->ops->merges && port->eth;
+
+		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
+			if (!travels || unlikely(!hand_on(w, b.packets[i], source[i], port)))
+				take(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);
 }

@@ -5,6 +5,7 @@ package dp
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -433,6 +434,77 @@ func TestPlainAgrees(t *testing.T) {
 		}
 		if want := name == "TCP over IPv4" || name == "UDP over IPv4"; took != want {
 			t.Errorf("%s: plain %v, want %v", name, took, want)
+		}
+	}
+}
+
+// The short way to read the outer headers finds what the long one does, whatever a byte says.
+func TestOuterPlainAgrees(t *testing.T) {
+	d := onDevices()
+	packet := d.inwards().packet(t, back(examples(t)["UDP over IPv4"]))
+	try := func(what string, packet []byte, want bool) {
+		t.Helper()
+		if agrees, plain := outerAgrees(d.underlay, packet); !agrees || (plain && !want) {
+			t.Fatalf("%s: agrees %v, plain %v", what, agrees, plain)
+		}
+	}
+	if agrees, plain := outerAgrees(d.underlay, packet); !agrees || !plain {
+		t.Fatalf("what most packets are: agrees %v, plain %v", agrees, plain)
+	}
+	for n := range packet {
+		try(fmt.Sprint("cut to ", n), packet[:n], false)
+	}
+	try("longer", append(slices.Clone(packet), 0), false)
+	for at := range packet {
+		for bit := range 8 {
+			for _, sum := range []bool{false, true} {
+				changed := slices.Clone(packet)
+				changed[at] ^= 1 << bit
+				if sum {
+					sumIP(changed, 20)
+				}
+				try(fmt.Sprintf("bit %d of byte %d, header summed anew %v", bit, at, sum), changed, true)
+			}
+		}
+	}
+	setOwnVTEP(netip.MustParseAddr("2001:db8::7f00:1"))
+	defer setOwnVTEP(ethOwn)
+	try("over IPv6", packet, false)
+}
+
+// A packet whose mbuf travels on and one that is copied meet the same checks, whatever a byte says.
+func TestTravellingAgrees(t *testing.T) {
+	d := onDevices()
+	try := func(what string, tos uint8, frame []byte, at int, flip byte) {
+		o := d.inwards()
+		o.tos = tos
+		packet := o.packet(t, frame)
+		packet[42+at] ^= flip
+		before := allDrops()
+		travelled := fromUnderlay(d.underlay, d.container, packet)
+		between := allDrops()
+		copied := copied(d.vtep, tos, packet[42:], d.container)
+		after := allDrops()
+		for i := range after {
+			if between[i]-before[i] != after[i]-between[i] {
+				t.Fatalf("%s, TOS %d, byte %d ^ %#x: dropped for reason %d: %d travelling, %d copied", what, tos, at, flip, i, between[i]-before[i], after[i]-between[i])
+			}
+		}
+		if !bytes.Equal(travelled.frame, copied.frame) {
+			t.Fatalf("%s, TOS %d, byte %d ^ %#x:\ntravelling %x\n    copied %x", what, tos, at, flip, travelled.frame, copied.frame)
+		}
+	}
+	for name, frame := range examples(t) {
+		frame = back(frame)
+		for tos := range uint8(4) {
+			for at := range 8 + len(frame) {
+				for bit := range 8 {
+					try(name, tos, frame, at, 1<<bit)
+				}
+			}
+			for n := range frame {
+				try(name, tos, frame[:n], 0, 0)
+			}
 		}
 	}
 }

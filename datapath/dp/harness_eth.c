@@ -5,9 +5,10 @@
 #include <stdlib.h>
 
 #include "harness_pipeline.h"
+#include "outer.h"
 #include "pipeline.h"
 
-/* An mbuf whose data end where their memory ends; give_back brings its own memory back. */
+/* An mbuf whose data end where their memory ends; take_room brings its own memory back. */
 static struct rte_mbuf *
 exact_mbuf(const uint8_t *bytes, uint32_t len)
 {
@@ -22,10 +23,16 @@ exact_mbuf(const uint8_t *bytes, uint32_t len)
 }
 
 static void
-give_back(struct rte_mbuf *m, void *room)
+take_room(struct rte_mbuf *m, void *room)
 {
 	if (m->buf_addr == room)
 		m->buf_addr = rte_mbuf_to_baddr(m);
+}
+
+static void
+give_back(struct rte_mbuf *m, void *room)
+{
+	take_room(m, room);
 	rte_pktmbuf_free(m);
 }
 
@@ -59,6 +66,7 @@ dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t 
 	if (m)
 		give_back(m, room);
 	collect(w, out, in, room, sent);
+	take_room(in, room); /* the pipeline may have freed it */
 	free(room);
 }
 
@@ -73,7 +81,15 @@ dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uin
 	if (m)
 		give_back(m, room);
 	collect(w, out, in, room, sent);
+	take_room(in, room); /* the pipeline may have freed it */
 	free(room);
+}
+
+void
+dp_harness_eth_copied(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent)
+{
+	dp_harness_decap(vtep, tos, bytes, len);
+	collect(dp_harness_worker(), out, NULL, NULL, sent);
 }
 
 void
@@ -112,4 +128,22 @@ dp_harness_plain_agrees(const uint8_t *frame, uint32_t len, bool *plain)
 			   fast.payload == full.payload && fast.ethertype == full.ethertype && fast.version == full.version && fast.proto == full.proto &&
 			   fast.fragment == full.fragment && fast.routing == full.routing && fast.transport == full.transport &&
 			   dp_flow_hash_fast(frame, &full) == dp_flow_hash(frame, &full));
+}
+
+bool
+dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, bool *plain)
+{
+	struct dp_packet fast = { 0 }, full = { 0 };
+	struct rte_mbuf *m = exact_mbuf(bytes, len);
+	void *room = m->buf_addr;
+	struct dp_outer outer;
+	bool agrees;
+
+	dp_outer_begin(&outer, dp_eth_get(device));
+	*plain = dp_outer_plain(&outer, &m, &fast);
+	agrees = !*plain || (dp_outer_open(&outer, &m, &full) == DP_DROP_COUNT && fast.data == full.data && fast.len == full.len && fast.tos == full.tos &&
+			     fast.from == full.from && fast.mbuf == full.mbuf);
+	give_back(m, room);
+	free(room);
+	return agrees;
 }

@@ -43,6 +43,16 @@ func fromUnderlay(device, out uint32, packet []byte) (l leaving) {
 	return l
 }
 
+// copied takes a VXLAN packet through the way in, as one from a socket: what leaves through the device is a copy.
+func copied(vtep uint32, tos byte, packet []byte, out uint32) (l leaving) {
+	p := exact(packet)
+	defer free(p)
+	var sent C.struct_dp_harness_sent
+	C.dp_harness_eth_copied(C.uint32_t(vtep), C.uint8_t(tos), p, C.uint32_t(len(packet)), C.uint32_t(out), &sent)
+	l.read(&sent)
+	return l
+}
+
 func setVXLANPort(port uint16) { C.dp_harness_vxlan_port(C.uint16_t(port)) }
 
 func setOwnVTEP(addr netip.Addr) { C.dp_harness_own_vtep(address(addr)) }
@@ -60,6 +70,23 @@ func harnessDrop(name string) uint64 {
 		}
 	}
 	panic("no drop is called " + name)
+}
+
+// allDrops counts what was dropped, by reason.
+func allDrops() (drops [C.DP_DROP_COUNT]uint64) {
+	for i := range drops {
+		drops[i] = uint64(C.dp_harness_drop(C.unsigned(i)))
+	}
+	return drops
+}
+
+// outerAgrees says whether both ways to read the outer headers agree on a packet, and whether the short one took it.
+func outerAgrees(device uint32, packet []byte) (agrees, plain bool) {
+	p := exact(packet)
+	defer free(p)
+	var took C.bool
+	agrees = bool(C.dp_harness_outer_agrees(C.uint32_t(device), p, C.uint32_t(len(packet)), &took))
+	return agrees, bool(took)
 }
 
 // plainAgrees says whether both ways to parse agree on a frame, and whether the short one took it.

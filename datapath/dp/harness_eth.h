@@ -17,6 +17,8 @@ struct dp_harness_sent {
 /* One frame from a port that is a device, or from the underlay's device, in memory of its exact size. */
 void dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
 void dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
+/* One VXLAN packet from a VTEP, of which the receiver on a device gets a copy. */
+void dp_harness_eth_copied(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
 /* UDP port of VXLAN for devices: the sockets keep theirs. */
 void dp_harness_vxlan_port(uint16_t port);
 void dp_harness_own_vtep(struct dp_addr addr);
@@ -24,5 +26,7 @@ void dp_harness_device_mac(uint32_t device, uint8_t mac[6]);
 uint64_t dp_harness_drop(unsigned drop);
 /* Whether dp_parse finds what dp_parse_plain does, where that takes the frame (*plain), and both flow hashes are one. */
 bool dp_harness_plain_agrees(const uint8_t *frame, uint32_t len, bool *plain);
+/* Whether dp_outer_open finds what dp_outer_plain does in a packet from the underlay's device, where that takes it. */
+bool dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, bool *plain);
 
 #endif

@@ -365,16 +365,16 @@ dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct dp_port *port, stru
 		dp_eth_send_queue(w, eth);
 }
 
-/* Gives the frame's mbuf to a port that is an ethdev. */
+/* Gives the mbuf in which a frame lies to a port that is an ethdev. */
 static inline void
-dp_eth_give(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+dp_eth_give(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, const uint8_t *data, uint32_t len)
 {
-	struct rte_mbuf *m = *f->mbuf;
+	struct rte_mbuf *m = *mbuf;
 
-	*f->mbuf = NULL;
-	m->data_off = f->data - (uint8_t *)m->buf_addr;
-	m->data_len = f->len;
-	m->pkt_len = f->len;
+	*mbuf = NULL;
+	m->data_off = data - (uint8_t *)m->buf_addr;
+	m->data_len = len;
+	m->pkt_len = len;
 	dp_eth_queue(w, port->eth, port, m);
 }
 

@@ -48,7 +48,7 @@ static void
 eth_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
 	if (f->mbuf)
-		dp_eth_give(w, port, f);
+		dp_eth_give(w, port, f->mbuf, f->data, f->len);
 	else
 		dp_eth_copy(w, f, queue_copy, port);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The underlay on an ethdev: outer headers are written and read here (RFC 7348 section 5 over RFC 894, 2464, 791, 8200 and 768).
+ * The underlay on an ethdev: outer headers are written here (RFC 7348 section 5 over RFC 894, 2464, 791, 8200 and 768).
  * Over IPv4 DF is set, the IP id 0 (RFC 6864 section 4.1) and the UDP checksum 0 as RFC 7348 wants it. Over IPv6 the
  * checksum is there: few receivers take a packet without (RFC 6935 section 5).
  */
@@ -10,15 +10,10 @@
 #include <rte_prefetch.h>
 
 #include "csum.h"
+#include "outer.h"
 #include "pipeline.h"
 
-#define ETHERTYPE_IP 0x0800
-#define ETHERTYPE_IP6 0x86dd
-#define IP4_LEN 20
-#define IP6_LEN 40
-#define UDP_LEN 8
 #define IP_DF 0x4000
-#define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
 #define TTL 64
 /* Dynamic ports: RFC 7348 section 5, RFC 6335 section 6. */
 #define SOURCE_FIRST 0xc000
@@ -48,7 +43,7 @@ put_udp(uint8_t *udp, const struct dp_frame *f, uint16_t len)
 {
 	dp_store_be16(udp, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
 	dp_store_be16(udp + 4, len);
-	dp_store_be32(udp + UDP_LEN + 4, f->vni << 8);
+	dp_store_be32(udp + DP_UDP_HDR + 4, f->vni << 8);
 }
 
 static inline void
@@ -66,21 +61,21 @@ encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 	dp_store_be16(ip + 2, total);
 	sum = (sum & 0xffff) + (sum >> 16);
 	dp_store16(ip + 10, ~(sum + (sum >> 16)));
-	put_udp(ip + IP4_LEN, f, total - IP4_LEN);
+	put_udp(ip + DP_IP4_HDR, f, total - DP_IP4_HDR);
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
 encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
-	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - IP6_LEN + m->data_len, sum;
+	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - DP_IP6_HDR + m->data_len, sum;
 	uint8_t tos = dp_ecn(f);
 	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m), *ip, *udp;
 
 	if (!out)
 		return;
 	ip = out + DP_ETH_LEN;
-	udp = ip + IP6_LEN;
+	udp = ip + DP_IP6_HDR;
 	ip[1] = tos << 4;
 	dp_store_be16(ip + 4, len);
 	put_udp(udp, f, len);
@@ -118,135 +113,6 @@ dp_eth_send(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
 	encapsulate(w, f, o, m);
 }
 
-/*
- * Whether an IPv4 header, nearly always one without options, sums up to all ones. A sum that is not 0, which the version
- * sees to, does so when 0xffff divides it: one multiplication in place of the folds.
- */
-static inline bool
-header_sum_ok(const uint8_t *ip, uint32_t len)
-{
-	uint64_t sum;
-
-	if (unlikely(len != IP4_LEN))
-		return dp_csum_fold(dp_csum_add(ip, len, 0)) == 0xffff;
-	sum = (uint64_t)dp_load32(ip) + dp_load32(ip + 4) + dp_load32(ip + 8) + dp_load32(ip + 12) + dp_load32(ip + 16);
-	return sum % 0xffff == 0;
-}
-
-/* room is what the IP packet leaves; pseudo the sum of the pseudo header without UDP's length. */
-static inline enum dp_drop
-open_udp(struct dp_packet *p, uint8_t *udp, uint32_t room, uint64_t pseudo)
-{
-	uint32_t len;
-
-	if (room < UDP_LEN)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	if (dp_load_be16(udp + 2) != dp.config.port)
-		return DP_DROP_UNDERLAY_FOREIGN;
-	len = dp_load_be16(udp + 4);
-	if (len < UDP_LEN || len > room)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	if (dp_load16(udp + 6) && dp_csum_fold(dp_csum_add(udp, len, pseudo + htons(len))) != 0xffff)
-		return DP_DROP_UNDERLAY_CHECKSUM;
-	p->data = udp + UDP_LEN;
-	p->len = len - UDP_LEN;
-	return DP_DROP_COUNT;
-}
-
-static inline enum dp_drop
-open_ip4(struct dp_packet *p, uint8_t *ip, uint32_t len)
-{
-	uint32_t hdr, total;
-
-	if (len < IP4_LEN)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	hdr = (ip[0] & 15) * 4;
-	total = dp_load_be16(ip + 2);
-	if (ip[0] >> 4 != 4 || hdr < IP4_LEN || total < hdr || total > len)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	if (!header_sum_ok(ip, hdr))
-		return DP_DROP_UNDERLAY_CHECKSUM;
-	if (ip[9] != IPPROTO_UDP || !dp_addr_is4(&dp.config.vtep) || dp_load32(ip + 16) != dp_load32(dp.config.vtep.b + 12))
-		return DP_DROP_UNDERLAY_FOREIGN;
-	if (dp_load16(ip + 6) & htons(IP_FRAGMENT))
-		return DP_DROP_UNDERLAY_FRAGMENT;
-	p->tos = ip[1];
-	return open_udp(p, ip + hdr, total - hdr, dp_csum_pseudo4(ip, IPPROTO_UDP, 0));
-}
-
-static enum dp_drop
-open_ip6(struct dp_packet *p, uint8_t *ip, uint32_t len)
-{
-	uint32_t payload;
-
-	if (len < IP6_LEN)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	payload = dp_load_be16(ip + 4);
-	if (ip[0] >> 4 != 6 || payload > len - IP6_LEN)
-		return DP_DROP_UNDERLAY_MALFORMED;
-	if (memcmp(ip + 24, dp.config.vtep.b, 16))
-		return DP_DROP_UNDERLAY_FOREIGN;
-	if (ip[6] != IPPROTO_UDP)
-		return ip[6] == IPPROTO_FRAGMENT ? DP_DROP_UNDERLAY_FRAGMENT : DP_DROP_UNDERLAY_FOREIGN;
-	p->tos = ip[0] << 4 | ip[1] >> 4;
-	return open_udp(p, ip + IP6_LEN, payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
-}
-
-/* Packets that follow each other come from the same VTEP more often than not. */
-struct sender {
-	uint32_t addr;
-	const struct dp_vtep *vtep;
-};
-
-static inline const struct dp_vtep *
-sender_of(struct sender *last, const uint8_t *ip4)
-{
-	uint32_t addr = dp_load32(ip4);
-
-	if (unlikely(!last->vtep || addr != last->addr)) {
-		struct dp_addr full = dp_addr4(ip4);
-
-		*last = (struct sender){ addr, dp_vtep_lookup(&full) };
-	}
-	return last->vtep;
-}
-
-static inline const struct dp_vtep *
-sender6(const uint8_t *ip6)
-{
-	struct dp_addr addr;
-
-	memcpy(addr.b, ip6, 16);
-	return dp_vtep_lookup(&addr);
-}
-
-/* Takes the outer headers off. DP_DROP_COUNT: nothing is wrong with them. */
-static inline enum dp_drop
-open_outer(const struct dp_eth *eth, struct rte_mbuf **m, struct sender *last, struct dp_packet *p)
-{
-	uint8_t *d = rte_pktmbuf_mtod(*m, uint8_t *), *ip = d + DP_ETH_LEN;
-	uint32_t len = (*m)->data_len;
-	enum dp_drop drop = DP_DROP_UNDERLAY_FOREIGN;
-	bool is4;
-
-	if (unlikely((*m)->nb_segs > 1))
-		return DP_DROP_OVERSIZE;
-	if (unlikely(len < DP_ETH_LEN))
-		return DP_DROP_UNDERLAY_MALFORMED;
-	if (unlikely(memcmp(d, eth->mac, 6)))
-		return DP_DROP_UNDERLAY_FOREIGN;
-	is4 = dp_load16(d + 12) == htons(ETHERTYPE_IP);
-	if (likely(is4))
-		drop = open_ip4(p, ip, len - DP_ETH_LEN);
-	else if (dp_load16(d + 12) == htons(ETHERTYPE_IP6))
-		drop = open_ip6(p, ip, len - DP_ETH_LEN);
-	if (unlikely(drop != DP_DROP_COUNT))
-		return drop;
-	p->from = is4 ? sender_of(last, ip + 12) : sender6(ip + 8);
-	p->mbuf = m;
-	return likely(p->from != NULL) ? DP_DROP_COUNT : DP_DROP_VTEP_UNKNOWN;
-}
-
 /* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
 static void
 refuse(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
@@ -263,19 +129,23 @@ void
 dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct dp_packet packets[DP_BURST];
-	struct sender last = { 0 };
+	struct dp_outer outer;
 	unsigned kept = 0;
 	uint64_t bytes = 0;
 
+	dp_outer_begin(&outer, eth);
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++) {
-		enum dp_drop drop = open_outer(eth, &mbufs[i], &last, &packets[kept]);
+		struct dp_packet *p = &packets[kept];
+		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_open(&outer, &mbufs[i], p);
 
-		if (likely(drop == DP_DROP_COUNT))
-			bytes += packets[kept++].len;
-		else
+		if (unlikely(drop != DP_DROP_COUNT)) {
 			refuse(w, eth, mbufs[i], drop);
+			continue;
+		}
+		bytes += p->len;
+		kept++;
 	}
 	w->underlay.rx_packets += kept;
 	w->underlay.rx_bytes += bytes;
@@ -289,15 +159,15 @@ template_ip4(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 	uint8_t *ip = o->bytes + DP_ETH_LEN;
 
 	o->is4 = true;
-	dp_store_be16(o->bytes + 12, ETHERTYPE_IP);
+	dp_store_be16(o->bytes + 12, ETH_P_IP);
 	ip[0] = 0x45;
 	dp_store_be16(ip + 6, IP_DF);
 	ip[8] = TTL;
 	ip[9] = IPPROTO_UDP;
 	memcpy(ip + 12, dp.config.vtep.b + 12, 4);
 	memcpy(ip + 16, vtep->addr.b + 12, 4);
-	o->sum = dp_csum_fold(dp_csum_add(ip, IP4_LEN, 0));
-	return ip + IP4_LEN;
+	o->sum = dp_csum_fold(dp_csum_add(ip, DP_IP4_HDR, 0));
+	return ip + DP_IP4_HDR;
 }
 
 static uint8_t *
@@ -305,14 +175,14 @@ template_ip6(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 {
 	uint8_t *ip = o->bytes + DP_ETH_LEN;
 
-	dp_store_be16(o->bytes + 12, ETHERTYPE_IP6);
+	dp_store_be16(o->bytes + 12, ETH_P_IPV6);
 	ip[0] = 0x60;
 	ip[6] = IPPROTO_UDP;
 	ip[7] = TTL;
 	memcpy(ip + 8, dp.config.vtep.b, 16);
 	memcpy(ip + 24, vtep->addr.b, 16);
 	o->sum = dp_csum_fold(dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
-	return ip + IP6_LEN;
+	return ip + DP_IP6_HDR;
 }
 
 static struct dp_eth_outer *
@@ -329,7 +199,7 @@ outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
 	memcpy(o->bytes + 6, eth->mac, 6);
 	udp = dp_addr_is4(&vtep->addr) ? template_ip4(o, vtep) : template_ip6(o, vtep);
 	dp_store16(udp + 2, ((const struct sockaddr_in *)&vtep->to)->sin_port); /* sin6_port lies there too */
-	udp[UDP_LEN] = 0x08; /* the I flag */
+	udp[DP_UDP_HDR] = 0x08; /* the I flag */
 	return o;
 }
 
