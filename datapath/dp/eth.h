@@ -84,7 +84,7 @@ void dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf
 void dp_host_give(struct dp_worker *w, struct dp_port *host, uint8_t *frame, uint32_t len);
 
 /* underlay_eth.c */
-void dp_eth_send(struct dp_worker *w, struct dp_frame *frame, struct dp_eth_outer *outer);
+void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer);
 void dp_eth_outer_free(struct dp_eth_outer *outer);
 void dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n);
 

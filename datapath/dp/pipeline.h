@@ -342,14 +342,15 @@ dp_ecn(const struct dp_frame *f)
 }
 
 static inline void
-dp_underlay_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
+dp_underlay_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_vtep *to)
 {
 	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
 
 	if (outer)
-		dp_eth_send(w, f, outer);
+		dp_eth_send(w, frames, n, outer);
 	else
-		dp_udp_send(w, f, to);
+		for (unsigned i = 0; i < n; i++)
+			dp_udp_send(w, frames[i], to);
 }
 
 /* Owns the mbuf from then on; port is NULL on the underlay. The turn in which the port was found sends it. */

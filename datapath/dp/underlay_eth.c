@@ -100,17 +100,20 @@ encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, str
 }
 
 void
-dp_eth_send(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
+dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o)
 {
-	struct rte_mbuf *m;
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_frame *f = frames[i];
+		struct rte_mbuf *m;
 
-	if (unlikely(!f->mbuf)) {
-		dp_eth_copy(w, f, encapsulate_copy, o);
-		return;
+		if (unlikely(!f->mbuf)) {
+			dp_eth_copy(w, f, encapsulate_copy, o);
+			continue;
+		}
+		m = *f->mbuf;
+		*f->mbuf = NULL;
+		encapsulate(w, f, o, m);
 	}
-	m = *f->mbuf;
-	*f->mbuf = NULL;
-	encapsulate(w, f, o, m);
 }
 
 /* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
