@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -505,6 +506,53 @@ func TestTravellingAgrees(t *testing.T) {
 			for n := range frame {
 				try(name, tos, frame[:n], 0, 0)
 			}
+		}
+	}
+}
+
+// Packets that come together fare as each would alone, and in order, whatever lies between those of one destination.
+func TestDeviceDecapBurst(t *testing.T) {
+	d := onDevices()
+	packet := func(n byte, edit func(p []byte)) []byte {
+		p := d.inwards().packet(t, back(flow{}.frame(t, uint16(n), 1, 16, make([]byte, n))))
+		edit(p)
+		sumIP(p, 20)
+		return p
+	}
+	kinds := []func(p []byte){
+		func([]byte) {}, func([]byte) {}, func([]byte) {},
+		func(p []byte) { p[54]++ },                                  // unknown destination
+		func(p []byte) { p[46]++ },                                  // unknown network
+		func(p []byte) { p[42] = 0 },                                // no I flag
+		func(p []byte) { p[37]++ },                                  // not VXLAN
+		func(p []byte) { p[61]++ },                                  // unknown source
+		func(p []byte) { p[66] = 0xff },                             // inner length
+		func(p []byte) { copy(p[50:], "\xff\xff\xff\xff\xff\xff") }, // to all
+		func(p []byte) { p[14]++; p[15] = 1 },                       // outer header that lies
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		packets := make([][]byte, 1+random.IntN(63))
+		for i := range packets {
+			packets[i] = packet(byte(i), kinds[random.IntN(len(kinds))])
+		}
+		before := allDrops()
+		got := burstFromUnderlay(d.underlay, d.container, packets)
+		between := allDrops()
+		var want [][]byte
+		for _, p := range packets {
+			if l := fromUnderlay(d.underlay, d.container, p); len(l.frame) > 0 {
+				want = append(want, l.frame)
+			}
+		}
+		after := allDrops()
+		for i := range after {
+			if between[i]-before[i] != after[i]-between[i] {
+				t.Fatalf("dropped for reason %d: %d together, %d alone", i, between[i]-before[i], after[i]-between[i])
+			}
+		}
+		if !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Fatalf("%d leave together, %d alone, or in another order", len(got), len(want))
 		}
 	}
 }

@@ -85,6 +85,32 @@ dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uin
 	free(room);
 }
 
+unsigned
+dp_harness_eth_burst(uint32_t device, const uint8_t *bytes, const uint32_t *lens, unsigned n, uint32_t out, struct dp_harness_sent *sent)
+{
+	struct dp_worker *w = dp_harness_worker();
+	typeof(dp_eth_get(out)->worker[0]) *queue = &dp_eth_get(out)->worker[w->id];
+	struct rte_mbuf *mbufs[DP_BURST];
+	unsigned n_sent;
+
+	for (unsigned i = 0; i < n; i++) {
+		mbufs[i] = rte_pktmbuf_alloc(dp.eth_pool);
+		memcpy(rte_pktmbuf_append(mbufs[i], lens[i]), bytes, lens[i]);
+		bytes += lens[i];
+	}
+	dp_underlay_eth_take(w, dp_eth_get(device), mbufs, n);
+	n_sent = queue->n_tx;
+	for (unsigned i = 0; i < n_sent; i++) {
+		sent[i].len = queue->tx[i]->data_len;
+		memcpy(sent[i].bytes, rte_pktmbuf_mtod(queue->tx[i], void *), sent[i].len);
+	}
+	rte_pktmbuf_free_bulk(queue->tx, n_sent);
+	rte_pktmbuf_free_bulk(mbufs, n);
+	queue->n_tx = 0;
+	queue->bytes = 0;
+	return n_sent;
+}
+
 void
 dp_harness_eth_copied(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent)
 {

@@ -10,6 +10,7 @@ import "C"
 
 import (
 	"net/netip"
+	"slices"
 	"unsafe"
 )
 
@@ -41,6 +42,23 @@ func fromUnderlay(device, out uint32, packet []byte) (l leaving) {
 	C.dp_harness_eth_underlay(C.uint32_t(device), p, C.uint32_t(len(packet)), C.uint32_t(out), &sent)
 	l.read(&sent)
 	return l
+}
+
+// burstFromUnderlay takes packets through the way in together, and returns the frames that leave through the device out.
+func burstFromUnderlay(device, out uint32, packets [][]byte) (frames [][]byte) {
+	p := exact(slices.Concat(packets...))
+	defer free(p)
+	lens, sent := make([]C.uint32_t, len(packets)), make([]C.struct_dp_harness_sent, len(packets))
+	for i, packet := range packets {
+		lens[i] = C.uint32_t(len(packet))
+	}
+	n := C.dp_harness_eth_burst(C.uint32_t(device), p, &lens[0], C.unsigned(len(packets)), C.uint32_t(out), &sent[0])
+	for i := range sent[:n] {
+		var l leaving
+		l.read(&sent[i])
+		frames = append(frames, l.frame)
+	}
+	return frames
 }
 
 // copied takes a VXLAN packet through the way in, as one from a socket: what leaves through the device is a copy.

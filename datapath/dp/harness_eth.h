@@ -17,6 +17,8 @@ struct dp_harness_sent {
 /* One frame from a port that is a device, or from the underlay's device, in memory of its exact size. */
 void dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
 void dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
+/* A burst of less than a full queue from the underlay's device, one packet behind the other. Returns how many leave. */
+unsigned dp_harness_eth_burst(uint32_t device, const uint8_t *bytes, const uint32_t *lens, unsigned n, uint32_t out, struct dp_harness_sent *sent);
 /* One VXLAN packet from a VTEP, of which the receiver on a device gets a copy. */
 void dp_harness_eth_copied(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
 /* UDP port of VXLAN for devices: the sockets keep theirs. */
