@@ -45,7 +45,7 @@ image: build engine ## Build overlane/host, the image of the lab's hosts
 	contrib/compose/build
 
 .PHONY: demo
-demo: image ## Two Docker hosts, one network, and a look at all it does; the hosts stay up
+demo: image ## Three Docker hosts, one network, and a look at all it does; the hosts stay up
 	go run ./internal/lab/demo up
 
 .PHONY: demo-down
@@ -66,7 +66,7 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	go test -tags lab -count=1 -timeout 30m -v ./internal/lab/...
+	go test -tags lab -count=1 -timeout 45m -v ./internal/lab/...
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
