@@ -161,6 +161,11 @@ func (c *core) answered(p *pool, from string, a *answer) {
 func (c *core) reclaim(lost string) (taken uint64, err error) {
 	up := lost == c.self
 	for _, p := range c.sorted() {
+		if p.quiet {
+			return 0, fmt.Errorf("pool %s: this host has just started and has yet to hear what the lost one gave away: try again in a moment", p.id)
+		}
+	}
+	for _, p := range c.sorted() {
 		for _, owner := range p.Table.owners() {
 			switch {
 			case nodeOf(owner) != lost || owner == p.Owner:
@@ -212,7 +217,14 @@ func (c *core) watch(p *pool) {
 		}
 	}
 	if !p.Member || len(partners) == 0 || 2*(c.present(p)+1) <= len(partners)+1 {
+		p.majority = time.Time{}
 		return
+	}
+	if p.majority.IsZero() {
+		p.majority = c.now
+	}
+	if c.now.Sub(p.majority) <= fenceOthers {
+		return // this host may itself have been away, while the one that it did not see was there
 	}
 	if first := slices.IndexFunc(partners, func(id string) bool { return c.up(id) }); first >= 0 && partners[first] < c.self {
 		return // it does so
@@ -246,14 +258,21 @@ func (c *core) present(p *pool) (n int) {
 }
 
 // fenced says whether the others may have taken this host's blocks, since it has been cut off from most of them for long.
+// What counts is when it last heard of half: to hear of a few that are cut off too is no help.
 func (c *core) fenced(p *pool) bool {
 	partners := c.partners(p)
-	if 2*(c.present(p)+1) >= len(partners)+1 {
+	half := len(partners) / 2 // with which this host is half of all
+	if c.present(p) >= half {
 		return false
 	}
-	last := int64(0)
-	for _, seen := range p.Seen {
-		last = max(last, seen)
+	var seen []int64
+	for _, id := range partners {
+		if c.up(id) {
+			seen = append(seen, c.now.Unix())
+		} else {
+			seen = append(seen, p.Seen[id])
+		}
 	}
-	return c.now.Unix()-last > int64(fenceSelf/time.Second)
+	slices.Sort(seen)
+	return c.now.Unix()-seen[len(seen)-half] > int64(fenceSelf/time.Second)
 }

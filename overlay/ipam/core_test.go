@@ -139,6 +139,18 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 		}
 		return s.agree() && free == capacity(s.hosts[0].state())
 	})
+	s.until("every host has a container again", func() bool {
+		served := true
+		for _, h := range s.hosts {
+			if len(h.containers) == 0 {
+				served = false
+				if h.starting == 0 {
+					h.container(netip.Addr{})
+				}
+			}
+		}
+		return served
+	})
 }
 
 // reclaimForgotten takes back what was given to a host that had left the pool for good: the word reached it too late.

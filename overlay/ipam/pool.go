@@ -57,6 +57,7 @@ type pool struct {
 	nextWatch time.Time
 	poorUntil time.Time // nobody had a fresh address to give lately
 	nextAsk   time.Time // for more, ahead of need
+	majority  time.Time // most of the owners are there since then; zero: they are not
 }
 
 // opening waits for a pool to be ready.
@@ -242,10 +243,14 @@ func (p *pool) warm(at uint64) {
 func (p *pool) spare(first, last, most uint64, released bool) table {
 	var give, inside table
 	kept := slices.Collect(maps.Keys(p.used))
+	for _, peer := range p.peers {
+		kept = slices.AppendSeq(kept, maps.Keys(peer.held))
+	}
 	if !released {
 		kept = slices.AppendSeq(kept, maps.Keys(p.cools))
 	}
 	slices.Sort(kept)
+	kept = slices.Compact(kept)
 	for _, s := range p.Table.owned(p.Owner, first, last) {
 		for _, run := range runs(s, kept) {
 			below, within, above := run, run, run

@@ -8,7 +8,7 @@ import (
 
 // receive takes a message from another host.
 func (c *core) receive(from string, m *message) {
-	if from == c.self {
+	if from == c.self || m.Origin != nil && nodeOf(m.Owner) != from { // by another name it would be given what is not its own
 		return
 	}
 	c.noteOther(from, m)
@@ -99,7 +99,7 @@ func (c *core) meetClaim(p *pool, from string, m *message) {
 
 // adopt takes another host's table in place of this host's claim.
 func (c *core) adopt(p *pool, from string, m *message) {
-	if len(m.Spans) == 0 {
+	if !m.Spans.covers(bounds(p.Subnet)) {
 		return
 	}
 	if p.settled {

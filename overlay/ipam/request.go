@@ -203,6 +203,9 @@ func (c *core) reserve(p *pool, r *request, what, to string) (uint64, bool, erro
 	if _, used := p.used[r.at]; used {
 		return 0, false, fmt.Errorf("%s %s: a container on this host has the address: give another", what, p.addr(r.at))
 	}
+	if id, held := p.holder(r.at); held {
+		return 0, false, fmt.Errorf("%s %s: a container on host %s has the address: give another", what, p.addr(r.at), c.name(p, id))
+	}
 	s, _ := p.Table.of(r.at)
 	switch s.Owner {
 	case to:

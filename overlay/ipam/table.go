@@ -109,6 +109,17 @@ func (t table) of(at uint64) (span, bool) {
 	return t[i], true
 }
 
+// covers says whether nothing from lo to hi is left out.
+func (t table) covers(lo, hi uint64) bool {
+	for _, s := range t {
+		if s.First != lo {
+			return false
+		}
+		lo = s.Last + 1
+	}
+	return lo == hi+1
+}
+
 // owned lists an owner's spans, cut to lie between lo and hi.
 func (t table) owned(owner string, lo, hi uint64) []span {
 	var spans []span
