@@ -58,12 +58,14 @@ func (c *core) askAgain(p *pool) {
 	}
 }
 
-// refuse notes that a host gave nothing, for those who wait.
+// refuse notes that a host gave nothing, for those who wait. Who was asked ahead of need may have something in need.
 func (c *core) refuse(p *pool, q *question, why string) {
 	if p.question == q {
 		p.question = nil
 		for _, r := range p.waiting {
-			r.refused[q.host] = why
+			if q.Urgent {
+				r.refused[q.host] = why
+			}
 		}
 		return
 	}

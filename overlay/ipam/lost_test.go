@@ -76,3 +76,24 @@ func TestReceiveChecksOwner(t *testing.T) {
 		})
 	}
 }
+
+// A host that would rather keep its last addresses gives them to who has none: being refused ahead of need is not the end.
+func TestRefusalAheadOfNeedIsNotTheLast(t *testing.T) {
+	c, p := testCore("b.1")
+	c.meet(map[string]string{"b": "host-b"})
+	o := p.Origin
+	says := message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Free: 1, Hash: p.hash}
+	c.receive("b", &says)
+	c.ask(p, "b.1", ask{First: 1, Last: 10})
+	var failed error
+	c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(_ netip.Addr, err error) { failed = err })
+	refusal := says
+	refusal.Answer = &answer{ID: p.question.ID, Why: nothing}
+	out := c.step(c.now, func() { c.receive("b", &refusal) })
+	for _, done := range out.done {
+		done(nil)
+	}
+	if failed != nil || p.question == nil || !p.question.Urgent {
+		t.Errorf("after a refusal ahead of need: error %v, question %+v; want an urgent one", failed, p.question)
+	}
+}
