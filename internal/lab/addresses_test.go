@@ -134,6 +134,9 @@ func TestHostLost(t *testing.T) {
 	id := "subnet=10.20.0.0/26 10.20.0.0/26"
 	got := ipam.fill(t, id, 0)
 	if len(got) != 61 {
+		for _, h := range c.Hosts[:2] {
+			t.Logf("%s:\n%s", h.Name, shell(t, h, "overlane ipam"))
+		}
 		t.Fatalf("%d addresses, want all 61", len(got))
 	}
 	for _, addr := range got[len(got)-len(last):] {

@@ -97,3 +97,21 @@ func TestRefusalAheadOfNeedIsNotTheLast(t *testing.T) {
 		t.Errorf("after a refusal ahead of need: error %v, question %+v; want an urgent one", failed, p.question)
 	}
 }
+
+// What a host said last may be out of date: nobody says that a pool is full before every owner was asked.
+func TestHostWithoutFreeAddressesIsAsked(t *testing.T) {
+	c, p := testCore("b.1")
+	c.meet(map[string]string{"b": "host-b"})
+	o := p.Origin
+	c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Hash: p.hash})
+	var failed error
+	out := c.step(c.now, func() {
+		c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(_ netip.Addr, err error) { failed = err })
+	})
+	for _, done := range out.done {
+		done(nil)
+	}
+	if failed != nil || p.question == nil {
+		t.Errorf("error %v, question %+v; want one to host b", failed, p.question)
+	}
+}

@@ -112,7 +112,8 @@ func (c *core) anyOf(p *pool, r *request) (uint64, bool, error) {
 	return 0, false, c.full(p, r)
 }
 
-// richest is the host that is up and says it has most addresses to give, or owns some and has not said.
+// richest is the host that is up and says it has most addresses to give. One that had none when it last said so is asked
+// as well: it may have got or released some since.
 func (c *core) richest(p *pool, not map[string]string) string {
 	best, most := "", uint64(0)
 	for _, id := range p.Table.owners() {
@@ -123,7 +124,7 @@ func (c *core) richest(p *pool, not map[string]string) string {
 		if peer := p.peers[nodeOf(id)]; peer != nil && peer.knows {
 			free = peer.free
 		}
-		if free > most {
+		if best == "" || free > most {
 			best, most = id, free
 		}
 	}
