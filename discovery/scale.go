@@ -33,7 +33,7 @@ const (
 	scaleSettle    = 3 * time.Second
 	scaleIdle      = 5 * time.Second
 	scaleLoad      = 2 * time.Second
-	scaleRate      = 1000 // updates a second
+	scaleRate      = 1050 // updates a second
 	scaleDrain     = 2 * time.Second
 	scalePartition = 20 * time.Second
 	scaleChanges   = 500 // on both sides of the partition
@@ -150,7 +150,8 @@ func (s *scale) quantile(q float64) time.Duration {
 	return s.delay[int(math.Ceil(q*float64(len(s.delay))))-1]
 }
 
-// sustained is how many updates a second came to be held by all.
+// sustained is how many updates a second came to be held by all, while the flow neither began nor ended: in the middle
+// eight tenths.
 func (s *scale) sustained() float64 {
 	var held []time.Time
 	for _, made := range s.made {
@@ -159,7 +160,8 @@ func (s *scale) sustained() float64 {
 		}
 	}
 	slices.SortFunc(held, time.Time.Compare)
-	return float64(len(held)-1) / held[len(held)-1].Sub(held[0]).Seconds()
+	first, last := len(held)/10, len(held)*9/10
+	return float64(last-first) / held[last].Sub(held[first]).Seconds()
 }
 
 // update makes one change: an endpoint more, or one less.
