@@ -65,8 +65,8 @@ func (o *Overlay) ReleaseAddress(pool string, addr netip.Addr) error {
 // Receive takes a message from another host's overlay.
 func (o *Overlay) Receive(from string, text []byte) { o.addresses.Receive(from, text) }
 
-// ReclaimAddresses takes the addresses of a host that is lost for good, by its name or ID, and says how many they are.
-func (o *Overlay) ReclaimAddresses(host string) (uint64, error) { return o.addresses.Reclaim(host) }
+// ReclaimAddresses takes the addresses of hosts that are lost for good, by name or ID, and says how many they are.
+func (o *Overlay) ReclaimAddresses(hosts []string) (uint64, error) { return o.addresses.Reclaim(hosts) }
 
 // LeaveAddresses gives this host's addresses to the others, for good.
 func (o *Overlay) LeaveAddresses() error { return o.addresses.Leave() }

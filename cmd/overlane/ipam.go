@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,12 +22,14 @@ func ipamCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "ipam", writeAddresses) },
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use:   "reclaim NODE",
-		Short: "Take the addresses of a host that is lost for good, by its name or ID",
-		Long: "Take the addresses of a host that is lost for good, by its name or ID. Those that its last containers had are handed out last.\n" +
-			"A host that comes back after all hears of it before it hands out an address again.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return tell(cmd, f, "ipam/reclaim", args[0]) },
+		Use:   "reclaim NODE...",
+		Short: "Take the addresses of hosts that are lost for good, by name or ID",
+		Long: "Take the addresses of hosts that are lost for good, by name or ID. Those that their last containers had are handed out last.\n" +
+			"All other hosts that have addresses are to be up. A host that comes back after all hears of it before it hands out an address again.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return tell(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
+		},
 	})
 	f.addOutput(cmd)
 	f.addSocket(cmd)
@@ -95,16 +98,17 @@ func (c *control) reclaim(w http.ResponseWriter, r *http.Request) {
 	if o == nil {
 		return
 	}
-	host, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
 	if err != nil {
 		return // the client went away
 	}
-	taken, err := o.ReclaimAddresses(string(host))
+	hosts := strings.Split(string(text), "\n")
+	taken, err := o.ReclaimAddresses(hosts)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	fmt.Fprintf(w, "%d addresses of %s are this host's now\n", taken, host)
+	fmt.Fprintf(w, "%d addresses of %s can be handed out again\n", taken, strings.Join(hosts, ", "))
 }
 
 // leave ends the daemon once its addresses are given away.

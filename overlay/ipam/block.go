@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -79,39 +78,39 @@ func (c *core) refuse(p *pool, q *question, why string) {
 
 // askMore asks ahead of need whoever has much more.
 func (c *core) askMore(p *pool) {
-	if !p.Member || p.quiet || p.question != nil || c.now.Before(p.nextAsk) || p.free() >= lowWater {
+	if !p.Member || p.quiet || p.question != nil || c.now.Before(p.nextAsk) || p.freeWithin() >= lowWater {
 		return
 	}
-	if id := nodeOf(c.richest(p, nil)); id != "" && p.peers[id] != nil && p.peers[id].free > 2*p.free()+1 {
+	if id := nodeOf(c.richest(p, nil)); id != "" && p.peers[id] != nil && p.peers[id].free > 2*p.freeWithin()+1 {
 		p.nextAsk = c.now.Add(moreInterval)
-		c.ask(p, id, ask{First: p.lo, Last: p.hi})
+		c.ask(p, id, ask{First: p.lo, Last: p.hi, Free: p.freeWithin()})
 	}
 }
 
 // answerTo is this host's answer to another's question.
-func (c *core) answerTo(p *pool, from string, a *ask, theirFree uint64) {
+func (c *core) answerTo(p *pool, from string, a *ask) {
 	peer := p.peers[from]
 	if peer.answered == a.ID && peer.answer != nil {
 		again := *peer.answer
 		c.sendTo(from, &again, p)
 		return
 	}
-	m := c.donate(p, from, a, theirFree)
+	m := c.donate(p, from, a)
 	peer.answered, peer.answer = a.ID, m
 	again := *m
 	c.sendTo(from, &again, p)
 }
 
-func (c *core) donate(p *pool, from string, a *ask, theirFree uint64) *message {
+func (c *core) donate(p *pool, from string, a *ask) *message {
 	peer := p.peers[from]
 	refusal := func(why string) *message { return &message{Answer: &answer{ID: a.ID, Why: why}} }
 	if a.First < a.Last {
-		most := (p.free() - min(p.free(), theirFree)) / 2
+		most := (p.free() - min(p.free(), a.Free)) / 2
 		if a.Urgent {
 			most = max(most, 1)
 		}
-		spare := p.spare(a.First, a.Last, most, theirFree == 0)
-		if spare == nil || c.fenced(p) {
+		spare := p.spare(a.First, a.Last, most, a.Free == 0)
+		if spare == nil || p.fenced {
 			return refusal(nothing)
 		}
 		return &message{Answer: &answer{ID: a.ID}, Spans: c.give(p, spare, peer.owner)}
@@ -157,124 +156,4 @@ func (c *core) answered(p *pool, from string, a *answer) {
 			}
 		}
 	}
-}
-
-// reclaim takes what a lost host owned. The addresses that its containers had come last.
-func (c *core) reclaim(lost string) (taken uint64, err error) {
-	up := lost == c.self
-	for _, p := range c.sorted() {
-		if p.quiet {
-			return 0, fmt.Errorf("pool %s: this host has just started and has yet to hear what the lost one gave away: try again in a moment", p.id)
-		}
-	}
-	for _, p := range c.sorted() {
-		for _, owner := range p.Table.owners() {
-			switch {
-			case nodeOf(owner) != lost || owner == p.Owner:
-			case c.there(p, owner):
-				up = true
-			default:
-				taken += c.reclaimFrom(p, owner)
-			}
-		}
-	}
-	if up && taken == 0 {
-		return 0, fmt.Errorf("host %s is up: `overlane leave` there gives back what it has", lost)
-	}
-	return taken, nil
-}
-
-func (c *core) reclaimFrom(p *pool, lost string) (taken uint64) {
-	var all table
-	for _, s := range p.Table.owned(lost, 1, maxOffset) {
-		taken += s.size()
-		all = append(all, p.Table.given(s.First, s.Last, p.Owner, 1)...)
-	}
-	if all == nil {
-		return 0
-	}
-	until := c.now.Add(reclaimHold)
-	for _, at := range c.lastUsed(p.id, nodeOf(lost)) {
-		if s, ok := all.of(at); ok && s.Owner == p.Owner {
-			p.cool(at, until)
-		}
-	}
-	delete(p.Seen, nodeOf(lost))
-	c.put(p, merge(p.Table, all))
-	c.tell(p, message{Spans: all})
-	c.notef(logInfo, "took %d addresses of %s back from host %s", taken, p.id, c.name(p, nodeOf(lost)))
-	return taken
-}
-
-// watch notes who is there, and takes the blocks of a host that was lost long ago: one host of a majority does so.
-func (c *core) watch(p *pool) {
-	if c.now.Before(p.nextWatch) {
-		return
-	}
-	p.nextWatch = c.now.Add(syncInterval)
-	partners := c.partners(p)
-	for _, id := range partners {
-		if c.up(id) {
-			c.seen(p, id, c.members[id])
-		}
-	}
-	if !p.Member || len(partners) == 0 || 2*(c.present(p)+1) <= len(partners)+1 {
-		p.majority = time.Time{}
-		return
-	}
-	if p.majority.IsZero() {
-		p.majority = c.now
-	}
-	if c.now.Sub(p.majority) <= fenceOthers {
-		return // this host may itself have been away, while the one that it did not see was there
-	}
-	if first := slices.IndexFunc(partners, func(id string) bool { return c.up(id) }); first >= 0 && partners[first] < c.self {
-		return // it does so
-	}
-	for _, owner := range p.Table.owners() {
-		node := nodeOf(owner)
-		if seen := p.Seen[node]; node != c.self && !c.up(node) && seen != 0 && c.now.Unix()-seen > int64(fenceOthers/time.Second) {
-			c.reclaimFrom(p, owner)
-		}
-	}
-}
-
-// partners are the other hosts that own something, in order of their IDs.
-func (c *core) partners(p *pool) []string {
-	owners := slices.DeleteFunc(p.Table.owners(), func(id string) bool { return nodeOf(id) == c.self })
-	for i, owner := range owners {
-		owners[i] = nodeOf(owner)
-	}
-	slices.Sort(owners)
-	return slices.Compact(owners)
-}
-
-// present counts the partners that are up.
-func (c *core) present(p *pool) (n int) {
-	for _, id := range c.partners(p) {
-		if c.up(id) {
-			n++
-		}
-	}
-	return n
-}
-
-// fenced says whether the others may have taken this host's blocks, since it has been cut off from most of them for long.
-// What counts is when it last heard of half: to hear of a few that are cut off too is no help.
-func (c *core) fenced(p *pool) bool {
-	partners := c.partners(p)
-	half := len(partners) / 2 // with which this host is half of all
-	if c.present(p) >= half {
-		return false
-	}
-	var seen []int64
-	for _, id := range partners {
-		if c.up(id) {
-			seen = append(seen, c.now.Unix())
-		} else {
-			seen = append(seen, p.Seen[id])
-		}
-	}
-	slices.Sort(seen)
-	return c.now.Unix()-seen[len(seen)-half] > int64(fenceSelf/time.Second)
 }

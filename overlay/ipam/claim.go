@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // openPool makes this host take part in a pool. done is called when the pool is ready, or can't be.
@@ -73,7 +72,7 @@ func (c *core) awaited(p *pool) string {
 		peer := p.peers[id]
 		switch {
 		case peer == nil || peer.echo != p.Origin:
-			silent = append(silent, c.name(p, id))
+			silent = append(silent, id)
 		case peer.knows && (!peer.proposed || peer.origin.before(p.Origin)):
 			return fmt.Sprintf("host %s, which has the pool, has not told of it yet", c.name(p, id))
 		}
@@ -81,7 +80,7 @@ func (c *core) awaited(p *pool) string {
 	if len(silent) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the first use needs a word of every host, and %s did not answer", strings.Join(silent, ", "))
+	return fmt.Sprintf("the first use needs a word of every host, and %s did not answer", c.names(p, silent))
 }
 
 // askAround asks again those whose word is missing.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type core struct {
 	seeded   bool // it was told of hosts to join, and may not have met them yet
 	pools    map[poolID]*pool
 	searches []*search
+	reclaims []*reclaim
 	members  map[string]string                    // the others that are up: ID to name
 	order    []string                             // their IDs
 	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
@@ -88,6 +90,7 @@ func (c *core) step(now time.Time, event func()) output {
 		c.advance(p)
 	}
 	c.searches = slices.DeleteFunc(c.searches, c.seek)
+	c.reclaims = slices.DeleteFunc(c.reclaims, c.takeBack)
 	out := c.out
 	c.out = output{}
 	return out
@@ -120,8 +123,11 @@ func (c *core) lonely() bool {
 
 // advance does what is due for a pool.
 func (c *core) advance(p *pool) {
-	if p.quiet && c.now.Sub(p.began) >= helloPatience && c.present(p) == 0 {
+	if p.quiet && c.heardAll(p) {
 		p.quiet = false
+	}
+	if p.fenced {
+		p.quiet = true // and after the fence, too, until the others have told who has its addresses by now
 	}
 	if !p.settled {
 		c.settle(p)
@@ -137,10 +143,27 @@ func (c *core) advance(p *pool) {
 	c.askAgain(p)
 }
 
+// heardAll says whether every owner that is up has told, since this host's start, what changed meanwhile.
+func (c *core) heardAll(p *pool) bool {
+	return c.now.Sub(p.began) >= helloPatience && c.present(p) == 0 || c.present(p) > 0 && len(c.unheard(p)) == 0
+}
+
+// unheard are the owners that are up and have not told yet what they know.
+func (c *core) unheard(p *pool) []string {
+	return slices.DeleteFunc(c.partners(p), func(id string) bool { return !c.up(id) || p.peers[id] != nil && p.peers[id].told })
+}
+
 // meet tells the core who else is up: names by ID. Whoever is new hears of every pool.
 func (c *core) meet(members map[string]string) {
 	before := c.members
 	c.members, c.order = members, slices.Sorted(maps.Keys(members))
+	for id := range before {
+		if !c.up(id) {
+			for _, p := range c.sorted() {
+				p.peer(id).told = false
+			}
+		}
+	}
 	for _, id := range c.order {
 		if _, known := before[id]; !known {
 			for _, p := range c.sorted() {
@@ -164,6 +187,13 @@ func (c *core) there(p *pool, owner string) bool {
 // ownerName names a host as the owner of blocks. One that takes part in a pool, forgets it, and takes part again is not
 // the same: old news of what it had are not to be taken for true.
 func ownerName(node string, now time.Time) string { return fmt.Sprintf("%s.%x", node, now.UnixMilli()) }
+
+// began is when an owner began to take part, by its own clock.
+func began(owner string) time.Time {
+	_, text, _ := strings.Cut(owner, ".")
+	at, _ := strconv.ParseInt(text, 16, 64)
+	return time.UnixMilli(at)
+}
 
 // nodeOf is the host behind an owner: discovery's Member.ID.
 func nodeOf(owner string) string {
@@ -224,6 +254,14 @@ func (c *core) name(p *pool, id string) string {
 		return name
 	}
 	return id
+}
+
+func (c *core) names(p *pool, ids []string) string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = c.name(p, id)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *core) notef(level logrus.Level, format string, args ...any) {

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,7 +29,12 @@ func TestRandomSchedules(t *testing.T) {
 		s := newSimulation(n, subnet, rapid.Uint64().Draw(t, "seed"), func(f string, args ...any) { t.Fatalf(f, args...) })
 		s.loss = rapid.SampledFrom([]float64{0, 0.1, 0.3}).Draw(t, "loss")
 		s.jitter = rapid.SampledFrom([]time.Duration{0, 5 * time.Millisecond, 400 * time.Millisecond}).Draw(t, "jitter")
-		for _, h := range s.hosts {
+		apart := rapid.Bool().Draw(t, "apart")
+		for i, h := range s.hosts {
+			if apart {
+				h.side = i % 2
+			}
+			h.within = drawRange(t, s.pool.Subnet)
 			h.start()
 		}
 		if rapid.Bool().Draw(t, "met") {
@@ -44,10 +50,29 @@ func TestRandomSchedules(t *testing.T) {
 	})
 }
 
+// drawRange is the part of a subnet from which a host hands out, mostly all of it.
+func drawRange(t *rapid.T, subnet netip.Prefix) netip.Prefix {
+	part := rapid.IntRange(0, 11).Draw(t, "range")
+	if part > 3 {
+		return netip.Prefix{}
+	}
+	bits := subnet.Bits() + 2
+	if subnet.Addr().Is6() {
+		bits++ // only the first half is handed out
+	}
+	return DefaultPool{subnet, bits}.subnet(uint64(part))
+}
+
 // act does one thing to one host.
 func (s *simulation) act(t *rapid.T) {
 	h := s.hosts[rapid.IntRange(0, len(s.hosts)-1).Draw(t, "host")]
-	what := rapid.SampledFrom([]string{"run", "run", "run", "many", "exact", "stop", "stop", "crash", "restart", "open", "open", "cut", "heal", "close", "gateway", "wait"}).Draw(t, "what")
+	what := rapid.SampledFrom([]string{"run", "run", "run", "many", "exact", "stop", "stop", "crash", "restart", "open", "open", "cut", "heal", "heal", "close", "gateway", "wait", "lose", "reclaim", "age"}).Draw(t, "what")
+	if h.lost {
+		if what == "restart" {
+			h.comeBack()
+		}
+		return
+	}
 	if h.core == nil {
 		if what == "stop" && len(h.containers) > 0 {
 			h.stop(h.addrs()[0])
@@ -89,7 +114,13 @@ func (s *simulation) act(t *rapid.T) {
 			h.step(func() { h.core.closePool(s.pool) })
 		}
 	case "wait":
-		s.run(forgetAfter + time.Minute)
+		s.pass(forgetAfter+time.Minute, 5*time.Second)
+	case "lose":
+		h.lose()
+	case "reclaim":
+		s.reclaimLost(h)
+	case "age":
+		s.isolate(h)
 	case "gateway":
 		h.step(func() { h.core.request(s.pool, Request{Gateway: true}, func(netip.Addr, error) {}) })
 	}
@@ -98,7 +129,7 @@ func (s *simulation) act(t *rapid.T) {
 // runOne starts a container, which must have an address at once where the host has a free one.
 func (h *simHost) runOne() {
 	p := h.state()
-	free := p.Member && p.settled && !p.quiet && p.free() > uint64(len(p.cooling)) && len(p.peersHeld()) == 0
+	free := p.Member && p.settled && !p.quiet && p.available()
 	before := len(h.containers)
 	h.container(netip.Addr{})
 	if free && len(h.containers) != before+1 {
@@ -106,11 +137,60 @@ func (h *simHost) runOne() {
 	}
 }
 
-func (p *pool) peersHeld() (all []uint64) {
-	for _, peer := range p.peers {
-		all = append(all, sortedKeys(peer.held)...)
+// available says whether the host owns an address of its range that nobody has or had lately.
+func (p *pool) available() bool {
+	for _, s := range p.Table.owned(p.Owner, p.lo, p.hi) {
+		for at := s.First; at <= s.Last; at++ {
+			if p.fresh(at) {
+				return true
+			}
+		}
 	}
-	return all
+	return false
+}
+
+// reclaimLost is an operator on a host, who names all hosts that are lost.
+func (s *simulation) reclaimLost(h *simHost) {
+	var lost []string
+	for _, other := range s.hosts {
+		if other.lost {
+			lost = append(lost, other.id)
+		}
+	}
+	h.step(func() { h.core.reclaim(lost, func(uint64, error) {}) })
+}
+
+// isolate cuts a host off from all others until they have taken its addresses.
+func (s *simulation) isolate(h *simHost) {
+	for _, addr := range h.addrs() {
+		h.stop(addr)
+	}
+	for _, other := range s.hosts {
+		other.side = 0
+		if other.core == nil && !other.lost {
+			other.start()
+		}
+	}
+	s.pass(2*clockLimit, 10*time.Minute)
+	h.side = 1
+	for _, other := range s.hosts {
+		if other != h && other.core != nil && other.state() == nil {
+			other.open() // who is new has no say about who was cut off before
+		}
+	}
+	s.pass(fenceOthers+2*time.Hour, 10*time.Minute)
+	for _, other := range s.hosts {
+		if other != h && other.state() != nil {
+			other.runOne()
+		}
+	}
+	s.heal()
+	for range 20 {
+		if h.state() != nil {
+			h.container(netip.Addr{})
+		}
+		s.run(100 * time.Millisecond)
+	}
 }
 
 // settleAndCheck lets everybody meet and everything end, and looks for what was lost.
@@ -118,7 +198,10 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 	s.heal()
 	s.loss = 0
 	for _, h := range s.hosts {
-		if h.core == nil {
+		switch {
+		case h.lost:
+			h.comeBack()
+		case h.core == nil:
 			h.start()
 		}
 		if h.state() == nil || !h.state().Member {
@@ -129,15 +212,18 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 	s.reclaimForgotten()
 	s.until("all hosts agree", s.agree)
 	s.checkOwners()
+	s.until("every address in use is its host's", s.held)
 	s.until("every address is free", func() bool {
 		var free uint64
+		starting := 0
 		for _, h := range s.hosts {
+			starting += h.starting
 			for _, addr := range h.addrs() { // also of requests that were still under way
 				h.stop(addr)
 			}
 			free += h.state().free()
 		}
-		return s.agree() && free == capacity(s.hosts[0].state())
+		return starting == 0 && s.agree() && free == capacity(s.hosts[0].state())
 	})
 	s.until("every host has a container again", func() bool {
 		served := true
@@ -153,12 +239,35 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 	})
 }
 
-// reclaimForgotten takes back what was given to a host that had left the pool for good: the word reached it too late.
-func (s *simulation) reclaimForgotten() {
-	h := s.hosts[0]
-	for _, other := range s.hosts {
-		h.step(func() { h.core.reclaim(other.id) })
+// held says whether each container's address is its host's, or another container's.
+func (s *simulation) held() bool {
+	for _, h := range s.hosts {
+		for addr := range h.containers {
+			at, _ := offset(s.pool.Subnet, addr)
+			clash := slices.ContainsFunc(s.hosts, func(other *simHost) bool { _, has := other.containers[addr]; return has && other != h })
+			if owner, _ := h.state().Table.of(at); owner.Owner != h.state().Owner && !clash && isHost(owner.Owner) {
+				return false
+			}
+		}
 	}
+	return true
+}
+
+// reclaimForgotten takes back what was given to a host that had left the pool for good: the word reached it too late, which
+// it can't where all hosts could talk.
+func (s *simulation) reclaimForgotten() {
+	var ids []string
+	for _, h := range s.hosts {
+		ids = append(ids, h.id)
+	}
+	h := s.hosts[0]
+	h.step(func() {
+		h.core.reclaim(ids, func(taken uint64, err error) {
+			if taken > 0 && !s.apart {
+				s.fail("%d addresses were given to who had forgotten the pool\n%s", taken, s.describe())
+			}
+		})
+	})
 }
 
 func (s *simulation) agree() bool {

@@ -20,6 +20,7 @@ const (
 	seenInterval  = time.Minute            // between notes on disk of who was there
 	fenceSelf     = 24 * time.Hour         // a host that hears of less than half of the others hands out nothing after this
 	fenceOthers   = 48 * time.Hour         // and the others take its blocks after this
+	clockLimit    = time.Hour              // by which the hosts' clocks may differ where days are counted
 	forgetAfter   = 10 * time.Minute       // a host that has left a pool knows it so much longer: what it is given meanwhile it passes on
 	collectAfter  = 20 * time.Second       // a lease without an endpoint is given back after this
 	poorTime      = 2 * time.Second        // nobody is asked for more so soon after all had none, as long as released ones are left

@@ -25,11 +25,11 @@ func TestMinorityFencesItself(t *testing.T) {
 	c.meet(map[string]string{"b": "host-b"})
 	ago := func(d time.Duration) int64 { return c.now.Add(-d).Unix() }
 	p.Seen = map[string]int64{"b": ago(0), "c": ago(25 * time.Hour), "d": ago(25 * time.Hour), "e": ago(30 * time.Hour)}
-	if !c.fenced(p) {
+	if !c.cutOff(p) {
 		t.Error("two hosts of five, that had not heard of the others for 25 hours, went on")
 	}
 	p.Seen["d"] = ago(23 * time.Hour)
-	if c.fenced(p) {
+	if c.cutOff(p) {
 		t.Error("fenced, though it heard of half of the others 23 hours ago")
 	}
 }

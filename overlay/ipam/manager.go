@@ -326,15 +326,19 @@ func (m *Manager) KeyOf(subnet netip.Prefix) string {
 	return ""
 }
 
-// Reclaim takes the addresses of a host that is lost for good: its name, or its ID. The number is of addresses.
-func (m *Manager) Reclaim(host string) (uint64, error) {
+// Reclaim has the others take the addresses of hosts that are lost for good: by name or ID. The number is of addresses.
+func (m *Manager) Reclaim(hosts []string) (uint64, error) {
 	return wait(m, func(c *core, done func(uint64, error)) {
-		node, err := c.find(host)
-		if err != nil {
-			done(0, err)
-			return
+		var lost []string
+		for _, host := range hosts {
+			node, err := c.find(host)
+			if err != nil {
+				done(0, err)
+				return
+			}
+			lost = append(lost, node)
 		}
-		done(c.reclaim(node))
+		c.reclaim(lost, done)
 	})
 }
 

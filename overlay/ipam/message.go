@@ -57,8 +57,9 @@ type message struct {
 // ask is a question for addresses. The same ID gets the same answer.
 type ask struct {
 	ID     uint64 `json:"id,string"`
-	First  uint64 `json:"first"` // wanted from here
-	Last   uint64 `json:"last"`  // to here; the same: this address
+	First  uint64 `json:"first"`          // wanted from here
+	Last   uint64 `json:"last"`           // to here; the same: this address
+	Free   uint64 `json:"free,omitempty"` // addresses of these that the sender has already
 	Urgent bool   `json:"urgent,omitempty"`
 	To     string `json:"to,omitempty"` // ownerGateway or ownerReserved, in place of the sender
 }

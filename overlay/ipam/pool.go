@@ -55,9 +55,10 @@ type pool struct {
 	question  *question // the one for any addresses that is under way
 	nextSync  time.Time
 	nextWatch time.Time
-	poorUntil time.Time // nobody had a fresh address to give lately
-	nextAsk   time.Time // for more, ahead of need
-	majority  time.Time // most of the owners are there since then; zero: they are not
+	poorUntil time.Time            // nobody had a fresh address to give lately
+	nextAsk   time.Time            // for more, ahead of need
+	majority  map[string]time.Time // since when this host is one of most, by the absent host
+	fenced    bool                 // it may be the absent one
 }
 
 // opening waits for a pool to be ready.
@@ -84,7 +85,7 @@ type peerState struct {
 	free     uint64
 	hash     uint64
 	held     map[uint64]bool
-	heard    time.Time
+	told     bool   // since it is up, all that it knows
 	answered uint64 // the last question that was answered
 	answer   *message
 }
@@ -98,7 +99,7 @@ type question struct {
 }
 
 func newPool(s stored, now time.Time) *pool {
-	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}}
+	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, majority: map[string]time.Time{}}
 	p.lo, p.hi = boundsWithin(s.Subnet, s.Range)
 	p.settled = len(s.Table) > 0
 	if p.Seen == nil {
@@ -148,6 +149,22 @@ func (p *pool) peer(id string) *peerState {
 }
 
 func (p *pool) free() uint64 { return p.own - p.ownUsed }
+
+// freeWithin counts the free addresses that this host may give out itself.
+func (p *pool) freeWithin() (n uint64) {
+	if lo, hi := bounds(p.Subnet); lo == p.lo && hi == p.hi {
+		return p.free()
+	}
+	for _, s := range p.Table.owned(p.Owner, p.lo, p.hi) {
+		n += s.size()
+	}
+	for at := range p.used {
+		if at >= p.lo && at <= p.hi {
+			n -= p.ours(at)
+		}
+	}
+	return n
+}
 
 func (p *pool) addr(at uint64) netip.Addr { return address(p.Subnet, at) }
 

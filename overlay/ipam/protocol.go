@@ -19,7 +19,7 @@ func (c *core) receive(from string, m *message) {
 		c.receiveUnknown(from, m)
 		return
 	}
-	p.peer(from).take(c, m)
+	p.peer(from).take(m)
 	c.seen(p, from, m.Host)
 	if m.Origin == nil {
 		return
@@ -106,10 +106,11 @@ func (c *core) adopt(p *pool, from string, m *message) {
 		c.notef(logWarn, "pool %s was claimed by others before: the claim of host %s counts", p.id, m.Host)
 	}
 	p.Origin, p.settled = *m.Origin, true
-	p.quiet, p.question = false, nil
+	p.question = nil
 	for _, peer := range p.peers {
-		peer.answer = nil // what was given then is void
+		peer.answer, peer.told = nil, false // what was given and told then is void
 	}
+	p.peers[from].told = true
 	c.put(p, merge(nil, m.Spans))
 	c.tell(p, message{Full: true, Reply: true})
 	c.grantHeld(p, from)
@@ -119,15 +120,15 @@ func (c *core) adopt(p *pool, from string, m *message) {
 func (c *core) receiveSame(p *pool, from string, m *message) {
 	if len(m.Spans) > 0 {
 		if t := merge(p.Table, m.Spans); !slices.Equal(t, p.Table) {
-			c.put(p, t)
+			c.change(p, t)
 		}
 	}
 	if m.Full || m.Hash == p.hash {
-		p.quiet = false
+		p.peers[from].told = true
 	}
 	c.grantHeld(p, from)
-	if m.Ask != nil {
-		c.answerTo(p, from, m.Ask, m.Free)
+	if m.Ask != nil && !p.quiet {
+		c.answerTo(p, from, m.Ask)
 	}
 	if m.Answer != nil {
 		c.answered(p, from, m.Answer)
@@ -158,10 +159,14 @@ func (c *core) sync(p *pool) {
 	if c.now.Before(p.nextSync) || len(c.order) == 0 {
 		return
 	}
-	p.nextSync = c.now.Add(syncInterval)
 	if p.quiet {
 		p.nextSync = c.now.Add(askRetry)
+		for _, id := range c.unheard(p) {
+			c.sendTo(id, &message{Reply: true}, p)
+		}
+		return
 	}
+	p.nextSync = c.now.Add(syncInterval)
 	to := c.order[c.rand.IntN(len(c.order))]
 	if known := c.knowing(p); len(known) > 0 && c.rand.IntN(4) > 0 {
 		to = known[c.rand.IntN(len(known))]
@@ -175,9 +180,9 @@ func (c *core) knowing(p *pool) []string {
 }
 
 // take notes where another host stands.
-func (s *peerState) take(c *core, m *message) {
+func (s *peerState) take(m *message) {
 	s.owner = m.Owner
-	s.heard, s.member, s.free, s.hash = c.now, m.Member, m.Free, m.Hash
+	s.member, s.free, s.hash = m.Member, m.Free, m.Hash
 	s.knows, s.proposed = m.Origin != nil, m.Proposed
 	s.origin, s.echo = origin{}, origin{}
 	if m.Origin != nil {

@@ -70,10 +70,12 @@ func (c *core) try(p *pool, r *request) bool {
 
 func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
 	switch {
-	case !p.settled || p.quiet:
+	case !p.settled:
 		return 0, false, nil
-	case c.fenced(p):
+	case p.fenced:
 		return 0, false, fmt.Errorf("subnet %s: this host has not heard of most of the others for %s, and they may have taken its addresses: it hands out none until it hears of them", p.Subnet, fenceSelf)
+	case p.quiet:
+		return 0, false, nil
 	case r.Gateway:
 		return c.gateway(p, r)
 	case r.exact && r.MAC == "":
@@ -95,7 +97,7 @@ func (c *core) anyOf(p *pool, r *request) (uint64, bool, error) {
 		return 0, false, nil
 	}
 	if id := c.richest(p, r.refused); id != "" && c.now.After(p.poorUntil) {
-		c.ask(p, id, ask{First: p.lo, Last: p.hi, Urgent: true})
+		c.ask(p, id, ask{First: p.lo, Last: p.hi, Free: p.freeWithin(), Urgent: true})
 		return 0, false, nil
 	}
 	if at, ok := p.pickReleased(c.now.Add(2 * reclaimHold)); ok {
@@ -250,6 +252,9 @@ func (c *core) askFor(p *pool, r *request, owner, to string) error {
 func (c *core) late(p *pool, r *request) error {
 	if !p.settled {
 		return fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p))
+	}
+	if p.quiet {
+		return fmt.Errorf("subnet %s: this host was away, and has yet to hear from %s what changed meanwhile: try again", p.Subnet, c.names(p, c.unheard(p)))
 	}
 	for _, q := range []*question{r.question, p.question} {
 		if q != nil {

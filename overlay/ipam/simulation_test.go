@@ -23,14 +23,16 @@ type simulation struct {
 	jitter time.Duration
 	fail   func(format string, args ...any)
 	pool   poolID
-	lapsed int // requests that failed
+	pace   time.Duration // between beats of a daemon
+	apart  bool          // for so long that a host may have forgotten the pool before all were told what it gave away
 }
 
 // simHost is a host: its disk, its containers, which outlive the daemon, and the daemon's core while that runs.
 type simHost struct {
 	sim        *simulation
 	id         string
-	side       int // of a partition
+	side       int          // of a partition
+	within     netip.Prefix // the --ip-range
 	core       *core
 	life       int
 	pools      map[poolID]stored
@@ -39,7 +41,14 @@ type simHost struct {
 	starting   int                  // requests under way
 	since      map[string]time.Time // another host is reachable, or not, since then
 	known      map[string]bool
-	lost       bool // for good
+	heard      map[string]simWord // of other hosts, since the daemon's start
+	lost       bool               // said to be so for good
+}
+
+// simWord is the last word of another host that had the pool from the same first claim.
+type simWord struct {
+	origin origin
+	sent   time.Time
 }
 
 type simContainer struct {
@@ -74,12 +83,13 @@ func newSimulation(hosts int, subnet string, seed uint64, fail func(string, ...a
 		now:  time.UnixMilli(1_700_000_000_000),
 		rand: rand.New(rand.NewPCG(seed, 1)),
 		fail: fail,
+		pace: tick,
 		pool: poolID{"subnet=" + subnet, netip.MustParsePrefix(subnet)},
 	}
 	for i := range hosts {
 		h := &simHost{
 			sim: s, id: fmt.Sprintf("%032d", (i*7+3)%100), pools: map[poolID]stored{}, leases: map[poolID]map[uint64]lease{},
-			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{},
+			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, heard: map[string]simWord{},
 		}
 		s.hosts = append(s.hosts, h)
 	}
@@ -102,6 +112,22 @@ func (s *simulation) run(d time.Duration) {
 	s.now = end
 }
 
+// pass has a long time go by, with fewer looks at the clock.
+func (s *simulation) pass(d, pace time.Duration) {
+	if !s.whole() {
+		s.apart = true
+	}
+	s.pace = pace
+	s.run(d)
+	s.pace = tick
+	s.run(pace)
+}
+
+// whole says whether every host's daemon runs and reaches every other.
+func (s *simulation) whole() bool {
+	return !slices.ContainsFunc(s.hosts, func(h *simHost) bool { return h.core == nil || h.side != s.hosts[0].side })
+}
+
 // until runs until cond holds, and fails after a while.
 func (s *simulation) until(what string, cond func() bool) {
 	for end := s.now.Add(3 * time.Minute); !cond(); s.run(50 * time.Millisecond) {
@@ -119,7 +145,7 @@ func (s *simulation) heal() {
 
 // membership stands for memberlist: it notices who comes within a second, and who goes within six.
 func (s *simulation) membership() {
-	s.after(200*time.Millisecond, s.membership)
+	s.after(min(s.pace, 200*time.Millisecond)+s.pace-tick, s.membership)
 	for _, h := range s.hosts {
 		if h.core == nil {
 			continue
@@ -171,7 +197,7 @@ func (h *simHost) start() {
 	beat = func() {
 		if h.life == life && h.core != nil {
 			h.step(h.core.collect)
-			h.sim.after(tick, beat)
+			h.sim.after(h.sim.pace, beat)
 		}
 	}
 	beat()
@@ -182,6 +208,31 @@ func (h *simHost) crash() {
 	h.starting = 0
 	clear(h.known)
 	clear(h.since)
+	clear(h.heard)
+}
+
+// lose is a host that stops for good, with its containers.
+func (h *simHost) lose() {
+	h.crash()
+	h.lost = true
+	clear(h.containers)
+}
+
+// comeBack starts a lost host that the others can do without.
+func (h *simHost) comeBack() {
+	for _, other := range h.sim.hosts {
+		if other.core == nil && !other.lost {
+			other.start()
+		}
+	}
+	h.sim.heal()
+	h.sim.run(2 * time.Second)
+	h.lost = false
+	h.start()
+	for h.state() != nil && h.state().quiet {
+		h.container(netip.Addr{})
+		h.sim.run(100 * time.Millisecond)
+	}
 }
 
 func (h *simHost) step(event func()) {
@@ -217,7 +268,7 @@ func (s *simulation) carry(from *simHost, m send) {
 	if err != nil {
 		s.fail("encode: %v", err)
 	}
-	copies := 1
+	sent, copies := s.now, 1
 	if s.rand.Float64() < s.loss {
 		copies = 0
 	} else if s.rand.Float64() < s.loss {
@@ -234,6 +285,9 @@ func (s *simulation) carry(from *simHost, m send) {
 				s.fail("decode %s: %v", b, err)
 			}
 			to.step(func() { to.core.receive(from.id, m) })
+			if p := to.state(); m.Origin != nil && !m.Proposed && p != nil && p.settled && p.Origin == *m.Origin && !sent.Before(to.heard[from.id].sent) {
+				to.heard[from.id] = simWord{p.Origin, sent}
+			}
 		})
 	}
 }
@@ -244,7 +298,7 @@ func (s *simulation) host(id string) *simHost {
 
 // open makes the host use the pool.
 func (h *simHost) open() {
-	h.step(func() { h.core.openPool(h.sim.pool, netip.Prefix{}, func(error) {}) })
+	h.step(func() { h.core.openPool(h.sim.pool, h.within, func(error) {}) })
 }
 
 func (h *simHost) state() *pool {
@@ -265,20 +319,21 @@ func (h *simHost) container(addr netip.Addr) {
 				return
 			}
 			h.starting--
-			if err != nil {
-				h.sim.lapsed++
-				return
+			if err == nil {
+				h.handedOut(got, mac)
 			}
-			h.handedOut(got, mac)
 		})
 	})
 }
 
-// handedOut notes a container, and that no other has its address which was handed out under the same first claim.
+// handedOut notes a container. No other may have its address that was handed out under the same first claim, nor one on a
+// host that has told of it.
 func (h *simHost) handedOut(addr netip.Addr, mac string) {
 	c := simContainer{mac, h.state().Origin, h.sim.now}
 	for _, other := range h.sim.hosts {
-		if old, taken := other.containers[addr]; taken && !other.lost && old.origin == c.origin {
+		word := h.heard[other.id]
+		told := func(old simContainer) bool { return word.origin == c.origin && !word.sent.Before(old.at) }
+		if old, taken := other.containers[addr]; taken && (old.origin == c.origin || told(old)) {
 			h.sim.fail("%s is handed out on %s, and %s has had it for %s\n%s", addr, h.id, other.id, h.sim.now.Sub(old.at), h.sim.describe())
 		}
 	}
@@ -323,7 +378,7 @@ func (s *simulation) describe() string {
 			fmt.Fprintf(&b, "%s: side %d, daemon %t, no pool\n", h.id[28:], h.side, h.core != nil)
 			continue
 		}
-		fmt.Fprintf(&b, "%s: side %d, member %t, settled %t, quiet %t, claim %v, free %d, used %v, waiting %d, asks %+v\n", h.id[28:], h.side, p.Member, p.settled, p.quiet, p.Origin, p.free(), slices.Sorted(maps.Keys(p.used)), len(p.waiting), p.question)
+		fmt.Fprintf(&b, "%s: side %d, member %t, settled %t, quiet %t, claim %v, containers %v, free %d, used %v, waiting %d, asks %+v\n", h.id[28:], h.side, p.Member, p.settled, p.quiet, p.Origin, h.addrs(), p.free(), slices.Sorted(maps.Keys(p.used)), len(p.waiting), p.question)
 		for _, span := range p.Table {
 			fmt.Fprintf(&b, "    %d-%d %s %d/%d\n", span.First, span.Last, span.Owner, span.Epoch, span.Version)
 		}
