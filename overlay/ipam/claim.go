@@ -39,21 +39,29 @@ func (c *core) finishOpening(p *pool, err error) {
 	p.opening = nil
 }
 
+// abandon ends a first claim that failed.
+func (c *core) abandon(p *pool, err error) {
+	c.finishOpening(p, err)
+	for _, r := range p.waiting {
+		c.finish(r.done, netip.Addr{}, err)
+	}
+	p.waiting = nil
+	delete(c.pools, p.id)
+}
+
 // settle brings the first claim to its end: every host that is up says what it knows of the pool, and the oldest claim
 // counts, or the one that is settled already.
 func (c *core) settle(p *pool) {
 	if c.awaited(p) != "" {
 		if len(p.opening) > 0 && c.now.Sub(p.opening[0].at) > requestLimit {
-			c.finishOpening(p, fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p)))
-			delete(c.pools, p.id)
+			c.abandon(p, fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p)))
 			return
 		}
 		c.askAround(p)
 		return
 	}
 	if other := c.otherwise(p); other != nil {
-		c.finishOpening(p, other)
-		delete(c.pools, p.id)
+		c.abandon(p, other)
 		return
 	}
 	lo, hi := bounds(p.Subnet)
@@ -117,11 +125,12 @@ func (c *core) closePool(id poolID) {
 		c.unlease(p, at)
 	}
 	p.Member, p.ceased = false, c.now
-	c.finishOpening(p, fmt.Errorf("subnet %s: the network was removed", p.Subnet))
+	removed := fmt.Errorf("subnet %s: the network was removed", p.Subnet)
 	if !p.settled {
-		delete(c.pools, id)
+		c.abandon(p, removed)
 		return
 	}
+	c.finishOpening(p, removed)
 	c.write(p)
 }
 

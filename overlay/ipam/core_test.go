@@ -162,9 +162,6 @@ func (s *simulation) reclaimLost(h *simHost) {
 
 // isolate cuts a host off from all others until they have taken its addresses.
 func (s *simulation) isolate(h *simHost) {
-	for _, addr := range h.addrs() {
-		h.stop(addr)
-	}
 	for _, other := range s.hosts {
 		other.side = 0
 		if other.core == nil && !other.lost {
@@ -172,6 +169,9 @@ func (s *simulation) isolate(h *simHost) {
 		}
 	}
 	s.pass(2*clockLimit, 10*time.Minute)
+	for _, addr := range h.addrs() {
+		h.stop(addr)
+	}
 	h.side = 1
 	for _, other := range s.hosts {
 		if other != h && other.core != nil && other.state() == nil {
@@ -228,7 +228,7 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 	s.until("every host has a container again", func() bool {
 		served := true
 		for _, h := range s.hosts {
-			if len(h.containers) == 0 {
+			if len(h.containers) == 0 && !s.full(h.state()) {
 				served = false
 				if h.starting == 0 {
 					h.container(netip.Addr{})
@@ -237,6 +237,17 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 		}
 		return served
 	})
+}
+
+// full says whether no address of a host's range is left.
+func (s *simulation) full(p *pool) bool {
+	for at := p.lo; at <= p.hi; at++ {
+		taken := slices.ContainsFunc(s.hosts, func(h *simHost) bool { _, has := h.containers[p.addr(at)]; return has })
+		if owner, _ := p.Table.of(at); !taken && isHost(owner.Owner) {
+			return false
+		}
+	}
+	return true
 }
 
 // held says whether each container's address is its host's, or another container's.
