@@ -158,6 +158,49 @@ func TestHostLost(t *testing.T) {
 	eventually(t, "its old containers hold nothing", time.Minute, func() error { return leased(t, lost) })
 }
 
+// A host that leaves for good gives its addresses to the others; while it has containers it can't. It may come back as a new one.
+func TestHostLeavesForGood(t *testing.T) {
+	c := up(t, 3)
+	pooled(t, c.Hosts, "app", "10.20.0.0/26")
+	leaves := c.Hosts[2]
+	red, at := start(t, leaves, "red", "app")
+	_, err := leaves.Exec(t.Context(), "overlane", "leave")
+	if want := "address " + at.IPAddress.String() + " of subnet=10.20.0.0/26 is in use by a container"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("overlane leave beside a container: %v, want an error with %q", err, want)
+	}
+	must(t, red.Remove(t.Context()))
+	_, err = leaves.Docker(t.Context(), "network", "rm", "app")
+	must(t, err)
+	said := shell(t, leaves, "overlane leave")
+	if !strings.Contains(said, "this host has left") {
+		t.Errorf("overlane leave says %q", said)
+	}
+	shell(t, leaves, "tail --pid=$(cat /run/overlane.pid) -f /dev/null")
+	everyHost(t, &Cluster{Hosts: c.Hosts[:2]}, "has a part of all addresses", func(h *Host) error {
+		var all uint64
+		for _, b := range addresses(t, h).Blocks {
+			if b.State != "self" && b.State != "up" {
+				return fmt.Errorf("%d addresses of %s, which is %s", b.Addresses, b.Host, b.State)
+			}
+			all += b.Addresses
+		}
+		if all != 61 {
+			return fmt.Errorf("%d addresses, want 61", all)
+		}
+		return nil
+	})
+
+	shell(t, leaves, "start-overlane")
+	must(t, Wait(t.Context(), settled, leaves.ready))
+	acquainted(t, c)
+	pooled(t, []*Host{leaves}, "app", "10.20.0.0/26")
+	_, back := start(t, leaves, "back", "app")
+	_, other := start(t, c.Hosts[0], "other", "app")
+	if back.IPAddress == other.IPAddress {
+		t.Errorf("two containers have %s", back.IPAddress)
+	}
+}
+
 // ipamClient asks a host's plugin as its engine does.
 type ipamClient struct{ http.Client }
 

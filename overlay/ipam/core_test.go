@@ -294,3 +294,42 @@ func (s *simulation) agree() bool {
 	}
 	return true
 }
+
+// Two clusters that claimed the same pool before they met: the older claim counts, containers keep what they have, what two
+// have is a conflict that both sides show, and it ends with one of them.
+func TestClaimsThatMeet(t *testing.T) {
+	s := newSimulation(2, "10.20.0.0/24", 1, t.Fatalf)
+	older, younger := s.hosts[1], s.hosts[0]
+	younger.side = 1
+	for i, h := range []*simHost{older, younger} {
+		h.start()
+		s.run(helloPatience)
+		h.open()
+		s.run(time.Second)
+		for range []int{3, 5}[i] {
+			h.container(netip.Addr{})
+		}
+	}
+	if len(older.containers) != 3 || len(younger.containers) != 5 {
+		t.Fatalf("before they met:\n%s", s.describe())
+	}
+	claim := older.state().Origin
+	s.heal()
+	s.until("both agree", s.agree)
+	if younger.state().Origin != claim {
+		t.Errorf("the claim %v counts, want the older one %v", younger.state().Origin, claim)
+	}
+	s.until("every address in use is its host's", s.held)
+	conflicts := func(h *simHost) []Conflict { return h.core.conflicts(h.state()) }
+	if len(conflicts(older)) != 3 || len(conflicts(younger)) != 3 {
+		t.Errorf("conflicts: %+v, and on the other side %+v, want 3", conflicts(older), conflicts(younger))
+	}
+	for _, h := range s.hosts {
+		h.container(netip.Addr{})
+		s.run(time.Second)
+	}
+	for _, addr := range younger.addrs()[:3] {
+		younger.stop(addr)
+	}
+	s.until("no conflict is left", func() bool { return len(conflicts(older)) == 0 && len(conflicts(younger)) == 0 })
+}

@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -113,5 +114,119 @@ func TestHostWithoutFreeAddressesIsAsked(t *testing.T) {
 	}
 	if failed != nil || p.question == nil {
 		t.Errorf("error %v, question %+v; want one to host b", failed, p.question)
+	}
+}
+
+// says has another host of testCore's tell that it agrees, or what else it has.
+func says(c *core, p *pool, from string, hash uint64) {
+	o := p.Origin
+	c.receive(from, &message{Key: p.Key, Subnet: p.Subnet, Host: "host-" + from, Owner: from + ".1", Member: true, Origin: &o, Hash: hash})
+}
+
+// reclaims has a core reclaim, and gives what it says after some steps of a second: nothing, where it still waits.
+func reclaims(c *core, seconds int, lost ...string) (taken uint64, err error, over bool) {
+	event := func() { c.reclaim(lost, func(n uint64, e error) { taken, err, over = n, e, true }) }
+	for range seconds {
+		for _, done := range c.step(c.now, event).done {
+			done(nil)
+		}
+		event = nil
+		c.now = c.now.Add(time.Second)
+	}
+	return taken, err, over
+}
+
+// What a lost host gave away before its end, and not all have heard of, is not taken from who has it.
+func TestReclaimWaitsUntilTheOthersAgree(t *testing.T) {
+	c, p := testCore("a.1", "b.1", "c.1")
+	c.meet(map[string]string{"c": "host-c"})
+	says(c, p, "c", p.hash+1)
+	if taken, err, over := reclaims(c, 3, "b"); over {
+		t.Fatalf("reclaimed %d addresses (%v) while host c knows something else", taken, err)
+	}
+	given := p.Table.given(15, 20, "c.1", 0)
+	o := p.Origin
+	c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Owner: "c.1", Member: true, Origin: &o, Spans: given, Hash: hashOf(p, merge(p.Table, given))})
+	for _, done := range c.step(c.now, nil).done {
+		done(nil)
+	}
+	for at, want := range map[uint64]string{11: "a.1", 14: "a.1", 15: "c.1", 20: "c.1"} {
+		if s, _ := p.Table.of(at); s.Owner != want {
+			t.Errorf("address %d is %s's, want %s's", at, s.Owner, want)
+		}
+	}
+}
+
+func hashOf(p *pool, t table) uint64 {
+	q := newPool(p.stored, p.began)
+	q.Table = t
+	q.count()
+	return q.hash
+}
+
+func TestReclaimNamesWhoElseIsDown(t *testing.T) {
+	c, p := testCore("a.1", "b.1", "c.1")
+	p.Names = map[string]string{"b": "host-b", "c": "host-c"}
+	c.step(c.now.Add(helloPatience), nil)
+	_, err, over := reclaims(c, 8, "b")
+	if !over || err == nil || err.Error() != "host host-c is down as well, and may have addresses of k that nobody else knows of: bring it back, or name it too if it is lost for good" {
+		t.Errorf("host c is down too: %v", err)
+	}
+	if taken, err, _ := reclaims(c, 1, "b", "c"); taken != 20 || err != nil {
+		t.Errorf("both named: %d addresses, %v; want 20", taken, err)
+	}
+	if taken, err, _ := reclaims(c, 1, "a"); err == nil || err.Error() != "host host-a is up: `overlane leave` there gives back what it has" {
+		t.Errorf("itself named: %d addresses, %v", taken, err)
+	}
+}
+
+// Operators who reclaim a host on two others at once do the same.
+func TestTwoReclaimAlike(t *testing.T) {
+	var tables []table
+	for _, self := range []string{"a", "c"} {
+		c, p := testCore("a.1", "b.1", "c.1")
+		c.self, p.Owner = self, self+".1"
+		p.count()
+		other := map[string]string{"a": "c", "c": "a"}[self]
+		c.meet(map[string]string{other: "host-" + other})
+		says(c, p, other, p.hash)
+		if taken, err, _ := reclaims(c, 1, "b"); taken != 10 || err != nil {
+			t.Fatalf("on host %s: %d addresses, %v; want 10", self, taken, err)
+		}
+		tables = append(tables, p.Table)
+	}
+	if !slices.Equal(tables[0], tables[1]) {
+		t.Errorf("host a says %+v, host c %+v", tables[0], tables[1])
+	}
+}
+
+// Of what a lost host had the addresses of its containers come last, on whichever host gets them.
+func TestReclaimedAddressesOfContainersComeLast(t *testing.T) {
+	c, p := testCore("b.1", "c.1")
+	p.Owner = "c.1"
+	c.self = "c"
+	p.count()
+	c.lastUsed = func(_ poolID, host string) []uint64 { return map[string][]uint64{"b": {3, 15}}[host] }
+	c.change(p, merge(p.Table, p.Table.given(1, 10, "c.1", 1)))
+	if !p.cools[3] || p.cools[15] || len(p.cooling) != 1 {
+		t.Errorf("held back: %+v, want address 3 alone", p.cooling)
+	}
+}
+
+// A host that comes to one side of a cut counts on neither: the other side does not know it.
+func TestNewcomersDoNotOutvote(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	cut := c.now
+	p.Seen = map[string]int64{"b": cut.Unix()}
+	for i, id := range []string{"c", "d"} {
+		p.Table = p.Table.add(span{First: uint64(21 + i), Last: uint64(21 + i), Owner: ownerName(id, cut.Add(time.Hour)), Version: 1})
+	}
+	c.meet(map[string]string{"c": "host-c", "d": "host-d"})
+	for range 60 {
+		c.now = c.now.Add(time.Hour)
+		c.watch(p)
+	}
+	if p.Table.owned("b.1", 1, maxOffset) == nil {
+		t.Error("one of two hosts took the other's blocks with the help of those that came after")
 	}
 }
