@@ -218,17 +218,15 @@ func (h *simHost) lose() {
 	clear(h.containers)
 }
 
-// comeBack starts a lost host that the others can do without.
+// comeBack starts a host that was lost, with all others: one that sees nobody can't know that it was reclaimed.
 func (h *simHost) comeBack() {
 	for _, other := range h.sim.hosts {
-		if other.core == nil && !other.lost {
+		if other.core == nil {
+			other.lost = false
 			other.start()
 		}
 	}
 	h.sim.heal()
-	h.sim.run(2 * time.Second)
-	h.lost = false
-	h.start()
 	for h.state() != nil && h.state().quiet {
 		h.container(netip.Addr{})
 		h.sim.run(100 * time.Millisecond)
