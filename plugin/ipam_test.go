@@ -49,6 +49,7 @@ func TestAddressLife(t *testing.T) {
 	}
 	d.ipam("RequestAddress", requestAddress("10.20.0.2", `"Options":{"com.docker.network.endpoint.macaddress":"02:42:0a:14:00:03"}`), "Err:address 10.20.0.2: is in use on this host")
 	d.ipam("RequestAddress", requestAddress("10.20.0.9", withMAC), "Err:address 10.20.0.9: is the network's reserved address")
+	d.ipam("RequestAddress", requestAddress("10.20.0.2", `"Options":null`), `{"Address":"10.20.0.2/24","Data":{}}`) // a container that Docker finds at its start
 	d.ipam("RequestAddress", requestAddress("", withMAC), `{"Address":"10.20.0.3/24","Data":{}}`)
 	d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"10.20.0.2"}`, `{}`)
 	d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"10.20.0.2"}`, `{}`)

@@ -122,6 +122,7 @@ forward(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, struct dp
 		flood(w, f, from);
 		break;
 	default:
+		dp_correct(w, from, f);
 		dp_count(w, DP_DROP_FDB_MISS);
 	}
 }

@@ -277,6 +277,8 @@ void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **fro
 
 /* respond.c: true when the frame was an ARP or ND question that was answered or dropped here. */
 bool dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
+/* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */
+void dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *frame);
 
 /* decap.c: one VXLAN packet each, as UDP payload; merged frames are delivered by dp_decap_flush. */
 struct dp_packet {

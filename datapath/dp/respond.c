@@ -25,27 +25,29 @@ answer(struct dp_worker *w, struct dp_port *to, uint8_t *frame, uint32_t len)
 	to->ops->write(w, to, iov, 2, len);
 }
 
+static const uint8_t ethernet_ipv4[6] = { 0, 1, 8, 0, 6, 4 };
+
 static void
-arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t *question, const uint8_t mac[6])
+arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const uint8_t target[4], const uint8_t mac[6])
 {
 	uint8_t reply[ARP_LEN];
 	uint8_t *arp = reply + DP_ETH_LEN;
-	const uint8_t *asked = question + DP_ETH_LEN;
 
-	memcpy(reply, question + 6, 6);
+	memcpy(reply, to->mac, 6);
 	memcpy(reply + 6, mac, 6);
-	memcpy(reply + 12, question + 12, 8); /* type, hardware, protocol, lengths as asked */
+	dp_store_be16(reply + 12, ETHERTYPE_ARP);
+	memcpy(arp, ethernet_ipv4, 6);
 	dp_store_be16(arp + 6, 2);
 	memcpy(arp + 8, mac, 6);
-	memcpy(arp + 14, asked + 24, 4);
-	memcpy(arp + 18, asked + 8, 10);
+	memcpy(arp + 14, target, 4);
+	memcpy(arp + 18, to->mac, 6);
+	memcpy(arp + 24, asker, 4);
 	answer(w, to, reply, sizeof(reply));
 }
 
 static bool
 respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
-	static const uint8_t ethernet_ipv4[6] = { 0, 1, 8, 0, 6, 4 };
 	static const uint8_t none[4];
 	const uint8_t *arp = f->data + DP_ETH_LEN;
 	struct dp_addr target;
@@ -71,25 +73,23 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	if (dp_load_be16(arp + 6) != 1)
 		return false;
 	if (dp_neigh_lookup(f->vni, &target, mac))
-		arp_reply(w, from, f->data, mac);
+		arp_reply(w, from, arp + 14, arp + 24, mac);
 	else
 		dp_count(w, DP_DROP_ARP_UNKNOWN);
 	return true;
 }
 
+#define NA_OVERRIDE 0x20
+#define NA_SOLICITED 0x40
+
 static void
-advertise(struct dp_worker *w, struct dp_port *to, const struct dp_frame *question, const uint8_t mac[6])
+advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
 {
-	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
-	static const uint8_t none[16];
-	const uint8_t *asked = question->data + question->hdrs.l3;
-	const uint8_t *target = question->data + question->hdrs.l4 + 8;
-	bool duplicate = !memcmp(asked + 8, none, 16); /* detection: the asker has no address to answer to */
 	uint8_t reply[DP_ETH_LEN + IPV6_LEN + NA_LEN] = { 0 };
 	uint8_t *ip = reply + DP_ETH_LEN, *na = ip + IPV6_LEN;
 	uint64_t sum;
 
-	memcpy(reply, question->data + 6, 6);
+	memcpy(reply, to->mac, 6);
 	memcpy(reply + 6, mac, 6);
 	dp_store_be16(reply + 12, ETHERTYPE_IPV6);
 	ip[0] = 0x60;
@@ -97,9 +97,9 @@ advertise(struct dp_worker *w, struct dp_port *to, const struct dp_frame *questi
 	ip[6] = IPPROTO_ICMPV6;
 	ip[7] = 255;
 	memcpy(ip + 8, target, 16);
-	memcpy(ip + 24, duplicate ? all_nodes : asked + 8, 16);
+	memcpy(ip + 24, asker, 16);
 	na[0] = ND_NEIGHBOR_ADVERT;
-	na[4] = duplicate ? 0x20 : 0x60; /* override; solicited */
+	na[4] = flags;
 	memcpy(na + 8, target, 16);
 	na[24] = ND_OPT_TARGET_LINKADDR;
 	na[25] = 1;
@@ -107,6 +107,21 @@ advertise(struct dp_worker *w, struct dp_port *to, const struct dp_frame *questi
 	sum = dp_csum_pseudo6(ip, IPPROTO_ICMPV6, NA_LEN);
 	dp_store16(na + 2, ~dp_csum_fold(dp_csum_add(na, NA_LEN, sum)));
 	answer(w, to, reply, sizeof(reply));
+}
+
+static void
+advertise_asked(struct dp_worker *w, struct dp_port *to, const struct dp_frame *question, const uint8_t mac[6])
+{
+	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
+	static const uint8_t none[16];
+	const uint8_t *asker = question->data + question->hdrs.l3 + 8;
+	const uint8_t *target = question->data + question->hdrs.l4 + 8;
+
+	/* Duplicate detection: the asker has no address to answer to. */
+	if (!memcmp(asker, none, 16))
+		advertise(w, to, all_nodes, target, mac, NA_OVERRIDE);
+	else
+		advertise(w, to, asker, target, mac, NA_OVERRIDE | NA_SOLICITED);
 }
 
 static bool
@@ -144,7 +159,7 @@ respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	if (own_ip6(from, &target))
 		dp_count(w, DP_DROP_PROBE);
 	else if (dp_neigh_lookup(f->vni, &target, mac))
-		advertise(w, from, f, mac);
+		advertise_asked(w, from, f, mac);
 	else
 		dp_count(w, DP_DROP_ND_UNKNOWN);
 	return true;
@@ -156,4 +171,29 @@ dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
 	if (f->hdrs.version == 6)
 		return f->hdrs.proto == IPPROTO_ICMPV6 && !f->hdrs.fragment && respond_nd(w, from, f);
 	return !f->hdrs.version && dp_load_be16(f->data + 12) == ETHERTYPE_ARP && respond_arp(w, from, f);
+}
+
+/*
+ * A container that was started anew has another MAC at the same address; who spoke to it before would go on with the old one
+ * until a timer of its kernel's runs out. What it sends there tells that it has to be told.
+ */
+void
+dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
+{
+	const uint8_t *ip = f->data + f->hdrs.l3;
+	struct dp_addr target;
+	uint8_t mac[6];
+
+	if (!f->hdrs.version)
+		return;
+	if (f->hdrs.version == 4)
+		target = dp_addr4(ip + 16);
+	else
+		memcpy(target.b, ip + 24, 16);
+	if (!dp_neigh_lookup(f->vni, &target, mac) || !memcmp(mac, f->data, 6))
+		return;
+	if (f->hdrs.version == 4)
+		arp_reply(w, from, ip + 12, ip + 16, mac);
+	else
+		advertise(w, from, ip + 8, ip + 24, mac, NA_OVERRIDE);
 }

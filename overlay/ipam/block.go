@@ -116,7 +116,6 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 		return &message{Answer: &answer{ID: a.ID}, Spans: c.give(p, spare, peer.owner)}
 	}
 	s, _ := p.Table.of(a.First)
-	_, used := p.used[a.First]
 	holder, held := p.holder(a.First)
 	to := peer.owner
 	if a.To != "" {
@@ -125,7 +124,7 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 	switch {
 	case s.Owner == to || s.Owner == peer.owner:
 		return &message{Answer: &answer{ID: a.ID}, Spans: table{s}}
-	case used:
+	case p.inUse(a.First):
 		return refusal("it is in use there")
 	case held && holder != from:
 		return refusal(fmt.Sprintf("it is in use on host %s", c.name(p, holder)))

@@ -166,6 +166,11 @@ func (p *pool) freeWithin() (n uint64) {
 	return n
 }
 
+func (p *pool) inUse(at uint64) bool {
+	_, used := p.used[at]
+	return used
+}
+
 func (p *pool) addr(at uint64) netip.Addr { return address(p.Subnet, at) }
 
 // held lists the addresses in use here that others own.
@@ -216,7 +221,7 @@ func (p *pool) pick(now time.Time) (uint64, bool) {
 }
 
 func (p *pool) fresh(at uint64) bool {
-	if _, used := p.used[at]; used || p.cools[at] {
+	if p.inUse(at) || p.cools[at] {
 		return false
 	}
 	_, held := p.holder(at)

@@ -145,7 +145,7 @@ func (c *core) receiveSame(p *pool, from string, m *message) {
 func (c *core) grantHeld(p *pool, to string) {
 	var spans table
 	for _, at := range sortedKeys(p.peers[to].held) {
-		if _, used := p.used[at]; !used && p.ours(at) == 1 {
+		if !p.inUse(at) && p.ours(at) == 1 {
 			spans = spans.add(span{First: at, Last: at})
 		}
 	}

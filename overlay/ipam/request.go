@@ -78,6 +78,8 @@ func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
 		return 0, false, nil
 	case r.Gateway:
 		return c.gateway(p, r)
+	case r.exact && r.MAC == "" && p.inUse(r.at):
+		return r.at, true, nil // Docker tells, at its start, which addresses its containers have
 	case r.exact && r.MAC == "":
 		return c.reserve(p, r, "aux-address", ownerReserved)
 	case r.exact:
@@ -203,7 +205,7 @@ func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
 
 // reserve makes an address nobody's, on all hosts.
 func (c *core) reserve(p *pool, r *request, what, to string) (uint64, bool, error) {
-	if _, used := p.used[r.at]; used {
+	if p.inUse(r.at) {
 		return 0, false, fmt.Errorf("%s %s: a container on this host has the address: give another", what, p.addr(r.at))
 	}
 	if id, held := p.holder(r.at); held {
@@ -267,7 +269,7 @@ func (c *core) late(p *pool, r *request) error {
 // lease puts an address in use.
 func (c *core) lease(p *pool, at uint64, r *request) {
 	l := lease{MAC: r.MAC, At: c.now}
-	if _, used := p.used[at]; !used {
+	if !p.inUse(at) {
 		p.ownUsed += p.ours(at)
 	}
 	p.used[at] = l
@@ -295,7 +297,7 @@ func (c *core) release(id poolID, addr netip.Addr) {
 }
 
 func (c *core) unlease(p *pool, at uint64) {
-	if _, used := p.used[at]; !used {
+	if !p.inUse(at) {
 		return
 	}
 	delete(p.used, at)

@@ -129,7 +129,7 @@ func (c *core) conflicts(p *pool) []Conflict {
 	for _, id := range c.order {
 		if peer := p.peers[id]; peer != nil {
 			for _, at := range sortedKeys(peer.held) {
-				if _, used := p.used[at]; used {
+				if p.inUse(at) {
 					all = append(all, Conflict{p.Key, p.addr(at), c.name(p, id)})
 				}
 			}
