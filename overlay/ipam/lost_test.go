@@ -230,3 +230,49 @@ func TestNewcomersDoNotOutvote(t *testing.T) {
 		t.Error("one of two hosts took the other's blocks with the help of those that came after")
 	}
 }
+
+// A host that starts with blocks on disk hands out and gives away nothing until all that are up have told what they know:
+// one of them may have its blocks by now.
+func TestWhoWasAwayHearsAllOthersFirst(t *testing.T) {
+	c, p := testCore("a.1", "b.1", "c.1")
+	c.meet(map[string]string{"b": "host-b", "c": "host-c"})
+	var got netip.Addr
+	c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(addr netip.Addr, _ error) { got = addr })
+	step := func(event func()) {
+		for _, done := range c.step(c.now, event).done {
+			done(nil)
+		}
+	}
+	step(func() { says(c, p, "b", p.hash) })
+	step(func() {
+		o := p.Origin
+		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Ask: &ask{ID: 1, First: 1, Last: 254, Urgent: true}})
+	})
+	if own := p.Table.owned("a.1", 1, maxOffset); got.IsValid() || len(own) != 1 || own[0].size() != 10 {
+		t.Fatalf("before host c has told: handed out %s, has %+v", got, own)
+	}
+	lost := p.Table.given(1, 10, "c.1", 1)
+	step(func() {
+		o := p.Origin
+		c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Owner: "c.1", Member: true, Origin: &o, Spans: merge(p.Table, lost), Full: true})
+	})
+	if own := p.Table.owned("a.1", 1, maxOffset); got.IsValid() || own != nil {
+		t.Errorf("host c has its addresses: handed out %s, has %+v", got, own)
+	}
+}
+
+// What a lost host still says counts less than the reclaim, however much it says.
+func TestReclaimCountsMoreThanTheLost(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.step(c.now.Add(helloPatience), nil)
+	if taken, err, _ := reclaims(c, 1, "b"); taken != 10 || err != nil {
+		t.Fatalf("%d addresses, %v; want 10", taken, err)
+	}
+	late := table{{First: 11, Last: 20, Owner: "b.1", Version: 1}}
+	for range 3 {
+		late = merge(late, late.given(11, 20, "d.1", 0))
+	}
+	if got := merge(p.Table, late).owned("a.1", 11, 20); len(got) != 1 || got[0].size() != 10 {
+		t.Errorf("after what the lost host gave away: %+v, want all from 11 to 20", got)
+	}
+}
