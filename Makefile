@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
 LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
-TEST_PACKAGES  := iperf3 iputils-ping jq tcpdump tshark
+TEST_PACKAGES  := iperf3 iputils-ping jq nftables tcpdump tshark
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 XDP_PACKAGES   := clang libbpf-dev llvm

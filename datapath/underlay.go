@@ -33,8 +33,8 @@ type Underlay struct {
 	Addr netip.Prefix
 }
 
-// kernelInterface tells whether the device is named by the kernel's name for it.
-func (u Underlay) kernelInterface() bool {
+// KernelInterface tells whether the device is named by the kernel's name for it.
+func (u Underlay) KernelInterface() bool {
 	return u.Device != "" && !strings.HasPrefix(u.Device, "net_") && !pciAddress.MatchString(u.Device)
 }
 
@@ -54,7 +54,7 @@ func (u Underlay) Check() error {
 	if strings.HasPrefix(u.Device, "net_af_xdp") && !strings.Contains(u.Device, "xdp_prog=") {
 		return errors.New("net_af_xdp without xdp_prog takes all that the interface receives from the host: name the interface alone, and VXLAN alone is taken")
 	}
-	if !u.kernelInterface() {
+	if !u.KernelInterface() {
 		return nil
 	}
 	if _, err := netlink.LinkByName(u.Device); err != nil {
@@ -99,7 +99,7 @@ func (u Underlay) makeHostTap(workers int) (fds []int, err error) {
 
 // devargs are DPDK's for the device. done is called when it is open, or is not to be.
 func (u Underlay) devargs(workers int) (args string, done func(), err error) {
-	if !u.kernelInterface() {
+	if !u.KernelInterface() {
 		return u.Device, func() {}, nil
 	}
 	link, err := netlink.LinkByName(u.Device)
@@ -165,7 +165,7 @@ func (dev *device) share(vtep netip.AddrPort) error {
 	if dev.Addr.IsValid() {
 		return errors.New("the kernel shares the device: leave the underlay address out, since the VTEP's is one that the host has")
 	}
-	if dev.kernelInterface() {
+	if dev.KernelInterface() {
 		return xdp.Take(dev.Ifindex, vtep)
 	}
 	return dp.IgnoreInterface(dev.Ifindex)

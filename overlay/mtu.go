@@ -36,13 +36,17 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 	return 0, fmt.Errorf("address %s is on no network device of this host", addr)
 }
 
+// Fits is the largest MTU of a container's interface that a path between VTEPs carries.
+func Fits(path int, vtep netip.Addr) int {
+	if vtep.Is6() {
+		return min(path-overhead6, maxMTU)
+	}
+	return min(path-overhead4, maxMTU)
+}
+
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).
 func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (int, error) {
-	largest := underlay - overhead4
-	if vtep.Is6() {
-		largest = underlay - overhead6
-	}
-	largest = min(largest, maxMTU)
+	largest := Fits(underlay, vtep)
 	smallest, why := minMTU4, "IPv4"
 	for _, pool := range pools {
 		if pool.Addr().Is6() {

@@ -24,7 +24,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(daemonCommand(), statusCommand(), ipamCommand(), keyringCommand(), leaveCommand(), versionCommand())
+	root.AddCommand(daemonCommand(), checkCommand(), statusCommand(), ipamCommand(), keyringCommand(), leaveCommand(), versionCommand())
 	return root
 }
 

@@ -59,19 +59,31 @@ func statusCommand() *cobra.Command {
 
 // show asks the daemon and writes what it answers.
 func show[T any](cmd *cobra.Command, f *controlFlags, what string, tables func(io.Writer, T) error) error {
-	if f.output != "table" && f.output != "json" {
-		return fmt.Errorf("--output %q: want table or json", f.output)
+	if err := f.checkOutput(); err != nil {
+		return err
 	}
 	answer, err := fetch[T](cmd.Context(), f.socket, what)
 	if err != nil {
 		return err
 	}
+	return write(cmd.OutOrStdout(), f, answer, tables)
+}
+
+func (f *controlFlags) checkOutput() error {
+	if f.output != "table" && f.output != "json" {
+		return fmt.Errorf("--output %q: want table or json", f.output)
+	}
+	return nil
+}
+
+// write gives an answer the form that was asked for.
+func write[T any](out io.Writer, f *controlFlags, answer T, tables func(io.Writer, T) error) error {
 	if f.output == "json" {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
+		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(answer)
 	}
-	return tables(cmd.OutOrStdout(), answer)
+	return tables(out, answer)
 }
 
 // unreachable says in words why no daemon answers.

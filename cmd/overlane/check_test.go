@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/overlane/overlane/internal/check"
+	"github.com/overlane/overlane/internal/space"
+)
+
+// standIn takes VXLAN and gossip at an address of this host, as another one does.
+func standIn(t *testing.T, addr string) {
+	t.Helper()
+	vxlan, err := net.ListenPacket("udp", addr+":4789")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { vxlan.Close() })
+	gossip, err := net.Listen("tcp", addr+":7950")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { gossip.Close() })
+}
+
+// wantLines wants lines that match, whose columns are two spaces apart.
+func wantLines(t *testing.T, out string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if !regexp.MustCompile(`(?m)^` + strings.ReplaceAll(line, "  ", "  +") + ` *$`).MatchString(out) {
+			t.Errorf("no line matches %s in\n%s", line, out)
+		}
+	}
+}
+
+func TestCheckBesideADaemon(t *testing.T) {
+	space.Enter(t)
+	space.Run(t, "ip link add wire type veth peer name far", "ip link set wire up", "ip link set far up", "ip addr add 192.0.2.1/24 dev wire", "ip addr add 192.0.2.2/24 dev wire")
+	standIn(t, "192.0.2.2")
+	socket := daemon(t, busy(t))
+
+	out, err := command("check", "--control-socket", socket, "--advertise", "192.0.2.1")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wantLines(t, out,
+		`CHECK  STATE  SEEN  CURE`,
+		`daemon  ok  v1\.2\.3 runs, with VTEP 192\.0\.2\.1:4789  -`,
+		`port 4789/udp  ok  the daemon has it  -`,
+		`port 7950/tcp  ok  free  -`,
+		`gossip to host2  ok  192\.0\.2\.2:7950 takes connections  -`,
+		`path to host2  ok  MTU 1500: containers may have up to 1450, and get 1450  -`,
+		`VXLAN to host2  ok  nothing refuses it on 192\.0\.2\.2:4789.*`,
+	)
+	out, err = command("check", "--control-socket", socket, "--advertise", "192.0.2.2", "--gossip-port", "7951")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wantLines(t, out, `daemon  warn  .* gossips on 192\.0\.2\.1:7950: not the settings that are checked  give this command the daemon's flags and environment`)
+}
+
+func TestCheckBeforeTheDaemon(t *testing.T) {
+	space.Enter(t)
+	standIn(t, "127.0.0.2")
+	none := filepath.Join(t.TempDir(), "none.sock")
+	out, err := command("check", "-o", "json", "--control-socket", none, "--advertise", "127.0.0.1", "--vxlan-port", "4790", "--join", "127.0.0.1,127.0.0.2,::1")
+	if err == nil || !strings.Contains(err.Error(), "this host can't run overlane well") {
+		t.Errorf("error %v with a port that nobody takes", err)
+	}
+	var results []check.Result
+	if err := json.Unmarshal([]byte(out), &results); err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]check.State{}
+	for _, r := range results {
+		states[r.Check] = r.State
+	}
+	for name, want := range map[string]check.State{
+		"daemon": check.OK, "port 4790/udp": check.OK, "gossip to 127.0.0.2": check.OK, "path to 127.0.0.2": check.OK,
+		"VXLAN to 127.0.0.2": check.Fail, "host ::1": check.Fail, "gossip to 127.0.0.1": "",
+	} {
+		if states[name] != want {
+			t.Errorf("%s: %q, want %q in\n%s", name, states[name], want, out)
+		}
+	}
+}
+
+func TestCheckOfWrongSettings(t *testing.T) {
+	_, err := command("check", "--advertise", "127.0.0.1", "--vxlan-port", "0")
+	checkWrong(t, err, []string{"--vxlan-port", "OVERLANE_VXLAN_PORT", "1 to 65535"})
+	_, err = command("check", "--advertise", "127.0.0.1", "-o", "xml")
+	checkWrong(t, err, []string{`--output "xml"`, "table or json"})
+}
+
+func TestHostsToJoinAreTakenApart(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1 7950", "2001:db8::1": "2001:db8::1 7950", "[2001:db8::1]:7000": "2001:db8::1 7000",
+		"node1": "node1 7950", "node1:7000": "node1 7000",
+	} {
+		host, port := splitHost(text, 7950)
+		if got := fmt.Sprint(host, " ", port); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package check
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/overlane/overlane/internal/space"
+)
+
+// named makes network namespaces that end with the test.
+func named(t *testing.T, names ...string) []string {
+	t.Helper()
+	spaces := make([]string, len(names))
+	for i, name := range names {
+		spaces[i] = fmt.Sprintf("ovcheck%d-%s", os.Getpid(), name)
+		space.Run(t, "ip netns add "+spaces[i])
+		t.Cleanup(func() { space.Run(t, "ip netns del "+spaces[i]) })
+	}
+	return spaces
+}
+
+// says wants a state, and words in what was seen and its cure.
+func says(t *testing.T, r Result, state State, words ...string) {
+	t.Helper()
+	if r.State != state {
+		t.Errorf("%+v, want %s", r, state)
+	}
+	if (r.State == OK) != (r.Cure == "") {
+		t.Errorf("%+v: a cure goes with what is not well", r)
+	}
+	for _, word := range words {
+		if !strings.Contains(r.Seen+" "+r.Cure, word) {
+			t.Errorf("%+v lacks %q", r, word)
+		}
+	}
+}
