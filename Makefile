@@ -11,6 +11,9 @@ HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 XDP_PACKAGES   := clang libbpf-dev llvm
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
 
+# Of the Debian package: below every release, and growing with each commit.
+VERSION = 0~$(shell git log -1 --date=format:%Y%m%d%H%M%S --format=%cd.%h)
+
 # What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
 FLOWS := 1024
 MACS  := 64
@@ -36,8 +39,13 @@ build: build-packages ## Build bin/overlane
 	go build -o bin/overlane ./cmd/overlane
 
 .PHONY: install
-install: build ## Build overlane and install it into /usr/local/bin
+install: build ## Build overlane and install it into /usr/local/bin, as a service where systemd runs
 	install -m 755 bin/overlane /usr/local/bin/overlane
+	contrib/systemd/install
+
+.PHONY: deb
+deb: build ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=0~DATE.COMMIT
+	contrib/deb/build $(VERSION)
 
 .PHONY: image
 image: build engine ## Build overlane/host, the image of the lab's hosts

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
@@ -98,6 +99,9 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		go func() { failed <- metrics.Serve(metricsListener) }()
 	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")
+	if _, err := systemd.SdNotify(false, systemd.SdNotifyReady); err != nil {
+		log.WithError(err).Warn("the service manager was not told that overlane is ready")
+	}
 
 	select {
 	case <-ctx.Done():

@@ -87,6 +87,24 @@ func TestHelpShowsEnvironment(t *testing.T) {
 	}
 }
 
+// The service's file of settings changes nothing as it is, and shows each of them.
+func TestSettingsOfTheService(t *testing.T) {
+	text, err := os.ReadFile("../../contrib/systemd/overlane.default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line != "\n" && !strings.HasPrefix(line, "#") {
+			t.Errorf("%q is set", line)
+		}
+	}
+	for _, s := range daemonSettings {
+		if line := "\n#" + s.env() + "=" + s.initial; !strings.Contains(string(text), line) {
+			t.Errorf("no line %s", line[1:])
+		}
+	}
+}
+
 func TestJoin(t *testing.T) {
 	s := mustRead(t, []string{"--join", "192.0.2.1, node-1:7000", "--join", "[2001:db8::1]:7950,2001:db8::2", "--join", "app_host.example.net."})
 	want := []string{"192.0.2.1", "node-1:7000", "[2001:db8::1]:7950", "2001:db8::2", "app_host.example.net."}
