@@ -6,6 +6,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
 LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
 TEST_PACKAGES  := iperf3 iputils-ping jq nftables tcpdump tshark
+DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 XDP_PACKAGES   := clang libbpf-dev llvm
@@ -61,7 +62,7 @@ demo-down: engine ## Remove all that the demo left
 	go run ./internal/lab/demo down
 
 .PHONY: test
-test: lint test-unit test-lab ## Run every test there is
+test: lint test-unit test-deb test-lab ## Run every test there is
 
 .PHONY: test-unit
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
@@ -71,6 +72,11 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 	go test -count=1 -run TestRandomSchedules ./overlay/ipam -rapid.checks $$(($(SCHEDULES) / 3))
 	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
 	contrib/fuzz/run replay
+
+.PHONY: test-deb
+test-deb: deb ## Look into the Debian package, and have systemd look at the service
+	contrib/setup/packages $(DEB_TEST_PACKAGES)
+	contrib/deb/test bin/overlane_$(VERSION)_$$(dpkg --print-architecture).deb
 
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts

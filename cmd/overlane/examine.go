@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/check"
+	"github.com/overlane/overlane/overlay"
+)
+
+// examine checks the host for a daemon with these settings, beside the one that runs if one does.
+func examine(ctx context.Context, s settings) []check.Result {
+	c := check.Config{
+		VTEP: s.vtep(), Gossip: netip.AddrPortFrom(s.advertise, s.gossipPort), VXLANPort: s.vxlanPort, Metrics: s.metrics,
+		Built: built(),
+	}
+	if s.underlay.KernelInterface() {
+		c.Interface = s.underlay.Device
+	}
+	if mtu, err := overlay.DeviceMTU(c.VTEP); err == nil {
+		c.UnderlayMTU = mtu
+	}
+	var results []check.Result
+	if pid, err := daemonOf(s.controlSocket); err == nil {
+		c.Daemon = pid
+		results = askDaemon(ctx, s, &c)
+	} else {
+		results = append([]check.Result{{Check: "daemon", State: check.OK, Seen: "not running"}}, seekHosts(ctx, s, &c)...)
+	}
+	return append(results, check.Run(c)...)
+}
+
+// askDaemon takes networks and members from the daemon that runs.
+func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result {
+	status, err := fetch[overlay.Status](ctx, s.controlSocket, "status")
+	if err != nil {
+		return []check.Result{{Check: "daemon", State: check.Warn, Seen: err.Error(), Cure: "check again when it is ready"}}
+	}
+	r := check.Result{Check: "daemon", State: check.OK, Seen: fmt.Sprintf("%s runs, with VTEP %s", status.Node.Version, status.Node.VTEP)}
+	if status.Node.VTEP != netip.AddrPortFrom(c.VTEP, c.VXLANPort) || status.Node.Gossip != c.Gossip {
+		r.State = check.Warn
+		r.Seen += fmt.Sprintf(", and gossips on %s: not the settings that are checked", status.Node.Gossip)
+		r.Cure = "give this command the daemon's flags and environment"
+	}
+	for _, n := range status.Networks {
+		c.NetworkMTU = max(c.NetworkMTU, n.MTU)
+	}
+	results := []check.Result{r}
+	for _, m := range status.Members {
+		switch {
+		case m.Self:
+		case m.State == discovery.StateAlive:
+			c.Peers = append(c.Peers, check.Peer{Name: m.Host, Gossip: m.Gossip, VTEP: m.VTEP})
+		default:
+			results = append(results, check.Result{Check: "member " + m.Host, State: check.Warn, Seen: m.Reason, Cure: m.Advice})
+		}
+	}
+	return results
+}
+
+// daemonOf is the process that serves a control socket.
+func daemonOf(path string) (int, error) {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var peer *unix.Ucred
+	failed := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, failed); err != nil {
+		return 0, err
+	}
+	return int(peer.Pid), nil
+}
+
+// How long a name of --join may take to be looked up.
+const lookupTimeout = 3 * time.Second
+
+// seekHosts takes the other hosts from --join, with the ports and VTEPs that they have unless told otherwise.
+func seekHosts(ctx context.Context, s settings, c *check.Config) []check.Result {
+	var results []check.Result
+	for _, text := range s.join {
+		host, port := splitHost(text, s.gossipPort)
+		addrs, err := lookup(ctx, host, s.advertise.Is6())
+		if err != nil {
+			results = append(results, check.Result{Check: "host " + text, State: check.Fail, Seen: err.Error(),
+				Cure: fmt.Sprintf("give --join an address of the family of %s, or a name that leads to one", s.advertise)})
+		}
+		for _, addr := range addrs {
+			if addr = addr.Unmap(); addr != s.advertise {
+				c.Peers = append(c.Peers, check.Peer{Name: addr.String(), Gossip: netip.AddrPortFrom(addr, port), VTEP: netip.AddrPortFrom(addr, s.vxlanPort)})
+			}
+		}
+	}
+	return results
+}
+
+// splitHost takes an entry of --join apart.
+func splitHost(text string, port uint16) (string, uint16) {
+	if host, number, err := net.SplitHostPort(text); err == nil {
+		parsePort(&port, number) // it was checked with the flag
+		return host, port
+	}
+	return text, port
+}
+
+// lookup gives the addresses of a family.
+func lookup(ctx context.Context, host string, six bool) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	network := "ip4"
+	if six {
+		network = "ip6"
+	}
+	return net.DefaultResolver.LookupNetIP(ctx, network, host)
+}
