@@ -64,6 +64,15 @@ func TestCheckBesideADaemon(t *testing.T) {
 	wantLines(t, out, `daemon  warn  .* gossips on 192\.0\.2\.1:7950: not the settings that are checked  give this command the daemon's flags and environment`)
 }
 
+func TestCheckWhileTheDaemonStarts(t *testing.T) {
+	space.Enter(t)
+	out, err := command("check", "--control-socket", daemon(t, nil), "--advertise", "127.0.0.1")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wantLines(t, out, `daemon  warn  overlane is starting: try again in a moment  check again when it is ready`)
+}
+
 func TestCheckBeforeTheDaemon(t *testing.T) {
 	space.Enter(t)
 	standIn(t, "127.0.0.2")

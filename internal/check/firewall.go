@@ -5,40 +5,48 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // firewall asks nft and iptables, where they are, for rules about VXLAN.
 func firewall(port uint16) Result {
+	asked, found, err := ask(port)
 	r := Result{"firewall", OK, "", ""}
-	var asked []string
-	var found verdict
-	for _, command := range [][]string{{"nft", "list", "ruleset"}, {"iptables", "-S"}, {"ip6tables", "-S"}} {
-		out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
-		if errors.Is(err, exec.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return Result{"firewall", Warn, fmt.Sprintf("could not be told: %s: %v: %s", command[0], err, strings.TrimSpace(string(out))), "run the command as root"}
-		}
-		asked = append(asked, command[0])
-		found.add(judge(string(out), port))
-	}
 	switch {
 	case asked == nil:
-		return Result{"firewall", Warn, "could not be told: neither nft nor iptables is here to ask", fmt.Sprintf("see that nothing drops UDP port %d from the other hosts", port)}
+		r.State, r.Seen = Warn, "could not be told: "+err.Error()
+		r.Cure = fmt.Sprintf("see that nothing drops UDP port %d from the other hosts", port)
 	case found.drops != nil && found.accepts != nil:
 		r.Seen = "rules say which hosts may send VXLAN: " + strings.Join(append(found.accepts, found.drops...), "; ")
-	case found.drops != nil:
+	case slices.ContainsFunc(found.drops, plain.MatchString):
 		r.State, r.Seen = Fail, "drops VXLAN: "+strings.Join(found.drops, "; ")
 		r.Cure = fmt.Sprintf("remove the rule, or accept UDP port %d from the other hosts before it", port)
+	case found.drops != nil:
+		r.State, r.Seen = Warn, "drops some VXLAN: "+strings.Join(found.drops, "; ")
+		r.Cure = "see that the rule is not about the other hosts"
 	case found.closed != nil && found.accepts == nil:
 		r.State, r.Seen = Warn, "drops what no rule accepts, and none names VXLAN: "+strings.Join(found.closed, "; ")
 		r.Cure = fmt.Sprintf("accept UDP port %d from the other hosts, unless a rule does so that names no port", port)
 	default:
-		r.Seen = fmt.Sprintf("%s have no rule that drops UDP port %d", strings.Join(asked, ", "), port)
+		r.Seen = fmt.Sprintf("%s: no rule that drops UDP port %d", strings.Join(asked, ", "), port)
 	}
 	return r
+}
+
+// ask says who answered, and if nobody did, why not.
+func ask(port uint16) (asked []string, found verdict, err error) {
+	err = errors.New("neither nft nor iptables is here to ask")
+	for _, command := range [][]string{{"nft", "list", "ruleset"}, {"iptables", "-S"}, {"ip6tables", "-S"}} {
+		out, failed := exec.Command(command[0], command[1:]...).CombinedOutput()
+		if failed == nil {
+			asked = append(asked, command[0])
+			found.add(judge(string(out), port))
+		} else if !errors.Is(failed, exec.ErrNotFound) {
+			err = fmt.Errorf("%s: %w: %s", command[0], failed, strings.TrimSpace(string(out)))
+		}
+	}
+	return asked, found, err
 }
 
 // verdict is what rules for packets to and from this host itself say of a port.
@@ -63,6 +71,8 @@ var (
 	closes   = regexp.MustCompile(`policy drop|^-P \S+ DROP`)
 	drops    = regexp.MustCompile(`\b(?i:drop|reject)\b`)
 	accepts  = regexp.MustCompile(`\b(?i:accept)\b`)
+	// A rule that drops whoever sends.
+	plain = regexp.MustCompile(`^-A \S+ (-p udp |-m udp |-m multiport |--dports? \S+ )*-j \S+|^udp dport (\S+|\{[^}]*\}) (counter packets \d+ bytes \d+ )?(drop|reject)`)
 )
 
 // judge reads what `nft list ruleset` or `iptables -S` writes. Chains that only forwarded packets meet are left out: there

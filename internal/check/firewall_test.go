@@ -1,6 +1,7 @@
 package check
 
 import (
+	"os"
 	"testing"
 
 	"github.com/overlane/overlane/internal/space"
@@ -18,6 +19,9 @@ func TestRulesOfIptables(t *testing.T) {
 
 	space.Run(t, "iptables -A INPUT -j EDGE")
 	says(t, firewall(4789), Fail, "-A EDGE -p udp -m udp --dport 4789 -j DROP", "remove the rule")
+
+	space.Run(t, "iptables -F EDGE", "iptables -A EDGE -p udp --dport 4789 -m u32 --u32 '0>>22&0x3C@12&0xFFFFFF00=4096' -j DROP")
+	says(t, firewall(4789), Warn, "some VXLAN", "u32", "see that the rule")
 
 	space.Run(t, "iptables -I INPUT -s 192.0.2.0/24 -p udp --dport 4789 -j ACCEPT")
 	says(t, firewall(4789), OK, "which hosts may send", "192.0.2.0/24")
@@ -40,4 +44,11 @@ func TestRulesOfNft(t *testing.T) {
 func TestNobodyToAsk(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	says(t, firewall(4789), Warn, "could not be told", "neither nft nor iptables")
+
+	refusing := t.TempDir()
+	if err := os.WriteFile(refusing+"/iptables", []byte("#!/bin/sh\necho you must be root; exit 4\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", refusing)
+	says(t, firewall(4789), Warn, "could not be told", "iptables: exit status 4: you must be root")
 }

@@ -47,7 +47,7 @@ func clock(now, built time.Time) Result {
 	state, err := unix.Adjtimex(&t)
 	switch {
 	case now.Before(built):
-		return Result{"clock", Fail, fmt.Sprintf("it says %s, and this program was made later", now.UTC().Format(time.RFC3339)), "set the clock: install chrony, or set-ntp by timedatectl"}
+		return Result{"clock", Fail, fmt.Sprintf("it says %s, and this program was made later", now.UTC().Format(time.RFC3339)), "install chrony, or `timedatectl set-ntp true`"}
 	case err != nil:
 		return Result{"clock", Warn, fmt.Sprintf("the kernel does not say whether it is right: %v", err), "run the command as root"}
 	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:

@@ -27,7 +27,7 @@ func TestKernelAndProcessor(t *testing.T) {
 
 func TestClockBeforeTheBuild(t *testing.T) {
 	now := time.Now()
-	says(t, clock(now, now.Add(time.Hour)), Fail, "made later", "set the clock")
+	says(t, clock(now, now.Add(time.Hour)), Fail, "made later", "chrony")
 	if r := clock(now, time.Time{}); r.State == Fail {
 		t.Errorf("%+v", r)
 	}

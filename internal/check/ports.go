@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,12 +18,9 @@ import (
 // ports binds what the daemon binds. A port that is taken is well where the daemon took it.
 func ports(c Config) []Result {
 	results := []Result{
-		port(c, "udp", fmt.Sprintf("[::]:%d", c.VXLANPort), "--vxlan-port"),
+		port(c, "udp", fmt.Sprintf(":%d", c.VXLANPort), "--vxlan-port"),
 		port(c, "tcp", c.Gossip.String(), "--gossip-port"),
 		port(c, "udp", c.Gossip.String(), "--gossip-port"),
-	}
-	if strings.HasPrefix(c.Metrics, ":") {
-		c.Metrics = "[::]" + c.Metrics
 	}
 	if c.Metrics != "" {
 		results = append(results, port(c, "tcp", c.Metrics, "--metrics"))
@@ -33,8 +29,8 @@ func ports(c Config) []Result {
 }
 
 func port(c Config, network, address, flag string) Result {
-	number := netip.MustParseAddrPort(address).Port()
-	r := Result{fmt.Sprintf("port %d/%s", number, network), OK, "free", ""}
+	number := address[strings.LastIndex(address, ":")+1:]
+	r := Result{"port " + number + "/" + network, OK, "free", ""}
 	err := bind(network, address)
 	if err == nil {
 		return r
@@ -79,7 +75,7 @@ var unseen = map[string]string{
 }
 
 // holders names who has a port, and says whether the daemon does.
-func holders(network string, port uint16, daemon int) (names []string, mine bool) {
+func holders(network, port string, daemon int) (names []string, mine bool) {
 	inodes := inodesOf(network, port)
 	processes, err := procfs.AllProcs()
 	if err != nil {
@@ -104,14 +100,14 @@ func holders(network string, port uint16, daemon int) (names []string, mine bool
 }
 
 // inodesOf lists the sockets on a port, as /proc/PID/fd writes them.
-func inodesOf(network string, port uint16) []string {
+func inodesOf(network, port string) []string {
 	fs, err := procfs.NewFS("/proc/thread-self") // whose net is of the network namespace that this thread is in
 	if err != nil {
 		return nil
 	}
 	var inodes []string
 	add := func(p, inode uint64) {
-		if p == uint64(port) {
+		if fmt.Sprint(p) == port {
 			inodes = append(inodes, fmt.Sprintf("socket:[%d]", inode))
 		}
 	}
@@ -134,14 +130,14 @@ func inodesOf(network string, port uint16) []string {
 }
 
 // tunnels names the kernel's vxlan devices on a port.
-func tunnels(port uint16) []string {
+func tunnels(port string) []string {
 	links, err := netlink.LinkList()
 	for errors.Is(err, netlink.ErrDumpInterrupted) { // other interfaces come and go meanwhile
 		links, err = netlink.LinkList()
 	}
 	var names []string
 	for _, l := range links {
-		if v, ok := l.(*netlink.Vxlan); ok && v.Port == int(port) {
+		if v, ok := l.(*netlink.Vxlan); ok && fmt.Sprint(v.Port) == port {
 			names = append(names, fmt.Sprintf("the kernel's vxlan device %s (ip link del %s)", v.Name, v.Name))
 		}
 	}
