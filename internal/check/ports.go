@@ -44,9 +44,10 @@ func port(c Config, network, address, flag string) Result {
 		r.Seen = "the daemon has it"
 		return r
 	}
-	r.State = Fail
-	r.Seen = "taken by " + strings.Join(owners, ", ")
-	r.Cure = "end what has it, or give " + flag + " another"
+	r.State, r.Seen, r.Cure = Fail, "taken by "+strings.Join(owners, ", "), "end what has it, or give "+flag+" another"
+	if slices.ContainsFunc(owners, func(o string) bool { return strings.HasPrefix(o, "overlane (") }) {
+		r.State, r.Cure = Warn, "give this command the daemon's flags and environment: --control-socket leads to no daemon that has the port"
+	}
 	return r
 }
 

@@ -47,10 +47,26 @@ func TestTakenPorts(t *testing.T) {
 	says(t, results[1], Fail, "taken by "+this, "--gossip-port")
 	says(t, results[2], OK, "free")
 
+	rename(t, "overlane")
+	says(t, ports(own())[0], Warn, fmt.Sprintf("taken by overlane (process %d)", os.Getpid()), "--control-socket")
+
 	c := own()
 	c.Daemon = os.Getpid()
 	says(t, ports(c)[0], OK, "the daemon has it")
 	says(t, ports(c)[1], OK, "the daemon has it")
+}
+
+// rename gives this process another name until the test ends.
+func rename(t *testing.T, name string) {
+	t.Helper()
+	before, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.WriteFile("/proc/self/comm", before, 0) })
 }
 
 func TestPortTakenByTheKernel(t *testing.T) {
