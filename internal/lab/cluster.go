@@ -69,17 +69,20 @@ func Down(ctx context.Context, name string) error {
 	return (&Cluster{opts: Options{Name: name}}).Down(ctx)
 }
 
-// compose runs Compose, which is a command of docker's or, in older releases, one of its own.
+// compose runs Compose on the cluster's file.
 func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
-	command := []string{"docker", "compose"}
-	if exec.CommandContext(ctx, "docker", "compose", "version").Run() != nil {
-		command = []string{"docker-compose"}
-	}
-	command = append(append(command, "-p", c.opts.Name, "-f", "-"), args...)
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd := composeCommand(ctx, append([]string{"-p", c.opts.Name, "-f", "-"}, args...)...)
 	cmd.Stdin = strings.NewReader(compose.Cluster)
 	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay)
 	return run(cmd)
+}
+
+// composeCommand is Compose, which is a command of docker's or, in older releases, one of its own.
+func composeCommand(ctx context.Context, args ...string) *exec.Cmd {
+	if exec.CommandContext(ctx, "docker", "compose", "version").Run() != nil {
+		return exec.CommandContext(ctx, "docker-compose", args...)
+	}
+	return exec.CommandContext(ctx, "docker", append([]string{"compose"}, args...)...)
 }
 
 // wireSubnet6 keeps clusters that run at the same time apart: for IPv4 Docker has a pool to give each a subnet from, for IPv6 it has none.

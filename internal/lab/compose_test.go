@@ -1,0 +1,55 @@
+//go:build lab
+
+package lab
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+)
+
+// The example of an application on two hosts: its parts find each other by name, from outside through the published port.
+func TestComposeApplication(t *testing.T) {
+	c := up(t, 2)
+	composeOn(t, c.Hosts[0], "up", "-d", "web")
+	composeOn(t, c.Hosts[1], "up", "-d", "api", "db")
+	find := func(h *Host, service string) *Container {
+		name, err := h.Docker(t.Context(), "ps", "--filter", "label=com.docker.compose.service="+service, "--format", "{{.Names}}")
+		must(t, err)
+		return &Container{Host: h, Name: strings.TrimSpace(name)}
+	}
+	web, api, db := find(c.Hosts[0], "web"), find(c.Hosts[1], "api"), find(c.Hosts[1], "db")
+	for _, tt := range []struct {
+		from *Container
+		to   string
+		want *Container
+	}{{web, "api", api}, {web, "db", db}, {api, "db", db}} {
+		must(t, tt.from.Reach(t.Context(), netip.MustParseAddr(map[string]string{"api": "10.30.0.10", "db": "10.30.0.11"}[tt.to])))
+		page, err := tt.from.Exec(t.Context(), "curl", "-sS", "--fail", "--max-time", "5", "http://"+tt.to+"/")
+		must(t, err)
+		hostname, err := tt.want.Exec(t.Context(), "hostname")
+		must(t, err)
+		if page != hostname {
+			t.Errorf("from %s, http://%s/ says %q, want %q", tt.from.Name, tt.to, page, hostname)
+		}
+	}
+	shell(t, c.Hosts[0], "curl -sS --fail --max-time 5 http://localhost:8080/")
+	for _, h := range c.Hosts {
+		composeOn(t, h, "down")
+		if networks := status(t, h).Networks; len(networks) != 0 {
+			t.Errorf("%s: %+v is left", h.Name, networks)
+		}
+	}
+}
+
+// composeOn runs Compose with the example against a host's engine.
+func composeOn(t *testing.T, h *Host, args ...string) {
+	t.Helper()
+	pid, err := docker(t.Context(), "inspect", "--format", "{{.State.Pid}}", h.Name)
+	must(t, err)
+	cmd := composeCommand(t.Context(), append([]string{"-p", "shop", "-f", "../../contrib/compose/app.yml"}, args...)...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix:///proc/"+strings.TrimSpace(pid)+"/root/run/docker.sock")
+	_, err = run(cmd)
+	must(t, err)
+}
