@@ -131,26 +131,29 @@ func (o *Overlay) keyOfPools(pools []netip.Prefix) string {
 	return ""
 }
 
-// taken says whether a route or an interface of this host uses some of a subnet. What can't be found out is taken.
-func taken(subnet netip.Prefix) bool {
+// taken gives what says whether a route or an interface of this host uses some of a subnet.
+func taken() (func(netip.Prefix) bool, error) {
 	routes, err1 := netlink.RouteList(nil, netlink.FAMILY_ALL)
 	addrs, err2 := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if errors.Join(err1, err2) != nil {
-		return true
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
-	var used []*net.IPNet
+	var nets []*net.IPNet
 	for _, r := range routes {
-		used = append(used, r.Dst)
+		nets = append(nets, r.Dst)
 	}
 	for _, a := range addrs {
-		used = append(used, a.IPNet)
+		nets = append(nets, a.IPNet)
 	}
-	return slices.ContainsFunc(used, func(n *net.IPNet) bool {
+	var used []netip.Prefix
+	for _, n := range nets {
 		if n == nil {
-			return false
+			continue
 		}
 		base, ok := netip.AddrFromSlice(n.IP)
-		bits, _ := n.Mask.Size()
-		return ok && bits > 0 && netip.PrefixFrom(base.Unmap(), bits).Overlaps(subnet)
-	})
+		if bits, _ := n.Mask.Size(); ok && bits > 0 {
+			used = append(used, netip.PrefixFrom(base.Unmap(), bits))
+		}
+	}
+	return func(subnet netip.Prefix) bool { return slices.ContainsFunc(used, subnet.Overlaps) }, nil
 }

@@ -11,6 +11,7 @@ const (
 	helloPatience = 3 * time.Second // for the first word of another host after the start
 	moreInterval  = 2 * time.Second // between questions for more, ahead of need
 	nothing       = "it has no address to give"
+	silent        = "it does not answer"
 
 	logWarn = logrus.WarnLevel
 	logInfo = logrus.InfoLevel
@@ -53,7 +54,7 @@ func (c *core) askAgain(p *pool) {
 		}
 	}
 	if q := p.question; q != nil && (c.now.Sub(q.first) >= askPatience || !c.up(q.host)) {
-		c.refuse(p, q, "it does not answer")
+		c.refuse(p, q, silent)
 	}
 }
 
@@ -62,7 +63,7 @@ func (c *core) refuse(p *pool, q *question, why string) {
 	if p.question == q {
 		p.question = nil
 		for _, r := range p.waiting {
-			if q.Urgent {
+			if q.Urgent || why == silent {
 				r.refused[q.host] = why
 			}
 		}
@@ -104,7 +105,7 @@ func (c *core) answerTo(p *pool, from string, a *ask) {
 func (c *core) donate(p *pool, from string, a *ask) *message {
 	peer := p.peers[from]
 	refusal := func(why string) *message { return &message{Answer: &answer{ID: a.ID, Why: why}} }
-	if a.First < a.Last {
+	if !a.Exact {
 		most := (p.free() - min(p.free(), a.Free)) / 2
 		if a.Urgent {
 			most = max(most, 1)

@@ -3,6 +3,7 @@ package ipam
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -41,12 +42,19 @@ func (c *core) finishOpening(p *pool, err error) {
 
 // abandon ends a first claim that failed.
 func (c *core) abandon(p *pool, err error) {
+	c.finishAll(p, err)
+	delete(c.pools, p.id)
+}
+
+// finishAll tells all who wait for something of the pool that they wait in vain.
+func (c *core) finishAll(p *pool, err error) {
 	c.finishOpening(p, err)
 	for _, r := range p.waiting {
-		c.finish(r.done, netip.Addr{}, err)
+		if !r.restores {
+			c.finish(r.done, netip.Addr{}, err)
+		}
 	}
 	p.waiting = nil
-	delete(c.pools, p.id)
 }
 
 // settle brings the first claim to its end: every host that is up says what it knows of the pool, and the oldest claim
@@ -67,7 +75,9 @@ func (c *core) settle(p *pool) {
 	lo, hi := bounds(p.Subnet)
 	p.settled = true
 	c.put(p, table{{First: lo, Last: hi, Owner: p.Owner, Version: 1}})
-	c.tell(p, message{Full: true})
+	for _, id := range c.order {
+		c.sendTo(id, &message{Full: true}, p) // also who has no use for it: see hear
+	}
 }
 
 // awaited says for whom the first claim waits; empty: for nobody.
@@ -83,6 +93,11 @@ func (c *core) awaited(p *pool) string {
 			silent = append(silent, id)
 		case peer.knows && (!peer.proposed || peer.origin.before(p.Origin)):
 			return fmt.Sprintf("host %s, which has the pool, has not told of it yet", c.name(p, id))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.heard[p.id])) {
+		if !c.up(id) && id != c.self {
+			return fmt.Sprintf("host %s, which has the pool, is down: start it or, if it is lost for good, run `overlane ipam reclaim %s` here", c.name(p, id), c.name(p, id))
 		}
 	}
 	if len(silent) == 0 {
@@ -130,7 +145,7 @@ func (c *core) closePool(id poolID) {
 		c.abandon(p, removed)
 		return
 	}
-	c.finishOpening(p, removed)
+	c.finishAll(p, removed)
 	c.write(p)
 }
 
@@ -141,11 +156,8 @@ func (c *core) passOn(p *pool) {
 		return
 	}
 	heir := ""
-	for _, id := range c.order {
-		if peer := p.peers[id]; peer != nil && peer.knows && peer.member && !peer.proposed && peer.origin == p.Origin {
-			heir = id
-			break
-		}
+	if first := slices.IndexFunc(c.order, func(id string) bool { return c.takesPart(p, id) }); first >= 0 {
+		heir = c.order[first]
 	}
 	switch {
 	case heir == "":
@@ -164,8 +176,11 @@ func (c *core) passOn(p *pool) {
 	}
 }
 
-// expectsOthers says whether somebody may come back who takes part.
+// expectsOthers says whether somebody may come back who takes part, or is about to.
 func (c *core) expectsOthers(p *pool) bool {
+	if slices.ContainsFunc(c.knowing(p), func(id string) bool { return p.peers[id].proposed }) {
+		return true
+	}
 	return slices.ContainsFunc(p.Table.owners(), func(id string) bool {
 		peer := p.peers[nodeOf(id)]
 		return nodeOf(id) != c.self && (peer == nil || peer.member || !c.up(nodeOf(id)))
@@ -175,5 +190,8 @@ func (c *core) expectsOthers(p *pool) bool {
 func (c *core) forget(p *pool) {
 	delete(c.pools, p.id)
 	c.out.gone = append(c.out.gone, p.id)
+	for _, id := range c.order {
+		c.out.sends = append(c.out.sends, send{id, &message{Key: p.Key, Subnet: p.Subnet, Host: c.host}})
+	}
 	c.out.pools = slices.DeleteFunc(c.out.pools, func(q *pool) bool { return q == p })
 }

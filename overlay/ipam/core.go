@@ -26,6 +26,8 @@ type core struct {
 	searches []*search
 	reclaims []*reclaim
 	members  map[string]string                    // the others that are up: ID to name
+	absent   map[string]string                    // and those that are down, and have not left
+	heard    map[poolID]map[string]string         // who else has which pools, also such as this host does not have: ID to name
 	order    []string                             // their IDs
 	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
 	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
@@ -37,9 +39,25 @@ type output struct {
 	pools  []*pool      // to be written
 	gone   []poolID     // to be removed, leases too
 	leases []leaseWrite // to be written
+	heard  []poolID     // to be written
 	sends  []send
 	done   []func(failed error) // failed: what was decided is not on disk
 	notes  []note
+}
+
+// after puts what an earlier step could not write before what this one wants written.
+func (o *output) after(failed *output) {
+	for _, p := range failed.pools {
+		if !slices.Contains(o.pools, p) && !slices.Contains(o.gone, p.id) {
+			o.pools = append(o.pools, p)
+		}
+	}
+	written := func(id poolID) bool {
+		return slices.ContainsFunc(o.pools, func(p *pool) bool { return p.id == id })
+	}
+	o.gone = append(slices.DeleteFunc(failed.gone, written), o.gone...)
+	o.leases = append(failed.leases, o.leases...)
+	o.heard = append(failed.heard, o.heard...)
 }
 
 type leaseWrite struct {
@@ -63,7 +81,7 @@ func newCore(now time.Time, seed uint64, self, host string, pools []stored, leas
 	c := &core{
 		now: now, started: now, self: self, host: host,
 		rand:  rand.New(rand.NewPCG(seed, uint64(now.UnixNano()))),
-		pools: map[poolID]*pool{}, members: map[string]string{},
+		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{},
 		lives:    func(poolID, netip.Addr) bool { return true },
 		lastUsed: func(poolID, string) []uint64 { return nil },
 	}
@@ -82,7 +100,11 @@ func newCore(now time.Time, seed uint64, self, host string, pools []stored, leas
 
 // step runs one event and what time has brought, and says what to do.
 func (c *core) step(now time.Time, event func()) output {
+	paused := now.Round(0).Sub(c.now.Round(0)) > pauseLimit // by the wall clock: the other stops with the machine
 	c.now = now
+	if paused {
+		c.wake()
+	}
 	if event != nil {
 		event()
 	}
@@ -96,24 +118,18 @@ func (c *core) step(now time.Time, event func()) output {
 	return out
 }
 
-// sorted lists the pools in an order that does not depend on chance.
-func (c *core) sorted() []*pool {
-	all := make([]*pool, 0, len(c.pools))
-	for _, p := range c.pools {
-		all = append(all, p)
+// wake has everything heard anew after the daemon did not run for a while: what it knows of the others may be old.
+func (c *core) wake() {
+	for _, p := range c.sorted() {
+		p.began = c.now
+		p.quiet = p.settled && len(c.partners(p)) > 0
+		p.ask()
 	}
-	slices.SortFunc(all, func(a, b *pool) int { return compareIDs(a.id, b.id) })
-	return all
 }
 
-func compareIDs(a, b poolID) int {
-	switch x, y := a.String(), b.String(); {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
+// sorted lists the pools in an order that does not depend on chance.
+func (c *core) sorted() []*pool {
+	return slices.SortedFunc(maps.Values(c.pools), func(a, b *pool) int { return a.id.compare(b.id) })
 }
 
 // lonely says whether this host has just started and has yet to meet others.
@@ -153,10 +169,10 @@ func (c *core) unheard(p *pool) []string {
 	return slices.DeleteFunc(c.partners(p), func(id string) bool { return !c.up(id) || p.peers[id] != nil && p.peers[id].told })
 }
 
-// meet tells the core who else is up: names by ID. Whoever is new hears of every pool.
-func (c *core) meet(members map[string]string) {
+// meet tells the core who else is up, and who is down and has not left: names by ID. Whoever is new hears of every pool.
+func (c *core) meet(members, absent map[string]string) {
 	before := c.members
-	c.members, c.order = members, slices.Sorted(maps.Keys(members))
+	c.members, c.order, c.absent = members, slices.Sorted(maps.Keys(members)), absent
 	for id := range before {
 		if !c.up(id) {
 			for _, p := range c.sorted() {
@@ -181,7 +197,7 @@ func (c *core) up(id string) bool {
 // there says whether an owner is up, and has not forgotten since what it had.
 func (c *core) there(p *pool, owner string) bool {
 	peer := p.peers[nodeOf(owner)]
-	return c.up(nodeOf(owner)) && (peer == nil || !peer.knows || peer.owner == owner)
+	return c.up(nodeOf(owner)) && (peer == nil || !peer.told && !peer.knows || peer.knows && peer.owner == owner)
 }
 
 // ownerName names a host as the owner of blocks. One that takes part in a pool, forgets it, and takes part again is not
@@ -250,8 +266,10 @@ func (c *core) name(p *pool, id string) string {
 	if name := c.members[id]; name != "" {
 		return name
 	}
-	if name := p.Names[id]; name != "" {
-		return name
+	for _, names := range []map[string]string{c.absent, p.Names, c.heard[p.id]} {
+		if name := names[id]; name != "" {
+			return name
+		}
 	}
 	return id
 }

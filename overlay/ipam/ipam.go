@@ -13,7 +13,8 @@ const (
 	tick          = 250 * time.Millisecond // between looks at the clock
 	syncInterval  = time.Second            // between exchanges of a pool's state with another host
 	askRetry      = 200 * time.Millisecond // until a question that got no answer is asked again
-	askPatience   = 2 * time.Second        // until somebody else is asked
+	askPatience   = time.Second            // until somebody else is asked
+	pauseLimit    = 10 * time.Second       // a daemon that did not run for so long starts anew
 	requestLimit  = 6 * time.Second        // until a request fails; a crash is found out in about five
 	releaseHold   = time.Minute            // a released address is given out again no sooner, as long as another is free
 	reclaimHold   = time.Hour              // nor one of a host that was lost
@@ -22,7 +23,7 @@ const (
 	fenceOthers   = 48 * time.Hour         // and the others take its blocks after this
 	clockLimit    = time.Hour              // by which the hosts' clocks may differ where days are counted
 	forgetAfter   = 10 * time.Minute       // a host that has left a pool knows it so much longer: what it is given meanwhile it passes on
-	collectAfter  = 20 * time.Second       // a lease without an endpoint is given back after this
+	collectAfter  = 20 * time.Second       // a lease that has had no endpoint for so long is given back
 	poorTime      = 2 * time.Second        // nobody is asked for more so soon after all had none, as long as released ones are left
 	lowWater      = 16                     // free addresses below which a host asks for more, ahead of need
 	maxGrantSpans = 256                    // in one donation

@@ -3,6 +3,7 @@ package ipam
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -12,16 +13,20 @@ import (
 type reclaim struct {
 	lost  []string
 	began time.Time
+	asked time.Time
 	done  func(taken uint64, err error)
 }
 
 func (c *core) reclaim(lost []string, done func(uint64, error)) {
-	c.reclaims = append(c.reclaims, &reclaim{lost, c.now, done})
+	for _, p := range c.sorted() {
+		p.ask()
+	}
+	c.reclaims = append(c.reclaims, &reclaim{lost: lost, began: c.now, done: done})
 }
 
 // takeBack is true when a reclaim is over.
 func (c *core) takeBack(r *reclaim) bool {
-	err := c.reclaimable(r.lost)
+	err := c.reclaimable(r)
 	if err != nil && c.now.Sub(r.began) <= requestLimit {
 		return false
 	}
@@ -33,28 +38,47 @@ func (c *core) takeBack(r *reclaim) bool {
 	return true
 }
 
-// reclaimable says what is in the way: every owner but the lost ones is to be up and to agree with this host.
-func (c *core) reclaimable(lost []string) error {
+// reclaimable says what is in the way: every host but the lost ones is to be up and, if it has the pool, to agree with
+// this one. Whoever does not is asked.
+func (c *core) reclaimable(r *reclaim) (err error) {
+	ask := c.now.Sub(r.asked) >= askRetry
+	if ask {
+		r.asked = c.now
+	}
 	for _, p := range c.sorted() {
 		nodes := c.partners(p)
-		if !slices.ContainsFunc(nodes, func(id string) bool { return slices.Contains(lost, id) }) {
+		if !slices.ContainsFunc(nodes, func(id string) bool { return slices.Contains(r.lost, id) }) {
 			continue
 		}
-		for _, id := range nodes {
-			switch peer := p.peers[id]; {
-			case slices.Contains(lost, id):
-			case !c.up(id):
-				return fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
-			case peer == nil || !peer.told || peer.hash != p.hash:
-				return fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, id), p.Key)
+		for _, id := range c.order {
+			if slices.Contains(r.lost, id) || p.agreed(id) {
+				continue
+			}
+			err = fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, id), p.Key)
+			if ask {
+				c.sendTo(id, &message{Reply: true}, p)
+			}
+		}
+		for _, id := range append(nodes, slices.Sorted(maps.Keys(c.absent))...) {
+			if !c.up(id) && !slices.Contains(r.lost, id) {
+				err = fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
 			}
 		}
 	}
-	return nil
+	return err
+}
+
+// agreed says whether a host that is up does not have the pool, or the same of it.
+func (p *pool) agreed(id string) bool {
+	peer := p.peers[id]
+	return peer != nil && peer.told && (!peer.knows || peer.hash == p.hash)
 }
 
 func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 	alive := ""
+	if slices.Contains(lost, c.self) {
+		alive = c.host
+	}
 	for _, p := range c.sorted() {
 		for _, owner := range p.Table.owners() {
 			switch {
@@ -66,24 +90,22 @@ func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 			}
 		}
 	}
-	if alive == "" && slices.Contains(lost, c.self) {
-		alive = c.host
-	}
 	if alive != "" && taken == 0 {
 		return 0, fmt.Errorf("host %s is up: `overlane leave` there gives back what it has", alive)
+	}
+	for _, id := range lost {
+		c.unhear(id)
 	}
 	return taken, nil
 }
 
-// reclaimFrom gives what an owner has that is no more to the first of those that remain: hosts that reclaim at the same
-// time say the same.
+// reclaimFrom gives what an owner has that is no more to the first of the hosts that have the pool: those that reclaim
+// at the same time say the same.
 func (c *core) reclaimFrom(p *pool, owner string, lost []string) (taken uint64) {
 	heir := p.Owner
-	for _, id := range p.Table.owners() {
-		remains := id == p.Owner || !slices.Contains(lost, nodeOf(id)) && c.there(p, id)
-		if remains && (p.own == 0 && heir == p.Owner || id < heir) {
-			heir = id
-		}
+	first := slices.IndexFunc(c.order, func(id string) bool { return c.takesPart(p, id) && !slices.Contains(lost, id) })
+	if first >= 0 && (!p.Member || c.order[first] < c.self) {
+		heir = p.peers[c.order[first]].owner
 	}
 	var all table
 	for _, s := range p.Table.owned(owner, 1, maxOffset) {
@@ -97,13 +119,19 @@ func (c *core) reclaimFrom(p *pool, owner string, lost []string) (taken uint64) 
 	return taken
 }
 
+// takesPart says whether another host that is up has a network with the pool.
+func (c *core) takesPart(p *pool, id string) bool {
+	peer := p.peers[id]
+	return c.up(id) && peer != nil && peer.knows && peer.member && !peer.proposed && peer.origin == p.Origin
+}
+
 // change takes what is newly known of a pool. Of what this host gets of a lost one, the addresses that containers had come last.
 func (c *core) change(p *pool, t table) {
 	before := p.Table
 	c.put(p, t)
 	for lost, spans := range p.reclaimed(before) {
 		for _, at := range c.lastUsed(p.id, nodeOf(lost)) {
-			if _, ok := spans.of(at); ok {
+			if _, ok := spans.of(at); ok && !p.inUse(at) {
 				p.cool(at, c.now.Add(reclaimHold))
 			}
 		}
@@ -128,34 +156,66 @@ func (p *pool) reclaimed(before table) map[string]table {
 	return from
 }
 
-// watch notes who is there, and takes the blocks of a host that was lost long ago: one host of a majority does so, which
-// has been one all the time.
+// watch takes the blocks of a host that was lost long ago: one host of a majority does so, which has been one all the time.
+// It notes whether this host may itself be the lost one.
 func (c *core) watch(p *pool) {
 	if c.now.Before(p.nextWatch) {
 		return
 	}
 	p.nextWatch = c.now.Add(syncInterval)
-	partners := c.partners(p)
-	for _, id := range partners {
-		if c.up(id) {
-			c.seen(p, id, c.members[id])
+	owners := p.Table.owners()
+	maps.DeleteFunc(p.majority, func(id string, _ time.Time) bool { return c.up(id) })
+	p.fenced = false
+	for _, owner := range owners {
+		node := nodeOf(owner)
+		if node == c.self || c.up(node) {
+			continue
 		}
-	}
-	p.fenced = c.cutOff(p)
-	first := slices.IndexFunc(partners, func(id string) bool { return c.up(id) })
-	for _, owner := range p.Table.owners() {
-		if node := nodeOf(owner); c.outvoted(p, node) && first >= 0 && partners[first] > c.self {
+		if p.Seen[node] == 0 {
+			p.Seen[node] = c.now.Unix() // this host came after it went
+			c.write(p)
+		}
+		p.fenced = p.fenced || c.cutOff(p, owners, node)
+		if c.outvoted(p, owners, node) && c.firstUp(owners) {
 			c.reclaimFrom(p, owner, []string{node})
 		}
 	}
+	c.join(p)
 }
 
-// outvoted says whether a host has been away for so long that it hands out nothing any more, as it knows that most others
-// may have taken its addresses; and whether this host has been among those all the time, and would know if it was not away.
-func (c *core) outvoted(p *pool, node string) bool {
+// firstUp says whether this host is the first owner of those that are up.
+func (c *core) firstUp(owners []string) bool {
+	return !slices.ContainsFunc(owners, func(id string) bool { return c.up(nodeOf(id)) && nodeOf(id) < c.self })
+}
+
+// join makes one span of neighbouring ones of this host that differ by their version alone, or tables would grow for ever.
+func (c *core) join(p *pool) {
+	if p.quiet {
+		return
+	}
+	var all table
+	for _, s := range p.Table {
+		if n := len(all); n > 0 && s.Owner == p.Owner {
+			last := &all[n-1]
+			if last.Owner == s.Owner && last.Epoch == s.Epoch && last.Last+1 == s.First {
+				last.Last, last.Version = s.Last, max(last.Version, s.Version)
+				continue
+			}
+		}
+		all = append(all, s)
+	}
+	if len(all) < len(p.Table) {
+		c.put(p, all)
+		c.tell(p, message{Spans: all.owned(p.Owner, 1, maxOffset)})
+	}
+}
+
+// outvoted says whether an absent host has been away for so long that it hands out nothing any more, as it knows that most
+// others may have taken its addresses; and whether this host has been among those all the time, and would know if it was not away.
+func (c *core) outvoted(p *pool, owners []string, node string) bool {
 	seen := p.Seen[node]
-	all, present := c.quorum(p, seen, func(id string) bool { return c.up(id) })
-	if node == c.self || c.up(node) || seen == 0 || !p.Member || 2*present <= all {
+	all, present := c.quorum(owners, seen, c.up)
+	if !p.Member || 2*present <= all {
 		delete(p.majority, node)
 		return false
 	}
@@ -165,22 +225,23 @@ func (c *core) outvoted(p *pool, node string) bool {
 	return c.now.Sub(p.majority[node]) > fenceOthers && c.since(seen) > fenceOthers
 }
 
-// cutOff says whether the others may have taken this host's blocks: it has not heard of most of them for long. To hear of
-// a few that are cut off too is no help.
-func (c *core) cutOff(p *pool) bool {
-	lately := func(id string) bool { return c.up(id) || c.since(p.Seen[id]) <= fenceSelf }
-	return slices.ContainsFunc(c.partners(p), func(id string) bool {
-		all, present := c.quorum(p, p.Seen[id], lately)
-		return !lately(id) && 2*present < all
-	})
+// cutOff says whether the others may have taken this host's blocks: it has not heard of an absent one for long, nor of most
+// that knew both. To hear of a few that are cut off too is no help.
+func (c *core) cutOff(p *pool, owners []string, absent string) bool {
+	lately := func(id string) bool {
+		since := c.since(p.Seen[id])
+		return c.up(id) || since <= fenceSelf && since > -clockLimit // not by a clock that was set back
+	}
+	all, present := c.quorum(owners, p.Seen[absent], lately)
+	return !lately(absent) && 2*present < all
 }
 
 func (c *core) since(seconds int64) time.Duration { return c.now.Sub(time.Unix(seconds, 0)) }
 
 // quorum counts the owners that both sides of a cut know, this host included: those that had the pool well before it, by
 // whatever clock. Who came later to one side does not count on the other.
-func (c *core) quorum(p *pool, cut int64, here func(id string) bool) (all, present int) {
-	for _, owner := range p.Table.owners() {
+func (c *core) quorum(owners []string, cut int64, here func(id string) bool) (all, present int) {
+	for _, owner := range owners {
 		if began(owner).After(time.Unix(cut, 0).Add(-clockLimit)) {
 			continue
 		}

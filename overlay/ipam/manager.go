@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,8 +37,8 @@ type InUse map[netip.Prefix]map[netip.Addr]bool
 type Config struct {
 	DB       *bbolt.DB
 	Defaults []DefaultPool
-	Seeded   bool                    // the daemon was told of hosts to join
-	Taken    func(netip.Prefix) bool // whether a route or an interface of this host uses a subnet
+	Seeded   bool                                    // the daemon was told of hosts to join
+	Taken    func() (func(netip.Prefix) bool, error) // says whether a route or an interface of this host uses a subnet
 	InUse    func() InUse
 	Log      logrus.FieldLogger
 }
@@ -45,16 +46,16 @@ type Config struct {
 // Manager hands out addresses on this host.
 type Manager struct {
 	cfg     Config
-	stored  []stored
-	leases  map[poolID]map[uint64]lease
+	loaded  disk // until Attach
 	cluster Cluster
 	inbox   chan letter
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 
-	mu   sync.Mutex // held until what a step changed is on disk
-	core *core      // nil before Attach
+	mu        sync.Mutex // held until what a step changed is on disk
+	core      *core      // nil before Attach
+	unwritten output     // what could not be written
 }
 
 type letter struct {
@@ -66,11 +67,11 @@ var errNotReady = errors.New("overlane is still starting: try again")
 
 // Open reads what is stored. Nothing is handed out before Attach.
 func Open(cfg Config) (*Manager, error) {
-	pools, leases, err := load(cfg.DB)
+	loaded, err := load(cfg.DB)
 	if err != nil {
 		return nil, fmt.Errorf("addresses in %s: %w", cfg.DB.Path(), err)
 	}
-	m := &Manager{cfg: cfg, stored: pools, leases: leases, inbox: make(chan letter, inboxSize)}
+	m := &Manager{cfg: cfg, loaded: loaded, inbox: make(chan letter, inboxSize)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m, nil
 }
@@ -81,7 +82,8 @@ func (m *Manager) Attach(c Cluster) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cluster = c
-	m.core = newCore(time.Now(), rand.Uint64(), self.ID, self.Host, m.stored, m.leases)
+	m.core = newCore(time.Now(), rand.Uint64(), self.ID, self.Host, m.loaded.pools, m.loaded.leases)
+	m.core.heard = m.loaded.heard
 	m.core.seeded = m.cfg.Seeded
 	m.core.lastUsed = m.lastUsed
 	m.done.Go(m.run)
@@ -109,9 +111,10 @@ func (m *Manager) run() {
 		case <-m.ctx.Done():
 			return
 		case <-beat.C:
+			up, absent := m.members()
 			inUse := m.cfg.InUse()
 			m.step(func(c *core) {
-				c.meet(m.members())
+				c.meet(up, absent)
 				c.lives = inUse.lives
 				c.collect()
 			})
@@ -132,14 +135,19 @@ func (u InUse) lives(id poolID, addr netip.Addr) bool {
 	return !known || addrs[addr]
 }
 
-func (m *Manager) members() map[string]string {
-	up := map[string]string{}
+// members are the other hosts that are up, and those that are down without having left: names by ID.
+func (m *Manager) members() (up, absent map[string]string) {
+	up, absent = map[string]string{}, map[string]string{}
 	for _, member := range m.cluster.Members() {
-		if !member.Self && (member.State == discovery.StateAlive || member.State == discovery.StateSuspect) {
+		switch {
+		case member.Self || member.State == discovery.StateLeft:
+		case member.State == discovery.StateDead:
+			absent[member.ID] = member.Host
+		default:
 			up[member.ID] = member.Host
 		}
 	}
-	return up
+	return up, absent
 }
 
 // lastUsed lists the addresses that a host's endpoints had when it was last heard of.
@@ -159,7 +167,12 @@ func (m *Manager) lastUsed(id poolID, node string) []uint64 {
 func (m *Manager) step(event func(*core)) {
 	m.mu.Lock()
 	out := m.core.step(time.Now(), func() { event(m.core) })
-	failed := save(m.cfg.DB, &out)
+	out.after(&m.unwritten)
+	failed := save(m.cfg.DB, &out, m.core.heard)
+	m.unwritten = output{}
+	if failed != nil {
+		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, heard: out.heard}
+	}
 	m.mu.Unlock()
 	for _, n := range out.notes {
 		m.cfg.Log.WithFields(nil).Log(n.level, n.text)
@@ -178,12 +191,14 @@ func (m *Manager) step(event func(*core)) {
 }
 
 func (m *Manager) send(s send) {
+	log := m.cfg.Log.WithField("to", s.to)
 	text, err := s.message.encode()
-	if err == nil {
-		err = m.cluster.Send(s.to, text)
-	}
 	if err != nil {
-		m.cfg.Log.WithError(err).WithField("to", s.to).Debug("a message about addresses was not sent")
+		log.WithError(err).Error("a message about addresses is too long to be sent")
+		return
+	}
+	if err := m.cluster.Send(s.to, text); err != nil {
+		log.WithError(err).Debug("a message about addresses was not sent")
 	}
 }
 
@@ -201,9 +216,10 @@ func wait[T any](m *Manager, event func(c *core, done func(T, error))) (T, error
 		return none, errNotReady
 	}
 	answer := make(chan result, 1)
-	members, inUse := m.members(), m.cfg.InUse()
+	up, absent := m.members()
+	inUse := m.cfg.InUse()
 	m.step(func(c *core) {
-		c.meet(members)
+		c.meet(up, absent)
 		c.lives = inUse.lives
 		event(c, func(value T, err error) { answer <- result{value, err} })
 	})
@@ -261,9 +277,13 @@ func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 			return subnet, err
 		}
 	}
+	taken, err := m.cfg.Taken()
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("subnet: which ones this host uses is not known: %w: give --subnet", err)
+	}
 	return wait(m, func(c *core, done func(netip.Prefix, error)) {
 		done(choose(m.cfg.Defaults, key, v6, func(subnet netip.Prefix) bool {
-			return m.cfg.Taken(subnet) || c.overlapping(poolID{"", subnet}) != nil
+			return taken(subnet) || c.overlapping(poolID{"", subnet}) != nil
 		}))
 	})
 }
@@ -345,17 +365,27 @@ func (m *Manager) Reclaim(hosts []string) (uint64, error) {
 // find is the ID of a host that owns addresses.
 func (c *core) find(host string) (string, error) {
 	nodes := map[string]string{}
+	maps.Copy(nodes, c.absent)
+	for _, hosts := range c.heard {
+		maps.Copy(nodes, hosts)
+	}
 	for _, p := range c.sorted() {
 		for _, owner := range p.Table.owners() {
 			nodes[nodeOf(owner)] = c.name(p, nodeOf(owner))
 		}
 	}
-	var found, names []string
+	var found, begin, names []string
 	for _, node := range slices.Sorted(maps.Keys(nodes)) {
 		names = append(names, nodes[node])
-		if nodes[node] == host || host != "" && strings.HasPrefix(node, host) {
+		switch {
+		case nodes[node] == host:
 			found = append(found, node)
+		case host != "" && strings.HasPrefix(node, host):
+			begin = append(begin, node)
 		}
+	}
+	if found == nil {
+		found = begin
 	}
 	switch len(found) {
 	case 1:
@@ -371,29 +401,46 @@ const leavePatience = 10 * time.Second
 
 // Leave gives this host's addresses to the others, for good. It fails while endpoints have some, and when nobody takes them.
 func (m *Manager) Leave() error {
-	_, err := wait(m, func(c *core, done func(struct{}, error)) { done(struct{}{}, c.leave()) })
+	closed, err := wait(m, func(c *core, done func([]poolID, error)) { done(c.leave()) })
 	for end := time.Now().Add(leavePatience); err == nil; time.Sleep(tick) {
-		left, _ := wait(m, func(c *core, done func(string, error)) { done(c.owning(), nil) })
+		var left string
+		left, err = wait(m, func(c *core, done func(string, error)) { done(c.owning(), nil) })
 		if left == "" {
-			return nil
+			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("no other host that is up took what this one has of %s: it stays this host's", left)
+			_, err = wait(m, func(c *core, done func(struct{}, error)) { done(struct{}{}, c.stay(closed)) })
+			return cmp.Or(err, fmt.Errorf("no other host that is up took what this one has of %s: it stays this host's, and in use", left))
 		}
 	}
 	return err
 }
 
-func (c *core) leave() error {
+// leave closes all pools of this host, and says which.
+func (c *core) leave() (closed []poolID, err error) {
 	for _, p := range c.sorted() {
 		for at, l := range p.used {
 			if l.MAC != "" {
-				return fmt.Errorf("address %s of %s is in use by a container: remove this host's containers and networks first", p.addr(at), p.Key)
+				return nil, fmt.Errorf("address %s of %s is in use by a container: remove this host's containers and networks first", p.addr(at), p.Key)
 			}
 		}
 	}
 	for _, p := range c.sorted() {
-		c.closePool(p.id)
+		if p.Member {
+			closed = append(closed, p.id)
+			c.closePool(p.id)
+		}
+	}
+	return closed, nil
+}
+
+// stay takes a leave back.
+func (c *core) stay(closed []poolID) error {
+	for _, id := range closed {
+		if p := c.pools[id]; p != nil {
+			p.Member = true
+			c.write(p)
+		}
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 const (
 	maxMessage = 3 << 20 // bytes
 	maxSpans   = 32768   // of one pool
-	maxHeld    = 1024    // addresses that a host holds of others' blocks, in one message
-	maxKey     = 128     // bytes of a network's key
+	maxHeld    = 65536   // addresses that a host holds of others' blocks, in one message
+	maxKey     = 192     // bytes of a network's key
 	maxVersion = 1 << 53 // and epoch, of a span
 	maxOwner   = 64      // bytes of an owner's name
 	maxHost    = 255     // bytes of a host's name
@@ -57,9 +57,10 @@ type message struct {
 // ask is a question for addresses. The same ID gets the same answer.
 type ask struct {
 	ID     uint64 `json:"id,string"`
-	First  uint64 `json:"first"`          // wanted from here
-	Last   uint64 `json:"last"`           // to here; the same: this address
-	Free   uint64 `json:"free,omitempty"` // addresses of these that the sender has already
+	First  uint64 `json:"first"`           // wanted from here
+	Last   uint64 `json:"last"`            // to here
+	Exact  bool   `json:"exact,omitempty"` // this address and no other: First and Last are the same
+	Free   uint64 `json:"free,omitempty"`  // addresses of these that the sender has already
 	Urgent bool   `json:"urgent,omitempty"`
 	To     string `json:"to,omitempty"` // ownerGateway or ownerReserved, in place of the sender
 }
@@ -71,6 +72,9 @@ type answer struct {
 }
 
 func (m *message) encode() ([]byte, error) {
+	if len(m.Spans) > maxSpans {
+		return nil, fmt.Errorf("%d spans, at most %d", len(m.Spans), maxSpans)
+	}
 	b, err := json.Marshal(m)
 	if err == nil && len(b) > maxMessage {
 		err = fmt.Errorf("%d bytes, at most %d", len(b), maxMessage)
@@ -105,7 +109,7 @@ func (m *message) check() error {
 		return err
 	}
 	lo, hi := bounds(m.Subnet)
-	if a := m.Ask; a != nil && (a.First < lo || a.First > a.Last || a.Last > hi || a.To != "" && isHost(a.To)) {
+	if a := m.Ask; a != nil && (a.First < lo || a.First > a.Last || a.Exact && a.First != a.Last || a.Last > hi || a.To != "" && isHost(a.To)) {
 		return errors.New("a question for addresses outside the subnet")
 	}
 	return m.Spans.check(lo, hi)

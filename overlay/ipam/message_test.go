@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func TestDecodeRefuses(t *testing.T) {
 	} {
 		m := sampleMessage()
 		change(m)
-		b, err := m.encode()
+		b, err := json.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +89,7 @@ func FuzzReceive(f *testing.F) {
 		c, p := testCore("a.1", "b.1", "c.1")
 		p.Table[2].Last = 254
 		c.put(p, p.Table)
-		c.meet(map[string]string{"b": "host-b", "c": "host-c"})
+		c.meet(map[string]string{"b": "host-b", "c": "host-c"}, nil)
 		c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(netip.Addr, error) {})
 		for range 2 {
 			out := c.step(c.now, func() { c.receive("b", m) })

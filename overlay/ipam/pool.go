@@ -16,6 +16,10 @@ type poolID struct {
 	Subnet netip.Prefix
 }
 
+func (id poolID) compare(other poolID) int {
+	return cmp.Or(cmp.Compare(id.Key, other.Key), id.Subnet.Addr().Compare(other.Subnet.Addr()), cmp.Compare(id.Subnet.Bits(), other.Subnet.Bits()))
+}
+
 func (id poolID) String() string { return id.Key + " " + id.Subnet.String() }
 
 // stored is what a host must not forget of a pool, beside its leases.
@@ -57,6 +61,7 @@ type pool struct {
 	nextWatch time.Time
 	poorUntil time.Time            // nobody had a fresh address to give lately
 	nextAsk   time.Time            // for more, ahead of need
+	missing   map[uint64]time.Time // since when a lease has had no endpoint
 	majority  map[string]time.Time // since when this host is one of most, by the absent host
 	fenced    bool                 // it may be the absent one
 }
@@ -85,7 +90,7 @@ type peerState struct {
 	free     uint64
 	hash     uint64
 	held     map[uint64]bool
-	told     bool   // since it is up, all that it knows
+	told     bool   // since it is up, all that it knows; or that it does not have the pool
 	answered uint64 // the last question that was answered
 	answer   *message
 }
@@ -99,7 +104,7 @@ type question struct {
 }
 
 func newPool(s stored, now time.Time) *pool {
-	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, majority: map[string]time.Time{}}
+	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, majority: map[string]time.Time{}, missing: map[uint64]time.Time{}}
 	p.lo, p.hi = boundsWithin(s.Subnet, s.Range)
 	p.settled = len(s.Table) > 0
 	if p.Seen == nil {
@@ -139,6 +144,13 @@ func (p *pool) count() {
 		}
 		return s.Owner != p.Owner
 	})
+}
+
+// ask has every other host say again what it knows.
+func (p *pool) ask() {
+	for _, peer := range p.peers {
+		peer.told = false
+	}
 }
 
 func (p *pool) peer(id string) *peerState {

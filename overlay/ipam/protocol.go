@@ -12,6 +12,7 @@ func (c *core) receive(from string, m *message) {
 		return
 	}
 	c.noteOther(from, m)
+	c.hear(from, m)
 	c.heed(from, m)
 	id := poolID{m.Key, m.Subnet}
 	p := c.pools[id]
@@ -22,6 +23,7 @@ func (c *core) receive(from string, m *message) {
 	p.peer(from).take(m)
 	c.seen(p, from, m.Host)
 	if m.Origin == nil {
+		p.peers[from].told = m.Re != nil && *m.Re == p.Origin
 		return
 	}
 	switch {
@@ -56,10 +58,13 @@ func (c *core) seen(p *pool, id, name string) {
 
 // noteOther notes that another host has a network with a subnet that this host is about to give another.
 func (c *core) noteOther(from string, m *message) {
-	if m.Origin == nil || m.Proposed || !m.Subnet.IsValid() {
+	if m.Origin == nil || !m.Subnet.IsValid() {
 		return
 	}
 	for _, p := range c.pools {
+		if m.Proposed && !m.Origin.before(p.Origin) {
+			continue
+		}
 		if !p.settled && p.Key == m.Key && p.Subnet != m.Subnet && p.Subnet.Addr().Is4() == m.Subnet.Addr().Is4() {
 			p.peer(from).other = m.Subnet
 		}
@@ -105,6 +110,7 @@ func (c *core) adopt(p *pool, from string, m *message) {
 	if p.settled {
 		c.notef(logWarn, "pool %s was claimed by others before: the claim of host %s counts", p.id, m.Host)
 	}
+	before := p.Table
 	p.Origin, p.settled = *m.Origin, true
 	p.question = nil
 	for _, peer := range p.peers {
@@ -114,6 +120,20 @@ func (c *core) adopt(p *pool, from string, m *message) {
 	c.put(p, merge(nil, m.Spans))
 	c.tell(p, message{Full: true, Reply: true})
 	c.grantHeld(p, from)
+	c.restore(p, before)
+}
+
+// restore has the gateway and the reserved addresses of the claim that was given up be nobody's under the other as well.
+func (c *core) restore(p *pool, before table) {
+	_, has := p.gateway()
+	for _, s := range before {
+		for at := s.First; at <= s.Last && !isHost(s.Owner); at++ {
+			if now, _ := p.Table.of(at); isHost(now.Owner) {
+				gateway := s.Owner == ownerGateway && !has
+				c.await(p, &request{Request: Request{Addr: p.addr(at), Gateway: gateway}, at: at, exact: true, restores: true})
+			}
+		}
+	}
 }
 
 // receiveSame takes what a host of the same first claim says.

@@ -17,6 +17,7 @@ type request struct {
 	began    time.Time
 	question *question // about the exact address
 	refused  map[string]string
+	restores bool // nobody waits for the answer
 	done     func(netip.Addr, error)
 }
 
@@ -27,19 +28,26 @@ func (c *core) request(id poolID, r Request, done func(netip.Addr, error)) {
 		c.finish(done, netip.Addr{}, fmt.Errorf("pool %s: not known to overlane on this host: remove the network and create it again", id))
 		return
 	}
-	q := &request{Request: r, began: c.now, refused: map[string]string{}, done: done}
+	q := &request{Request: r, done: done}
 	if r.Addr.IsValid() {
 		at, err := p.usable(r.Addr)
 		if err != nil {
 			if r.Gateway {
 				err = fmt.Errorf("gateway: %w", err)
+			} else if r.MAC == "" {
+				err = fmt.Errorf("aux-address: %w", err)
 			}
 			c.finish(done, netip.Addr{}, err)
 			return
 		}
 		q.at, q.exact = at, true
 	}
-	p.waiting = append(p.waiting, q)
+	c.await(p, q)
+}
+
+func (c *core) await(p *pool, r *request) {
+	r.began, r.refused = c.now, map[string]string{}
+	p.waiting = append(p.waiting, r)
 }
 
 // usable is the offset of an address that a host may have.
@@ -63,6 +71,12 @@ func (c *core) try(p *pool, r *request) bool {
 	}
 	if !ready && err == nil {
 		return false
+	}
+	if r.restores {
+		if err != nil {
+			c.notef(logWarn, "pool %s, of which another claim counts than this host's: %v", p.id, err)
+		}
+		return true
 	}
 	c.finish(r.done, p.addr(at), err)
 	return true
@@ -148,9 +162,11 @@ func (c *core) full(p *pool, r *request) error {
 		case n == 0:
 		case id == p.Owner:
 			who = append(who, fmt.Sprintf("this host %d, all in use", n))
-		case !c.there(p, id) || r.refused[nodeOf(id)] != "" && r.refused[nodeOf(id)] != nothing:
+		case !c.there(p, id):
 			down = c.name(p, nodeOf(id))
-			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", down, n))
+			who = append(who, fmt.Sprintf("host %s %d, and it is down", down, n))
+		case r.refused[nodeOf(id)] == silent:
+			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", c.name(p, nodeOf(id)), n))
 		default:
 			who = append(who, fmt.Sprintf("host %s %d, all in use", c.name(p, nodeOf(id)), n))
 		}
@@ -192,7 +208,7 @@ func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 // gateway makes sure that the network has the gateway that is asked for, and no other.
 func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
 	if at, ok := p.gateway(); ok {
-		if r.exact && r.at != at {
+		if s, _ := p.Table.of(r.at); r.exact && s.Owner != ownerGateway {
 			return 0, false, fmt.Errorf("gateway %s: the network has gateway %s on its other hosts: give --gateway %s, or none", r.Addr, p.addr(at), p.addr(at))
 		}
 		return at, true, nil
@@ -245,7 +261,7 @@ func (c *core) askFor(p *pool, r *request, owner, to string) error {
 	case r.refused[node] != "":
 		return fmt.Errorf("address %s: host %s has it: %s", p.addr(r.at), name, r.refused[node])
 	case r.question == nil || r.question.host != node:
-		r.question = c.newQuestion(p, owner, ask{First: r.at, Last: r.at, To: to})
+		r.question = c.newQuestion(p, owner, ask{First: r.at, Last: r.at, Exact: true, To: to})
 	}
 	return nil
 }
@@ -274,6 +290,7 @@ func (c *core) lease(p *pool, at uint64, r *request) {
 	}
 	p.used[at] = l
 	p.warm(at)
+	delete(p.missing, at)
 	c.out.leases = append(c.out.leases, leaseWrite{p.id, at, &l})
 }
 
@@ -301,6 +318,7 @@ func (c *core) unlease(p *pool, at uint64) {
 		return
 	}
 	delete(p.used, at)
+	delete(p.missing, at)
 	if ours := p.ours(at); ours > 0 {
 		p.ownUsed -= ours
 		p.cool(at, c.now.Add(releaseHold))
@@ -317,7 +335,12 @@ func (c *core) stale(p *pool, at uint64, l lease) bool {
 func (c *core) collect() {
 	for _, p := range c.sorted() {
 		for at, l := range p.used {
-			if c.stale(p, at, l) {
+			switch since, missing := p.missing[at]; {
+			case l.MAC == "" || c.lives(p.id, p.addr(at)):
+				delete(p.missing, at)
+			case !missing:
+				p.missing[at] = c.now
+			case c.now.Sub(since) > collectAfter: // Docker tells of an endpoint's end before it releases the address
 				c.notef(logWarn, "address %s is given back: no endpoint of this host has it", p.addr(at))
 				c.unlease(p, at)
 			}

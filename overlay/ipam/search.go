@@ -100,6 +100,11 @@ func (c *core) seek(s *search) bool {
 			return finish(p.Subnet, nil)
 		}
 	}
+	for id := range c.heard {
+		if id.Key == s.key && id.Subnet.Addr().Is6() == s.v6 {
+			return finish(id.Subnet, nil)
+		}
+	}
 	if s.found.IsValid() {
 		return finish(s.found, nil)
 	}

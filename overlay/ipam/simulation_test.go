@@ -41,8 +41,9 @@ type simHost struct {
 	starting   int                  // requests under way
 	since      map[string]time.Time // another host is reachable, or not, since then
 	known      map[string]bool
-	heard      map[string]simWord // of other hosts, since the daemon's start
-	lost       bool               // said to be so for good
+	words      map[string]simWord // of other hosts, since the daemon's start
+	heard      map[poolID]map[string]string
+	lost       bool // said to be so for good
 }
 
 // simWord is the last word of another host that had the pool from the same first claim.
@@ -89,7 +90,7 @@ func newSimulation(hosts int, subnet string, seed uint64, fail func(string, ...a
 	for i := range hosts {
 		h := &simHost{
 			sim: s, id: fmt.Sprintf("%032d", (i*7+3)%100), pools: map[poolID]stored{}, leases: map[poolID]map[uint64]lease{},
-			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, heard: map[string]simWord{},
+			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, words: map[string]simWord{}, heard: map[poolID]map[string]string{},
 		}
 		s.hosts = append(s.hosts, h)
 	}
@@ -178,19 +179,25 @@ func (s *simulation) membership() {
 	}
 }
 
-func (h *simHost) members() map[string]string {
-	up := map[string]string{}
+// members are the other hosts that are up; absent those that were before.
+func (h *simHost) members() (up, absent map[string]string) {
+	up, absent = map[string]string{}, map[string]string{}
 	for id, known := range h.known {
 		if known {
 			up[id] = "host-" + id[28:]
+		} else {
+			absent[id] = "host-" + id[28:]
 		}
 	}
-	return up
+	return up, absent
 }
 
 func (h *simHost) start() {
 	h.life++
-	h.core = newCore(h.sim.now, h.sim.rand.Uint64(), h.id, "host-"+h.id[28:], slices.SortedFunc(maps.Values(h.pools), func(a, b stored) int { return compareIDs(poolID{a.Key, a.Subnet}, poolID{b.Key, b.Subnet}) }), h.leases)
+	h.core = newCore(h.sim.now, h.sim.rand.Uint64(), h.id, "host-"+h.id[28:], slices.SortedFunc(maps.Values(h.pools), func(a, b stored) int { return poolID{a.Key, a.Subnet}.compare(poolID{b.Key, b.Subnet}) }), h.leases)
+	for id, hosts := range h.heard {
+		h.core.heard[id] = maps.Clone(hosts)
+	}
 	h.core.lives = func(_ poolID, addr netip.Addr) bool { _, lives := h.containers[addr]; return lives }
 	life := h.life
 	var beat func()
@@ -208,7 +215,7 @@ func (h *simHost) crash() {
 	h.starting = 0
 	clear(h.known)
 	clear(h.since)
-	clear(h.heard)
+	clear(h.words)
 }
 
 // lose is a host that stops for good, with its containers.
@@ -239,6 +246,9 @@ func (h *simHost) step(event func()) {
 		s := p.stored
 		s.Table, s.Seen, s.Names = slices.Clone(s.Table), maps.Clone(s.Seen), maps.Clone(s.Names)
 		h.pools[p.id] = s
+	}
+	for _, id := range out.heard {
+		h.heard[id] = maps.Clone(h.core.heard[id])
 	}
 	for _, id := range out.gone {
 		delete(h.pools, id)
@@ -283,8 +293,8 @@ func (s *simulation) carry(from *simHost, m send) {
 				s.fail("decode %s: %v", b, err)
 			}
 			to.step(func() { to.core.receive(from.id, m) })
-			if p := to.state(); m.Origin != nil && !m.Proposed && p != nil && p.settled && p.Origin == *m.Origin && !sent.Before(to.heard[from.id].sent) {
-				to.heard[from.id] = simWord{p.Origin, sent}
+			if p := to.state(); m.Origin != nil && !m.Proposed && p != nil && p.settled && p.Origin == *m.Origin && !sent.Before(to.words[from.id].sent) {
+				to.words[from.id] = simWord{p.Origin, sent}
 			}
 		})
 	}
@@ -329,7 +339,7 @@ func (h *simHost) container(addr netip.Addr) {
 func (h *simHost) handedOut(addr netip.Addr, mac string) {
 	c := simContainer{mac, h.state().Origin, h.sim.now}
 	for _, other := range h.sim.hosts {
-		word := h.heard[other.id]
+		word := h.words[other.id]
 		told := func(old simContainer) bool { return word.origin == c.origin && !word.sent.Before(old.at) }
 		if old, taken := other.containers[addr]; taken && (old.origin == c.origin || told(old)) {
 			h.sim.fail("%s is handed out on %s, and %s has had it for %s\n%s", addr, h.id, other.id, h.sim.now.Sub(old.at), h.sim.describe())

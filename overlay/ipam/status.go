@@ -100,7 +100,8 @@ func (c *core) blocks(p *pool) []BlockStatus {
 		case c.there(p, owner):
 			b.State = "up"
 			if peer != nil && peer.knows {
-				b.Free = &peer.free
+				free := peer.free
+				b.Free = &free
 			}
 		case c.up(node) || node == c.self:
 			b.State = "former"

@@ -10,33 +10,51 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Buckets of the store: poolID to the JSON of a stored, and poolID and address to that of a lease.
+// Buckets of the store: poolID to the JSON of a stored, poolID and address to that of a lease, poolID to that of the
+// hosts that have it.
 var (
 	bucketPools  = []byte("pools")
 	bucketLeases = []byte("leases")
+	bucketHeard  = []byte("heard")
 )
 
-// load reads what was stored.
-func load(db *bbolt.DB) (pools []stored, leases map[poolID]map[uint64]lease, err error) {
-	leases = map[poolID]map[uint64]lease{}
+// disk is what was stored.
+type disk struct {
+	pools  []stored
+	leases map[poolID]map[uint64]lease
+	heard  map[poolID]map[string]string
+}
+
+func load(db *bbolt.DB) (d disk, err error) {
+	d = disk{leases: map[poolID]map[uint64]lease{}, heard: map[poolID]map[string]string{}}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		inPools, err1 := tx.CreateBucketIfNotExists(bucketPools)
 		inLeases, err2 := tx.CreateBucketIfNotExists(bucketLeases)
-		if err := errors.Join(err1, err2); err != nil {
+		inHeard, err3 := tx.CreateBucketIfNotExists(bucketHeard)
+		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
 		}
-		err := inPools.ForEach(func(key, text []byte) error {
+		err1 = inPools.ForEach(func(key, text []byte) error {
 			var s stored
 			if err := json.Unmarshal(text, &s); err != nil {
 				return fmt.Errorf("pool %s: %w", key, err)
 			}
-			pools = append(pools, s)
+			d.pools = append(d.pools, s)
 			return nil
 		})
-		if err != nil {
-			return err
-		}
-		return inLeases.ForEach(func(key, text []byte) error {
+		err2 = inHeard.ForEach(func(key, text []byte) error {
+			id, err := parsePoolID(string(key))
+			var hosts map[string]string
+			if err == nil {
+				err = json.Unmarshal(text, &hosts)
+			}
+			if err != nil {
+				return fmt.Errorf("hosts of pool %s: %w", key, err)
+			}
+			d.heard[id] = hosts
+			return nil
+		})
+		err3 = inLeases.ForEach(func(key, text []byte) error {
 			id, at, err := parseLeaseKey(string(key))
 			var l lease
 			if err == nil {
@@ -45,14 +63,15 @@ func load(db *bbolt.DB) (pools []stored, leases map[poolID]map[uint64]lease, err
 			if err != nil {
 				return fmt.Errorf("lease %s: %w", key, err)
 			}
-			if leases[id] == nil {
-				leases[id] = map[uint64]lease{}
+			if d.leases[id] == nil {
+				d.leases[id] = map[uint64]lease{}
 			}
-			leases[id][at] = l
+			d.leases[id][at] = l
 			return nil
 		})
+		return errors.Join(err1, err2, err3)
 	})
-	return pools, leases, err
+	return d, err
 }
 
 func leaseKey(id poolID, at uint64) []byte {
@@ -88,8 +107,8 @@ func parsePoolID(text string) (poolID, error) {
 }
 
 // save puts on disk what a step changed. It is synced when save returns.
-func save(db *bbolt.DB, out *output) error {
-	if len(out.pools)+len(out.gone)+len(out.leases) == 0 {
+func save(db *bbolt.DB, out *output, heard map[poolID]map[string]string) error {
+	if len(out.pools)+len(out.gone)+len(out.leases)+len(out.heard) == 0 {
 		return nil
 	}
 	return db.Update(func(tx *bbolt.Tx) error {
@@ -105,6 +124,17 @@ func save(db *bbolt.DB, out *output) error {
 				err = leases.Delete(key)
 			} else {
 				err = putJSON(leases, key, w.lease)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, id := range out.heard {
+			key, err := []byte(id.String()), error(nil)
+			if hosts := heard[id]; hosts == nil {
+				err = tx.Bucket(bucketHeard).Delete(key)
+			} else {
+				err = putJSON(tx.Bucket(bucketHeard), key, hosts)
 			}
 			if err != nil {
 				return err

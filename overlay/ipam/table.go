@@ -135,8 +135,10 @@ func (t table) owned(owner string, lo, hi uint64) []span {
 // owners lists the hosts that own something, in order of the addresses.
 func (t table) owners() []string {
 	var owners []string
+	seen := map[string]bool{}
 	for _, s := range t {
-		if isHost(s.Owner) && !slices.Contains(owners, s.Owner) {
+		if isHost(s.Owner) && !seen[s.Owner] {
+			seen[s.Owner] = true
 			owners = append(owners, s.Owner)
 		}
 	}
