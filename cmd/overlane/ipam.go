@@ -25,7 +25,8 @@ func ipamCommand() *cobra.Command {
 		Use:   "reclaim NODE...",
 		Short: "Take the addresses of hosts that are lost for good, by name or ID",
 		Long: "Take the addresses of hosts that are lost for good, by name or ID. Those that their last containers had are handed out last.\n" +
-			"All other hosts that have addresses are to be up. A host that comes back after all hears of it before it hands out an address again.",
+			"All other hosts are to be up, or to be named too. A host that comes back after all hears of it from the others before it hands out an\n" +
+			"address again; do not start it where it finds none of them.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return tell(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
