@@ -5,7 +5,8 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
 LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
-TEST_PACKAGES  := iperf3 iputils-ping jq nftables tcpdump tshark
+PLUGIN_PACKAGES := debootstrap
+TEST_PACKAGES  := docker-registry iperf3 iputils-ping jq nftables tcpdump tshark
 DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
@@ -14,6 +15,10 @@ FUZZ_PACKAGES  := clang libclang-rt-14-dev
 
 # Of the Debian package: below every release, and growing with each commit.
 VERSION = 0~$(shell git log -1 --date=format:%Y%m%d%H%M%S --format=%cd.%h)
+
+# The version of the managed plugin, and the registry that plugin-push takes it to.
+TAG      := latest
+REGISTRY :=
 
 # What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
 FLOWS := 1024
@@ -47,6 +52,19 @@ install: build ## Build overlane and install it into /usr/local/bin, as a servic
 .PHONY: deb
 deb: build ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=0~DATE.COMMIT
 	contrib/deb/build $(VERSION)
+
+.PHONY: plugin
+plugin: build engine ## Make the managed plugin overlane/overlane:TAG in this machine's engine. TAG=latest
+	contrib/setup/packages $(PLUGIN_PACKAGES)
+	contrib/plugin/create overlane/overlane:$(TAG)
+
+.PHONY: plugin-push
+plugin-push: build engine ## Make the managed plugin and take it to a registry of yours. REGISTRY=host:port TAG=latest
+	@[ -n "$(REGISTRY)" ] || { echo "where to? make plugin-push REGISTRY=host:port" >&2; exit 1; }
+	contrib/setup/packages $(PLUGIN_PACKAGES)
+	contrib/plugin/create $(REGISTRY)/overlane:$(TAG)
+	docker plugin push $(REGISTRY)/overlane:$(TAG)
+	docker plugin rm $(REGISTRY)/overlane:$(TAG)
 
 .PHONY: image
 image: build engine ## Build overlane/host, the image of the lab's hosts
