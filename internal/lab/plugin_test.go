@@ -1,0 +1,123 @@
+//go:build lab
+
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// Docker calls a managed plugin's drivers by its name or alias and its tag.
+const pluginDriver = "overlane:latest"
+
+// Three hosts that got overlane by `docker plugin install` share a network, and what the plugin knows outlives new settings,
+// upgrades and engines.
+func TestPlugin(t *testing.T) {
+	c := up(t, 3)
+	image := pushPlugin(t, c)
+	for _, h := range c.Hosts {
+		stop(t, h)
+		_, err := h.Docker(t.Context(), "plugin", "install", "--grant-all-permissions", "--alias", "overlane", image,
+			"OVERLANE_JOIN="+c.Hosts[0].Addr.String())
+		must(t, err)
+	}
+	everyHost(t, c, "knows the others by its plugin", func(h *Host) error {
+		s, err := pluginStatus(t, h)
+		if alive := strings.Count(s, `"state": "alive"`); err == nil && alive != len(c.Hosts) {
+			err = fmt.Errorf("%d members alive, not %d", alive, len(c.Hosts))
+		}
+		return err
+	})
+
+	var containers []*Container
+	var addrs []netip.Addr
+	for _, h := range c.Hosts {
+		_, err := h.Docker(t.Context(), "network", "create", "--driver", pluginDriver, "--ipam-driver", pluginDriver, "--subnet", "10.20.0.0/16", "app")
+		must(t, err)
+		container, at := start(t, h, fmt.Sprintf("first%d", h.Number), "app", "--restart", "always")
+		containers, addrs = append(containers, container), append(addrs, at.IPAddress)
+	}
+	for _, container := range containers {
+		reach(t, container, addrs...)
+	}
+
+	h := c.Hosts[1]
+	id := pluginNode(t, h)
+	stays := func(t *testing.T) {
+		t.Helper()
+		if now := pluginNode(t, h); now != id {
+			t.Errorf("the node was %s and is now %s", id, now)
+		}
+		reach(t, containers[0], attachment(t, containers[1], "app").IPAddress)
+	}
+	t.Run("Name", func(t *testing.T) { testPluginName(t, h) })
+	t.Run("Set", func(t *testing.T) {
+		testPluginSet(t, h)
+		stays(t)
+	})
+	t.Run("Upgrade", func(t *testing.T) {
+		shell(t, h, "docker plugin disable -f overlane; docker plugin upgrade --grant-all-permissions overlane "+image+"; docker plugin enable overlane")
+		stays(t)
+	})
+	t.Run("Engine", func(t *testing.T) {
+		shell(t, h, "kill $(cat /run/docker.pid) && tail --pid=$(cat /run/docker.pid) -f /dev/null")
+		eventually(t, "the engine is back with its container", startTimeout, func() error {
+			_, err := containers[1].Exec(t.Context(), "true")
+			return err
+		})
+		stays(t)
+	})
+	t.Run("Remove", func(t *testing.T) {
+		shell(t, h, "docker rm -f first2; docker network rm app; docker plugin disable overlane; docker plugin rm overlane")
+		if taps := shell(t, h, "ip tuntap show"); taps != "" {
+			t.Errorf("the removed plugin leaves taps: %s", taps)
+		}
+	})
+}
+
+// pluginStatus is what `overlane status -o json` says in the managed plugin.
+func pluginStatus(t *testing.T, h *Host) (string, error) {
+	t.Helper()
+	return h.Exec(t.Context(), "sh", "-c", "nsenter -t $(pidof overlane) -m overlane status -o json")
+}
+
+// pluginNode waits for the plugin, and gives the identity it has among the others.
+func pluginNode(t *testing.T, h *Host) (id string) {
+	t.Helper()
+	eventually(t, "the plugin answers", settled, func() error {
+		text, err := pluginStatus(t, h)
+		if err != nil {
+			return err
+		}
+		var s struct{ Node struct{ ID string } }
+		must(t, json.Unmarshal([]byte(text), &s))
+		id = s.Node.ID
+		return nil
+	})
+	return id
+}
+
+// Docker has no driver by the plugin's bare name, whatever the plugin does.
+func testPluginName(t *testing.T, h *Host) {
+	for _, drivers := range [][]string{
+		{"--driver", "overlane"},
+		{"--driver", pluginDriver, "--ipam-driver", "overlane"},
+	} {
+		_, err := h.Docker(t.Context(), append(append([]string{"network", "create"}, drivers...), "bare")...)
+		if err == nil || !strings.Contains(err.Error(), "driver") {
+			t.Errorf("%v: %v; README says that Docker refuses it", drivers, err)
+		}
+	}
+}
+
+func testPluginSet(t *testing.T, h *Host) {
+	const address = "127.0.0.1:9750"
+	shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_METRICS="+address+"; docker plugin enable overlane")
+	eventually(t, "metrics are served", settled, func() error {
+		_, err := h.Exec(t.Context(), "curl", "-sf", "http://"+address+"/metrics")
+		return err
+	})
+}

@@ -1,0 +1,96 @@
+//go:build lab
+
+package lab
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Each privilege that config.json asks for is needed: without it something fails, and what Docker or the log says tells what.
+func TestPluginPrivileges(t *testing.T) {
+	c := up(t, 1)
+	h := c.Hosts[0]
+	image := pushPlugin(t, c)
+	stop(t, h)
+	config, err := os.ReadFile("../../config.json")
+	must(t, err)
+	// The device of vfio is there without a driver: opening it tells who stands in the way.
+	shell(t, h, fmt.Sprintf(`docker plugin install --disable --grant-all-permissions --alias whole %s >/dev/null
+mkdir -p /plugin /dev/vfio
+cp -a /var/lib/docker/plugins/$(docker plugin inspect --format '{{.Id}}' whole)/rootfs /plugin
+mknod /dev/vfio/vfio c 10 196
+cat >/config.json <<'end'
+%s
+end`, image, config))
+
+	const (
+		kept = "restart: answers; upgrade: 2 endpoints"
+		lost = "restart: answers; upgrade: 0 endpoints"
+
+		sockets = "OVERLANE_UNDERLAY="
+		afXDP   = "OVERLANE_UNDERLAY=eth0"
+		vfio    = "OVERLANE_STATIC=/dev/vfio/vfio" // which the daemon opens
+	)
+	type test struct {
+		name    string
+		without string // what jq deletes from config.json
+		setting string
+		want    string // in what Docker and the log say
+	}
+	tests := []test{
+		{"nothing", "empty", sockets, kept},
+		{"nothing, net_af_xdp", "empty", afXDP, kept},
+		{"nothing, vfio", "empty", vfio, "/dev/vfio/vfio: no such device"},
+		{"CAP_IPC_LOCK", `.linux.capabilities[] | select(. == "CAP_IPC_LOCK")`, afXDP, "Failed to create umem"},
+		{"CAP_NET_ADMIN", `.linux.capabilities[] | select(. == "CAP_NET_ADMIN")`, sockets, "make tap"},
+		{"CAP_SYS_ADMIN", `.linux.capabilities[] | select(. == "CAP_SYS_ADMIN")`, sockets, "enter namespace"},
+		{"all devices", ".linux.allowAllDevices", vfio, "/dev/vfio/vfio: operation not permitted"},
+		{"devices", `.mounts[] | select(.name == "devices")`, sockets, "make tap"},
+		{"namespaces", `.mounts[] | select(.name == "namespaces")`, sockets, "the container went while the daemon was down"},
+		{"network", ".network", sockets, "no default route"},
+		{"propagated mount", ".propagatedMount", sockets, lost},
+	}
+	for _, privilege := range strings.Fields(shell(t, h, `jq -r '.linux.capabilities[], .mounts[].name, .linux.devices[]?.path' /config.json`)) {
+		if !slices.ContainsFunc(tests, func(test test) bool { return test.name == privilege }) {
+			t.Errorf("nobody has tried without %s", privilege)
+		}
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if said := tryPlugin(t, h, image, test.without, test.setting); !strings.Contains(said, test.want) {
+				t.Errorf("without %s: want %q in:\n%s", test.name, test.want, said)
+			}
+		})
+	}
+}
+
+// tryPlugin lives through what a plugin does, with one that lacks what jq deletes from its configuration, as far as it gets: two
+// containers on a network, a restart, an upgrade. It gives what Docker and the plugin have said.
+func tryPlugin(t *testing.T, h *Host, image, without, setting string) string {
+	t.Helper()
+	out, err := h.Exec(t.Context(), "sh", "-c", fmt.Sprintf(`exec 2>&1
+jq 'del(%s)' /config.json >/plugin/config.json
+: >/var/log/dockerd.log
+live() {
+	docker plugin create overlane /plugin
+	docker plugin set overlane %s
+	docker plugin enable overlane || return
+	docker network create -d overlane:latest --ipam-driver overlane:latest --subnet 10.20.0.0/16 app || return
+	docker run -d --name red --network app box && docker run -d --name blue --network app box || return
+	docker plugin disable -f overlane && docker plugin enable overlane || return
+	address=$(docker inspect --format '{{.NetworkSettings.Networks.app.IPAddress}}' red)
+	docker exec blue ping -n -c 1 -w 5 "$address" && answers=answers
+	docker plugin disable -f overlane && docker plugin upgrade --grant-all-permissions --skip-remote-check overlane %s && docker plugin enable overlane || return
+	endpoints=$(timeout 10 sh -c 'until nsenter -t $(pidof overlane) -m overlane status; do sleep 0.1; done' | grep -c ' joined ')
+	echo "restart: ${answers:-silence}; upgrade: $endpoints endpoints"
+}
+live
+cat /var/log/dockerd.log
+docker rm -f red blue; docker network rm app; docker plugin rm -f overlane; true`, without, setting, image))
+	must(t, err)
+	return out
+}
