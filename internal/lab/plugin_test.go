@@ -13,6 +13,9 @@ import (
 // Docker calls a managed plugin's drivers by its name or alias and its tag.
 const pluginDriver = "overlane:latest"
 
+// metrics is where the plugin serves them once it is told to.
+const metrics = "127.0.0.1:9750"
+
 // Three hosts that got overlane by `docker plugin install` share a network, and what the plugin knows outlives new settings,
 // upgrades and engines.
 func TestPlugin(t *testing.T) {
@@ -55,15 +58,17 @@ func TestPlugin(t *testing.T) {
 	}
 	t.Run("Name", func(t *testing.T) { testPluginName(t, h) })
 	t.Run("Set", func(t *testing.T) {
-		testPluginSet(t, h)
+		shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_METRICS="+metrics+"; docker plugin enable overlane")
 		stays(t)
+		servesMetrics(t, h)
 	})
 	t.Run("Upgrade", func(t *testing.T) {
 		shell(t, h, "docker plugin disable -f overlane; docker plugin upgrade --grant-all-permissions overlane "+image+"; docker plugin enable overlane")
 		stays(t)
+		servesMetrics(t, h)
 	})
 	t.Run("Engine", func(t *testing.T) {
-		shell(t, h, "kill $(cat /run/docker.pid) && tail --pid=$(cat /run/docker.pid) -f /dev/null")
+		shell(t, h, "pid=$(cat /run/docker.pid); kill $pid; tail --pid=$pid -f /dev/null")
 		eventually(t, "the engine is back with its container", startTimeout, func() error {
 			_, err := containers[1].Exec(t.Context(), "true")
 			return err
@@ -113,11 +118,8 @@ func testPluginName(t *testing.T, h *Host) {
 	}
 }
 
-func testPluginSet(t *testing.T, h *Host) {
-	const address = "127.0.0.1:9750"
-	shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_METRICS="+address+"; docker plugin enable overlane")
-	eventually(t, "metrics are served", settled, func() error {
-		_, err := h.Exec(t.Context(), "curl", "-sf", "http://"+address+"/metrics")
-		return err
-	})
+func servesMetrics(t *testing.T, h *Host) {
+	t.Helper()
+	_, err := h.Exec(t.Context(), "curl", "-sSf", "http://"+metrics+"/metrics")
+	must(t, err)
 }
