@@ -28,8 +28,9 @@ cat >/config.json <<'end'
 end`, image, config))
 
 	const (
-		kept = "restart: answers; upgrade: 2 endpoints"
-		lost = "restart: answers; upgrade: 0 endpoints"
+		whole  = "restart: answers; check: 3 ports; upgrade: 2 endpoints"
+		noPIDs = "restart: answers; check: 0 ports; upgrade: 2 endpoints"
+		lost   = "restart: answers; check: 3 ports; upgrade: 0 endpoints"
 
 		sockets = "OVERLANE_UNDERLAY="
 		afXDP   = "OVERLANE_UNDERLAY=eth0"
@@ -42,8 +43,8 @@ end`, image, config))
 		want    string // in what Docker and the log say
 	}
 	tests := []test{
-		{"nothing", "empty", sockets, kept},
-		{"nothing, net_af_xdp", "empty", afXDP, kept},
+		{"nothing", "empty", sockets, whole},
+		{"nothing, net_af_xdp", "empty", afXDP, whole},
 		{"nothing, vfio", "empty", vfio, "can't read the file: no such device"},
 		{"CAP_IPC_LOCK", `.linux.capabilities[] | select(. == "CAP_IPC_LOCK")`, afXDP, "Failed to create umem"},
 		{"CAP_NET_ADMIN", `.linux.capabilities[] | select(. == "CAP_NET_ADMIN")`, sockets, "make tap"},
@@ -52,6 +53,7 @@ end`, image, config))
 		{"devices", `.mounts[] | select(.name == "devices")`, sockets, "make tap"},
 		{"namespaces", `.mounts[] | select(.name == "namespaces")`, sockets, "the container went while the daemon was down"},
 		{"network", ".network", sockets, "no default route"},
+		{"process IDs", ".pidHost", sockets, noPIDs},
 		{"propagated mount", ".propagatedMount", sockets, lost},
 	}
 	for _, privilege := range strings.Fields(shell(t, h, `jq -r '.linux.capabilities[], .mounts[].name, .linux.devices[]?.path' /config.json`)) {
@@ -69,7 +71,7 @@ end`, image, config))
 }
 
 // tryPlugin lives through what a plugin does, with one that lacks what jq deletes from its configuration, as far as it gets: two
-// containers on a network, a restart, an upgrade. It gives what Docker and the plugin have said.
+// containers on a network, a restart, a check, an upgrade. It gives what Docker and the plugin have said.
 func tryPlugin(t *testing.T, h *Host, image, without, setting string) string {
 	t.Helper()
 	out, err := h.Exec(t.Context(), "sh", "-c", fmt.Sprintf(`exec 2>&1
@@ -84,9 +86,10 @@ live() {
 	docker plugin disable -f overlane && docker plugin enable overlane || return
 	address=$(docker inspect --format '{{.NetworkSettings.Networks.app.IPAddress}}' red)
 	docker exec blue ping -n -c 1 -w 5 "$address" && answers=answers
+	ports=$(nsenter -t $(pidof overlane) -m overlane check | grep -c 'the daemon has it')
 	docker plugin disable -f overlane && docker plugin upgrade --grant-all-permissions --skip-remote-check overlane %s && docker plugin enable overlane || return
 	endpoints=$(timeout 10 sh -c 'until nsenter -t $(pidof overlane) -m overlane status; do sleep 0.1; done' | grep -c ' joined ')
-	echo "restart: ${answers:-silence}; upgrade: $endpoints endpoints"
+	echo "restart: ${answers:-silence}; check: $ports ports; upgrade: $endpoints endpoints"
 }
 live
 cat /var/log/dockerd.log
