@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -49,7 +50,7 @@ type endpoint struct {
 	Endpoint
 	hasPort bool // false after a start that could not take the tap back
 	port    datapath.PortID
-	suspect bool // no container had it at the last look; see garbage.go
+	missing time.Time // since when no container has it; see garbage.go
 }
 
 // EndpointSpec is Docker's wish for an endpoint.

@@ -2,9 +2,10 @@ package overlay
 
 import "time"
 
-// Between looks for endpoints whose containers are gone. What two looks in a row find is removed: Docker creates, joins and
-// moves an interface within moments.
-const garbageInterval = 10 * time.Second
+const (
+	garbageInterval = 5 * time.Second  // between looks for endpoints whose containers are gone
+	garbageAfter    = 30 * time.Second // one is removed that was found so for so long: a loaded engine takes its time between Join and the interface's move
+)
 
 // runGarbage removes endpoints whose containers are gone, until the overlay is closed: their removal did not get here, as
 // when Docker was killed.
@@ -34,9 +35,14 @@ func (n *network) removeGarbage(o *Overlay) {
 	defer n.mu.Unlock()
 	for _, ep := range n.endpoints {
 		lives, err := o.lives(ep)
-		suspect := ep.suspect
-		ep.suspect = err == nil && !lives
-		if !suspect || !ep.suspect {
+		if err != nil || lives {
+			ep.missing = time.Time{}
+			continue
+		}
+		if ep.missing.IsZero() {
+			ep.missing = time.Now()
+		}
+		if time.Since(ep.missing) < garbageAfter {
 			continue
 		}
 		n.logOf(ep).WithField("addrs", ep.Addrs).Warn("endpoint removed: no container has it")

@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// collected is when what nobody gives back is collected: an endpoint after half a minute, then its addresses.
+const collected = 90 * time.Second
+
 // pooled creates a network with addresses from the cluster's pool: the same command on every host.
 func pooled(t *testing.T, hosts []*Host, name, subnet string, options ...string) {
 	t.Helper()
@@ -89,11 +92,11 @@ func TestKilledWhileStarting(t *testing.T) {
 			eventually(t, "the daemons answer", time.Minute, func() error { return h.ready(t.Context()) })
 			shell(t, h, "tail --pid=$(cat /run/starting.pid) -f /dev/null")
 			killed := time.Now()
-			eventually(t, "addresses in use are the containers'", time.Minute, func() error { return leased(t, h) })
+			eventually(t, "addresses in use are the containers'", collected, func() error { return leased(t, h) })
 			t.Logf("%d containers; the addresses agree after %v", len(addresses(t, h).Addresses), time.Since(killed))
 			shell(t, h, "docker ps -aq | xargs -r docker rm -f")
-			eventually(t, "all addresses are given back", time.Minute, func() error { return leased(t, h) })
-			eventually(t, "all endpoints are gone", time.Minute, func() error {
+			eventually(t, "all addresses are given back", collected, func() error { return leased(t, h) })
+			eventually(t, "all endpoints are gone", collected, func() error {
 				if n := len(status(t, h).Endpoints); n > 0 {
 					return fmt.Errorf("%d endpoints", n)
 				}
