@@ -267,7 +267,7 @@ func TestPoolFills(t *testing.T) {
 		subnet = "10.99.0.0/16"
 		pool   = "subnet=" + subnet + " " + subnet
 		usable = 1<<16 - 3 // but the network's, the broadcast address and the gateway
-		sample = 1000
+		sample = 500
 		limit  = 5 * time.Millisecond
 	)
 	c := up(t, 3)
@@ -331,16 +331,21 @@ func all(clients []*ipamClient, do func(int, *ipamClient)) {
 	running.Wait()
 }
 
-// latency is the 99th percentile of what n addresses take, one after the other; all are given back.
+// latency is the 99th percentile of what n addresses take, one after the other: the median of three rounds. All are given back.
 func (c *ipamClient) latency(t *testing.T, pool string, n int) time.Duration {
 	t.Helper()
-	took := make([]time.Duration, n)
-	for i := range took {
-		began := time.Now()
-		got := c.fill(t, pool, 1)
-		took[i] = time.Since(began)
-		defer c.release(t, pool, got[0])
+	var rounds [3]time.Duration
+	for round := range rounds {
+		took := make([]time.Duration, n)
+		for i := range took {
+			began := time.Now()
+			got := c.fill(t, pool, 1)
+			took[i] = time.Since(began)
+			defer c.release(t, pool, got[0])
+		}
+		slices.Sort(took)
+		rounds[round] = took[n*99/100]
 	}
-	slices.Sort(took)
-	return took[n*99/100]
+	slices.Sort(rounds[:])
+	return rounds[1]
 }
