@@ -151,6 +151,9 @@ func (p *pool) available() bool {
 
 // reclaimLost is an operator on a host, who names all hosts that are lost.
 func (s *simulation) reclaimLost(h *simHost) {
+	if len(h.met) < len(s.hosts)-1 {
+		return // what was given to a host that it does not know at all it can't know of
+	}
 	var lost []string
 	for _, other := range s.hosts {
 		if other.lost {

@@ -41,6 +41,7 @@ type simHost struct {
 	starting   int                  // requests under way
 	since      map[string]time.Time // another host is reachable, or not, since then
 	known      map[string]bool
+	met        map[string]bool    // at any time
 	words      map[string]simWord // of other hosts, since the daemon's start
 	heard      map[poolID]map[string]string
 	lost       bool // said to be so for good
@@ -90,7 +91,7 @@ func newSimulation(hosts int, subnet string, seed uint64, fail func(string, ...a
 	for i := range hosts {
 		h := &simHost{
 			sim: s, id: fmt.Sprintf("%032d", (i*7+3)%100), pools: map[poolID]stored{}, leases: map[poolID]map[uint64]lease{},
-			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, words: map[string]simWord{}, heard: map[poolID]map[string]string{},
+			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, met: map[string]bool{}, words: map[string]simWord{}, heard: map[poolID]map[string]string{},
 		}
 		s.hosts = append(s.hosts, h)
 	}
@@ -170,6 +171,7 @@ func (s *simulation) membership() {
 			}
 			if s.now.Sub(h.since[other.id]) >= patience {
 				h.known[other.id] = reachable
+				h.met[other.id] = true
 				changed = true
 			}
 		}
@@ -179,11 +181,11 @@ func (s *simulation) membership() {
 	}
 }
 
-// members are the other hosts that are up; absent those that were before.
+// members are the other hosts that are up; absent those that were at any time.
 func (h *simHost) members() (up, absent map[string]string) {
 	up, absent = map[string]string{}, map[string]string{}
-	for id, known := range h.known {
-		if known {
+	for id := range h.met {
+		if h.known[id] {
 			up[id] = "host-" + id[28:]
 		} else {
 			absent[id] = "host-" + id[28:]
