@@ -31,6 +31,9 @@ type core struct {
 	order    []string                             // their IDs
 	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
 	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
+	run      uint64                               // see message.Run
+	sent     uint64
+	latest   map[string]message // that came, by its sender
 	out      output
 }
 
@@ -81,7 +84,8 @@ func newCore(now time.Time, seed uint64, self, host string, pools []stored, leas
 	c := &core{
 		now: now, started: now, self: self, host: host,
 		rand:  rand.New(rand.NewPCG(seed, uint64(now.UnixNano()))),
-		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{},
+		run:   seed,
+		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[string]message{},
 		lives:    func(poolID, netip.Addr) bool { return true },
 		lastUsed: func(poolID, string) []uint64 { return nil },
 	}
@@ -115,6 +119,12 @@ func (c *core) step(now time.Time, event func()) output {
 	c.reclaims = slices.DeleteFunc(c.reclaims, c.takeBack)
 	out := c.out
 	c.out = output{}
+	for i, s := range out.sends {
+		numbered := *s.message
+		c.sent++
+		numbered.Run, numbered.Sent = c.run, c.sent
+		out.sends[i].message = &numbered
+	}
 	return out
 }
 

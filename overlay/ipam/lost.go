@@ -51,7 +51,7 @@ func (c *core) reclaimable(r *reclaim) (err error) {
 			continue
 		}
 		for _, id := range c.order {
-			if slices.Contains(r.lost, id) || p.agreed(id) {
+			if p.agreed(id) {
 				continue
 			}
 			err = fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, id), p.Key)

@@ -37,6 +37,8 @@ type message struct {
 	Subnet   netip.Prefix `json:"subnet"`             // zero: any of the key and the family of V6
 	V6       bool         `json:"v6,omitempty"`       // with a zero Subnet
 	Host     string       `json:"host"`               // the sender's name
+	Run      uint64       `json:"run,string"`         // a number of the sender's daemon, another after each start
+	Sent     uint64       `json:"sent"`               // messages that it has sent
 	Owner    string       `json:"owner,omitempty"`    // the sender in the table
 	Member   bool         `json:"member,omitempty"`   // it takes part in the pool
 	Origin   *origin      `json:"origin,omitempty"`   // nil: it does not know the pool
