@@ -129,6 +129,9 @@ func (s *simulation) act(t *rapid.T) {
 // runOne starts a container, which must have an address at once where the host has a free one.
 func (h *simHost) runOne() {
 	p := h.state()
+	if p == nil {
+		return // its first claim has failed meanwhile
+	}
 	free := p.Member && p.settled && !p.quiet && p.available()
 	before := len(h.containers)
 	h.container(netip.Addr{})
