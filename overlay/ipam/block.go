@@ -110,7 +110,10 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 		if a.Urgent {
 			most = max(most, 1)
 		}
-		spare := p.spare(a.First, a.Last, most, a.Free == 0)
+		spare := p.spare(a.First, a.Last, most, false)
+		if spare == nil && a.Free == 0 {
+			spare = p.spare(a.First, a.Last, most, true)
+		}
 		if spare == nil || p.fenced {
 			return refusal(nothing)
 		}

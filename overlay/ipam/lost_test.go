@@ -280,3 +280,24 @@ func TestReclaimCountsMoreThanTheLost(t *testing.T) {
 		t.Errorf("after what the lost host gave away: %+v, want all from 11 to 20", got)
 	}
 }
+
+// A host without any address gets those that were released lately, or that a lost host's containers had, after all others.
+func TestReleasedAddressesAreGivenLast(t *testing.T) {
+	c, p := testCore("a.1")
+	p.peer("b").owner = "b.1"
+	for at := uint64(2); at <= 9; at++ {
+		p.cool(at, c.now.Add(reclaimHold))
+	}
+	var given []uint64
+	for range 12 {
+		m := c.donate(p, "b", &ask{ID: uint64(len(given) + 1), First: 1, Last: 254, Urgent: true})
+		for _, s := range m.Spans {
+			for at := s.First; at <= s.Last; at++ {
+				given = append(given, at)
+			}
+		}
+	}
+	if len(given) != 10 || given[0]+given[1] != 1+10 {
+		t.Errorf("given in this order: %d, want 1 and 10 first, and all in the end", given)
+	}
+}
