@@ -111,6 +111,10 @@ func (s *simulation) act(t *rapid.T) {
 		s.heal()
 	case "close":
 		if len(h.containers) == 0 && h.starting == 0 {
+			stays := func(other *simHost) bool { return other != h && other.state() != nil && other.state().Member }
+			if !slices.ContainsFunc(s.hosts, stays) {
+				s.apart = true // nobody is left to whom it could give back what another that goes gives it now
+			}
 			h.step(func() { h.core.closePool(s.pool) })
 		}
 	case "wait":
