@@ -29,7 +29,7 @@ SECONDS := 4
 # The cluster of sim.
 NODES     := 1000
 ENDPOINTS := 100000
-# Random schedules of a simulated cluster in test-unit, and a third as many of its addresses; a failure prints its seed.
+# Random schedules of a simulated cluster in test-unit, and a tenth as many of its addresses; a failure prints its seed.
 SCHEDULES := 3000
 # Executions of each target of fuzz.
 RUNS := 1000000
@@ -87,7 +87,7 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
 	go test -race ./...
 	go test -count=1 -run 'TestRandomSchedulesAgree|TestRecordsReachManyRealNodes' ./discovery -rapid.checks $(SCHEDULES)
-	go test -count=1 -run TestRandomSchedules ./overlay/ipam -rapid.checks $$(($(SCHEDULES) / 3))
+	go test -count=1 -run TestRandomSchedules ./overlay/ipam -rapid.checks $$(($(SCHEDULES) / 10))
 	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
 	contrib/fuzz/run replay
 
