@@ -32,17 +32,12 @@ type flow struct {
 func begin(t *testing.T, from *Container, to netip.Addr) *flow {
 	t.Helper()
 	f := &flow{from, to}
-	f.start(t)
-	return f
-}
-
-func (f *flow) start(t *testing.T) {
-	t.Helper()
 	reach(t, f.from, f.to)
 	_, err := f.from.Host.Docker(t.Context(), "exec", "--detach", f.from.Name, "sh", "-c",
 		fmt.Sprintf("/usr/bin/ping -n -D -i 0.01 %s >/tmp/ping.log 2>&1 & echo $! >/tmp/ping.pid; iperf3 -c %s -b 100M -t 600 --logfile /tmp/tcp.log & echo $! >/tmp/tcp.pid; wait", f.to, f.to))
 	must(t, err)
 	f.goesOn(t)
+	return f
 }
 
 // goesOn waits until so many more replies than now have come.

@@ -33,9 +33,12 @@ type core struct {
 	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
 	run      uint64                               // see message.Run
 	sent     uint64
-	latest   map[string]message // that came, by its sender
+	latest   map[string]number // of what came, by its sender
 	out      output
 }
+
+// number is a message's among those of its sender: see message.Run and message.Sent.
+type number struct{ run, sent uint64 }
 
 // output is what a step wants done, in this order.
 type output struct {
@@ -85,7 +88,7 @@ func newCore(now time.Time, seed uint64, self, host string, pools []stored, leas
 		now: now, started: now, self: self, host: host,
 		rand:  rand.New(rand.NewPCG(seed, uint64(now.UnixNano()))),
 		run:   seed,
-		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[string]message{},
+		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[string]number{},
 		lives:    func(poolID, netip.Addr) bool { return true },
 		lastUsed: func(poolID, string) []uint64 { return nil },
 	}

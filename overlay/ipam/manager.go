@@ -409,7 +409,10 @@ func (m *Manager) Leave() error {
 			return err
 		}
 		if time.Now().After(end) {
-			_, err = wait(m, func(c *core, done func(struct{}, error)) { done(struct{}{}, c.stay(closed)) })
+			_, err = wait(m, func(c *core, done func(struct{}, error)) {
+				c.stay(closed)
+				done(struct{}{}, nil)
+			})
 			return cmp.Or(err, fmt.Errorf("no other host that is up took what this one has of %s: it stays this host's, and in use", left))
 		}
 	}
@@ -435,14 +438,13 @@ func (c *core) leave() (closed []poolID, err error) {
 }
 
 // stay takes a leave back.
-func (c *core) stay(closed []poolID) error {
+func (c *core) stay(closed []poolID) {
 	for _, id := range closed {
 		if p := c.pools[id]; p != nil {
 			p.Member = true
 			c.write(p)
 		}
 	}
-	return nil
 }
 
 // owning is a pool of which this host still has something that others want; empty: there is none.

@@ -11,10 +11,10 @@ func (c *core) receive(from string, m *message) {
 	if from == c.self || m.Origin != nil && nodeOf(m.Owner) != from { // by another name it would be given what is not its own
 		return
 	}
-	if last := c.latest[from]; m.Run != 0 && m.Run == last.Run && m.Sent <= last.Sent {
+	if last := c.latest[from]; m.Run != 0 && m.Run == last.run && m.Sent <= last.sent {
 		return // a later one has overtaken it: where its sender stands is known better, and what was lost is said again
 	}
-	c.latest[from] = message{Run: m.Run, Sent: m.Sent}
+	c.latest[from] = number{m.Run, m.Sent}
 	c.noteOther(from, m)
 	c.hear(from, m)
 	c.heed(from, m)
