@@ -60,6 +60,8 @@ func TestKeyIsRotatedUnderWay(t *testing.T) {
 	}
 	for _, n := range nodes {
 		n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
+	}
+	for _, n := range nodes {
 		if err := n.RemoveKey(old); err != nil {
 			t.Fatal(err)
 		}
