@@ -37,9 +37,6 @@ type core struct {
 	out      output
 }
 
-// number is a message's among those of its sender: see message.Run and message.Sent.
-type number struct{ run, sent uint64 }
-
 // output is what a step wants done, in this order.
 type output struct {
 	pools  []*pool      // to be written
@@ -125,7 +122,7 @@ func (c *core) step(now time.Time, event func()) output {
 	for i, s := range out.sends {
 		numbered := *s.message
 		c.sent++
-		numbered.Run, numbered.Sent = c.run, c.sent
+		numbered.Run, numbered.Sent, numbered.Heard = c.run, c.sent, c.latest[s.to]
 		out.sends[i].message = &numbered
 	}
 	return out
@@ -136,9 +133,18 @@ func (c *core) wake() {
 	for _, p := range c.sorted() {
 		p.began = c.now
 		p.quiet = p.settled && len(c.partners(p)) > 0
-		p.ask()
+		c.doubt(p)
 	}
 }
+
+// doubt has every other host say again what it knows of a pool.
+func (c *core) doubt(p *pool) {
+	for _, peer := range p.peers {
+		c.doubtPeer(peer)
+	}
+}
+
+func (c *core) doubtPeer(peer *peerState) { peer.told, peer.doubted = false, c.sent }
 
 // sorted lists the pools in an order that does not depend on chance.
 func (c *core) sorted() []*pool {
@@ -189,7 +195,7 @@ func (c *core) meet(members, absent map[string]string) {
 	for id := range before {
 		if !c.up(id) {
 			for _, p := range c.sorted() {
-				p.peer(id).told = false
+				c.doubtPeer(p.peer(id))
 			}
 		}
 	}

@@ -111,10 +111,6 @@ func (s *simulation) act(t *rapid.T) {
 		s.heal()
 	case "close":
 		if len(h.containers) == 0 && h.starting == 0 {
-			stays := func(other *simHost) bool { return other != h && other.state() != nil && other.state().Member }
-			if !slices.ContainsFunc(s.hosts, stays) {
-				s.apart = true // nobody is left to whom it could give back what another that goes gives it now
-			}
 			h.step(func() { h.core.closePool(s.pool) })
 		}
 	case "wait":
@@ -219,8 +215,6 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 		}
 	}
 	s.until("all hosts agree", s.agree)
-	s.reclaimForgotten()
-	s.until("all hosts agree", s.agree)
 	s.checkOwners()
 	s.until("every address in use is its host's", s.held)
 	s.until("every address is free", func() bool {
@@ -272,23 +266,6 @@ func (s *simulation) held() bool {
 		}
 	}
 	return true
-}
-
-// reclaimForgotten takes back what was given to a host that had left the pool for good: the word reached it too late, which
-// it can't where all hosts could talk.
-func (s *simulation) reclaimForgotten() {
-	var ids []string
-	for _, h := range s.hosts {
-		ids = append(ids, h.id)
-	}
-	h := s.hosts[0]
-	h.step(func() {
-		h.core.reclaim(ids, func(taken uint64, err error) {
-			if taken > 0 && !s.apart {
-				s.fail("%d addresses were given to who had forgotten the pool\n%s", taken, s.describe())
-			}
-		})
-	})
 }
 
 func (s *simulation) agree() bool {

@@ -19,7 +19,7 @@ type reclaim struct {
 
 func (c *core) reclaim(lost []string, done func(uint64, error)) {
 	for _, p := range c.sorted() {
-		p.ask()
+		c.doubt(p)
 	}
 	c.reclaims = append(c.reclaims, &reclaim{lost: lost, began: c.now, done: done})
 }
@@ -38,31 +38,35 @@ func (c *core) takeBack(r *reclaim) bool {
 	return true
 }
 
-// reclaimable says what is in the way: every host but the lost ones is to be up and, if it has the pool, to agree with
-// this one. Whoever does not is asked.
+// reclaimable says what is in the way in any of the pools that a lost host has.
 func (c *core) reclaimable(r *reclaim) (err error) {
 	ask := c.now.Sub(r.asked) >= askRetry
 	if ask {
 		r.asked = c.now
 	}
 	for _, p := range c.sorted() {
-		nodes := c.partners(p)
-		if !slices.ContainsFunc(nodes, func(id string) bool { return slices.Contains(r.lost, id) }) {
+		if slices.ContainsFunc(c.partners(p), func(id string) bool { return slices.Contains(r.lost, id) }) {
+			err = cmp.Or(c.inTheWay(p, r.lost, ask), err)
+		}
+	}
+	return err
+}
+
+// inTheWay says why nobody's blocks can be taken: every host but the lost ones is to be up and, if it has the pool, to
+// agree with this one. Whoever does not may be asked.
+func (c *core) inTheWay(p *pool, lost []string, ask bool) (err error) {
+	for _, id := range c.order {
+		if p.agreed(id) {
 			continue
 		}
-		for _, id := range c.order {
-			if p.agreed(id) {
-				continue
-			}
-			err = fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, id), p.Key)
-			if ask {
-				c.sendTo(id, &message{Reply: true}, p)
-			}
+		err = fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, id), p.Key)
+		if ask {
+			c.sendTo(id, &message{Reply: true}, p)
 		}
-		for _, id := range append(nodes, slices.Sorted(maps.Keys(c.absent))...) {
-			if !c.up(id) && !slices.Contains(r.lost, id) {
-				err = fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
-			}
+	}
+	for _, id := range append(c.partners(p), slices.Sorted(maps.Keys(c.absent))...) {
+		if !c.up(id) && !slices.Contains(lost, id) {
+			err = fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
 		}
 	}
 	return err
@@ -107,6 +111,11 @@ func (c *core) reclaimFrom(p *pool, owner string, lost []string) (taken uint64) 
 	if first >= 0 && (!p.Member || c.order[first] < c.self) {
 		heir = p.peers[c.order[first]].owner
 	}
+	return c.take(p, owner, heir)
+}
+
+// take gives the blocks of an owner that is no more to another.
+func (c *core) take(p *pool, owner, heir string) (taken uint64) {
 	var all table
 	for _, s := range p.Table.owned(owner, 1, maxOffset) {
 		taken += s.size()
@@ -180,7 +189,47 @@ func (c *core) watch(p *pool) {
 			c.reclaimFrom(p, owner, []string{node})
 		}
 	}
+	c.takeFormer(p)
 	c.join(p)
+}
+
+// former are owners whose hosts began anew, and are about to lose what is left under the old name.
+type former struct {
+	owners []string
+	since  time.Time
+}
+
+// takeFormer takes what a host was given when it had just forgotten the pool. The first of those that have it does so, when
+// all that are up have said anew where they stand: that one does not know the pool may be old news.
+func (c *core) takeFormer(p *pool) {
+	gone := slices.DeleteFunc(p.Table.owners(), func(id string) bool { return !c.renamed(p, id) })
+	switch known := c.knowing(p); {
+	case p.quiet || len(known) > 0 && known[0] < c.self:
+		p.former = nil
+	case p.former == nil:
+		if len(gone) > 0 {
+			p.former = &former{gone, c.now}
+			c.doubt(p)
+			c.inTheWay(p, nil, true)
+		}
+	case c.inTheWay(p, nil, true) == nil:
+		for _, owner := range gone {
+			if slices.Contains(p.former.owners, owner) {
+				c.take(p, owner, p.Owner)
+			}
+		}
+		p.former = nil
+	case c.now.Sub(p.former.since) > requestLimit:
+		p.former = nil
+	}
+}
+
+// renamed says whether an owner is no more though its host is up.
+func (c *core) renamed(p *pool, owner string) bool {
+	if nodeOf(owner) == c.self {
+		return owner != p.Owner
+	}
+	return c.up(nodeOf(owner)) && !c.there(p, owner)
 }
 
 // firstUp says whether this host is the first owner of those that are up.

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"testing"
@@ -71,7 +72,7 @@ func TestReceiveChecksOwner(t *testing.T) {
 			c, p := testCore("a.1", "b.1")
 			c.meet(map[string]string{"b": "host-b"}, nil)
 			o := p.Origin
-			c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: owner, Member: true, Origin: &o, Held: []uint64{2}})
+			c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: owner, Member: true, Origin: &o, Held: []uint64{2}})
 			if s, _ := p.Table.of(2); s.Owner != "a.1" {
 				t.Errorf("host b got %q an address by saying that this is its name", s.Owner)
 			}
@@ -84,7 +85,7 @@ func TestRefusalAheadOfNeedIsNotTheLast(t *testing.T) {
 	c, p := testCore("b.1")
 	c.meet(map[string]string{"b": "host-b"}, nil)
 	o := p.Origin
-	says := message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Free: 1, Hash: p.hash}
+	says := message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Free: 1, Hash: p.hash}
 	c.receive("b", &says)
 	c.ask(p, "b.1", ask{First: 1, Last: 10})
 	var failed error
@@ -105,7 +106,7 @@ func TestHostWithoutFreeAddressesIsAsked(t *testing.T) {
 	c, p := testCore("b.1")
 	c.meet(map[string]string{"b": "host-b"}, nil)
 	o := p.Origin
-	c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Hash: p.hash})
+	c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash})
 	var failed error
 	out := c.step(c.now, func() {
 		c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(_ netip.Addr, err error) { failed = err })
@@ -118,10 +119,47 @@ func TestHostWithoutFreeAddressesIsAsked(t *testing.T) {
 	}
 }
 
+// heard is in the messages of a host that has heard all that a core ever says.
+func heard(c *core) number { return number{c.run, math.MaxUint64} }
+
 // says has another host of testCore's tell that it agrees, or what else it has.
 func says(c *core, p *pool, from string, hash uint64) {
 	o := p.Origin
-	c.receive(from, &message{Key: p.Key, Subnet: p.Subnet, Host: "host-" + from, Owner: from + ".1", Member: true, Origin: &o, Hash: hash})
+	c.receive(from, &message{Key: p.Key, Subnet: p.Subnet, Host: "host-" + from, Heard: heard(c), Owner: from + ".1", Member: true, Origin: &o, Hash: hash})
+}
+
+// A host that gave what it had to one that had just forgotten the pool: it is taken back when that one says so after it was
+// asked, and all others agree. What it said before may be older than the name.
+func TestOldNameIsTakenBackAfterAFreshWord(t *testing.T) {
+	c, p := testCore("a.1", "b.1", "c.1")
+	c.meet(map[string]string{"b": "host-b", "c": "host-c"}, nil)
+	says(c, p, "c", p.hash)
+	forgot := func(last uint64) {
+		o := p.Origin
+		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Host: "host-b", Re: &o, Heard: number{c.run, last}})
+	}
+	seconds := func(n int) {
+		for range n {
+			c.step(c.now.Add(syncInterval), nil)
+		}
+	}
+	forgot(c.sent + 1)
+	seconds(1)
+	asked := c.sent
+	forgot(p.peers["b"].doubted)
+	says(c, p, "c", p.hash)
+	if seconds(2); p.own != 10 {
+		t.Fatalf("by a word of b's that may be old %d addresses are this host's, want 10", p.own)
+	}
+	forgot(asked)
+	says(c, p, "c", p.hash+1)
+	if seconds(1); p.own != 10 {
+		t.Fatalf("while c does not agree %d addresses are this host's, want 10", p.own)
+	}
+	says(c, p, "c", p.hash)
+	if seconds(1); p.own != 20 {
+		t.Fatalf("%d addresses are this host's, want 20", p.own)
+	}
 }
 
 // reclaims has a core reclaim, and gives what it says after some steps of a second: nothing, where it still waits.
@@ -147,7 +185,7 @@ func TestReclaimWaitsUntilTheOthersAgree(t *testing.T) {
 	}
 	given := p.Table.given(15, 20, "c.1", 0)
 	o := p.Origin
-	c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Owner: "c.1", Member: true, Origin: &o, Spans: given, Hash: hashOf(p, merge(p.Table, given))})
+	c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "c.1", Member: true, Origin: &o, Spans: given, Hash: hashOf(p, merge(p.Table, given))})
 	for _, done := range c.step(c.now, nil).done {
 		done(nil)
 	}
@@ -250,7 +288,7 @@ func TestWhoWasAwayHearsAllOthersFirst(t *testing.T) {
 	step(func() { says(c, p, "b", p.hash) })
 	step(func() {
 		o := p.Origin
-		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Ask: &ask{ID: 1, First: 1, Last: 254, Urgent: true}})
+		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Ask: &ask{ID: 1, First: 1, Last: 254, Urgent: true}})
 	})
 	if own := p.Table.owned("a.1", 1, maxOffset); got.IsValid() || len(own) != 1 || own[0].size() != 10 {
 		t.Fatalf("before host c has told: handed out %s, has %+v", got, own)
@@ -258,7 +296,7 @@ func TestWhoWasAwayHearsAllOthersFirst(t *testing.T) {
 	lost := p.Table.given(1, 10, "c.1", 1)
 	step(func() {
 		o := p.Origin
-		c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Owner: "c.1", Member: true, Origin: &o, Spans: merge(p.Table, lost), Full: true})
+		c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "c.1", Member: true, Origin: &o, Spans: merge(p.Table, lost), Full: true})
 	})
 	if own := p.Table.owned("a.1", 1, maxOffset); got.IsValid() || own != nil {
 		t.Errorf("host c has its addresses: handed out %s, has %+v", got, own)

@@ -31,6 +31,12 @@ func (o origin) before(other origin) bool {
 	return o.Node < other.Node
 }
 
+// number is a message's among those of its sender: see message.Run and message.Sent.
+type number struct {
+	Run  uint64 `json:"run,string"`
+	Sent uint64 `json:"sent"`
+}
+
 // message is what hosts say to each other about one pool. Each tells where its sender stands.
 type message struct {
 	Key      string       `json:"key"`
@@ -39,6 +45,7 @@ type message struct {
 	Host     string       `json:"host"`               // the sender's name
 	Run      uint64       `json:"run,string"`         // a number of the sender's daemon, another after each start
 	Sent     uint64       `json:"sent"`               // messages that it has sent
+	Heard    number       `json:"heard,omitzero"`     // the last of the recipient's messages that has come in
 	Owner    string       `json:"owner,omitempty"`    // the sender in the table
 	Member   bool         `json:"member,omitempty"`   // it takes part in the pool
 	Origin   *origin      `json:"origin,omitempty"`   // nil: it does not know the pool

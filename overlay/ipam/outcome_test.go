@@ -210,7 +210,7 @@ func TestRequestHangs(t *testing.T) {
 	c, p := testCore("b.1")
 	c.meet(map[string]string{"b": "host-b"}, nil)
 	o := p.Origin
-	c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Origin: &o, Hash: p.hash, Free: 5}) // b leaves
+	c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Origin: &o, Hash: p.hash, Free: 5}) // b leaves
 	answered := false
 	run := func(event func()) {
 		for _, done := range c.step(c.now, event).done {
@@ -308,7 +308,7 @@ func TestSilentHosts(t *testing.T) {
 	c.meet(map[string]string{"b": "host-b", "c": "host-c", "d": "host-d"}, nil)
 	for i, from := range []string{"b", "c", "d"} {
 		o := p.Origin
-		c.receive(from, &message{Key: p.Key, Subnet: p.Subnet, Owner: from + ".1", Member: true, Origin: &o, Free: uint64(9 - i), Hash: p.hash})
+		c.receive(from, &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: from + ".1", Member: true, Origin: &o, Free: uint64(9 - i), Hash: p.hash})
 	}
 	var failed error
 	var got netip.Addr
@@ -324,7 +324,7 @@ func TestSilentHosts(t *testing.T) {
 				o := p.Origin
 				t := p.Table.given(30, 30, p.Owner, 0)
 				out := c.step(c.now, func() {
-					c.receive("d", &message{Key: p.Key, Subnet: p.Subnet, Owner: "d.1", Member: true, Origin: &o, Spans: t, Answer: &answer{ID: m.message.Ask.ID}})
+					c.receive("d", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "d.1", Member: true, Origin: &o, Spans: t, Answer: &answer{ID: m.message.Ask.ID}})
 				})
 				for _, done := range out.done {
 					done(nil)
@@ -477,7 +477,7 @@ func TestRangeOfOneAddress(t *testing.T) {
 		o := p.Origin
 		why := &answer{ID: p.question.ID, Why: "it is in use there"} // donate's, when First is Last
 		run(func() {
-			c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Answer: why})
+			c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Answer: why})
 		})
 	}
 	if failed == nil || strings.Contains(failed.Error(), "does not answer") {

@@ -62,6 +62,7 @@ type pool struct {
 	poorUntil time.Time            // nobody had a fresh address to give lately
 	nextAsk   time.Time            // for more, ahead of need
 	missing   map[uint64]time.Time // since when a lease has had no endpoint
+	former    *former              // what is about to be taken back
 	majority  map[string]time.Time // since when this host is one of most, by the absent host
 	fenced    bool                 // it may be the absent one
 }
@@ -90,7 +91,8 @@ type peerState struct {
 	free     uint64
 	hash     uint64
 	held     map[uint64]bool
-	told     bool   // since it is up, all that it knows; or that it does not have the pool
+	told     bool   // since it is up, and since it was doubted, all that it knows; or that it does not have the pool
+	doubted  uint64 // messages that this host had sent by then: what does not answer a later one may be old
 	answered uint64 // the last question that was answered
 	answer   *message
 }
@@ -144,13 +146,6 @@ func (p *pool) count() {
 		}
 		return s.Owner != p.Owner
 	})
-}
-
-// ask has every other host say again what it knows.
-func (p *pool) ask() {
-	for _, peer := range p.peers {
-		peer.told = false
-	}
 }
 
 func (p *pool) peer(id string) *peerState {

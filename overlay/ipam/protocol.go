@@ -11,7 +11,7 @@ func (c *core) receive(from string, m *message) {
 	if from == c.self || m.Origin != nil && nodeOf(m.Owner) != from { // by another name it would be given what is not its own
 		return
 	}
-	if last := c.latest[from]; m.Run != 0 && m.Run == last.run && m.Sent <= last.sent {
+	if last := c.latest[from]; m.Run != 0 && m.Run == last.Run && m.Sent <= last.Sent {
 		return // a later one has overtaken it: where its sender stands is known better, and what was lost is said again
 	}
 	c.latest[from] = number{m.Run, m.Sent}
@@ -27,7 +27,7 @@ func (c *core) receive(from string, m *message) {
 	p.peer(from).take(m)
 	c.seen(p, from, m.Host)
 	if m.Origin == nil {
-		p.peers[from].told = m.Re != nil && *m.Re == p.Origin
+		p.peers[from].told = m.Re != nil && *m.Re == p.Origin && c.fresh(from, p, m)
 		return
 	}
 	switch {
@@ -48,6 +48,11 @@ func (c *core) receive(from string, m *message) {
 	default:
 		c.receiveSame(p, from, m)
 	}
+}
+
+// fresh says whether another host said something after it had heard that it was doubted.
+func (c *core) fresh(from string, p *pool, m *message) bool {
+	return m.Heard.Run == c.run && m.Heard.Sent > p.peers[from].doubted
 }
 
 // seen notes that another host is there, now and then on disk.
@@ -117,8 +122,9 @@ func (c *core) adopt(p *pool, from string, m *message) {
 	before := p.Table
 	p.Origin, p.settled = *m.Origin, true
 	p.question = nil
+	c.doubt(p) // what was told then is void, and what was given
 	for _, peer := range p.peers {
-		peer.answer, peer.told = nil, false // what was given and told then is void
+		peer.answer = nil
 	}
 	p.peers[from].told = true
 	c.put(p, merge(nil, m.Spans))
@@ -147,7 +153,7 @@ func (c *core) receiveSame(p *pool, from string, m *message) {
 			c.change(p, t)
 		}
 	}
-	if m.Full || m.Hash == p.hash {
+	if (m.Full || m.Hash == p.hash) && c.fresh(from, p, m) {
 		p.peers[from].told = true
 	}
 	c.grantHeld(p, from)

@@ -24,7 +24,6 @@ type simulation struct {
 	fail   func(format string, args ...any)
 	pool   poolID
 	pace   time.Duration // between beats of a daemon
-	apart  bool          // for so long that a host may have forgotten the pool before all were told what it gave away
 }
 
 // simHost is a host: its disk, its containers, which outlive the daemon, and the daemon's core while that runs.
@@ -116,18 +115,10 @@ func (s *simulation) run(d time.Duration) {
 
 // pass has a long time go by, with fewer looks at the clock.
 func (s *simulation) pass(d, pace time.Duration) {
-	if !s.whole() {
-		s.apart = true
-	}
 	s.pace = pace
 	s.run(d)
 	s.pace = tick
 	s.run(pace)
-}
-
-// whole says whether every host's daemon runs and reaches every other.
-func (s *simulation) whole() bool {
-	return !slices.ContainsFunc(s.hosts, func(h *simHost) bool { return h.core == nil || h.side != s.hosts[0].side })
 }
 
 // until runs until cond holds, and fails after a while.
