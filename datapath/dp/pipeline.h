@@ -129,10 +129,20 @@ struct dp_fdb_memo {
 
 #define DP_FDB_MEMOS (1 << 16)
 
+/* An ARP request or neighbour solicitation that nobody could answer yet. */
+struct dp_question {
+	uint32_t port, generation;
+	struct dp_addr target;
+	struct dp_addr asker;
+	uint64_t asked; /* cycles */
+};
+
+#define DP_QUESTIONS 64
+
 struct dp_worker {
 	unsigned id;
 	int epoll;
-	int wake; /* eventfd: something changed, look at `stopping` */
+	int wake; /* eventfd: something changed, look at `stopping` and `news` */
 	struct rte_mbuf *mbufs[DP_BURST];
 	struct dp_frame frames[DP_BURST];
 	struct dp_port *from[DP_BURST]; /* port of each frame */
@@ -148,6 +158,10 @@ struct dp_worker {
 	struct dp_fdb_memo *memos;
 	struct dp_udp udp;
 	struct dp_share share;
+	struct dp_question questions[DP_QUESTIONS];
+	atomic_uint n_questions;
+	unsigned oldest_question; /* when there are as many as can be */
+	atomic_bool news;         /* one of them may have an answer */
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */
@@ -272,6 +286,18 @@ dp_addr_equal(const struct dp_addr *a, const struct dp_addr *b)
 	return !memcmp(a, b, sizeof(*a));
 }
 
+/* An IPv6 address, or an IPv4 one mapped into it. */
+static inline struct dp_addr
+dp_addr_of(const uint8_t *ip, uint8_t version)
+{
+	struct dp_addr addr;
+
+	if (version == 4)
+		return dp_addr4(ip);
+	memcpy(addr.b, ip, sizeof(addr.b));
+	return addr;
+}
+
 /* encap.c: frames that a container sent; each is answered, delivered, queued on the underlay, or dropped. */
 void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n);
 
@@ -279,6 +305,14 @@ void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **fro
 bool dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
 /* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */
 void dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *frame);
+/* Tells a port, unasked, at which MAC the target is. */
+void dp_tell(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6]);
+
+/* late.c: questions that are answered when the answer is known. */
+void dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target);
+void dp_answer_late(struct dp_worker *w);
+/* By the control thread, of what the neighbour table has got. */
+void dp_late_news(void);
 
 /* decap.c: one VXLAN packet each, as UDP payload; merged frames are delivered by dp_decap_flush. */
 struct dp_packet {

@@ -45,6 +45,13 @@ arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const
 	answer(w, to, reply, sizeof(reply));
 }
 
+static void
+unknown(struct dp_worker *w, struct dp_port *from, struct dp_addr asker, struct dp_addr target, enum dp_drop why)
+{
+	dp_count(w, why);
+	dp_ask_later(w, from, asker, target);
+}
+
 static bool
 respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
@@ -75,7 +82,7 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	if (dp_neigh_lookup(f->vni, &target, mac))
 		arp_reply(w, from, arp + 14, arp + 24, mac);
 	else
-		dp_count(w, DP_DROP_ARP_UNKNOWN);
+		unknown(w, from, dp_addr4(arp + 14), target, DP_DROP_ARP_UNKNOWN);
 	return true;
 }
 
@@ -161,7 +168,7 @@ respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	else if (dp_neigh_lookup(f->vni, &target, mac))
 		advertise_asked(w, from, f, mac);
 	else
-		dp_count(w, DP_DROP_ND_UNKNOWN);
+		unknown(w, from, dp_addr_of(f->data + f->hdrs.l3 + 8, 6), target, DP_DROP_ND_UNKNOWN);
 	return true;
 }
 
@@ -181,19 +188,22 @@ void
 dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
 	const uint8_t *ip = f->data + f->hdrs.l3;
-	struct dp_addr target;
+	struct dp_addr asker, target;
 	uint8_t mac[6];
 
 	if (!f->hdrs.version)
 		return;
-	if (f->hdrs.version == 4)
-		target = dp_addr4(ip + 16);
+	asker = dp_addr_of(ip + (f->hdrs.version == 4 ? 12 : 8), f->hdrs.version);
+	target = dp_addr_of(ip + (f->hdrs.version == 4 ? 16 : 24), f->hdrs.version);
+	if (dp_neigh_lookup(f->vni, &target, mac) && memcmp(mac, f->data, 6))
+		dp_tell(w, from, &asker, &target, mac);
+}
+
+void
+dp_tell(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6])
+{
+	if (dp_addr_is4(target))
+		arp_reply(w, to, asker->b + 12, target->b + 12, mac);
 	else
-		memcpy(target.b, ip + 24, 16);
-	if (!dp_neigh_lookup(f->vni, &target, mac) || !memcmp(mac, f->data, 6))
-		return;
-	if (f->hdrs.version == 4)
-		arp_reply(w, from, ip + 12, ip + 16, mac);
-	else
-		advertise(w, from, ip + 8, ip + 24, mac, NA_OVERRIDE);
+		advertise(w, to, asker->b, target->b, mac, NA_OVERRIDE);
 }

@@ -209,9 +209,12 @@ dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6])
 {
 	struct neigh_key key = { .addr = addr, .vni = vni };
 	uint64_t word = 0;
+	int ret;
 
 	memcpy(&word, mac, 6);
-	return rte_hash_add_key_data(neighs, &key, (void *)word);
+	ret = rte_hash_add_key_data(neighs, &key, (void *)word);
+	dp_late_news();
+	return ret;
 }
 
 int

@@ -202,6 +202,8 @@ dp_worker_main(void *arg)
 			w->underlay_ready = dp_udp_receive(w);
 		polled = dp_eth_poll(w);
 		serve_ports(w);
+		if (unlikely(atomic_load_explicit(&w->news, memory_order_relaxed)))
+			dp_answer_late(w);
 		dp_eth_flush(w);
 		rte_rcu_qsbr_quiescent(dp.qsbr, w->id);
 		if (polled && ++turn % LOOK_TURNS)

@@ -14,11 +14,8 @@ import (
 )
 
 // Whatever is restarted, traffic that runs goes on: these tests send an echo request every 10 ms and a TCP stream from
-// red to blue meanwhile, and look for the longest time without a reply.
-const (
-	outage  = time.Second     // longest that an engine's restart may take from the traffic
-	restart = 3 * time.Second // and one of a daemon with a hundred endpoints that was killed
-)
+// red to blue meanwhile, and look for the longest time without a reply. None may be longer than this.
+const outage = time.Second
 
 var stampedReply = regexp.MustCompile(`(?m)^\[(\d+\.\d+)\] \d+ bytes from`)
 
@@ -120,8 +117,8 @@ func TestTrafficOutlivesDaemon(t *testing.T) {
 		shell(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
 		must(t, Wait(t.Context(), settled, h.ready))
 	}
-	if gap := f.gap(t, "overlane killed on both hosts, one with 100 endpoints"); gap >= restart {
-		t.Errorf("%v without a reply, want less than %v", gap, restart)
+	if gap := f.gap(t, "overlane killed on both hosts, one with 100 endpoints"); gap >= outage {
+		t.Errorf("%v without a reply, want less than %v", gap, outage)
 	}
 }
 
