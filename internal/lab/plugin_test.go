@@ -20,21 +20,7 @@ const metrics = "127.0.0.1:9750"
 // upgrades and engines.
 func TestPlugin(t *testing.T) {
 	c := up(t, 3)
-	image := pushPlugin(t, c)
-	for _, h := range c.Hosts {
-		stop(t, h)
-		_, err := h.Docker(t.Context(), "plugin", "install", "--grant-all-permissions", "--alias", "overlane", image,
-			"OVERLANE_JOIN="+c.Hosts[0].Addr.String())
-		must(t, err)
-	}
-	everyHost(t, c, "knows the others by its plugin", func(h *Host) error {
-		s, err := pluginStatus(t, h)
-		if alive := strings.Count(s, `"state": "alive"`); err == nil && alive != len(c.Hosts) {
-			err = fmt.Errorf("%d members alive, not %d", alive, len(c.Hosts))
-		}
-		return err
-	})
-
+	image := installPlugin(t, c)
 	var containers []*Container
 	var addrs []netip.Addr
 	for _, h := range c.Hosts {
@@ -81,6 +67,26 @@ func TestPlugin(t *testing.T) {
 			t.Errorf("the removed plugin leaves taps: %s", taps)
 		}
 	})
+}
+
+// installPlugin has the plugin take the daemons' place on all hosts, and gives its name in a registry.
+func installPlugin(t *testing.T, c *Cluster) (image string) {
+	t.Helper()
+	image = pushPlugin(t, c)
+	for _, h := range c.Hosts {
+		stop(t, h)
+		_, err := h.Docker(t.Context(), "plugin", "install", "--grant-all-permissions", "--alias", "overlane", image,
+			"OVERLANE_JOIN="+c.Hosts[0].Addr.String())
+		must(t, err)
+	}
+	everyHost(t, c, "knows the others by its plugin", func(h *Host) error {
+		s, err := pluginStatus(t, h)
+		if alive := strings.Count(s, `"state": "alive"`); err == nil && alive != len(c.Hosts) {
+			err = fmt.Errorf("%d members alive, not %d", alive, len(c.Hosts))
+		}
+		return err
+	})
+	return image
 }
 
 // pluginStatus is what `overlane status -o json` says in the managed plugin.

@@ -1,0 +1,104 @@
+//go:build lab
+
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A swarm of three hosts: the tasks of a service on an overlane network reach each other and are found by name; those of
+// a host that is drained move, and are reached again. A swarm takes drivers from managed plugins alone.
+func TestSwarm(t *testing.T) {
+	const tasks = 6
+	c := up(t, 3)
+	installPlugin(t, c)
+	manager := c.Hosts[0]
+	shell(t, manager, "docker swarm init --advertise-addr "+manager.Addr.String())
+	token := strings.TrimSpace(shell(t, manager, "docker swarm join-token -q worker"))
+	for _, h := range c.Hosts[1:] {
+		shell(t, h, fmt.Sprintf("docker swarm join --token %s %s:2377", token, manager.Addr))
+	}
+	for _, h := range c.Hosts {
+		shell(t, h, "docker network create --config-only --ipam-driver "+pluginDriver+" --subnet 10.40.0.0/24 app-config")
+	}
+	shell(t, manager, "docker network create -d "+pluginDriver+" --scope swarm --config-from app-config app")
+	shell(t, manager, fmt.Sprintf("docker service create --detach --name web --replicas %d --network app --endpoint-mode dnsrr box", tasks))
+
+	running := serviceTasks(t, c.Hosts, tasks)
+	allReach(t, running)
+	names(t, running, tasks)
+
+	shell(t, manager, "docker node update --availability drain "+strings.TrimSpace(shell(t, c.Hosts[2], "docker info --format '{{.Swarm.NodeID}}'")))
+	moved := serviceTasks(t, c.Hosts[:2], tasks)
+	allReach(t, moved)
+	names(t, moved, tasks)
+}
+
+// serviceTasks waits until so many tasks run on the hosts, and none elsewhere.
+func serviceTasks(t *testing.T, hosts []*Host, want int) map[*Container]Attachment {
+	t.Helper()
+	var running map[*Container]Attachment
+	eventually(t, fmt.Sprint(want, " tasks run"), time.Minute, func() error {
+		running = map[*Container]Attachment{}
+		for _, h := range hosts {
+			out, err := h.Docker(t.Context(), "ps", "--filter", "label=com.docker.swarm.service.name=web", "--format", "{{.Names}}")
+			if err != nil {
+				return err
+			}
+			for _, name := range strings.Fields(out) {
+				task := &Container{Host: h, Name: name}
+				at, err := task.Attachment(t.Context(), "app")
+				if err != nil {
+					return err
+				}
+				running[task] = at
+			}
+		}
+		if len(running) != want {
+			return fmt.Errorf("%d run", len(running))
+		}
+		return nil
+	})
+	return running
+}
+
+func allReach(t *testing.T, tasks map[*Container]Attachment) {
+	t.Helper()
+	for task := range tasks {
+		reachAll(t, task, tasks, settled)
+	}
+}
+
+// names demands that each task finds all by the service's name.
+func names(t *testing.T, tasks map[*Container]Attachment, want int) {
+	t.Helper()
+	var all []string
+	for _, at := range tasks {
+		all = append(all, at.IPAddress.String())
+	}
+	slices.Sort(all)
+	for task := range tasks {
+		eventually(t, task.Name+" finds the others by name", settled, func() error {
+			out, err := task.Exec(t.Context(), "nslookup", "-type=a", "tasks.web", "127.0.0.11")
+			if err != nil {
+				return err
+			}
+			var found []string
+			for _, line := range strings.Split(out, "\n") {
+				if addr, err := netip.ParseAddr(strings.TrimPrefix(line, "Address: ")); err == nil && addr.Is4() {
+					found = append(found, addr.String())
+				}
+			}
+			slices.Sort(found)
+			if !slices.Equal(found, all) {
+				return fmt.Errorf("tasks.web is %v, want %v:\n%s", found, all, out)
+			}
+			return nil
+		})
+	}
+}
