@@ -43,13 +43,23 @@ func TestPlugin(t *testing.T) {
 		reach(t, containers[0], attachment(t, containers[1], "app").IPAddress)
 	}
 	t.Run("Name", func(t *testing.T) { testPluginName(t, h) })
+	f := begin(t, containers[0], addrs[1])
+	t.Run("Kill", func(t *testing.T) {
+		shell(t, h, "kill -9 $(pidof overlane)")
+		if gap := f.gap(t, "the plugin killed"); gap >= outage {
+			t.Errorf("%v without a reply, want less than %v", gap, outage)
+		}
+		stays(t)
+	})
 	t.Run("Set", func(t *testing.T) {
 		shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_METRICS="+metrics+"; docker plugin enable overlane")
+		f.gap(t, "the plugin disabled, set and enabled")
 		stays(t)
 		servesMetrics(t, h)
 	})
 	t.Run("Upgrade", func(t *testing.T) {
 		shell(t, h, "docker plugin disable -f overlane; docker plugin upgrade --grant-all-permissions overlane "+image+"; docker plugin enable overlane")
+		f.gap(t, "the plugin upgraded")
 		stays(t)
 		servesMetrics(t, h)
 	})
