@@ -32,8 +32,9 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	core    *core
-	pending []output // of steps whose effects are not done yet
-	changes []Change // not yet given to Observe
+	pending []output            // of steps whose effects are not done yet
+	changes []Change            // not yet given to Observe
+	seeds   map[netip.Addr]bool // of AddSeed
 
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
@@ -82,6 +83,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 		identity: id,
 		limiter:  newLimiter(time.Minute),
 		metrics:  newMetrics(),
+		seeds:    map[netip.Addr]bool{},
 		rejected: map[string]uint64{},
 		wake:     make(chan struct{}, 1),
 		observe:  make(chan struct{}, 1),

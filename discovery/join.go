@@ -66,6 +66,25 @@ func parseSeed(text string) (seed, error) {
 	return seed{host, uint16(port)}, nil
 }
 
+// AddSeed has this node join the one at an address, on this node's own port: now,
+// and until RemoveSeed whenever it is not a member.
+func (c *Cluster) AddSeed(addr netip.Addr) {
+	c.mu.Lock()
+	c.seeds[addr] = true
+	c.mu.Unlock()
+	select {
+	case c.meet <- netip.AddrPortFrom(addr, c.address.Port()):
+	default: // it is tried with all others
+	}
+}
+
+// RemoveSeed takes back what AddSeed said. A member stays one.
+func (c *Cluster) RemoveSeed(addr netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.seeds, addr)
+}
+
 // runJoin tries the seeds until the node is not alone, and then now and again,
 // with the members that were lost, so that a split heals. It also joins nodes
 // that talk to this one without being members: a restarted one does not know
@@ -123,6 +142,11 @@ func (c *Cluster) joinTargets(seeds []seed) []netip.AddrPort {
 			add(address)
 		}
 	}
+	c.mu.Lock()
+	for addr := range c.seeds {
+		add(netip.AddrPortFrom(addr, c.address.Port()))
+	}
+	c.mu.Unlock()
 	for _, m := range members {
 		if m.State == StateDead {
 			add(m.Addr)
