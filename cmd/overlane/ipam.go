@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -74,9 +75,9 @@ func writeAddresses(out io.Writer, s ipam.Status) error {
 		row(w, b.Host, b.Subnet, b.State, b.Blocks, b.Addresses, free, short(b.Node))
 	}
 	fmt.Fprintln(w)
-	row(w, "ADDRESS HERE", "ENDPOINT", "MAC", "SINCE", "IN A BLOCK OF")
+	row(w, "ADDRESS HERE", "NAME", "ENDPOINT", "MAC", "SINCE", "IN A BLOCK OF")
 	for _, l := range s.Leases {
-		row(w, l.Addr, short(l.Endpoint), l.MAC, l.Since.Format(time.DateTime), l.Owner)
+		row(w, l.Addr, cmp.Or(l.Name, "-"), short(l.Endpoint), l.MAC, l.Since.Format(time.DateTime), l.Owner)
 	}
 	if len(s.Conflicts) > 0 {
 		fmt.Fprintln(w)

@@ -33,11 +33,13 @@ const (
 type Request struct {
 	Addr    netip.Addr // invalid: any
 	MAC     string     // of the endpoint; empty, with an address: that is reserved on every host (--aux-address)
+	Name    string     // of the container; empty where the engine does not say
 	Gateway bool       // the address is the network's gateway, the same on every host and nobody's
 }
 
 // lease is an address in use on this host, as it is stored.
 type lease struct {
-	MAC string    `json:"mac,omitempty"`
-	At  time.Time `json:"at"`
+	MAC  string    `json:"mac,omitempty"`
+	Name string    `json:"name,omitempty"` // of the container
+	At   time.Time `json:"at"`
 }

@@ -284,7 +284,7 @@ func (c *core) late(p *pool, r *request) error {
 
 // lease puts an address in use.
 func (c *core) lease(p *pool, at uint64, r *request) {
-	l := lease{MAC: r.MAC, At: c.now}
+	l := lease{MAC: r.MAC, Name: r.Name, At: c.now}
 	if !p.inUse(at) {
 		p.ownUsed += p.ours(at)
 	}

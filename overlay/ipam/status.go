@@ -41,6 +41,7 @@ type LeaseStatus struct {
 	Key      string     `json:"key"`
 	Addr     netip.Addr `json:"address"`
 	MAC      string     `json:"mac,omitempty"`
+	Name     string     `json:"name,omitempty"`     // of the container; empty where the engine does not say
 	Endpoint string     `json:"endpoint,omitempty"` // Docker's EndpointID
 	Since    time.Time  `json:"since"`
 	Owner    string     `json:"owner,omitempty"` // the host whose block it is in, if that is another
@@ -115,7 +116,7 @@ func (c *core) blocks(p *pool) []BlockStatus {
 func (c *core) leases(p *pool) []LeaseStatus {
 	var all []LeaseStatus
 	for at, l := range p.used {
-		s := LeaseStatus{Key: p.Key, Addr: p.addr(at), MAC: l.MAC, Since: l.At}
+		s := LeaseStatus{Key: p.Key, Addr: p.addr(at), MAC: l.MAC, Name: l.Name, Since: l.At}
 		if owner, ok := p.Table.of(at); ok && owner.Owner != p.Owner {
 			s.Owner = c.name(p, nodeOf(owner.Owner))
 		}
