@@ -12,10 +12,11 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Buckets of the store: Docker's ID to the JSON of a Network or Endpoint.
+// Buckets of the store: Docker's ID to the JSON of a Network, Endpoint or allocation.
 var (
-	bucketNetworks  = []byte("networks")
-	bucketEndpoints = []byte("endpoints")
+	bucketNetworks    = []byte("networks")
+	bucketEndpoints   = []byte("endpoints")
+	bucketAllocations = []byte("allocations")
 )
 
 // How long to wait for another daemon that is on its way out.
@@ -42,7 +43,8 @@ func openStore(dir string) (*store, error) {
 	err = db.Update(func(tx *bbolt.Tx) error {
 		_, err1 := tx.CreateBucketIfNotExists(bucketNetworks)
 		_, err2 := tx.CreateBucketIfNotExists(bucketEndpoints)
-		return errors.Join(err1, err2)
+		_, err3 := tx.CreateBucketIfNotExists(bucketAllocations)
+		return errors.Join(err1, err2, err3)
 	})
 	if err != nil {
 		db.Close()
