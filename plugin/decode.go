@@ -60,3 +60,20 @@ func endpointSpec(r *network.CreateEndpointRequest) (overlay.EndpointSpec, error
 	}
 	return spec, nil
 }
+
+// nodeDiscovery is libnetwork's discoverapi.NodeDiscovery. The other types carry keys of Docker's own overlay driver.
+const nodeDiscovery = 1
+
+// otherNode is the address of another node of the swarm; invalid: the notification is of something else.
+func otherNode(r *network.DiscoveryNotification) (netip.Addr, error) {
+	node, _ := r.DiscoveryData.(map[string]any)
+	if r.DiscoveryType != nodeDiscovery || node["Self"] == true {
+		return netip.Addr{}, nil
+	}
+	text, _ := node["Address"].(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return addr, fmt.Errorf("DiscoveryData: Address %q: want a node's, such as 192.0.2.1", text)
+	}
+	return addr.Unmap(), nil
+}

@@ -1,25 +1,49 @@
 package plugin
 
 import (
+	"net/netip"
+
 	"github.com/docker/go-plugins-helpers/network"
 )
 
 // driver turns the helper's requests into the overlay's terms.
 type driver struct{ *Plugin }
 
-// GetCapabilities says that Docker keeps a network on each host for itself (Scope), while its containers reach those
-// of other hosts (ConnectivityScope). Docker asks while it activates the plugin, so this never waits.
-func (driver) GetCapabilities() (*network.CapabilitiesResponse, error) {
-	return &network.CapabilitiesResponse{Scope: network.LocalScope, ConnectivityScope: network.GlobalScope}, nil
+// capabilities are the helper's, and what it does not know: that Docker may ask whether a network needs a gateway.
+type capabilities struct {
+	*network.CapabilitiesResponse
+	GwAllocChecker bool
 }
 
-// AllocateNetwork gives every option back: in a swarm the answer replaces the user's options.
-func (driver) AllocateNetwork(r *network.AllocateNetworkRequest) (*network.AllocateNetworkResponse, error) {
-	return &network.AllocateNetworkResponse{Options: r.Options}, nil
+// gateways answers that question: no. Engines before 28 reserve one, which nobody uses, see Join.
+type gateways struct{ SkipIPv4, SkipIPv6 bool }
+
+// handle adds to the helper's methods. Docker asks for capabilities while it activates the plugin, so this never waits.
+func (d driver) handle(h *network.Handler) {
+	own, _ := d.GetCapabilities()
+	always(h, "NetworkDriver.GetCapabilities", capabilities{own, true})
+	always(h, "NetworkDriver.GwAllocCheck", gateways{true, true})
 }
 
-// FreeNetwork has nothing to free: AllocateNetwork takes nothing.
-func (driver) FreeNetwork(*network.FreeNetworkRequest) error { return nil }
+// GetCapabilities says who keeps a network (Scope): Docker on each host for itself, or a swarm's managers for all nodes.
+// Its containers reach those of other hosts in both cases (ConnectivityScope).
+func (d driver) GetCapabilities() (*network.CapabilitiesResponse, error) {
+	return &network.CapabilitiesResponse{Scope: d.scope, ConnectivityScope: network.GlobalScope}, nil
+}
+
+// AllocateNetwork is a swarm's manager's call. The answer replaces the user's options, and each node's CreateNetwork gets it.
+func (d driver) AllocateNetwork(r *network.AllocateNetworkRequest) (*network.AllocateNetworkResponse, error) {
+	answer := &network.AllocateNetworkResponse{}
+	err := d.call("AllocateNetwork", r.NetworkID, func(o Overlay) (err error) {
+		answer.Options, err = o.AllocateNetwork(r.NetworkID, r.Options)
+		return err
+	})
+	return answer, err
+}
+
+func (d driver) FreeNetwork(r *network.FreeNetworkRequest) error {
+	return d.call("FreeNetwork", r.NetworkID, func(o Overlay) error { return o.FreeNetwork(r.NetworkID) })
+}
 
 func (d driver) CreateNetwork(r *network.CreateNetworkRequest) error {
 	return d.call("CreateNetwork", r.NetworkID, func(o Overlay) error {
@@ -80,9 +104,26 @@ func (d driver) Leave(r *network.LeaveRequest) error {
 	return d.call("Leave", r.EndpointID, func(o Overlay) error { return o.Leave(r.NetworkID, r.EndpointID) })
 }
 
-// DiscoverNew and DiscoverDelete tell of a swarm's nodes: overlane's own cluster has its members from gossip.
-func (driver) DiscoverNew(*network.DiscoveryNotification) error    { return nil }
-func (driver) DiscoverDelete(*network.DiscoveryNotification) error { return nil }
+// DiscoverNew and DiscoverDelete tell of a swarm's nodes: overlane's own cluster finds its members there.
+func (d driver) DiscoverNew(r *network.DiscoveryNotification) error {
+	return d.discover("DiscoverNew", r, Cluster.AddSeed)
+}
+
+func (d driver) DiscoverDelete(r *network.DiscoveryNotification) error {
+	return d.discover("DiscoverDelete", r, Cluster.RemoveSeed)
+}
+
+// discover does not wait for what it leaves aside: a swarm's node tells of itself while Docker activates the plugin.
+func (d driver) discover(method string, r *network.DiscoveryNotification, do func(Cluster, netip.Addr)) error {
+	addr, err := otherNode(r)
+	if err != nil || !addr.IsValid() {
+		return err
+	}
+	return d.call(method, addr.String(), func(Overlay) error {
+		do(d.cluster, addr)
+		return nil
+	})
+}
 
 // ProgramExternalConnectivity and its counterpart publish ports: docker_gwbridge does.
 func (driver) ProgramExternalConnectivity(*network.ProgramExternalConnectivityRequest) error {

@@ -2,68 +2,50 @@ package plugin
 
 import (
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
 	"net/netip"
+	"strings"
 
 	api "github.com/docker/go-plugins-helpers/ipam"
 	"github.com/docker/go-plugins-helpers/network"
-	"github.com/docker/go-plugins-helpers/sdk"
 
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/ipam"
 )
 
-// Options of a request for an address: libnetwork's ipamapi.RequestAddressType with its netlabel.Gateway, and netlabel.MacAddress.
+// Options of a request for an address: libnetwork's ipamapi.RequestAddressType with its netlabel.Gateway, and
+// netlabel.MacAddress and EndpointName, the container's, which engines give from 29 on.
 const (
 	optionType  = "RequestAddressType"
 	typeGateway = "com.docker.network.gateway"
 	optionMAC   = "com.docker.network.endpoint.macaddress"
+	optionName  = "com.docker.network.endpoint.name"
 )
+
+// dockerLabels begins the names of Docker's own options.
+const dockerLabels = "com.docker.network."
+
+// globalSpace is where a swarm's manager asks for the pools of networks of global scope, and an engine for its own ones.
+const globalSpace = "overlane-global"
 
 // addresses turns the requests of Docker's IPAM protocol into the overlay's terms.
 type addresses struct{ *Plugin }
 
-// capabilities asks for the MAC of each endpoint, which tells its address from others, and for every pool and address
-// anew when Docker starts: what is known already is given again.
-type capabilities struct {
+// addressCapabilities asks for the MAC of each endpoint, which tells its address from others, and for every pool and
+// address anew when Docker starts: what is known already is given again.
+type addressCapabilities struct {
 	RequiresMACAddress    bool
 	RequiresRequestReplay bool
 }
 
-// handle answers for both drivers on one socket.
 func (a addresses) handle(h *network.Handler) {
-	// The helper's own answer names one driver; a pattern with the method goes before it.
-	h.HandleFunc("POST /Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", sdk.DefaultContentTypeV1_1)
-		io.WriteString(w, `{"Implements": ["NetworkDriver", "IpamDriver"]}`)
-	})
-	route(h, "GetCapabilities", func(*struct{}) (any, error) { return capabilities{true, true}, nil })
-	route(h, "GetDefaultAddressSpaces", func(*struct{}) (any, error) {
-		return api.AddressSpacesResponse{LocalDefaultAddressSpace: "overlane-local", GlobalDefaultAddressSpace: "overlane-global"}, nil
-	})
-	route(h, "RequestPool", a.requestPool)
-	route(h, "ReleasePool", a.releasePool)
-	route(h, "RequestAddress", a.requestAddress)
-	route(h, "ReleaseAddress", a.releaseAddress)
-}
-
-// route decodes the requests of a method and encodes the answers.
-func route[Q any](h *network.Handler, method string, do func(*Q) (any, error)) {
-	h.HandleFunc("/IpamDriver."+method, func(w http.ResponseWriter, r *http.Request) {
-		request := new(Q)
-		if r.ContentLength != 0 { // the first two methods have none
-			if err := sdk.DecodeRequest(w, r, request); err != nil {
-				return
-			}
-		}
-		answer, err := do(request)
-		if err != nil {
-			sdk.EncodeResponse(w, api.NewErrorResponse(err.Error()), true)
-			return
-		}
-		sdk.EncodeResponse(w, answer, false)
-	})
+	always(h, "IpamDriver.GetCapabilities", addressCapabilities{true, true})
+	always(h, "IpamDriver.GetDefaultAddressSpaces",
+		api.AddressSpacesResponse{LocalDefaultAddressSpace: "overlane-local", GlobalDefaultAddressSpace: globalSpace})
+	routeIPAM(h, "RequestPool", a.requestPool)
+	routeIPAM(h, "ReleasePool", a.releasePool)
+	routeIPAM(h, "RequestAddress", a.requestAddress)
+	routeIPAM(h, "ReleaseAddress", a.releaseAddress)
 }
 
 func (a addresses) requestPool(r *api.RequestPoolRequest) (any, error) {
@@ -81,8 +63,11 @@ func (a addresses) requestPool(r *api.RequestPoolRequest) (any, error) {
 }
 
 func poolSpec(r *api.RequestPoolRequest) (overlay.PoolSpec, error) {
-	spec := overlay.PoolSpec{V6: r.V6, Options: r.Options}
+	spec := overlay.PoolSpec{V6: r.V6, Options: ownOptions(r.Options)}
 	var err error
+	if r.AddressSpace == globalSpace {
+		return spec, fmt.Errorf("address space %s: a swarm's manager hands out the addresses of a network of global scope, for all nodes: leave --ipam-driver out, or give the daemon --scope local", globalSpace)
+	}
 	if r.Pool != "" {
 		if spec.Subnet, err = netip.ParsePrefix(r.Pool); err != nil {
 			return spec, fmt.Errorf("subnet %q: want one such as 10.20.0.0/16", r.Pool)
@@ -102,6 +87,13 @@ func poolSpec(r *api.RequestPoolRequest) (overlay.PoolSpec, error) {
 	return spec, nil
 }
 
+// ownOptions are those of --ipam-opt: a swarm's manager passes its options of requests for addresses along with them.
+func ownOptions(given map[string]string) map[string]string {
+	own := maps.Clone(given)
+	maps.DeleteFunc(own, func(name, _ string) bool { return name == optionType || strings.HasPrefix(name, dockerLabels) })
+	return own
+}
+
 func (a addresses) releasePool(r *api.ReleasePoolRequest) (any, error) {
 	return struct{}{}, a.call("ReleasePool", r.PoolID, func(o Overlay) error { return o.ReleasePool(r.PoolID) })
 }
@@ -109,7 +101,7 @@ func (a addresses) releasePool(r *api.ReleasePoolRequest) (any, error) {
 func (a addresses) requestAddress(r *api.RequestAddressRequest) (any, error) {
 	answer := api.RequestAddressResponse{Data: map[string]string{}}
 	err := a.call("RequestAddress", r.PoolID, func(o Overlay) error {
-		request := ipam.Request{MAC: r.Options[optionMAC], Gateway: r.Options[optionType] == typeGateway}
+		request := ipam.Request{MAC: r.Options[optionMAC], Name: r.Options[optionName], Gateway: r.Options[optionType] == typeGateway}
 		if r.Address != "" {
 			addr, err := parseAddr(r.Address)
 			if err != nil {

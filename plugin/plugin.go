@@ -35,27 +35,42 @@ type Overlay interface {
 	ReleasePool(id string) error
 	RequestAddress(pool string, r ipam.Request) (netip.Prefix, error)
 	ReleaseAddress(pool string, addr netip.Addr) error
+	AllocateNetwork(id string, options map[string]string) (map[string]string, error)
+	FreeNetwork(id string) error
+}
+
+// Cluster is what the plugin needs of package discovery.
+type Cluster interface {
+	AddSeed(netip.Addr)
+	RemoveSeed(netip.Addr)
 }
 
 // Plugin serves Docker's calls. Until Ready is called they wait.
 type Plugin struct {
+	scope     string // network.LocalScope or GlobalScope
 	log       logrus.FieldLogger
 	startWait time.Duration
 
 	ready   chan struct{} // closed by Ready
 	stop    chan struct{} // closed by Close
 	overlay Overlay       // to be read when ready is closed
+	cluster Cluster       // like overlay
 	calls   sync.RWMutex  // held to read by every call under way
 }
 
-// New makes a plugin that is not ready.
-func New(log logrus.FieldLogger) *Plugin {
-	return &Plugin{log: log, startWait: startWait, ready: make(chan struct{}), stop: make(chan struct{})}
+// New makes a plugin that is not ready, for networks of a scope of Docker's: local or global.
+func New(scope string, log logrus.FieldLogger) *Plugin {
+	return &Plugin{scope: scope, log: log, startWait: startWait, ready: make(chan struct{}), stop: make(chan struct{})}
 }
+
+// implements is the answer to Plugin.Activate.
+type implements struct{ Implements []string }
 
 // Serve answers on the listener until that is closed.
 func (p *Plugin) Serve(l net.Listener) error {
 	h := network.NewHandler(driver{p})
+	always(h, "Plugin.Activate", implements{[]string{"NetworkDriver", "IpamDriver"}}) // the helper names one
+	driver{p}.handle(h)
 	addresses{p}.handle(h)
 	err := h.Serve(l)
 	if errors.Is(err, net.ErrClosed) {
@@ -64,9 +79,9 @@ func (p *Plugin) Serve(l net.Listener) error {
 	return err
 }
 
-// Ready lets Docker's calls through to the overlay. It is called once.
-func (p *Plugin) Ready(o Overlay) {
-	p.overlay = o
+// Ready lets Docker's calls through to the overlay and the cluster. It is called once.
+func (p *Plugin) Ready(o Overlay, c Cluster) {
+	p.overlay, p.cluster = o, c
 	close(p.ready)
 }
 
@@ -77,6 +92,9 @@ func (p *Plugin) Close() {
 	p.calls.Unlock()
 }
 
+// Docker's IDs of 64 digits are known to people by the first 12.
+const longID, shortID = 64, 12
+
 // call runs do when the daemon is ready, and logs how it went.
 func (p *Plugin) call(method, id string, do func(Overlay) error) error {
 	p.calls.RLock()
@@ -86,7 +104,10 @@ func (p *Plugin) call(method, id string, do func(Overlay) error) error {
 	if err == nil {
 		err = do(p.overlay)
 	}
-	log := p.log.WithFields(logrus.Fields{"call": method, "id": id[:min(len(id), 12)], "took": time.Since(start)})
+	if len(id) == longID {
+		id = id[:shortID]
+	}
+	log := p.log.WithFields(logrus.Fields{"call": method, "id": id, "took": time.Since(start)})
 	if err != nil {
 		log.WithError(err).Warn("refused a call of Docker's")
 	} else {

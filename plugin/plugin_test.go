@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/go-plugins-helpers/network"
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/overlay"
@@ -49,7 +50,9 @@ type docker struct {
 }
 
 // activate serves a plugin that is not ready.
-func activate(t *testing.T) *docker {
+func activate(t *testing.T) *docker { return activateWith(t, network.LocalScope) }
+
+func activateWith(t *testing.T, scope string) *docker {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -58,7 +61,7 @@ func activate(t *testing.T) *docker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &docker{Plugin: New(log), t: t, datapath: overlaytest.NewDatapath(overlaytest.NewTaps())}
+	d := &docker{Plugin: New(scope, log), t: t, datapath: overlaytest.NewDatapath(overlaytest.NewTaps())}
 	d.client = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -88,10 +91,12 @@ func activate(t *testing.T) *docker {
 	return d
 }
 
-func ready(t *testing.T) *docker {
+func ready(t *testing.T) *docker { return readyWith(t, network.LocalScope) }
+
+func readyWith(t *testing.T, scope string) *docker {
 	t.Helper()
-	d := activate(t)
-	d.Ready(d.overlay)
+	d := activateWith(t, scope)
+	d.Ready(d.overlay, d.cluster)
 	return d
 }
 
@@ -135,10 +140,10 @@ func (d *docker) fails(method, body string, parts ...string) {
 
 func TestActivation(t *testing.T) {
 	d := activate(t) // Docker activates the plugin before the daemon is ready
-	if got, code := d.call("Plugin.Activate", ""); got != `{"Implements": ["NetworkDriver", "IpamDriver"]}` || code != http.StatusOK {
+	if got, code := d.call("Plugin.Activate", ""); got != `{"Implements":["NetworkDriver","IpamDriver"]}` || code != http.StatusOK {
 		t.Errorf("Plugin.Activate: %d %s", code, got)
 	}
-	d.driver("GetCapabilities", "", `{"Scope":"local","ConnectivityScope":"global"}`)
+	d.driver("GetCapabilities", "", `{"Scope":"local","ConnectivityScope":"global","GwAllocChecker":true}`)
 }
 
 func TestContainerLife(t *testing.T) {
@@ -185,16 +190,6 @@ func TestGivenMAC(t *testing.T) {
 	}
 }
 
-// In a swarm the answer replaces the user's options, and every node is told of the others.
-func TestSwarmCalls(t *testing.T) {
-	d := ready(t)
-	d.driver("AllocateNetwork", `{"NetworkID":"n","Options":{"vni":"5000"},"IPv4Data":[],"IPv6Data":[]}`, `{"Options":{"vni":"5000"}}`)
-	d.driver("FreeNetwork", `{"NetworkID":"n"}`, `{}`)
-	node := `{"DiscoveryType":1,"DiscoveryData":{"Address":"192.0.2.1","BindAddress":"192.0.2.1","Self":true}}`
-	d.driver("DiscoverNew", node, `{}`)
-	d.driver("DiscoverDelete", node, `{}`)
-}
-
 func TestErrors(t *testing.T) {
 	d := ready(t)
 	d.fails("CreateNetwork", `{"NetworkID":""}`, "NetworkID")
@@ -231,7 +226,7 @@ func TestCallsWaitForStart(t *testing.T) {
 		t.Error("answered before the daemon was ready")
 	default:
 	}
-	d.Ready(d.overlay)
+	d.Ready(d.overlay, d.cluster)
 	<-answered
 }
 
@@ -252,7 +247,7 @@ func TestCallsAfterClose(t *testing.T) {
 	d.Close()
 	<-answered
 	d.fails("Leave", endpoint, "stopping")
-	d.Ready(d.overlay)
+	d.Ready(d.overlay, d.cluster)
 	d.fails("Leave", endpoint, "stopping")
 }
 
@@ -270,7 +265,7 @@ func (s slow) Leave(string, string) error {
 func TestCloseWaitsForCalls(t *testing.T) {
 	d := activate(t)
 	s := slow{d.overlay, make(chan struct{})}
-	d.Ready(s)
+	d.Ready(s, d.cluster)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)

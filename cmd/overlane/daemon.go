@@ -53,7 +53,7 @@ func daemonCommand() *cobra.Command {
 // run starts the daemon, waits for the context's end and stops it. The sockets are served before the rest comes up:
 // Docker waits ten seconds for a plugin, and a restarted one may be asked at once.
 func run(ctx context.Context, s settings, log *logrus.Logger) error {
-	driver := plugin.New(log)
+	driver := plugin.New(s.scope, log)
 	pluginListener, err := listen(s.pluginSocket)
 	if err != nil {
 		return fmt.Errorf("--plugin-socket (OVERLANE_PLUGIN_SOCKET): %w", err)
@@ -89,7 +89,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	if err != nil {
 		return err
 	}
-	driver.Ready(n.overlay)
+	driver.Ready(n.overlay, n.cluster)
 	ctl.overlay.Store(n.overlay)
 	var k keyring = n.cluster
 	ctl.keyring.Store(&k)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docker/go-plugins-helpers/network"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
 
@@ -30,6 +31,7 @@ type settings struct {
 	pluginSocket  string
 	controlSocket string
 	defaultPools  []ipam.DefaultPool
+	scope         string
 	static        []discovery.Static
 	metrics       string // empty: none
 	logLevel      logrus.Level
@@ -73,6 +75,8 @@ var daemonSettings = []setting{
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
 	{name: "default-pools", initial: "10.208.0.0/12:20,fd6f:7665:726c::/48:64", usage: "where subnets are taken from that no --subnet names: prefixes, and the bits of a subnet of each",
 		accepted: "a list such as 10.208.0.0/12:20,fd6f:7665:726c::/48:64", parse: parseDefaultPools},
+	{name: "scope", initial: network.LocalScope, usage: "who makes networks: local, Docker on each host for itself; or global, a swarm's managers for all nodes, which takes the managed plugin",
+		accepted: "local or global", parse: parseScope},
 	{name: "static", usage: "file of endpoints behind VTEPs that speak no gossip, one a line: VNI, MAC, IP addresses (comma separated, or -), VTEP with or without a port (default: none)",
 		accepted: "the path of a file with lines such as: 5000 02:42:0a:14:00:09 10.20.0.9 192.0.2.9", parse: parseStatic},
 	{name: "metrics", usage: "address and port on which to serve metrics to Prometheus, such as 127.0.0.1:9750 or :9750 (default: none)",
@@ -267,6 +271,14 @@ func isHostName(name string) bool {
 func parseDefaultPools(s *settings, text string) (err error) {
 	s.defaultPools, err = ipam.ParseDefaultPools(text)
 	return err
+}
+
+func parseScope(s *settings, text string) error {
+	if text != network.LocalScope && text != network.GlobalScope {
+		return errors.New("not a scope of Docker's networks")
+	}
+	s.scope = text
+	return nil
 }
 
 func parseLogLevel(s *settings, text string) (err error) {

@@ -46,7 +46,7 @@ func mustRead(t *testing.T, args []string, env ...string) settings {
 func TestDefaults(t *testing.T) {
 	s := mustRead(t, nil)
 	if s.dataDir != "/var/lib/overlane" || s.vxlanPort != 4789 || s.gossipPort != 7950 || s.gossipKey != nil || len(s.join) > 0 ||
-		s.pluginSocket != "/run/docker/plugins/overlane.sock" || s.controlSocket != "/run/overlane/overlane.sock" || s.logLevel != logrus.InfoLevel {
+		s.pluginSocket != "/run/docker/plugins/overlane.sock" || s.controlSocket != "/run/overlane/overlane.sock" || s.scope != "local" || s.logLevel != logrus.InfoLevel {
 		t.Errorf("defaults: %+v", s)
 	}
 	var allowed unix.CPUSet
@@ -172,6 +172,7 @@ func TestWrongValues(t *testing.T) {
 		{"cpus", "5000", []string{"CPU 5000", "may use"}},
 		{"plugin-socket", "o.sock", []string{`"o.sock"`, "an absolute path"}},
 		{"control-socket", "o.sock", []string{`"o.sock"`, "an absolute path"}},
+		{"scope", "swarm", []string{`"swarm"`, "local or global"}},
 		{"static", dir + "/none", []string{"no such file"}},
 		{"metrics", "9750", []string{`"9750"`, "such as 127.0.0.1:9750"}},
 		{"metrics", "host1:9750", []string{`"host1:9750"`, "not an IP address"}},

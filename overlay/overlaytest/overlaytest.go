@@ -58,11 +58,12 @@ type Cluster struct {
 	own      map[string]map[discovery.MAC]discovery.Endpoint
 	remote   []discovery.Record
 	alone    bool
+	seeds    map[netip.Addr]bool
 }
 
 // NewCluster is a cluster of Self and Peer, without records.
 func NewCluster() *Cluster {
-	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}}
+	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}, seeds: map[netip.Addr]bool{}}
 }
 
 // Announce makes records of Peer known, in place of those before.
@@ -145,6 +146,30 @@ func (c *Cluster) Members() []discovery.Member {
 		return []discovery.Member{Self}
 	}
 	return []discovery.Member{Self, Peer}
+}
+
+// Seeds lists the addresses that are to be joined.
+func (c *Cluster) Seeds() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for addr := range c.seeds {
+		all = append(all, addr.String())
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (c *Cluster) AddSeed(addr netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seeds[addr] = true
+}
+
+func (c *Cluster) RemoveSeed(addr netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.seeds, addr)
 }
 
 // Forget makes Self the only member: Peer says nothing about addresses.
