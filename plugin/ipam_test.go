@@ -102,9 +102,11 @@ func TestPoolWithoutSubnet(t *testing.T) {
 	if got := d.overlay.Status().Networks[0].Key; got != "network=app" {
 		t.Errorf("the network's key is %q, want that of its pool", got)
 	}
-	// Docker gives back the pool of a network that it could not create; the one that exists needs it.
+	// Docker gives back the pool of a network that it could not create; the one that exists needs it, until it is deleted.
 	d.ipam("ReleasePool", `{"PoolID":"network=app `+subnet.String()+`"}`, `{}`)
 	if pools := d.overlay.Addresses().Pools; len(pools) != 1 || pools[0].State != "ready" {
 		t.Errorf("pools: %+v, want the network's", pools)
 	}
+	d.driver("DeleteNetwork", `{"NetworkID":"`+netID+`"}`, `{}`)
+	waitUntil(t, "the deleted network's pool is given back", func() bool { return len(d.overlay.Addresses().Pools) == 0 })
 }

@@ -23,7 +23,7 @@ func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 		c.out.done = append(c.out.done, func(error) { done(err) })
 		return
 	}
-	p.Member, p.Range = true, within
+	p.Member, p.Range, p.Released = true, within, false
 	p.lo, p.hi = boundsWithin(id.Subnet, within)
 	if p.settled {
 		c.write(p)
@@ -130,7 +130,21 @@ func (c *core) otherwise(p *pool) error {
 	return nil
 }
 
-// closePool ends this host's part in a pool. Its addresses are given to another host, when one is up.
+// releasePool ends this host's part in a pool, once no network has it: Docker gives a pool back before it deletes the
+// network, and so it does with that of a network which it failed to create beside one.
+func (c *core) releasePool(id poolID) {
+	p := c.pools[id]
+	switch {
+	case p == nil:
+	case c.inUse(id):
+		p.Released = true
+		c.write(p)
+	default:
+		c.closePool(id)
+	}
+}
+
+// closePool ends this host's part in a pool at once. Its addresses are given to another host, when one is up.
 func (c *core) closePool(id poolID) {
 	p := c.pools[id]
 	if p == nil {
@@ -139,7 +153,7 @@ func (c *core) closePool(id poolID) {
 	for at := range p.used {
 		c.unlease(p, at)
 	}
-	p.Member, p.ceased = false, c.now
+	p.Member, p.Released, p.ceased = false, false, c.now
 	removed := fmt.Errorf("subnet %s: the network was removed", p.Subnet)
 	if !p.settled {
 		c.abandon(p, removed)

@@ -30,6 +30,7 @@ type core struct {
 	heard    map[poolID]map[string]string         // who else has which pools, also such as this host does not have: ID to name
 	order    []string                             // their IDs
 	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
+	inUse    func(p poolID) bool                  // whether a network of this host has the subnet
 	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
 	run      uint64                               // see message.Run
 	sent     uint64
@@ -87,6 +88,7 @@ func newCore(now time.Time, seed uint64, self, host string, pools []stored, leas
 		run:   seed,
 		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[string]number{},
 		lives:    func(poolID, netip.Addr) bool { return true },
+		inUse:    func(poolID) bool { return false },
 		lastUsed: func(poolID, string) []uint64 { return nil },
 	}
 	for _, s := range pools {

@@ -66,7 +66,7 @@ func drawRange(t *rapid.T, subnet netip.Prefix) netip.Prefix {
 // act does one thing to one host.
 func (s *simulation) act(t *rapid.T) {
 	h := s.hosts[rapid.IntRange(0, len(s.hosts)-1).Draw(t, "host")]
-	what := rapid.SampledFrom([]string{"run", "run", "run", "many", "exact", "stop", "stop", "crash", "restart", "open", "open", "cut", "heal", "heal", "close", "gateway", "wait", "lose", "reclaim", "age"}).Draw(t, "what")
+	what := rapid.SampledFrom([]string{"run", "run", "run", "many", "exact", "stop", "stop", "crash", "restart", "open", "open", "cut", "heal", "heal", "close", "disband", "gateway", "wait", "lose", "reclaim", "age"}).Draw(t, "what")
 	if h.lost {
 		if what == "restart" {
 			h.comeBack()
@@ -113,6 +113,8 @@ func (s *simulation) act(t *rapid.T) {
 		if len(h.containers) == 0 && h.starting == 0 {
 			h.step(func() { h.core.closePool(s.pool) })
 		}
+	case "disband":
+		s.disband(time.Duration(rapid.IntRange(0, 100).Draw(t, "pause")) * time.Millisecond)
 	case "wait":
 		s.pass(forgetAfter+time.Minute, 5*time.Second)
 	case "lose":
@@ -123,6 +125,19 @@ func (s *simulation) act(t *rapid.T) {
 		s.isolate(h)
 	case "gateway":
 		h.step(func() { h.core.request(s.pool, Request{Gateway: true}, func(netip.Addr, error) {}) })
+	}
+}
+
+// disband has all hosts stop using the pool one after the other: some may give what they have to one that has just forgotten it.
+func (s *simulation) disband(pause time.Duration) {
+	for _, h := range s.hosts {
+		for _, addr := range h.addrs() {
+			h.stop(addr)
+		}
+		if h.core != nil && h.starting == 0 {
+			h.step(func() { h.core.closePool(s.pool) })
+		}
+		s.run(pause)
 	}
 }
 

@@ -115,7 +115,7 @@ func (m *Manager) run() {
 			inUse := m.cfg.InUse()
 			m.step(func(c *core) {
 				c.meet(up, absent)
-				c.lives = inUse.lives
+				c.lives, c.inUse = inUse.lives, inUse.has
 				c.collect()
 			})
 		case l := <-m.inbox:
@@ -133,6 +133,11 @@ func (m *Manager) run() {
 func (u InUse) lives(id poolID, addr netip.Addr) bool {
 	addrs, known := u[id.Subnet]
 	return !known || addrs[addr]
+}
+
+func (u InUse) has(id poolID) bool {
+	_, has := u[id.Subnet]
+	return has
 }
 
 // members are the other hosts that are up, and those that are down without having left: names by ID.
@@ -220,7 +225,7 @@ func wait[T any](m *Manager, event func(c *core, done func(T, error))) (T, error
 	inUse := m.cfg.InUse()
 	m.step(func(c *core) {
 		c.meet(up, absent)
-		c.lives = inUse.lives
+		c.lives, c.inUse = inUse.lives, inUse.has
 		event(c, func(value T, err error) { answer <- result{value, err} })
 	})
 	select {
@@ -288,18 +293,14 @@ func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 	})
 }
 
-// ReleasePool ends the use of a pool. One that a network of this host uses stays: Docker gives back the pool of a
-// network that it failed to create beside it. One that is not known is no error.
+// ReleasePool ends the use of a pool, when no network of this host has it any more. One that is not known is no error.
 func (m *Manager) ReleasePool(text string) error {
 	id, err := parsePoolID(text)
 	if err != nil {
 		return nil
 	}
-	if _, used := m.cfg.InUse()[id.Subnet]; used {
-		return nil
-	}
 	_, err = wait(m, func(c *core, done func(struct{}, error)) {
-		c.closePool(id)
+		c.releasePool(id)
 		done(struct{}{}, nil)
 	})
 	return err

@@ -24,15 +24,16 @@ func (id poolID) String() string { return id.Key + " " + id.Subnet.String() }
 
 // stored is what a host must not forget of a pool, beside its leases.
 type stored struct {
-	Key    string            `json:"key"`
-	Subnet netip.Prefix      `json:"subnet"`
-	Range  netip.Prefix      `json:"range"`  // from which this host gives out; zero: all
-	Owner  string            `json:"owner"`  // this host in the table; see ownerName
-	Member bool              `json:"member"` // a network of this host uses the pool; else the host only keeps what it has to pass on
-	Origin origin            `json:"origin"`
-	Table  table             `json:"table"` // of everything, once the first claim is settled
-	Seen   map[string]int64  `json:"seen"`  // when the other hosts were last there: seconds since 1970
-	Names  map[string]string `json:"names"` // hosts' names by their ID
+	Key      string            `json:"key"`
+	Subnet   netip.Prefix      `json:"subnet"`
+	Range    netip.Prefix      `json:"range"`    // from which this host gives out; zero: all
+	Owner    string            `json:"owner"`    // this host in the table; see ownerName
+	Member   bool              `json:"member"`   // a network of this host uses the pool; else the host only keeps what it has to pass on
+	Released bool              `json:"released"` // Docker has given the pool back, of a network that it is about to delete
+	Origin   origin            `json:"origin"`
+	Table    table             `json:"table"` // of everything, once the first claim is settled
+	Seen     map[string]int64  `json:"seen"`  // when the other hosts were last there: seconds since 1970
+	Names    map[string]string `json:"names"` // hosts' names by their ID
 }
 
 // pool is a pool at work.
