@@ -20,7 +20,8 @@ const metrics = "127.0.0.1:9750"
 // upgrades and engines.
 func TestPlugin(t *testing.T) {
 	c := up(t, 3)
-	image := installPlugin(t, c)
+	image := installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
+	pluginsMeet(t, c)
 	var containers []*Container
 	var addrs []netip.Addr
 	for _, h := range c.Hosts {
@@ -80,15 +81,19 @@ func TestPlugin(t *testing.T) {
 }
 
 // installPlugin has the plugin take the daemons' place on all hosts, and gives its name in a registry.
-func installPlugin(t *testing.T, c *Cluster) (image string) {
+func installPlugin(t *testing.T, c *Cluster, settings ...string) (image string) {
 	t.Helper()
 	image = pushPlugin(t, c)
 	for _, h := range c.Hosts {
 		stop(t, h)
-		_, err := h.Docker(t.Context(), "plugin", "install", "--grant-all-permissions", "--alias", "overlane", image,
-			"OVERLANE_JOIN="+c.Hosts[0].Addr.String())
+		_, err := h.Docker(t.Context(), append([]string{"plugin", "install", "--grant-all-permissions", "--alias", "overlane", image}, settings...)...)
 		must(t, err)
 	}
+	return image
+}
+
+func pluginsMeet(t *testing.T, c *Cluster) {
+	t.Helper()
 	everyHost(t, c, "knows the others by its plugin", func(h *Host) error {
 		s, err := pluginStatus(t, h)
 		if alive := strings.Count(s, `"state": "alive"`); err == nil && alive != len(c.Hosts) {
@@ -96,7 +101,6 @@ func installPlugin(t *testing.T, c *Cluster) (image string) {
 		}
 		return err
 	})
-	return image
 }
 
 // pluginStatus is what `overlane status -o json` says in the managed plugin.

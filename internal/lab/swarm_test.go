@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// A swarm of three hosts: the tasks of a service on an overlane network reach each other and are found by name; those of
-// a host that is drained move, and are reached again. A swarm takes drivers from managed plugins alone.
+// A swarm of three hosts, which know each other by the swarm alone: the tasks of a service on an overlane network reach each
+// other and are found by name; those of a host that is drained move, and are reached again. A swarm takes drivers from
+// managed plugins alone.
 func TestSwarm(t *testing.T) {
-	const tasks = 6
 	c := up(t, 3)
 	installPlugin(t, c)
 	manager := c.Hosts[0]
@@ -23,24 +23,49 @@ func TestSwarm(t *testing.T) {
 	for _, h := range c.Hosts[1:] {
 		shell(t, h, fmt.Sprintf("docker swarm join --token %s %s:2377", token, manager.Addr))
 	}
-	for _, h := range c.Hosts {
-		shell(t, h, "docker network create --config-only --ipam-driver "+pluginDriver+" --subnet 10.40.0.0/24 app-config")
-	}
-	shell(t, manager, "docker network create -d "+pluginDriver+" --scope swarm --config-from app-config app")
-	shell(t, manager, fmt.Sprintf("docker service create --detach --name web --replicas %d --network app --endpoint-mode dnsrr box", tasks))
+	pluginsMeet(t, c)
+	t.Run("Local", func(t *testing.T) {
+		for _, h := range c.Hosts {
+			shell(t, h, "docker network create --config-only --ipam-driver "+pluginDriver+" --subnet 10.40.0.0/24 app-config")
+		}
+		shell(t, manager, "docker network create -d "+pluginDriver+" --scope swarm --config-from app-config app")
+		testService(t, c, "app")
+	})
+	t.Run("Global", func(t *testing.T) {
+		for _, h := range c.Hosts {
+			shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_SCOPE=global; docker plugin enable overlane")
+		}
+		pluginsMeet(t, c)
+		shell(t, manager, "docker network create -d "+pluginDriver+" --subnet 10.41.0.0/24 everywhere")
+		testService(t, c, "everywhere")
+	})
+}
 
-	running := serviceTasks(t, c.Hosts, tasks)
+// testService runs a service on a network, drains a host, and removes the service.
+func testService(t *testing.T, c *Cluster, network string) {
+	t.Helper()
+	const tasks = 6
+	manager, drained := c.Hosts[0], c.Hosts[2]
+	shell(t, manager, fmt.Sprintf("docker service create --detach --name web --replicas %d --network %s --endpoint-mode dnsrr box", tasks, network))
+	running := serviceTasks(t, c.Hosts, network, tasks)
 	allReach(t, running)
-	names(t, running, tasks)
+	names(t, running)
 
-	shell(t, manager, "docker node update --availability drain "+strings.TrimSpace(shell(t, c.Hosts[2], "docker info --format '{{.Swarm.NodeID}}'")))
-	moved := serviceTasks(t, c.Hosts[:2], tasks)
+	node := strings.TrimSpace(shell(t, drained, "docker info --format '{{.Swarm.NodeID}}'"))
+	shell(t, manager, "docker node update --availability drain "+node)
+	moved := serviceTasks(t, c.Hosts[:2], network, tasks)
 	allReach(t, moved)
-	names(t, moved, tasks)
+	names(t, moved)
+	shell(t, manager, "docker node update --availability active "+node+"; docker service rm web")
+	serviceTasks(t, c.Hosts, network, 0)
+	eventually(t, "the network is removed", settled, func() error {
+		_, err := manager.Docker(t.Context(), "network", "rm", network)
+		return err
+	})
 }
 
 // serviceTasks waits until so many tasks run on the hosts, and none elsewhere.
-func serviceTasks(t *testing.T, hosts []*Host, want int) map[*Container]Attachment {
+func serviceTasks(t *testing.T, hosts []*Host, network string, want int) map[*Container]Attachment {
 	t.Helper()
 	var running map[*Container]Attachment
 	eventually(t, fmt.Sprint(want, " tasks run"), time.Minute, func() error {
@@ -52,7 +77,7 @@ func serviceTasks(t *testing.T, hosts []*Host, want int) map[*Container]Attachme
 			}
 			for _, name := range strings.Fields(out) {
 				task := &Container{Host: h, Name: name}
-				at, err := task.Attachment(t.Context(), "app")
+				at, err := task.Attachment(t.Context(), network)
 				if err != nil {
 					return err
 				}
@@ -75,7 +100,7 @@ func allReach(t *testing.T, tasks map[*Container]Attachment) {
 }
 
 // names demands that each task finds all by the service's name.
-func names(t *testing.T, tasks map[*Container]Attachment, want int) {
+func names(t *testing.T, tasks map[*Container]Attachment) {
 	t.Helper()
 	var all []string
 	for _, at := range tasks {
