@@ -99,7 +99,7 @@ test-deb: deb ## Look into the Debian package, and have systemd look at the serv
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	go test -tags lab -count=1 -timeout 45m -v ./internal/lab/...
+	go test -tags lab -count=1 -timeout 60m -v ./internal/lab/...
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
