@@ -156,9 +156,12 @@ func TestOldNameIsTakenBackAfterAFreshWord(t *testing.T) {
 	if seconds(1); p.own != 10 {
 		t.Fatalf("while c does not agree %d addresses are this host's, want 10", p.own)
 	}
-	says(c, p, "c", p.hash)
-	if seconds(1); p.own != 20 {
-		t.Fatalf("%d addresses are this host's, want 20", p.own)
+	o := p.Origin
+	given := p.Table.given(21, 21, "b.2", 0) // b has begun anew, and c knows it already
+	c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "c.1", Member: true, Origin: &o, Spans: given, Hash: hashOf(p, merge(p.Table, given))})
+	seconds(1)
+	if s, _ := p.Table.of(21); p.own != 20 || s.Owner != "b.2" {
+		t.Fatalf("%d addresses are this host's, want 20; and address 21 is %s's, want b.2's", p.own, s.Owner)
 	}
 }
 
