@@ -2,8 +2,6 @@ package overlay
 
 import (
 	"errors"
-	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -32,15 +30,10 @@ func (o *Overlay) RequestPool(spec PoolSpec) (id string, subnet netip.Prefix, er
 
 // poolKey is what the hosts agree on a pool by; empty: its subnet, when that is chosen.
 func poolKey(spec PoolSpec) (string, error) {
-	for _, name := range slices.Sorted(maps.Keys(spec.Options)) {
-		if name != OptionNetwork && name != OptionVNI {
-			return "", fmt.Errorf("ipam-opt %s=%q: unknown option (known: %s, %s)", name, spec.Options[name], OptionNetwork, OptionVNI)
-		}
-	}
-	opts, err := parseOptions(spec.Options)
+	opts, err := poolOptions.parse(spec.Options)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("ipam-opt: %w", err)
+		return "", err
 	case spec.Subnet.IsValid() && opts == options{}:
 		return ipam.SubnetKey(spec.Subnet), nil
 	case opts == options{}:

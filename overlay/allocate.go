@@ -16,7 +16,7 @@ type allocation struct {
 // they name the network. The manager that comes to lead asks again, and passes the options that the last one got; what it
 // frees is freed there alone, so what is allocated here is avoided, but nobody is refused it.
 func (o *Overlay) AllocateNetwork(id string, given map[string]string) (map[string]string, error) {
-	opts, err := parseOptions(given)
+	opts, err := networkOptions.parse(given)
 	if err != nil || opts.name != "" {
 		return given, err
 	}

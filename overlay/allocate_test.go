@@ -44,13 +44,12 @@ func TestAllocatedVNIMayBeAskedFor(t *testing.T) {
 
 func TestAllocationErrors(t *testing.T) {
 	h := newHost(t)
-	for name, given := range map[string]map[string]string{
-		"unknown option":   {"colour": "blue"},
-		"name and number":  {"vni": "5000", "network": "app"},
-		"number too large": {"vni": "16777216"},
+	for want, given := range map[string]map[string]string{
+		`option colour="blue": unknown option`:                          {"colour": "blue"},
+		`option vni="5000": can't be given together with network="app"`: {"vni": "5000", "network": "app"},
+		`option vni="16777216": want a number from 1 to 16777215`:       {"vni": "16777216"},
 	} {
-		if options, err := h.AllocateNetwork("net1", given); err == nil {
-			t.Errorf("%s: allocated as %v", name, options)
-		}
+		_, err := h.AllocateNetwork("net1", given)
+		wantError(t, err, want)
 	}
 }

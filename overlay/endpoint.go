@@ -97,9 +97,9 @@ func (spec *EndpointSpec) check() error {
 	case spec.ID == "":
 		return errors.New("endpoint ID is empty")
 	case spec.MAC[0]&1 != 0:
-		return fmt.Errorf("MAC address %s: want a unicast address, with an even first byte", spec.MAC)
+		return fmt.Errorf("MAC address %s: want a unicast --mac-address, with an even first byte", spec.MAC)
 	case len(spec.Addrs) == 0:
-		return fmt.Errorf("endpoint %s: has no IP address, by which other hosts would find it: use an IPAM driver that gives addresses", short(spec.ID))
+		return fmt.Errorf("endpoint %s: has no IP address, by which other hosts would find it: create the network with an --ipam-driver that gives addresses, such as overlane", short(spec.ID))
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	defer unlock()
 	ep := n.endpoints[id]
 	if ep == nil {
-		return Endpoint{}, fmt.Errorf("endpoint %s: not known in network %s on this host", short(id), short(networkID))
+		return Endpoint{}, fmt.Errorf("endpoint %s: not known in network %s on this host: remove the container and create it again", short(id), short(networkID))
 	}
 	if !ep.hasPort {
 		return Endpoint{}, fmt.Errorf("endpoint %s: its tap was lost when the daemon started: remove the container and create it again", short(id))

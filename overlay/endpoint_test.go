@@ -110,11 +110,11 @@ func TestMACs(t *testing.T) {
 	wantError(t, err, "02:00:00:00:00:07", key, "ffffffffffff", "--mac-address")
 	given.MAC = discovery.MAC{0x01, 0, 0, 0, 0, 7}
 	_, err = h.CreateEndpoint(given)
-	wantError(t, err, "01:00:00:00:00:07", "unicast")
+	wantError(t, err, "01:00:00:00:00:07", "unicast --mac-address", "even first byte")
 	given.Addrs = nil
 	given.MAC = discovery.MAC{}
 	_, err = h.CreateEndpoint(given)
-	wantError(t, err, "no IP address", "IPAM")
+	wantError(t, err, "no IP address", "--ipam-driver", "overlane")
 }
 
 func TestDuplicateOnAnotherHost(t *testing.T) {

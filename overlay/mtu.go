@@ -59,9 +59,9 @@ func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (
 	case wanted == 0:
 		return largest, nil
 	case wanted > largest:
-		return 0, badOption(OptionMTU, fmt.Sprint(wanted), "the underlay's MTU of %d allows at most %d", underlay, largest)
+		return 0, networkOptions.bad(OptionMTU, fmt.Sprint(wanted), "the underlay's MTU of %d allows at most %d", underlay, largest)
 	case wanted < smallest:
-		return 0, badOption(OptionMTU, fmt.Sprint(wanted), "%s needs at least %d", why, smallest)
+		return 0, networkOptions.bad(OptionMTU, fmt.Sprint(wanted), "%s needs at least %d", why, smallest)
 	}
 	return wanted, nil
 }

@@ -76,7 +76,7 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 
 // plan turns a wish into a network. Its key is that of its pools, if they have one.
 func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
-	opts, err := parseOptions(spec.Options)
+	opts, err := networkOptions.parse(spec.Options)
 	if err != nil {
 		return Network{}, err
 	}

@@ -242,6 +242,10 @@ func TestUnknownNetwork(t *testing.T) {
 	wantError(t, err, "network aaaaaaaaaaaa", "not known", "create it again")
 	_, err = h.Join(netID, epID, sandbox)
 	wantError(t, err, "network aaaaaaaaaaaa", "not known")
+	h.network()
+	_, err = h.Join(netID, epID, sandbox)
+	wantError(t, err, "endpoint eeeeeeeeeeee", "not known in network aaaaaaaaaaaa", "remove the container and create it again")
+	h.must(h.DeleteNetwork(netID))
 	h.must(h.Leave(netID, epID))
 	h.must(h.DeleteEndpoint(netID, epID))
 }

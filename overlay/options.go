@@ -19,7 +19,16 @@ const (
 	OptionMTU     = "com.docker.network.driver.mtu" // of the containers' interfaces, bytes of IP packet
 )
 
-var knownOptions = []string{OptionVNI, OptionNetwork, OptionMTU}
+// optionSet is what may be given at one place.
+type optionSet struct {
+	flag  string // of `docker network create`, without dashes
+	known []string
+}
+
+var (
+	networkOptions = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU}}
+	poolOptions    = optionSet{"ipam-opt", []string{OptionNetwork, OptionVNI}}
+)
 
 // libnetwork reads these itself, whatever the driver, and passes them on.
 var dockerOptions = []string{
@@ -48,40 +57,41 @@ type options struct {
 	mtu  int
 }
 
-func parseOptions(given map[string]string) (options, error) {
+func (set optionSet) parse(given map[string]string) (options, error) {
 	var opts options
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		value := given[name]
 		switch {
+		case slices.Contains(dockerOptions, name):
+		case !slices.Contains(set.known, name):
+			return options{}, set.bad(name, value, "unknown option")
 		case name == OptionVNI:
 			vni, err := strconv.ParseUint(value, 10, 32)
 			if err != nil || vni == 0 || vni > datapath.MaxVNI {
-				return options{}, badOption(name, value, "want a number from 1 to %d", datapath.MaxVNI)
+				return options{}, set.bad(name, value, "want a number from 1 to %d", datapath.MaxVNI)
 			}
 			opts.vni = uint32(vni)
 		case name == OptionNetwork:
 			if !networkName.MatchString(value) {
-				return options{}, badOption(name, value, "want 1 to 128 letters, digits, '_', '.' or '-', the first a letter or digit")
+				return options{}, set.bad(name, value, "want 1 to 128 letters, digits, '_', '.' or '-', the first a letter or digit")
 			}
 			opts.name = value
 		case name == OptionMTU:
 			mtu, err := strconv.Atoi(value)
 			if err != nil || mtu < minMTU4 || mtu > maxMTU {
-				return options{}, badOption(name, value, "want a number of bytes from %d to %d", minMTU4, maxMTU)
+				return options{}, set.bad(name, value, "want a number of bytes from %d to %d", minMTU4, maxMTU)
 			}
 			opts.mtu = mtu
-		case !slices.Contains(dockerOptions, name):
-			return options{}, badOption(name, value, "unknown option")
 		}
 	}
 	if opts.vni != 0 && opts.name != "" {
-		return options{}, badOption(OptionVNI, given[OptionVNI], "can't be given together with %s=%q: the name decides the VNI", OptionNetwork, opts.name)
+		return options{}, set.bad(OptionVNI, given[OptionVNI], "can't be given together with %s=%q: the name decides the VNI", OptionNetwork, opts.name)
 	}
 	return opts, nil
 }
 
-func badOption(name, value, format string, args ...any) error {
-	return fmt.Errorf("option %s=%q: %s (known options: %s)", name, value, fmt.Sprintf(format, args...), strings.Join(knownOptions, ", "))
+func (set optionSet) bad(name, value, format string, args ...any) error {
+	return fmt.Errorf("%s %s=%q: %s (known options: %s)", set.flag, name, value, fmt.Sprintf(format, args...), strings.Join(set.known, ", "))
 }
 
 // keyWith is key, unless the pools have a key of their own: then the two must not differ.

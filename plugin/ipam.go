@@ -87,10 +87,13 @@ func poolSpec(r *api.RequestPoolRequest) (overlay.PoolSpec, error) {
 	return spec, nil
 }
 
-// ownOptions are those of --ipam-opt: a swarm's manager passes its options of requests for addresses along with them.
+// ownOptions are those of --ipam-opt: a swarm's manager passes its options of requests for addresses along with them. The MTU,
+// whose name is Docker's, is a user's who took one flag for the other.
 func ownOptions(given map[string]string) map[string]string {
 	own := maps.Clone(given)
-	maps.DeleteFunc(own, func(name, _ string) bool { return name == optionType || strings.HasPrefix(name, dockerLabels) })
+	maps.DeleteFunc(own, func(name, _ string) bool {
+		return name == optionType || strings.HasPrefix(name, dockerLabels) && name != overlay.OptionMTU
+	})
 	return own
 }
 

@@ -63,22 +63,24 @@ func TestBadPools(t *testing.T) {
 	d.cluster.Forget()
 	d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
 	for body, want := range map[string]string{
-		requestPool("10.20.0.0/16", ""):                     "subnet 10.20.0.0/16: overlaps with subnet 10.20.0.0/24",
-		requestPool("10.30.0.1/24", ""):                     "subnet 10.30.0.1/24: has bits set in its host part: did you mean 10.30.0.0/24?",
-		requestPool("10.30.0.0/31", ""):                     "subnet 10.30.0.0/31: is too small",
-		requestPool("10.30.0.0/24", "10.31.0.0/25"):         "ip-range 10.31.0.0/25: lies outside subnet 10.30.0.0/24",
-		requestPool("10.30.0.0/24", "fd00::/80"):            "ip-range fd00::/80: is of another family than subnet 10.30.0.0/24",
-		requestPool("10.30.0.0/24", "10.30.0.0/16"):         "ip-range 10.30.0.0/16: lies outside",
-		requestPool("10.30.0.0", ""):                        `subnet \"10.30.0.0\"`,
-		requestPool("fd00:20::/64", ""):                     "subnet fd00:20::/64: is of another IP version",
-		requestPool("", "10.30.0.0/25"):                     "ip-range 10.30.0.0/25: has no subnet",
-		requestPool("10.20.0.0/24", "10.20.0.0/25"):         "ip-range 10.20.0.0/25: this host has subnet 10.20.0.0/24 already",
-		`{"Pool":"10.30.0.0/24","Options":{"color":"red"}}`: `ipam-opt color=\"red\": unknown option`,
-		`{"Pool":"10.30.0.0/24","Options":{"vni":"0"}}`:     `ipam-opt: option vni=\"0\"`,
+		requestPool("10.20.0.0/16", ""):                                              "subnet 10.20.0.0/16: overlaps with subnet 10.20.0.0/24",
+		requestPool("10.30.0.1/24", ""):                                              "subnet 10.30.0.1/24: has bits set in its host part: did you mean 10.30.0.0/24?",
+		requestPool("10.30.0.0/31", ""):                                              "subnet 10.30.0.0/31: is too small",
+		requestPool("10.30.0.0/24", "10.31.0.0/25"):                                  "ip-range 10.31.0.0/25: lies outside subnet 10.30.0.0/24",
+		requestPool("10.30.0.0/24", "fd00::/80"):                                     "ip-range fd00::/80: is of another family than subnet 10.30.0.0/24",
+		requestPool("10.30.0.0/24", "10.30.0.0/16"):                                  "ip-range 10.30.0.0/16: lies outside",
+		requestPool("10.30.0.0", ""):                                                 `subnet \"10.30.0.0\"`,
+		requestPool("fd00:20::/64", ""):                                              "subnet fd00:20::/64: is of another IP version",
+		requestPool("", "10.30.0.0/25"):                                              "ip-range 10.30.0.0/25: has no subnet",
+		requestPool("10.20.0.0/24", "10.20.0.0/25"):                                  "ip-range 10.20.0.0/25: this host has subnet 10.20.0.0/24 already, with ip-range none: give the same, or remove that network first",
+		`{"Pool":"10.30.0.0/24","Options":{"color":"red"}}`:                          `ipam-opt color=\"red\": unknown option (known options: network, vni)`,
+		`{"Pool":"10.30.0.0/24","Options":{"vni":"0"}}`:                              `ipam-opt vni=\"0\": want a number from 1 to 16777215 (known options: network, vni)`,
+		`{"Pool":"10.30.0.0/24","Options":{"com.docker.network.driver.mtu":"1400"}}`: `ipam-opt com.docker.network.driver.mtu=\"1400\": unknown option`,
 	} {
 		d.ipam("RequestPool", body, "Err:"+want)
 	}
-	d.ipam("RequestAddress", requestAddress("10.21.0.1", asGateway), "Err:gateway: address 10.21.0.1: lies outside subnet 10.20.0.0/24")
+	d.ipam("RequestAddress", requestAddress("10.21.0.1", asGateway), "Err:gateway: address 10.21.0.1: lies outside subnet 10.20.0.0/24: give one from 10.20.0.1 to 10.20.0.254")
+	d.ipam("RequestAddress", requestAddress("10.21.0.1", `"Options":null`), "Err:aux-address: address 10.21.0.1: lies outside subnet 10.20.0.0/24: give one")
 	d.ipam("RequestAddress", requestAddress("10.20.0.255", withMAC), "Err:address 10.20.0.255: is not for hosts in subnet 10.20.0.0/24: give one from 10.20.0.1 to 10.20.0.254")
 	d.ipam("RequestAddress", requestAddress("10.20.0.7", asGateway), `{"Address":"10.20.0.7/24","Data":{}}`)
 	d.ipam("RequestAddress", requestAddress("10.20.0.8", asGateway), "Err:gateway 10.20.0.8: the network has gateway 10.20.0.7 on its other hosts")

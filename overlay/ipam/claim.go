@@ -19,7 +19,7 @@ func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 		}
 	}
 	if p.Member && p.Range != within {
-		err := fmt.Errorf("ip-range %s: this host has subnet %s already, with range %s: remove that network first", within, id.Subnet, p.Range)
+		err := fmt.Errorf("ip-range %s: this host has subnet %s already, with ip-range %s: give the same, or remove that network first", orNone(within), id.Subnet, orNone(p.Range))
 		c.out.done = append(c.out.done, func(error) { done(err) })
 		return
 	}
@@ -30,6 +30,13 @@ func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 		c.tell(p, message{Reply: true})
 	}
 	p.opening = append(p.opening, opening{c.now, done})
+}
+
+func orNone(within netip.Prefix) string {
+	if !within.IsValid() {
+		return "none"
+	}
+	return within.String()
 }
 
 // finishOpening answers those who wait for the pool.
@@ -60,16 +67,16 @@ func (c *core) finishAll(p *pool, err error) {
 // settle brings the first claim to its end: every host that is up says what it knows of the pool, and the oldest claim
 // counts, or the one that is settled already.
 func (c *core) settle(p *pool) {
+	if other := c.otherwise(p); other != nil {
+		c.abandon(p, other)
+		return
+	}
 	if c.awaited(p) != "" {
 		if len(p.opening) > 0 && c.now.Sub(p.opening[0].at) > requestLimit {
 			c.abandon(p, fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p)))
 			return
 		}
 		c.askAround(p)
-		return
-	}
-	if other := c.otherwise(p); other != nil {
-		c.abandon(p, other)
 		return
 	}
 	lo, hi := bounds(p.Subnet)

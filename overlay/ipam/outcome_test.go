@@ -286,6 +286,28 @@ func TestOneNetworkTwoSubnets(t *testing.T) {
 	}
 }
 
+// Whichever of another host's answers comes first, a network that has a subnet there gets no second one here, and who asks
+// is told which it has.
+func TestOneNetworkTwoSubnetsLater(t *testing.T) {
+	for seed := range uint64(50) {
+		s := newSimulation(2, "10.20.0.0/24", seed, t.Errorf)
+		s.jitter = 5 * time.Millisecond
+		a, b := s.hosts[0], s.hosts[1]
+		a.start()
+		b.start()
+		s.run(10 * time.Second)
+		openOn(s, a)
+		other := poolID{s.pool.Key, netip.MustParsePrefix("10.21.0.0/24")}
+		refused := errors.New("no answer")
+		b.step(func() { b.core.openPool(other, netip.Prefix{}, func(err error) { refused = err }) })
+		s.run(10 * time.Second)
+		want := "subnet 10.21.0.0/24: the network " + s.pool.Key + " has 10.20.0.0/24 on host "
+		if refused == nil || !strings.Contains(refused.Error(), want) || !strings.HasSuffix(refused.Error(), ": give --subnet 10.20.0.0/24") {
+			t.Fatalf("seed %d: %v, want %q", seed, refused, want)
+		}
+	}
+}
+
 // The longest name that a network may have fits into a message.
 func TestLongName(t *testing.T) {
 	name := make([]byte, 128)

@@ -80,7 +80,8 @@ func (c *core) noteOther(from string, m *message) {
 	}
 }
 
-// receiveUnknown answers about a pool that this host does not have: with those it has of the same network and family.
+// receiveUnknown answers about a pool that this host does not have: with those it has of the same network and family. A first
+// claim hears of these alone: that the pool is not known here might overtake them, and the claim would hold.
 func (c *core) receiveUnknown(from string, m *message) {
 	if !m.Reply {
 		return
@@ -93,7 +94,7 @@ func (c *core) receiveUnknown(from string, m *message) {
 			told = true
 		}
 	}
-	if !told || m.Subnet.IsValid() {
+	if !told || m.Subnet.IsValid() && !m.Proposed {
 		c.out.sends = append(c.out.sends, send{from, &message{Key: m.Key, Subnet: m.Subnet, V6: m.V6, Host: c.host, Re: m.Origin}})
 	}
 }

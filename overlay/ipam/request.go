@@ -32,10 +32,8 @@ func (c *core) request(id poolID, r Request, done func(netip.Addr, error)) {
 	if r.Addr.IsValid() {
 		at, err := p.usable(r.Addr)
 		if err != nil {
-			if r.Gateway {
-				err = fmt.Errorf("gateway: %w", err)
-			} else if r.MAC == "" {
-				err = fmt.Errorf("aux-address: %w", err)
+			if q.option() != "ip" {
+				err = fmt.Errorf("%s: %w", q.option(), err)
 			}
 			c.finish(done, netip.Addr{}, err)
 			return
@@ -43,6 +41,17 @@ func (c *core) request(id poolID, r Request, done func(netip.Addr, error)) {
 		q.at, q.exact = at, true
 	}
 	c.await(p, q)
+}
+
+// option is where the user gave the address.
+func (r *request) option() string {
+	switch {
+	case r.Gateway:
+		return "gateway"
+	case r.MAC == "":
+		return "aux-address"
+	}
+	return "ip"
 }
 
 func (c *core) await(p *pool, r *request) {
@@ -53,8 +62,12 @@ func (c *core) await(p *pool, r *request) {
 // usable is the offset of an address that a host may have.
 func (p *pool) usable(addr netip.Addr) (uint64, error) {
 	at, err := offset(p.Subnet, addr)
-	if lo, hi := bounds(p.Subnet); err == nil && (at < lo || at > hi) {
-		err = fmt.Errorf("address %s: is not for hosts in subnet %s: give one from %s to %s", addr, p.Subnet, p.addr(lo), p.addr(hi))
+	lo, hi := bounds(p.Subnet)
+	if err == nil && (at < lo || at > hi) {
+		err = fmt.Errorf("address %s: is not for hosts in subnet %s", addr, p.Subnet)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: give one from %s to %s", err, p.addr(lo), p.addr(hi))
 	}
 	return at, err
 }
@@ -257,9 +270,11 @@ func (c *core) askFor(p *pool, r *request, owner, to string) error {
 	name := c.name(p, node)
 	switch {
 	case !c.there(p, owner):
-		return fmt.Errorf("address %s: belongs to host %s, which is down: choose another, or, if the host is lost for good, run `overlane ipam reclaim %s`", p.addr(r.at), name, name)
+		return fmt.Errorf("address %s: belongs to host %s, which is down: choose another --%s, or, if the host is lost for good, run `overlane ipam reclaim %s`", p.addr(r.at), name, r.option(), name)
+	case r.refused[node] == silent:
+		return fmt.Errorf("address %s: belongs to host %s, which does not answer: choose another --%s, or try again", p.addr(r.at), name, r.option())
 	case r.refused[node] != "":
-		return fmt.Errorf("address %s: host %s has it: %s", p.addr(r.at), name, r.refused[node])
+		return fmt.Errorf("address %s: host %s has it: %s: choose another --%s, or remove the container that has it", p.addr(r.at), name, r.refused[node], r.option())
 	case r.question == nil || r.question.host != node:
 		r.question = c.newQuestion(p, owner, ask{First: r.at, Last: r.at, Exact: true, To: to})
 	}

@@ -34,12 +34,12 @@ func CheckPool(subnet, within netip.Prefix) error {
 	case within.Masked() != within:
 		return fmt.Errorf("ip-range %s: has bits set in its host part: did you mean %s?", within, within.Masked())
 	case within.Addr().Is4() != subnet.Addr().Is4():
-		return fmt.Errorf("ip-range %s: is of another family than subnet %s", within, subnet)
+		return fmt.Errorf("ip-range %s: is of another family than subnet %s: give one within it", within, subnet)
 	case within.Bits() < subnet.Bits() || !subnet.Contains(within.Addr()):
-		return fmt.Errorf("ip-range %s: lies outside subnet %s", within, subnet)
+		return fmt.Errorf("ip-range %s: lies outside subnet %s: give one within it", within, subnet)
 	}
 	if lo, hi := boundsWithin(subnet, within); lo > hi {
-		return fmt.Errorf("ip-range %s: has no address of subnet %s that a container may have", within, subnet)
+		return fmt.Errorf("ip-range %s: has no address of subnet %s that a container may have: give a larger one", within, subnet)
 	}
 	return nil
 }

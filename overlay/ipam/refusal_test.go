@@ -1,0 +1,110 @@
+package ipam
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// refusal is why a request for an address is refused, within a minute.
+func (c *core) refusal(p *pool, r Request) string {
+	var why error
+	event := func() { c.request(p.id, r, func(_ netip.Addr, err error) { why = err }) }
+	for end := c.now.Add(time.Minute); why == nil && c.now.Before(end); c.now = c.now.Add(tick) {
+		for _, done := range c.step(c.now, event).done {
+			done(nil)
+		}
+		event = nil
+	}
+	if why == nil {
+		return "nothing"
+	}
+	return why.Error()
+}
+
+// Who asks for an address that can't be had is told which one, why, and what to do instead.
+func TestRefusedAddress(t *testing.T) {
+	const mac = "02:00:00:00:00:01"
+	for name, tc := range map[string]struct {
+		prepare func(*core, *pool)
+		request Request
+		want    string
+	}{
+		"in use here": {func(c *core, p *pool) { p.used[3] = lease{MAC: "02:00:00:00:00:02", At: c.now} }, exact("10.20.0.3", mac),
+			"address 10.20.0.3: is in use on this host: choose another --ip, or remove the container that has it"},
+		"in use there": {func(c *core, p *pool) { p.peer("b").held = map[uint64]bool{3: true} }, exact("10.20.0.3", mac),
+			"address 10.20.0.3: is in use on host host-b: choose another --ip, or remove the container that has it"},
+		"the gateway": {given(3, 3, ownerGateway), exact("10.20.0.3", mac),
+			"address 10.20.0.3: is the network's gateway: choose another --ip"},
+		"reserved": {given(3, 3, ownerReserved), exact("10.20.0.3", mac),
+			"address 10.20.0.3: is the network's reserved address (--aux-address): choose another --ip"},
+		"of a host that is down": {func(*core, *pool) {}, exact("10.20.0.23", mac),
+			"address 10.20.0.23: belongs to host host-c, which is down: choose another --ip, or, if the host is lost for good, run `overlane ipam reclaim host-c`"},
+		"of a host that is silent": {func(*core, *pool) {}, exact("10.20.0.13", mac),
+			"subnet 10.20.0.0/24: host host-b was asked for addresses and does not answer: try again, or see `overlane status members` there"},
+		"of a host that was silent before": {func(c *core, p *pool) { c.ask(p, "b.1", ask{First: 1, Last: 20}) }, exact("10.20.0.13", ""),
+			"address 10.20.0.13: belongs to host host-b, which does not answer: choose another --aux-address, or try again"},
+		"gateway in use here": {func(c *core, p *pool) { p.used[3] = lease{MAC: mac, At: c.now} }, Request{Addr: netip.MustParseAddr("10.20.0.3"), Gateway: true},
+			"gateway 10.20.0.3: a container on this host has the address: give another"},
+		"gateway in use there": {func(c *core, p *pool) { p.peer("b").held = map[uint64]bool{3: true} }, Request{Addr: netip.MustParseAddr("10.20.0.3"), Gateway: true},
+			"gateway 10.20.0.3: a container on host host-b has the address: give another"},
+		"gateway reserved": {given(3, 3, ownerReserved), Request{Addr: netip.MustParseAddr("10.20.0.3"), Gateway: true},
+			"gateway 10.20.0.3: is the network's reserved address (--aux-address): give another"},
+		"reserved is the gateway": {given(3, 3, ownerGateway), exact("10.20.0.3", ""),
+			"aux-address 10.20.0.3: is the network's gateway: give another"},
+		"another gateway": {given(1, 1, ownerGateway), Request{Addr: netip.MustParseAddr("10.20.0.3"), Gateway: true},
+			"gateway 10.20.0.3: the network has gateway 10.20.0.1 on its other hosts: give --gateway 10.20.0.1, or none"},
+		"fenced": {func(c *core, p *pool) {
+			c.meet(nil, map[string]string{"b": "host-b", "c": "host-c"})
+			long := c.now.Add(-2 * fenceSelf).Unix()
+			p.Seen = map[string]int64{"b": long, "c": long}
+		}, Request{MAC: mac},
+			"subnet 10.20.0.0/24: this host has not heard of most of the others for 24h0m0s, and they may have taken its addresses: it hands out none until it hears of them"},
+		"none left": {given(1, 20, "c.1"), Request{MAC: mac},
+			"subnet 10.20.0.0/24 has no free address: host host-c 30, and it is down: if host-c is lost for good, `overlane ipam reclaim host-c` takes back what it had"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, p := testCore("a.1", "b.1", "c.1")
+			c.meet(map[string]string{"b": "host-b"}, map[string]string{"c": "host-c"})
+			says(c, p, "b", p.hash)
+			tc.prepare(c, p)
+			if got := c.refusal(p, tc.request); !strings.HasPrefix(got, tc.want) {
+				t.Errorf("refused with %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// given has the table give a span to another owner.
+func given(first, last uint64, owner string) func(*core, *pool) {
+	return func(_ *core, p *pool) {
+		p.Table = merge(p.Table, p.Table.given(first, last, owner, 0))
+		p.count()
+	}
+}
+
+func exact(addr, mac string) Request { return Request{Addr: netip.MustParseAddr(addr), MAC: mac} }
+
+// The owner of an address may have it in use unseen: what it answers is what the user reads.
+func TestRefusedByTheOwner(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	var why error
+	c.step(c.now, func() {
+		c.request(p.id, exact("10.20.0.13", "02:00:00:00:00:01"), func(_ netip.Addr, err error) { why = err })
+	})
+	asked := p.waiting[0].question.ID
+	out := c.step(c.now, func() {
+		o := p.Origin
+		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Host: "host-b", Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Answer: &answer{ID: asked, Why: "it is in use there"}})
+	})
+	for _, done := range out.done {
+		done(nil)
+	}
+	want := "address 10.20.0.13: host host-b has it: it is in use there: choose another --ip, or remove the container that has it"
+	if why == nil || why.Error() != want {
+		t.Errorf("refused with %v, want %q", why, want)
+	}
+}
