@@ -323,7 +323,7 @@ func TestVNIConflictNamesBothKeys(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%+v was accepted", n)
 		}
-		for _, part := range []string{n.Key, appKey, "5000", "host1"} {
+		for _, part := range []string{n.Key, appKey, "5000", "host1", "use another VNI, or the same key on all hosts"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("error %q does not name %q", err, part)
 			}
@@ -332,6 +332,17 @@ func TestVNIConflictNamesBothKeys(t *testing.T) {
 	b.participate(appNet)
 	if err := b.Participate(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
 		t.Errorf("own conflict: %v", err)
+	}
+}
+
+func TestOneNetworkTooMany(t *testing.T) {
+	a := startNode(t, 1, nil)
+	for vni := range uint32(maxNetworks) {
+		a.participate(Network{fmt.Sprintf("vni=%d", vni+1), vni + 1})
+	}
+	err := a.Participate(appNet)
+	if want := `network "` + appKey + `" is one too many: a node takes part in 4096 at most; remove one of its networks`; err == nil || err.Error() != want {
+		t.Errorf("the 4097th network: %v, want %q", err, want)
 	}
 }
 

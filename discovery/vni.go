@@ -46,7 +46,7 @@ func (c *core) check(n Network) error {
 		}
 	}
 	if len(c.self.parts) >= maxNetworks {
-		return fmt.Errorf("network %q is one too many: a node takes part in %d at most", n.Key, maxNetworks)
+		return fmt.Errorf("network %q is one too many: a node takes part in %d at most; remove one of its networks", n.Key, maxNetworks)
 	}
 	for _, o := range c.order {
 		if !c.visible(o) {

@@ -211,20 +211,20 @@ func TestRequestHangs(t *testing.T) {
 	c.meet(map[string]string{"b": "host-b"}, nil)
 	o := p.Origin
 	c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Origin: &o, Hash: p.hash, Free: 5}) // b leaves
-	answered := false
+	var why error
 	run := func(event func()) {
 		for _, done := range c.step(c.now, event).done {
 			done(nil)
 		}
 	}
-	run(func() { c.request(p.id, Request{MAC: "x"}, func(netip.Addr, error) { answered = true }) })
+	run(func() { c.request(p.id, Request{MAC: "x"}, func(_ netip.Addr, err error) { why = err }) })
 	run(func() { c.closePool(p.id) })
 	for range 100 {
 		c.now = c.now.Add(time.Second)
 		run(nil)
 	}
-	if !answered {
-		t.Error("after 100 seconds the request has no answer")
+	if want := "subnet 10.20.0.0/24: the network was removed"; why == nil || why.Error() != want {
+		t.Errorf("after 100 seconds the request has the answer %v, want %q", why, want)
 	}
 }
 
