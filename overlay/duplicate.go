@@ -53,19 +53,34 @@ func (o *Overlay) free(n *network, ep *Endpoint) error {
 		if r.Hidden {
 			continue
 		}
-		host := o.host(r.Owner)
 		if !o.cluster.Answers(r.Owner) {
-			n.log.WithFields(logrus.Fields{"endpoint": short(ep.ID), "addrs": ep.Addrs, "mac": ep.MAC}).Warnf("endpoint taken over from host %s, which does not answer", host)
+			n.log.WithFields(logrus.Fields{"endpoint": short(ep.ID), "addrs": ep.Addrs, "mac": ep.MAC}).Warnf("endpoint taken over from host %s, which does not answer", o.host(r.Owner))
 			continue
 		}
 		for _, addr := range ep.Addrs {
 			if slices.Contains(r.Endpoint.Addrs, addr) {
-				return fmt.Errorf("address %s in network %s: host %s has it on endpoint %s: create the network with --ipam-driver overlane, or with an --ip-range of its own on each host, or choose the address with --ip", addr, n.Key, host, short(r.Endpoint.ID))
+				return fmt.Errorf("address %s in network %s: %s: %s", addr, n.Key, o.possession(r), otherAddress(r.Owner))
 			}
 		}
-		return fmt.Errorf("MAC address %s in network %s: host %s has it on endpoint %s: give another --mac-address", ep.MAC, n.Key, host, short(r.Endpoint.ID))
+		return fmt.Errorf("MAC address %s in network %s: %s: give another --mac-address", ep.MAC, n.Key, o.possession(r))
 	}
 	return nil
+}
+
+// possession says who has what a container asks for.
+func (o *Overlay) possession(r discovery.Record) string {
+	if r.Owner == discovery.StaticOwner {
+		return fmt.Sprintf("by the daemon's --static file VTEP %s has it", r.VTEP)
+	}
+	return fmt.Sprintf("host %s has it on endpoint %s", o.host(r.Owner), short(r.Endpoint.ID))
+}
+
+// otherAddress is how not to get an address that is somebody else's.
+func otherAddress(owner string) string {
+	if owner == discovery.StaticOwner {
+		return "choose another with --ip, or create the network with --aux-address, which keeps it from containers"
+	}
+	return "create the network with --ipam-driver overlane, or with an --ip-range of its own on each host, or choose the address with --ip"
 }
 
 // rivals are the records of other hosts with the endpoint's MAC or one of its addresses, hidden ones too.

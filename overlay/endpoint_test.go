@@ -10,6 +10,7 @@ import (
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
 func TestEndpointLife(t *testing.T) {
@@ -118,12 +119,20 @@ func TestMACs(t *testing.T) {
 }
 
 func TestDuplicateOnAnotherHost(t *testing.T) {
+	static := func(mac, addr string) discovery.Record {
+		r := rival(mac, addr, 0, false)
+		r.Owner = discovery.StaticOwner
+		return r
+	}
+	vtep := overlaytest.Peer.VTEP.String()
 	for name, tc := range map[string]struct {
 		rival discovery.Record
 		want  []string
 	}{
-		"address": {rival("02:00:00:00:00:09", "10.20.0.2", 0, false), []string{"address 10.20.0.2", key, "host2", "--ip-range", "--ip"}},
-		"MAC":     {rival("02:42:0a:14:00:02", "10.20.0.9", 0, false), []string{"MAC address 02:42:0a:14:00:02", key, "host2", "--mac-address"}},
+		"address":        {rival("02:00:00:00:00:09", "10.20.0.2", 0, false), []string{"address 10.20.0.2", key, "host2", "--ip-range", "--ip"}},
+		"MAC":            {rival("02:42:0a:14:00:02", "10.20.0.9", 0, false), []string{"MAC address 02:42:0a:14:00:02", key, "host2", "--mac-address"}},
+		"static address": {static("02:00:00:00:00:09", "10.20.0.2"), []string{"address 10.20.0.2", key, "--static", vtep, "--ip", "--aux-address"}},
+		"static MAC":     {static("02:42:0a:14:00:02", "10.20.0.9"), []string{"MAC address 02:42:0a:14:00:02", key, "--static", vtep, "give another --mac-address"}},
 	} {
 		t.Run(name+" at create", func(t *testing.T) {
 			h := newHost(t)

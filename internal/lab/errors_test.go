@@ -34,6 +34,7 @@ func TestUserErrors(t *testing.T) {
 			t.Run(m.typed, func(t *testing.T) { m.commit(t, here) })
 		}
 	}
+	t.Run("Static", func(t *testing.T) { testStaticTaken(t, here, c.Hosts[1]) })
 	t.Run("Forgotten", func(t *testing.T) { testForgotten(t, here) })
 }
 
@@ -213,6 +214,20 @@ func (w furnished) badAddresses() []mistake {
 		}
 	}
 	return all
+}
+
+// testStaticTaken has a VTEP that speaks no gossip have an address and a MAC.
+func testStaticTaken(t *testing.T, h, vtep *Host) {
+	_, err := h.Docker(t.Context(), strings.Fields("network create -d overlane -o vni=13 --subnet 10.26.0.0/24 wired")...)
+	must(t, err)
+	restartWith(t, h, "echo '13 02:42:00:00:00:09 10.26.0.9 "+vtep.Addr.String()+"' >/etc/static; export OVERLANE_STATIC=/etc/static")
+	by := "by the daemon's --static file VTEP " + vtep.Addr.String()
+	for _, m := range []mistake{
+		{"run -d --name oops --network wired --ip 10.26.0.9", []string{"address 10.26.0.9", "vni=13", by, "choose another with --ip", "--aux-address"}},
+		{"run -d --name oops --network wired --mac-address 02:42:00:00:00:09", []string{"MAC address 02:42:00:00:00:09", "vni=13", by, "give another --mac-address"}},
+	} {
+		t.Run(m.typed, func(t *testing.T) { m.commit(t, h) })
+	}
 }
 
 // testForgotten has the daemon lose what it has on disk: Docker's networks are not known to it any more.

@@ -66,13 +66,16 @@ func NewCluster() *Cluster {
 	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}, seeds: map[netip.Addr]bool{}}
 }
 
-// Announce makes records of Peer known, in place of those before.
+// Announce makes records known in place of those before: of Peer, unless they name their owner.
 func (c *Cluster) Announce(records ...discovery.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.remote = records
 	for i := range c.remote {
-		c.remote[i].Owner, c.remote[i].VTEP = Peer.ID, Peer.VTEP
+		c.remote[i].VTEP = Peer.VTEP
+		if c.remote[i].Owner == "" {
+			c.remote[i].Owner = Peer.ID
+		}
 	}
 }
 
