@@ -70,6 +70,7 @@ func TestBadPools(t *testing.T) {
 		requestPool("10.30.0.0/24", "fd00::/80"):                                     "ip-range fd00::/80: is of another family than subnet 10.30.0.0/24",
 		requestPool("10.30.0.0/24", "10.30.0.0/16"):                                  "ip-range 10.30.0.0/16: lies outside",
 		requestPool("10.30.0.0", ""):                                                 `subnet \"10.30.0.0\"`,
+		requestPool("10.30.0.0/24", "10.30.0.0"):                                     `ip-range \"10.30.0.0\": want one such as 10.20.1.0/24`,
 		requestPool("fd00:20::/64", ""):                                              "subnet fd00:20::/64: is of another IP version",
 		requestPool("", "10.30.0.0/25"):                                              "ip-range 10.30.0.0/25: has no subnet",
 		requestPool("10.20.0.0/24", "10.20.0.0/25"):                                  "ip-range 10.20.0.0/25: this host has subnet 10.20.0.0/24 already, with ip-range none: give the same, or remove that network first",
@@ -79,6 +80,7 @@ func TestBadPools(t *testing.T) {
 	} {
 		d.ipam("RequestPool", body, "Err:"+want)
 	}
+	d.ipam("RequestAddress", requestAddress("10.20", withMAC), `Err:address \"10.20\": want one such as 10.20.0.2`)
 	d.ipam("RequestAddress", requestAddress("10.21.0.1", asGateway), "Err:gateway: address 10.21.0.1: lies outside subnet 10.20.0.0/24: give one from 10.20.0.1 to 10.20.0.254")
 	d.ipam("RequestAddress", requestAddress("10.21.0.1", `"Options":null`), "Err:aux-address: address 10.21.0.1: lies outside subnet 10.20.0.0/24: give one")
 	d.ipam("RequestAddress", requestAddress("10.20.0.255", withMAC), "Err:address 10.20.0.255: is not for hosts in subnet 10.20.0.0/24: give one from 10.20.0.1 to 10.20.0.254")
