@@ -124,6 +124,9 @@ func (o *Overlay) keyOfPools(pools []netip.Prefix) string {
 	return ""
 }
 
+// gives says whether a subnet is one that this host hands out addresses of, and not Docker.
+func (o *Overlay) gives(subnet netip.Prefix) bool { return o.addresses.KeyOf(subnet) != "" }
+
 // taken gives what says whether a route or an interface of this host uses some of a subnet.
 func taken() (func(netip.Prefix) bool, error) {
 	routes, err1 := netlink.RouteList(nil, netlink.FAMILY_ALL)

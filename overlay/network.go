@@ -36,7 +36,8 @@ type NetworkSpec struct {
 // network is a Network at work.
 type network struct {
 	Network
-	log logrus.FieldLogger
+	log   logrus.FieldLogger
+	heard bool // Docker created it since the daemon started, which hears of its end as well
 
 	mu        sync.Mutex // guards all below; held for the length of a call
 	endpoints map[string]*endpoint
@@ -54,7 +55,7 @@ func (o *Overlay) newNetwork(n Network) *network {
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
 func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
-	pooled := o.keyOfPools(spec.Pools)
+	pooled, ours := o.keyOfPools(spec.Pools), slices.ContainsFunc(spec.Pools, o.gives)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
@@ -68,10 +69,12 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 	if err != nil {
 		return err
 	}
-	if err := o.unused(net); err != nil {
+	if err := o.unused(net, ours); err != nil {
 		return err
 	}
-	return o.addNetwork(o.newNetwork(net))
+	n := o.newNetwork(net)
+	n.heard = true
+	return o.addNetwork(n)
 }
 
 // plan turns a wish into a network. Its key is that of its pools, if they have one.
@@ -101,9 +104,9 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 
 // unused checks that no other network on this host has the key or the VNI. One that Docker removed while the daemon was
 // down gives way.
-func (o *Overlay) unused(net Network) error {
+func (o *Overlay) unused(net Network, ours bool) error {
 	for _, other := range o.networks {
-		if (other.Key == net.Key || other.VNI == net.VNI) && o.abandoned(other, net.Pools) {
+		if (other.Key == net.Key || other.VNI == net.VNI) && !(ours && other.heard) && o.abandoned(other, net.Pools) {
 			other.log.Warn("network removed: Docker gave its subnet away")
 			if err := o.removeNetwork(other); err != nil {
 				return err
@@ -120,8 +123,8 @@ func (o *Overlay) unused(net Network) error {
 	return nil
 }
 
-// abandoned says that Docker no longer knows the network: it has given a part of its subnets away, which it never does
-// twice on one host, and no container is left on it.
+// abandoned says that Docker no longer knows the network: it has given a part of its subnets away, which its own address
+// management never does twice on one host, and no container is left on it. With --ipam-driver overlane this is a guess.
 func (o *Overlay) abandoned(n *network, given []netip.Prefix) bool {
 	if !slices.ContainsFunc(given, func(p netip.Prefix) bool { return slices.ContainsFunc(n.Pools, p.Overlaps) }) {
 		return false

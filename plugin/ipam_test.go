@@ -91,6 +91,21 @@ func TestBadPools(t *testing.T) {
 	}
 }
 
+// A pool is given again, as Docker asks for it at its start; the network that has it stays nevertheless, with or without containers.
+func TestSecondNetworkOfAPool(t *testing.T) {
+	d := ready(t)
+	d.cluster.Forget()
+	const taken = `"IPv4Data":[{"Pool":"10.20.0.0/24"}]}`
+	for range 2 {
+		d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
+	}
+	d.driver("CreateNetwork", `{"NetworkID":"`+netID+`",`+taken, `{}`)
+	d.fails("CreateNetwork", `{"NetworkID":"second",`+taken, "network aaaaaaaaaaaa is already on this host with key subnet=10.20.0.0/24", "choose another --subnet", "-o vni=NUMBER or -o network=NAME")
+	if networks := d.overlay.Status().Networks; len(networks) != 1 || networks[0].ID != netID {
+		t.Errorf("networks %+v, want the first alone", networks)
+	}
+}
+
 // Without a subnet there is a free one, the same for the same network; the network driver goes by it.
 func TestPoolWithoutSubnet(t *testing.T) {
 	d := ready(t)

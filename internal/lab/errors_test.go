@@ -34,7 +34,6 @@ func TestUserErrors(t *testing.T) {
 			t.Run(m.typed, func(t *testing.T) { m.commit(t, here) })
 		}
 	}
-	t.Run("Static", func(t *testing.T) { testStaticTaken(t, here, c.Hosts[1]) })
 	t.Run("Forgotten", func(t *testing.T) { testForgotten(t, here) })
 }
 
@@ -84,12 +83,16 @@ func standing(t *testing.T, h *Host) string {
 // furnished is where the mistakes are made: on the first host, beside another.
 type furnished struct {
 	other           string // the other host's name
+	vtep            string // its address: by a --static file it has a container in network wired
 	flat, elsewhere uint32 // VNIs: of network flat, which both have, and of east, which the other has alone
 }
 
 func furnish(t *testing.T, c *Cluster) furnished {
 	t.Helper()
 	here, other := c.Hosts[0], c.Hosts[1]
+	w := furnished{other: strings.TrimSpace(shell(t, other, "hostname")), vtep: other.Addr.String()}
+	restartWith(t, here, "echo '13 02:42:00:00:00:09 10.26.0.9 "+w.vtep+"' >/etc/static; export OVERLANE_STATIC=/etc/static")
+	acquainted(t, c)
 	pooled(t, c.Hosts, "app", "10.20.0.0/28", "--gateway", "10.20.0.5", "--aux-address", "x=10.20.0.9")
 	pooled(t, c.Hosts, "tiny", "10.24.0.0/30")
 	pooled(t, c.Hosts[:1], "narrow", "10.25.0.0/24", "--ip-range", "10.25.0.4/32")
@@ -99,10 +102,12 @@ func furnish(t *testing.T, c *Cluster) furnished {
 		_, err := h.Docker(t.Context(), strings.Fields("network create -d overlane -o network=flat --subnet 10.21.0.0/24 flat")...)
 		must(t, err)
 	}
-	_, err := here.Docker(t.Context(), strings.Fields("network create -d overlane -o vni=12 --ipam-driver null bare")...)
-	must(t, err)
+	for _, network := range []string{"-o vni=12 --ipam-driver null bare", "-o vni=13 --subnet 10.26.0.0/24 wired"} {
+		_, err := here.Docker(t.Context(), strings.Fields("network create -d overlane "+network)...)
+		must(t, err)
+	}
 
-	_, err = here.Run(t.Context(), "plain")
+	_, err := here.Run(t.Context(), "plain")
 	must(t, err)
 	start(t, here, "red", "app", "--ip", "10.20.0.2", "--mac-address", "02:42:00:00:00:02")
 	start(t, here, "only", "narrow")
@@ -112,7 +117,6 @@ func furnish(t *testing.T, c *Cluster) furnished {
 	start(t, other, "there", "flat", "--ip", "10.21.0.7")
 	eventually(t, "the other host's containers are known", settled, func() error { return remotes(t, here, 3) })
 
-	w := furnished{other: strings.TrimSpace(shell(t, other, "hostname"))}
 	for _, n := range status(t, other).Networks {
 		switch n.Key {
 		case "network=flat":
@@ -170,6 +174,7 @@ var badPools = []mistake{
 func (w furnished) badNetworks() []mistake {
 	return []mistake{
 		{pools + "--subnet 10.20.0.0/28", []string{"already on this host with key subnet=10.20.0.0/28", "choose another --subnet", "-o vni=NUMBER or -o network=NAME"}},
+		{pools + "--subnet 10.24.0.0/30", []string{"already on this host with key subnet=10.24.0.0/30", "choose another --subnet", "-o vni=NUMBER or -o network=NAME"}},
 		{pools + "--subnet 10.20.0.0/24", []string{"subnet 10.20.0.0/24", "overlaps with subnet 10.20.0.0/28", "give another --subnet"}},
 		{pools + "--subnet 10.20.0.0/28 --ip-range 10.20.0.0/29", []string{"ip-range 10.20.0.0/29", "subnet 10.20.0.0/28 already, with ip-range none", "give the same, or remove that network first"}},
 		{pools + "--subnet 10.20.0.0/28 --gateway 10.20.0.6", []string{"gateway 10.20.0.6", "has gateway 10.20.0.5", "give --gateway 10.20.0.5, or none"}},
@@ -190,6 +195,7 @@ func (w furnished) badAddresses() []mistake {
 		{"run -d --name oops --network app --mac-address 02:42:00:00:00:02", []string{"MAC address 02:42:00:00:00:02", "on this host has it", "give another --mac-address"}},
 		{"run -d --name oops --network app --mac-address 02:42:00:00:00:03", []string{"MAC address 02:42:00:00:00:03", "host " + w.other + " has it", "give another --mac-address"}},
 		{"run -d --name oops --network app --mac-address 01:00:00:00:00:07", []string{"MAC address 01:00:00:00:00:07", "unicast --mac-address", "even first byte"}},
+		{"run -d --name oops --network wired --mac-address 02:42:00:00:00:09", []string{"MAC address 02:42:00:00:00:09", "vni=13", "--static file VTEP " + w.vtep, "give another --mac-address"}},
 		{"run -d --name oops --network app --mac-address 02:42", []string{"02:42", "mac address"}},
 	}
 	for _, way := range []string{"run -d --name oops %s --network %s", "network connect %s %s plain"} {
@@ -206,6 +212,7 @@ func (w furnished) badAddresses() []mistake {
 			{"--ip 10.20.0.3", "app", []string{"address 10.20.0.3", w.other, "choose another --ip, or remove the container"}},
 			{"--ip6 fd00:20::5", "app", []string{"subnet"}},
 			{"--ip 10.21.0.7", "flat", []string{"address 10.21.0.7", "network=flat", "host " + w.other + " has it", "--ipam-driver overlane", "--ip-range", "--ip"}},
+			{"--ip 10.26.0.9", "wired", []string{"address 10.26.0.9", "vni=13", "--static file VTEP " + w.vtep, "choose another with --ip", "--aux-address"}},
 			{"", "tiny", []string{"subnet 10.24.0.0/30 has no free address", "host " + w.other + " 1, all in use", "remove containers", "larger subnet"}},
 			{"", "narrow", []string{"ip-range 10.25.0.4/32 of subnet 10.25.0.0/24 has no free address", "this host 1, all in use", "remove containers"}},
 			{"", "bare", []string{"has no IP address", "an --ipam-driver that gives addresses, such as overlane"}},
@@ -214,20 +221,6 @@ func (w furnished) badAddresses() []mistake {
 		}
 	}
 	return all
-}
-
-// testStaticTaken has a VTEP that speaks no gossip have an address and a MAC.
-func testStaticTaken(t *testing.T, h, vtep *Host) {
-	_, err := h.Docker(t.Context(), strings.Fields("network create -d overlane -o vni=13 --subnet 10.26.0.0/24 wired")...)
-	must(t, err)
-	restartWith(t, h, "echo '13 02:42:00:00:00:09 10.26.0.9 "+vtep.Addr.String()+"' >/etc/static; export OVERLANE_STATIC=/etc/static")
-	by := "by the daemon's --static file VTEP " + vtep.Addr.String()
-	for _, m := range []mistake{
-		{"run -d --name oops --network wired --ip 10.26.0.9", []string{"address 10.26.0.9", "vni=13", by, "choose another with --ip", "--aux-address"}},
-		{"run -d --name oops --network wired --mac-address 02:42:00:00:00:09", []string{"MAC address 02:42:00:00:00:09", "vni=13", by, "give another --mac-address"}},
-	} {
-		t.Run(m.typed, func(t *testing.T) { m.commit(t, h) })
-	}
 }
 
 // testForgotten has the daemon lose what it has on disk: Docker's networks are not known to it any more.
