@@ -107,16 +107,7 @@ func furnish(t *testing.T, c *Cluster) furnished {
 		must(t, err)
 	}
 
-	_, err := here.Run(t.Context(), "plain")
-	must(t, err)
-	start(t, here, "red", "app", "--ip", "10.20.0.2", "--mac-address", "02:42:00:00:00:02")
-	start(t, here, "only", "narrow")
-	start(t, other, "blue", "app", "--ip", "10.20.0.3", "--mac-address", "02:42:00:00:00:03")
-	start(t, other, "full", "tiny")
-	start(t, other, "eastern", "east", "--ip", "10.23.0.4")
-	start(t, other, "there", "flat", "--ip", "10.21.0.7")
-	eventually(t, "the other host's containers are known", settled, func() error { return remotes(t, here, 3) })
-
+	inhabit(t, here, other)
 	for _, n := range status(t, other).Networks {
 		switch n.Key {
 		case "network=flat":
@@ -126,6 +117,20 @@ func furnish(t *testing.T, c *Cluster) furnished {
 		}
 	}
 	return w
+}
+
+func inhabit(t *testing.T, here, other *Host) {
+	t.Helper()
+	_, err := here.Run(t.Context(), "plain")
+	must(t, err)
+	start(t, here, "red", "app", "--ip", "10.20.0.2", "--mac-address", "02:42:00:00:00:02")
+	start(t, here, "only", "narrow")
+	start(t, other, "blue", "app", "--ip", "10.20.0.3", "--mac-address", "02:42:00:00:00:03")
+	start(t, other, "full", "tiny")
+	start(t, other, "eastern", "east", "--ip", "10.23.0.4")
+	start(t, other, "there", "flat", "--ip", "10.21.0.7")
+	const static = 1
+	eventually(t, "the other host's containers are known", settled, func() error { return remotes(t, here, 3+static) })
 }
 
 var badOptions = []mistake{
