@@ -67,8 +67,12 @@ func parseSeed(text string) (seed, error) {
 }
 
 // AddSeed has this node join the one at an address, on this node's own port: now,
-// and until RemoveSeed whenever it is not a member.
+// and until RemoveSeed whenever it is not a member. One that gossip can't reach is logged.
 func (c *Cluster) AddSeed(addr netip.Addr) {
+	if addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" || addr.Is4() != c.address.Addr().Is4() {
+		c.log.Warnf("node %s is not joined: gossip goes from %s to addresses of its family", addr, c.address.Addr())
+		return
+	}
 	c.mu.Lock()
 	c.seeds[addr] = true
 	c.mu.Unlock()

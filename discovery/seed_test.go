@@ -34,3 +34,14 @@ func TestRemovedSeedIsLeftAlone(t *testing.T) {
 		t.Errorf("to be joined: %v, want nobody", got)
 	}
 }
+
+// As with --join gossip is of one family; nor can an address be joined that is no host's.
+func TestSeedThatCannotBeJoined(t *testing.T) {
+	n := startNode(t, 1, nil)
+	for _, addr := range []string{"fd00::1", "fe80::1%lo", "0.0.0.0", "224.0.0.1"} {
+		n.AddSeed(netip.MustParseAddr(addr))
+	}
+	if got := n.joinTargets(nil); len(got) > 0 {
+		t.Errorf("to be joined: %v, want nobody", got)
+	}
+}

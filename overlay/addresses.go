@@ -97,7 +97,9 @@ func (o *Overlay) inUse() ipam.InUse {
 	defer o.mu.RUnlock()
 	for _, n := range o.networks {
 		for _, pool := range n.Pools {
-			all[pool] = map[netip.Addr]bool{}
+			if all[pool] == nil {
+				all[pool] = map[netip.Addr]bool{}
+			}
 		}
 		n.mu.Lock()
 		for _, ep := range n.endpoints {

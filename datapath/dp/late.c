@@ -10,25 +10,41 @@
 /* Then the asker has asked again: net.ipv4.neigh.default.retrans_time_ms. */
 #define PATIENCE_MS 1000
 
+static void
+forget(struct dp_worker *w, unsigned i, unsigned n)
+{
+	memmove(&w->questions[i], &w->questions[i + 1], (n - i - 1) * sizeof(w->questions[0]));
+}
+
 void
 dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target)
 {
 	static const struct dp_addr none4 = { .b = { [10] = 0xff, [11] = 0xff } }, none6;
-	unsigned n = atomic_load(&w->n_questions), i;
+	unsigned n = atomic_load(&w->n_questions), first = 0, own = 0;
 
 	/* A probe, by an asker without an address. */
 	if (dp_addr_equal(&asker, &none4) || dp_addr_equal(&asker, &none6))
 		return;
-	for (i = 0; i < n; i++)
-		if (w->questions[i].port == from->id && dp_addr_equal(&w->questions[i].target, &target))
-			break;
-	if (i == DP_QUESTIONS)
-		i = w->oldest_question++ % DP_QUESTIONS;
-	else if (i == n)
-		atomic_store(&w->n_questions, n + 1);
-	w->questions[i] = (struct dp_question){
+	for (unsigned i = n; i-- > 0;) {
+		if (w->questions[i].port != from->id)
+			continue;
+		if (dp_addr_equal(&w->questions[i].target, &target)) {
+			forget(w, i, n--);
+			first -= own > 0;
+			continue;
+		}
+		first = i;
+		own++;
+	}
+	/* In the order in which they came: the port's own first one goes, or else the first of all. */
+	if (own == DP_PORT_QUESTIONS)
+		forget(w, first, n--);
+	else if (n == DP_QUESTIONS)
+		forget(w, 0, n--);
+	w->questions[n] = (struct dp_question){
 		.port = from->id, .generation = from->generation, .target = target, .asker = asker, .asked = rte_rdtsc(),
 	};
+	atomic_store(&w->n_questions, n + 1);
 	/* The answer may have come between the look-up and now. */
 	atomic_store(&w->news, true);
 }
@@ -63,6 +79,8 @@ dp_answer_late(struct dp_worker *w)
 void
 dp_late_news(void)
 {
+	/* What the table has got is seen by a worker that asks later, or its question is seen here. */
+	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0; i < dp.config.n_workers; i++) {
 		struct dp_worker *w = dp.workers[i];
 

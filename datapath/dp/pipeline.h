@@ -3,8 +3,8 @@
 #define DP_PIPELINE_H
 
 /*
- * What the rooms of the pipeline share. A worker owns its struct and its queue of every port, and writes nothing else;
- * tables are written by the control thread alone and reclaimed after a grace period (rte_rcu_qsbr).
+ * What the rooms of the pipeline share. A worker owns its struct, of which others write `news` alone, and its queue of
+ * every port, and writes nothing else; tables are written by the control thread alone and reclaimed after a grace period (rte_rcu_qsbr).
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -137,7 +137,9 @@ struct dp_question {
 	uint64_t asked; /* cycles */
 };
 
-#define DP_QUESTIONS 64
+#define DP_QUESTIONS 256
+/* Of one port. */
+#define DP_PORT_QUESTIONS 16
 
 struct dp_worker {
 	unsigned id;
@@ -160,7 +162,6 @@ struct dp_worker {
 	struct dp_share share;
 	struct dp_question questions[DP_QUESTIONS];
 	atomic_uint n_questions;
-	unsigned oldest_question; /* when there are as many as can be */
 	atomic_bool news;         /* one of them may have an answer */
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];

@@ -165,6 +165,8 @@ respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	}
 	if (own_ip6(from, &target))
 		dp_count(w, DP_DROP_PROBE);
+	else if (dp_addr_is4(&target)) /* under this key lies what ARP asks for */
+		dp_count(w, DP_DROP_ND_UNKNOWN);
 	else if (dp_neigh_lookup(f->vni, &target, mac))
 		advertise_asked(w, from, f, mac);
 	else
@@ -195,6 +197,8 @@ dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 		return;
 	asker = dp_addr_of(ip + (f->hdrs.version == 4 ? 12 : 8), f->hdrs.version);
 	target = dp_addr_of(ip + (f->hdrs.version == 4 ? 16 : 24), f->hdrs.version);
+	if (f->hdrs.version == 6 && dp_addr_is4(&target))
+		return;
 	if (dp_neigh_lookup(f->vni, &target, mac) && memcmp(mac, f->data, 6))
 		dp_tell(w, from, &asker, &target, mac);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The loop of a worker: read what is ready, take it through the pipeline to its end, look for more; spin for a while
- * when there is nothing, then sleep until something comes. Nothing it holds outlives a turn but its own buffers.
+ * when there is nothing, then sleep until something comes. Nothing it holds outlives a turn but its own buffers, and questions by
+ * their port's number and generation.
  */
 #include <errno.h>
 #include <poll.h>

@@ -106,7 +106,8 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 	peer := p.peers[from]
 	refusal := func(why string) *message { return &message{Answer: &answer{ID: a.ID, Why: why}} }
 	if !a.Exact {
-		most := (p.free() - min(p.free(), a.Free)) / 2
+		free := p.freeFrom(a.First, a.Last)
+		most := (free - min(free, a.Free)) / 2
 		if a.Urgent {
 			most = max(most, 1)
 		}

@@ -138,7 +138,8 @@ func (c *core) otherwise(p *pool) error {
 }
 
 // releasePool ends this host's part in a pool, once no network has it: Docker gives a pool back before it deletes the
-// network, and so it does with that of a network which it failed to create beside one.
+// network, and so it does with that of a network which it failed to create beside one. Of another driver's network it gives
+// the containers' addresses back before.
 func (c *core) releasePool(id poolID) {
 	p := c.pools[id]
 	switch {
@@ -146,8 +147,17 @@ func (c *core) releasePool(id poolID) {
 	case c.inUse(id):
 		p.Released = true
 		c.write(p)
-	default:
+	case !p.attached():
 		c.closePool(id)
+	}
+}
+
+// closeReleased closes the pools whose networks are gone by now.
+func (c *core) closeReleased() {
+	for _, p := range c.sorted() {
+		if p.Member && p.Released && !c.inUse(p.id) {
+			c.closePool(p.id)
+		}
 	}
 }
 
@@ -160,7 +170,7 @@ func (c *core) closePool(id poolID) {
 	for at := range p.used {
 		c.unlease(p, at)
 	}
-	p.Member, p.Released, p.ceased = false, false, c.now
+	p.Member, p.ceased = false, c.now
 	removed := fmt.Errorf("subnet %s: the network was removed", p.Subnet)
 	if !p.settled {
 		c.abandon(p, removed)

@@ -134,7 +134,7 @@ func (s *simulation) disband(pause time.Duration) {
 		for _, addr := range h.addrs() {
 			h.stop(addr)
 		}
-		if h.core != nil && h.starting == 0 {
+		if h.core != nil && h.starting == 0 && len(h.containers) == 0 {
 			h.step(func() { h.core.closePool(s.pool) })
 		}
 		s.run(pause)

@@ -15,6 +15,7 @@ const (
 	askRetry      = 200 * time.Millisecond // until a question that got no answer is asked again
 	askPatience   = time.Second            // until somebody else is asked
 	pauseLimit    = 10 * time.Second       // a daemon that did not run for so long starts anew
+	formerRetry   = time.Minute            // between tries to take what former owners have
 	requestLimit  = 6 * time.Second        // until a request fails; a crash is found out in about five
 	releaseHold   = time.Minute            // a released address is given out again no sooner, as long as another is free
 	reclaimHold   = time.Hour              // nor one of a host that was lost

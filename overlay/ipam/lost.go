@@ -64,12 +64,19 @@ func (c *core) inTheWay(p *pool, lost []string, ask bool) (err error) {
 			c.sendTo(id, &message{Reply: true}, p)
 		}
 	}
-	for _, id := range append(c.partners(p), slices.Sorted(maps.Keys(c.absent))...) {
-		if !c.up(id) && !slices.Contains(lost, id) {
-			err = fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
-		}
+	if id := c.down(p, lost); id != "" {
+		err = fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
 	}
 	return err
+}
+
+// down is a host that may have something of the pool, and is neither up nor lost; empty: there is none.
+func (c *core) down(p *pool, lost []string) string {
+	all := append(c.partners(p), slices.Sorted(maps.Keys(c.absent))...)
+	if i := slices.IndexFunc(all, func(id string) bool { return !c.up(id) && !slices.Contains(lost, id) }); i >= 0 {
+		return all[i]
+	}
+	return ""
 }
 
 // agreed says whether a host that is up does not have the pool, or the same of it.
@@ -108,14 +115,9 @@ func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 func (c *core) reclaimFrom(p *pool, owner string, lost []string) (taken uint64) {
 	heir := p.Owner
 	first := slices.IndexFunc(c.order, func(id string) bool { return c.takesPart(p, id) && !slices.Contains(lost, id) })
-	if first >= 0 && (!p.Member || c.order[first] < c.self) {
+	if first >= 0 && (!p.Member || slices.Contains(lost, c.self) || c.order[first] < c.self) {
 		heir = p.peers[c.order[first]].owner
 	}
-	return c.take(p, owner, heir)
-}
-
-// take gives the blocks of an owner that is no more to another.
-func (c *core) take(p *pool, owner, heir string) (taken uint64) {
 	var all table
 	for _, s := range p.Table.owned(owner, 1, maxOffset) {
 		taken += s.size()
@@ -200,28 +202,39 @@ type former struct {
 }
 
 // takeFormer takes what a host was given when it had just forgotten the pool. The first of those that have it does so, when
-// all that are up have said anew where they stand: that one does not know the pool may be old news.
+// all have said anew what they know: that one does not know the pool may be old news.
 func (c *core) takeFormer(p *pool) {
 	gone := slices.DeleteFunc(p.Table.owners(), func(id string) bool { return !c.renamed(p, id) })
-	switch known := c.knowing(p); {
-	case p.quiet || len(known) > 0 && known[0] < c.self:
+	known := c.knowing(p)
+	if p.quiet || len(known) > 0 && known[0] < c.self || c.down(p, nil) != "" || p.former != nil && c.now.Sub(p.former.since) > requestLimit {
 		p.former = nil
-	case p.former == nil:
-		if len(gone) > 0 {
-			p.former = &former{gone, c.now}
-			c.doubt(p)
-			c.inTheWay(p, nil, true)
-		}
-	case c.inTheWay(p, nil, true) == nil:
-		for _, owner := range gone {
-			if slices.Contains(p.former.owners, owner) {
-				c.take(p, owner, p.Owner)
-			}
-		}
-		p.former = nil
-	case c.now.Sub(p.former.since) > requestLimit:
-		p.former = nil
+		return
 	}
+	if p.former == nil && len(gone) > 0 && !c.now.Before(p.nextTake) {
+		p.former, p.nextTake = &former{gone, c.now}, c.now.Add(formerRetry)
+		c.doubt(p)
+	}
+	if p.former == nil || !c.toldByAll(p) {
+		return
+	}
+	for _, owner := range gone {
+		if slices.Contains(p.former.owners, owner) {
+			c.reclaimFrom(p, owner, []string{nodeOf(owner)})
+		}
+	}
+	p.former = nil
+}
+
+// toldByAll says whether every host that is up has told what it knows since it was doubted, and asks those that have not.
+func (c *core) toldByAll(p *pool) bool {
+	all := true
+	for _, id := range c.order {
+		if !p.peer(id).told {
+			all = false
+			c.sendTo(id, &message{Reply: true}, p)
+		}
+	}
+	return all
 }
 
 // renamed says whether an owner is no more though its host is up.

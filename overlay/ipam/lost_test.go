@@ -128,43 +128,6 @@ func says(c *core, p *pool, from string, hash uint64) {
 	c.receive(from, &message{Key: p.Key, Subnet: p.Subnet, Host: "host-" + from, Heard: heard(c), Owner: from + ".1", Member: true, Origin: &o, Hash: hash})
 }
 
-// A host that gave what it had to one that had just forgotten the pool: it is taken back when that one says so after it was
-// asked, and all others agree. What it said before may be older than the name.
-func TestOldNameIsTakenBackAfterAFreshWord(t *testing.T) {
-	c, p := testCore("a.1", "b.1", "c.1")
-	c.meet(map[string]string{"b": "host-b", "c": "host-c"}, nil)
-	says(c, p, "c", p.hash)
-	forgot := func(last uint64) {
-		o := p.Origin
-		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Host: "host-b", Re: &o, Heard: number{c.run, last}})
-	}
-	seconds := func(n int) {
-		for range n {
-			c.step(c.now.Add(syncInterval), nil)
-		}
-	}
-	forgot(c.sent + 1)
-	seconds(1)
-	asked := c.sent
-	forgot(p.peers["b"].doubted)
-	says(c, p, "c", p.hash)
-	if seconds(2); p.own != 10 {
-		t.Fatalf("by a word of b's that may be old %d addresses are this host's, want 10", p.own)
-	}
-	forgot(asked)
-	says(c, p, "c", p.hash+1)
-	if seconds(1); p.own != 10 {
-		t.Fatalf("while c does not agree %d addresses are this host's, want 10", p.own)
-	}
-	o := p.Origin
-	given := p.Table.given(21, 21, "b.2", 0) // b has begun anew, and c knows it already
-	c.receive("c", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "c.1", Member: true, Origin: &o, Spans: given, Hash: hashOf(p, merge(p.Table, given))})
-	seconds(1)
-	if s, _ := p.Table.of(21); p.own != 20 || s.Owner != "b.2" {
-		t.Fatalf("%d addresses are this host's, want 20; and address 21 is %s's, want b.2's", p.own, s.Owner)
-	}
-}
-
 // reclaims has a core reclaim, and gives what it says after some steps of a second: nothing, where it still waits.
 func reclaims(c *core, seconds int, lost ...string) (taken uint64, err error, over bool) {
 	event := func() { c.reclaim(lost, func(n uint64, e error) { taken, err, over = n, e, true }) }

@@ -116,6 +116,7 @@ func (m *Manager) run() {
 			m.step(func(c *core) {
 				c.meet(up, absent)
 				c.lives, c.inUse = inUse.lives, inUse.has
+				c.closeReleased()
 				c.collect()
 			})
 		case l := <-m.inbox:
@@ -226,6 +227,7 @@ func wait[T any](m *Manager, event func(c *core, done func(T, error))) (T, error
 	m.step(func(c *core) {
 		c.meet(up, absent)
 		c.lives, c.inUse = inUse.lives, inUse.has
+		c.closeReleased()
 		event(c, func(value T, err error) { answer <- result{value, err} })
 	})
 	select {
@@ -301,7 +303,7 @@ func (m *Manager) ReleasePool(text string) error {
 	}
 	_, err = wait(m, func(c *core, done func(struct{}, error)) {
 		c.releasePool(id)
-		done(struct{}{}, nil)
+		c.out.done = append(c.out.done, func(failed error) { done(struct{}{}, failed) })
 	})
 	return err
 }
@@ -327,7 +329,7 @@ func (m *Manager) ReleaseAddress(pool string, addr netip.Addr) error {
 	}
 	_, err = wait(m, func(c *core, done func(struct{}, error)) {
 		c.release(id, addr)
-		done(struct{}{}, nil)
+		c.out.done = append(c.out.done, func(failed error) { done(struct{}{}, failed) })
 	})
 	return err
 }

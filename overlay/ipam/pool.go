@@ -64,6 +64,7 @@ type pool struct {
 	nextAsk   time.Time            // for more, ahead of need
 	missing   map[uint64]time.Time // since when a lease has had no endpoint
 	former    *former              // what is about to be taken back
+	nextTake  time.Time            // not before
 	majority  map[string]time.Time // since when this host is one of most, by the absent host
 	fenced    bool                 // it may be the absent one
 }
@@ -159,19 +160,32 @@ func (p *pool) peer(id string) *peerState {
 func (p *pool) free() uint64 { return p.own - p.ownUsed }
 
 // freeWithin counts the free addresses that this host may give out itself.
-func (p *pool) freeWithin() (n uint64) {
-	if lo, hi := bounds(p.Subnet); lo == p.lo && hi == p.hi {
+func (p *pool) freeWithin() uint64 { return p.freeFrom(p.lo, p.hi) }
+
+// freeFrom counts the free addresses of this host from one to another.
+func (p *pool) freeFrom(first, last uint64) (n uint64) {
+	if lo, hi := bounds(p.Subnet); first <= lo && last >= hi {
 		return p.free()
 	}
-	for _, s := range p.Table.owned(p.Owner, p.lo, p.hi) {
+	for _, s := range p.Table.owned(p.Owner, first, last) {
 		n += s.size()
 	}
 	for at := range p.used {
-		if at >= p.lo && at <= p.hi {
+		if at >= first && at <= last {
 			n -= p.ours(at)
 		}
 	}
 	return n
+}
+
+// attached says whether a container has an address.
+func (p *pool) attached() bool {
+	for _, l := range p.used {
+		if l.MAC != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *pool) inUse(at uint64) bool {

@@ -349,9 +349,6 @@ func (c *core) stale(p *pool, at uint64, l lease) bool {
 // collect gives back the addresses of endpoints that are no more.
 func (c *core) collect() {
 	for _, p := range c.sorted() {
-		if p.Released && !c.inUse(p.id) {
-			c.closePool(p.id)
-		}
 		for at, l := range p.used {
 			switch since, missing := p.missing[at]; {
 			case l.MAC == "" || c.lives(p.id, p.addr(at)):

@@ -1,0 +1,96 @@
+package ipam
+
+import (
+	"io"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.etcd.io/bbolt"
+
+	"github.com/overlane/overlane/discovery"
+)
+
+// alone is a cluster of one host.
+type alone struct{}
+
+func (alone) Self() discovery.Member {
+	return discovery.Member{ID: "a", Host: "host-a", Self: true}
+}
+func (alone) Members() []discovery.Member { return nil }
+func (alone) Records() []discovery.Record { return nil }
+func (alone) Send(string, []byte) error   { return nil }
+
+// What is given back is on disk before Docker hears of it: a write that fails is an error.
+func TestReleaseThatCannotBeWritten(t *testing.T) {
+	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	subnet := netip.MustParsePrefix("10.20.0.0/24")
+	m, err := Open(Config{DB: db, Log: log, InUse: func() InUse { return InUse{subnet: nil} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Attach(alone{})
+	defer m.Close()
+	id, _, err := m.RequestPool("", subnet, netip.Prefix{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close() // no write succeeds any more
+	if err := m.ReleasePool(id); err == nil {
+		t.Error("ReleasePool: Docker is told that the pool is given back, and it is not on disk: after a crash it stays for good")
+	}
+}
+
+// A macvlan or bridge network has a pool and running containers. A second network with the same subnet is not made: Docker
+// asks for the pool, the driver refuses, and Docker gives the pool back. The first network's addresses stay in use.
+func TestFailedCreateBesideANetworkOfAnotherDriver(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.inUse = func(poolID) bool { return false } // overlane has no network with the subnet
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	says(c, p, "b", p.hash)
+	p.quiet = false
+	var got netip.Addr
+	for _, done := range c.step(c.now, func() {
+		c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(a netip.Addr, _ error) { got = a })
+	}).done {
+		done(nil)
+	}
+	if !got.IsValid() {
+		t.Fatal("no address")
+	}
+	c.step(c.now, func() { c.openPool(p.id, netip.Prefix{}, func(error) {}) }) // the second network
+	c.step(c.now, func() { c.releasePool(p.id) })                              // it failed
+	c.step(c.now.Add(time.Second), nil)
+	at, _ := offset(p.Subnet, got)
+	if s, _ := p.Table.of(at); !p.inUse(at) || s.Owner != "a.1" {
+		t.Errorf("address %s, on which a container runs, is in use: %v, and %s's: that host hands it out", got, p.inUse(at), s.Owner)
+	}
+}
+
+// `overlane leave` that failed is taken back; the pool that Docker had given back before goes with its network all the same.
+func TestLeaveThatFailedRemembersWhatWasReleased(t *testing.T) {
+	c, p := testCore("a.1")
+	used := true
+	c.inUse = func(poolID) bool { return used }
+	c.step(c.now, func() { c.releasePool(p.id) })
+	c.step(c.now, func() {
+		closed, err := c.leave()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.stay(closed)
+	})
+	used = false
+	c.step(c.now, c.closeReleased)
+	if p := c.pools[p.id]; p != nil && p.Member {
+		t.Error("the network is gone, Docker has given the pool back, and the pool stays for good")
+	}
+}
