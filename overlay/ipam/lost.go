@@ -183,11 +183,11 @@ func (c *core) watch(p *pool) {
 			continue
 		}
 		if p.Seen[node] == 0 {
-			p.Seen[node] = c.now.Unix() // this host came after it went
+			p.Seen[node] = -c.now.Unix() // it went before this host came
 			c.write(p)
 		}
 		p.fenced = p.fenced || c.cutOff(p, owners, node)
-		if c.outvoted(p, owners, node) && c.firstUp(owners) {
+		if c.outvoted(p, owners, node) && c.firstUp(p, owners, p.Seen[node]) {
 			c.reclaimFrom(p, owner, []string{node})
 		}
 	}
@@ -245,9 +245,14 @@ func (c *core) renamed(p *pool, owner string) bool {
 	return c.up(nodeOf(owner)) && !c.there(p, owner)
 }
 
-// firstUp says whether this host is the first owner of those that are up.
-func (c *core) firstUp(owners []string) bool {
-	return !slices.ContainsFunc(owners, func(id string) bool { return c.up(nodeOf(id)) && nodeOf(id) < c.self })
+// firstUp says whether this host is the first owner of those that are up and were there well before a cut.
+func (c *core) firstUp(p *pool, owners []string, cut int64) bool {
+	return longBefore(p.Owner, cut) && !slices.ContainsFunc(owners, func(id string) bool { return c.up(nodeOf(id)) && nodeOf(id) < c.self && longBefore(id, cut) })
+}
+
+// longBefore says whether an owner began well before a cut, by whatever clock.
+func longBefore(owner string, cut int64) bool {
+	return !began(owner).After(time.Unix(cut, 0).Add(-clockLimit))
 }
 
 // join makes one span of neighbouring ones of this host that differ by their version alone, or tables would grow for ever.
@@ -277,7 +282,7 @@ func (c *core) join(p *pool) {
 func (c *core) outvoted(p *pool, owners []string, node string) bool {
 	seen := p.Seen[node]
 	all, present := c.quorum(owners, seen, c.up)
-	if !p.Member || 2*present <= all {
+	if !p.Member || seen < 0 || 2*present <= all {
 		delete(p.majority, node)
 		return false
 	}
@@ -291,20 +296,22 @@ func (c *core) outvoted(p *pool, owners []string, node string) bool {
 // that knew both. To hear of a few that are cut off too is no help.
 func (c *core) cutOff(p *pool, owners []string, absent string) bool {
 	lately := func(id string) bool {
-		since := c.since(p.Seen[id])
+		since := c.since(p.missedSince(id))
 		return c.up(id) || since <= fenceSelf && since > -clockLimit // not by a clock that was set back
 	}
-	all, present := c.quorum(owners, p.Seen[absent], lately)
+	all, present := c.quorum(owners, p.missedSince(absent), lately)
 	return !lately(absent) && 2*present < all
 }
 
+// missedSince is when this host saw another last, or came after it had gone: in seconds since 1970.
+func (p *pool) missedSince(id string) int64 { return max(p.Seen[id], -p.Seen[id]) }
+
 func (c *core) since(seconds int64) time.Duration { return c.now.Sub(time.Unix(seconds, 0)) }
 
-// quorum counts the owners that both sides of a cut know, this host included: those that had the pool well before it, by
-// whatever clock. Who came later to one side does not count on the other.
+// quorum counts the owners that both sides of a cut know, this host included: those that had the pool well before it. Who came later to one side does not count on the other.
 func (c *core) quorum(owners []string, cut int64, here func(id string) bool) (all, present int) {
 	for _, owner := range owners {
-		if began(owner).After(time.Unix(cut, 0).Add(-clockLimit)) {
+		if !longBefore(owner, cut) {
 			continue
 		}
 		all++

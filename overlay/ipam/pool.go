@@ -32,7 +32,7 @@ type stored struct {
 	Released bool              `json:"released"` // Docker has given the pool back, of a network that it is about to delete
 	Origin   origin            `json:"origin"`
 	Table    table             `json:"table"` // of everything, once the first claim is settled
-	Seen     map[string]int64  `json:"seen"`  // when the other hosts were last there: seconds since 1970
+	Seen     map[string]int64  `json:"seen"`  // when the other hosts were last there: seconds since 1970; of one that was not there yet, below 0, when this host came
 	Names    map[string]string `json:"names"` // hosts' names by their ID
 }
 
