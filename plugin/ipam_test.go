@@ -54,7 +54,7 @@ func TestAddressLife(t *testing.T) {
 	d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"10.20.0.2"}`, `{}`)
 	d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"10.20.0.2"}`, `{}`)
 	d.ipam("RequestAddress", requestAddress("", withMAC), `{"Address":"10.20.0.4/24","Data":{}}`) // the released one is held back
-	d.ipam("ReleasePool", `{"PoolID":"`+pool+`"}`, `{}`) // of a network that could not be created beside the one whose containers have these
+	d.ipam("ReleasePool", `{"PoolID":"`+pool+`"}`, `{}`)                                          // of a network that could not be created beside the one whose containers have these
 	d.ipam("RequestAddress", requestAddress("", withMAC), `{"Address":"10.20.0.5/24","Data":{}}`)
 	for _, addr := range []string{"10.20.0.3", "10.20.0.4", "10.20.0.5"} {
 		d.ipam("ReleaseAddress", `{"PoolID":"`+pool+`","Address":"`+addr+`"}`, `{}`)
