@@ -89,32 +89,11 @@ func (f *flow) gap(t *testing.T, what string) time.Duration {
 
 // The daemon of either host is killed under traffic, with a hundred endpoints: it takes all back.
 func TestTrafficOutlivesDaemon(t *testing.T) {
-	const networks, containers = 10, 10
 	c := up(t, 2)
-	busy := c.Hosts[0]
-	for n := range networks {
-		pooled(t, c.Hosts, fmt.Sprint("net", n), fmt.Sprintf("10.2%d.0.0/24", n))
+	f := crowd(t, c, "overlane")
+	if n := len(status(t, f.from.Host).Endpoints); n != crowded {
+		t.Fatalf("%d endpoints, want %d", n, crowded)
 	}
-	_, blueAt := start(t, c.Hosts[1], "blue", "net0")
-	red, _ := start(t, busy, "red", "net0")
-	for n := 1; n < networks; n++ {
-		_, err := busy.Docker(t.Context(), "network", "connect", fmt.Sprint("net", n), "red")
-		must(t, err)
-	}
-	for i := 1; i < containers; i++ {
-		args := []string{"--network", "net0"}
-		name := fmt.Sprint("other", i)
-		_, err := busy.Run(t.Context(), name, args...)
-		must(t, err)
-		for n := 1; n < networks; n++ {
-			_, err := busy.Docker(t.Context(), "network", "connect", fmt.Sprint("net", n), name)
-			must(t, err)
-		}
-	}
-	if n := len(status(t, busy).Endpoints); n != networks*containers {
-		t.Fatalf("%d endpoints, want %d", n, networks*containers)
-	}
-	f := begin(t, red, blueAt.IPAddress)
 	for _, h := range c.Hosts {
 		shell(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
 		must(t, Wait(t.Context(), settled, h.ready))
@@ -122,6 +101,46 @@ func TestTrafficOutlivesDaemon(t *testing.T) {
 	if gap := f.gap(t, "overlane killed on both hosts, one with 100 endpoints"); gap >= outage {
 		t.Errorf("%v without a reply, want less than %v", gap, outage)
 	}
+}
+
+// So does the managed plugin, which Docker starts again.
+func TestTrafficOutlivesPlugin(t *testing.T) {
+	c := up(t, 2)
+	installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
+	pluginsMeet(t, c)
+	f := crowd(t, c, pluginDriver)
+	for _, h := range c.Hosts {
+		shell(t, h, "kill -9 $(pidof overlane)")
+		pluginNode(t, h)
+	}
+	if gap := f.gap(t, "the plugin killed on both hosts, one with 100 endpoints"); gap >= outage {
+		t.Errorf("%v without a reply, want less than %v", gap, outage)
+	}
+}
+
+// crowded is how many endpoints the first host of a crowd has.
+const crowded = 100
+
+// crowd puts ten containers on ten networks each, and has one of them send to another host.
+func crowd(t *testing.T, c *Cluster, driver string) *flow {
+	t.Helper()
+	const networks = 10
+	for n := range networks {
+		for _, h := range c.Hosts {
+			_, err := h.Docker(t.Context(), "network", "create", "-d", driver, "--ipam-driver", driver, "--subnet", fmt.Sprintf("10.2%d.0.0/24", n), fmt.Sprint("net", n))
+			must(t, err)
+		}
+	}
+	_, to := start(t, c.Hosts[1], "blue", "net0")
+	var from *Container
+	for i := range crowded / networks {
+		from, _ = start(t, c.Hosts[0], fmt.Sprint("red", i), "net0")
+		for n := 1; n < networks; n++ {
+			_, err := c.Hosts[0].Docker(t.Context(), "network", "connect", fmt.Sprint("net", n), from.Name)
+			must(t, err)
+		}
+	}
+	return begin(t, from, to.IPAddress)
 }
 
 // The engine restarts, or is killed, with live-restore: nobody notices. Without it the engine ends its containers, and those
