@@ -16,6 +16,7 @@ import (
 const (
 	snapshotFile     = "peers"
 	snapshotInterval = 30 * time.Second
+	snapshotSoon     = time.Second
 	maxSnapshot      = 256 << 20 // bytes
 )
 
@@ -85,16 +86,34 @@ func (c *Cluster) save() {
 	}
 }
 
+// runSave saves now and again, and soon after a node was met: a restart right after is to find the way back to it.
 func (c *Cluster) runSave() {
-	ticker := time.NewTicker(snapshotInterval)
+	ticker := time.NewTicker(snapshotSoon)
 	defer ticker.Stop()
+	var saved time.Time
+	met := 0
 	for {
 		select {
 		case <-c.ctx.Done():
 			c.save()
 			return
-		case <-ticker.C:
-			c.save()
+		case now := <-ticker.C:
+			if n := c.met(); n != met || now.Sub(saved) >= snapshotInterval {
+				saved, met = now, n
+				c.save()
+			}
 		}
 	}
+}
+
+// met counts the nodes that have been members.
+func (c *Cluster) met() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.core.order {
+		if o.seen {
+			n++
+		}
+	}
+	return n
 }

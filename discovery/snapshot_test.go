@@ -121,6 +121,20 @@ func TestRestartNeedsNoSeeds(t *testing.T) {
 	b.waitView(30*time.Second, 1, 1, 2) // membership refuses the new address until the old one is dead
 }
 
+// A node that is killed soon after it met another finds it again.
+func TestWhoWasMetIsOnDiskSoon(t *testing.T) {
+	a := startNode(t, 1, nil)
+	b := startNode(t, 2, nil, withJoin(a))
+	a.wait(snapshotInterval/3, "the other node is on disk", func() bool {
+		text, err := os.ReadFile(filepath.Join(a.cfg.Dir, snapshotFile))
+		if err != nil {
+			return false
+		}
+		owners, _, err := decodeSnapshot(time.Now(), text)
+		return err == nil && len(owners) == 1 && owners[0].owner.String() == b.Self().ID
+	})
+}
+
 func TestDamagedSnapshotIsLeftAside(t *testing.T) {
 	a := startNode(t, 1, nil)
 	if err := a.Close(); err != nil {
