@@ -95,6 +95,19 @@ func (f *flow) short(t *testing.T, what string) {
 	}
 }
 
+// killed demands that the gap is short, by the median of three kills.
+func (f *flow) killed(t *testing.T, h *Host, kill string) {
+	t.Helper()
+	var gaps []time.Duration
+	for range 3 {
+		shell(t, h, kill)
+		gaps = append(gaps, f.gap(t, "overlane killed on "+h.Name))
+	}
+	if gap := median(gaps); gap >= outage {
+		t.Errorf("overlane killed on %s: %v without a reply, want less than %v", h.Name, gap, outage)
+	}
+}
+
 // The daemon of either host is killed under traffic, with a hundred endpoints: it takes all back.
 func TestTrafficOutlivesDaemon(t *testing.T) {
 	c := up(t, 2)
@@ -103,8 +116,7 @@ func TestTrafficOutlivesDaemon(t *testing.T) {
 		t.Fatalf("%d endpoints, want %d", n, crowded)
 	}
 	for _, h := range c.Hosts {
-		shell(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
-		f.short(t, "overlane killed on "+h.Name)
+		f.killed(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
 	}
 }
 
@@ -115,8 +127,7 @@ func TestTrafficOutlivesPlugin(t *testing.T) {
 	pluginsMeet(t, c)
 	f := crowd(t, c, pluginDriver)
 	for _, h := range c.Hosts {
-		shell(t, h, "kill -9 $(pidof overlane)")
-		f.short(t, "the plugin killed on "+h.Name)
+		f.killed(t, h, "kill -9 $(pidof overlane)")
 	}
 }
 
