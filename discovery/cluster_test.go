@@ -360,7 +360,9 @@ func TestConflictsThatMeetAreNotMerged(t *testing.T) {
 			t.Errorf("%s merged the other's records", n.cfg.Host)
 		}
 	}
-	if got := strings.Count(a.logged.String(), "their records are not taken"); got != 1 {
+	warnings := func() int { return strings.Count(a.logged.String(), "their records are not taken") }
+	a.wait(5*time.Second, "a warning", func() bool { return warnings() > 0 })
+	if got := warnings(); got != 1 {
 		t.Errorf("warned %d times", got)
 	}
 }

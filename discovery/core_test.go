@@ -158,6 +158,21 @@ func startSim(t *testing.T, hosts, endpoints int) *simulation {
 	return s
 }
 
+// Who asks for an owner's announcement, and has an older one, gets it at once: after a restart nothing else can be asked for.
+func TestOlderAnnouncementIsMadeUp(t *testing.T) {
+	s := startSim(t, 2, 1)
+	asker, c := s.hosts[0].id, s.hosts[1].core
+	given := func(behind uint64) int {
+		c.answerWant(want{owner: c.self.id, incarnation: c.self.incarnation, have: c.self.version - behind}, asker)
+		n := len(c.post(asker).announces)
+		clear(c.mail)
+		return n
+	}
+	if now, older := given(0), given(1); now != 0 || older != 1 {
+		t.Errorf("an asker with the announcement gets %d, one with the version before it %d; want 0 and 1", now, older)
+	}
+}
+
 func TestHigherOwnIncarnationIsJumpedOver(t *testing.T) {
 	s := startSim(t, 3, 100)
 	h := s.hosts[0]

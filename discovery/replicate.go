@@ -228,7 +228,7 @@ func (c *core) answerWant(w want, from nodeID) {
 	if o == nil || !c.serves(o) {
 		return
 	}
-	if o.newer(w.incarnation, w.have) && w.key == "" || w.incarnation < o.incarnation {
+	if w.key == "" && w.incarnation == o.incarnation && w.have < o.version || w.incarnation < o.incarnation {
 		p := c.post(from)
 		p.announces = append(p.announces, c.announcement(o))
 	}
