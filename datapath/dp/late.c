@@ -25,16 +25,17 @@ dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr ask
 	/* A probe, by an asker without an address. */
 	if (dp_addr_equal(&asker, &none4) || dp_addr_equal(&asker, &none6))
 		return;
-	for (unsigned i = n; i-- > 0;) {
+	/* The answer may have come between the look-up and now. */
+	atomic_store(&w->news, true);
+	for (unsigned i = 0; i < n; i++) {
 		if (w->questions[i].port != from->id)
 			continue;
 		if (dp_addr_equal(&w->questions[i].target, &target)) {
-			forget(w, i, n--);
-			first -= own > 0;
-			continue;
+			w->questions[i].asked = rte_rdtsc();
+			return;
 		}
-		first = i;
-		own++;
+		if (!own++)
+			first = i;
 	}
 	/* In the order in which they came: the port's own first one goes, or else the first of all. */
 	if (own == DP_PORT_QUESTIONS)
@@ -45,8 +46,6 @@ dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr ask
 		.port = from->id, .generation = from->generation, .target = target, .asker = asker, .asked = rte_rdtsc(),
 	};
 	atomic_store(&w->n_questions, n + 1);
-	/* The answer may have come between the look-up and now. */
-	atomic_store(&w->news, true);
 }
 
 static bool

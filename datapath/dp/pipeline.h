@@ -3,8 +3,8 @@
 #define DP_PIPELINE_H
 
 /*
- * What the rooms of the pipeline share. A worker owns its struct, of which others write `news` alone, and its queue of
- * every port, and writes nothing else; tables are written by the control thread alone and reclaimed after a grace period (rte_rcu_qsbr).
+ * What the rooms of the pipeline share. A worker owns its struct, of which others write `news` alone, and its queue of every
+ * port, and writes nothing else; tables are written by the control thread alone and reclaimed after a grace period (rte_rcu_qsbr).
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -162,7 +162,7 @@ struct dp_worker {
 	struct dp_share share;
 	struct dp_question questions[DP_QUESTIONS];
 	atomic_uint n_questions;
-	atomic_bool news;         /* one of them may have an answer */
+	atomic_bool news; /* one of them may have an answer */
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */

@@ -206,11 +206,14 @@ type former struct {
 func (c *core) takeFormer(p *pool) {
 	gone := slices.DeleteFunc(p.Table.owners(), func(id string) bool { return !c.renamed(p, id) })
 	known := c.knowing(p)
+	if p.former == nil && len(gone) == 0 {
+		return // once doubted, a host counts as there until it has told
+	}
 	if p.quiet || len(known) > 0 && known[0] < c.self || c.down(p, nil) != "" || p.former != nil && c.now.Sub(p.former.since) > requestLimit {
 		p.former = nil
 		return
 	}
-	if p.former == nil && len(gone) > 0 && !c.now.Before(p.nextTake) {
+	if p.former == nil && !c.now.Before(p.nextTake) {
 		p.former, p.nextTake = &former{gone, c.now}, c.now.Add(formerRetry)
 		c.doubt(p)
 	}
@@ -308,7 +311,8 @@ func (p *pool) missedSince(id string) int64 { return max(p.Seen[id], -p.Seen[id]
 
 func (c *core) since(seconds int64) time.Duration { return c.now.Sub(time.Unix(seconds, 0)) }
 
-// quorum counts the owners that both sides of a cut know, this host included: those that had the pool well before it. Who came later to one side does not count on the other.
+// quorum counts the owners that both sides of a cut know, this host included: those that had the pool well before it. Who
+// came later to one side does not count on the other.
 func (c *core) quorum(owners []string, cut int64, here func(id string) bool) (all, present int) {
 	for _, owner := range owners {
 		if !longBefore(owner, cut) {

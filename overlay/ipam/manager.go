@@ -111,14 +111,7 @@ func (m *Manager) run() {
 		case <-m.ctx.Done():
 			return
 		case <-beat.C:
-			up, absent := m.members()
-			inUse := m.cfg.InUse()
-			m.step(func(c *core) {
-				c.meet(up, absent)
-				c.lives, c.inUse = inUse.lives, inUse.has
-				c.closeReleased()
-				c.collect()
-			})
+			m.informed(func(c *core) { c.collect() })
 		case l := <-m.inbox:
 			message, err := decode(l.text)
 			if err != nil {
@@ -128,6 +121,18 @@ func (m *Manager) run() {
 			m.step(func(c *core) { c.receive(l.from, message) })
 		}
 	}
+}
+
+// informed runs an event when the core knows how things stand, in the cluster and on this host.
+func (m *Manager) informed(event func(c *core)) {
+	up, absent := m.members()
+	inUse := m.cfg.InUse()
+	m.step(func(c *core) {
+		c.meet(up, absent)
+		c.lives, c.inUse = inUse.lives, inUse.has
+		c.closeReleased()
+		event(c)
+	})
 }
 
 // lives says whether an endpoint has the address. Of a pool that no network of this host uses nothing is known.
@@ -222,14 +227,7 @@ func wait[T any](m *Manager, event func(c *core, done func(T, error))) (T, error
 		return none, errNotReady
 	}
 	answer := make(chan result, 1)
-	up, absent := m.members()
-	inUse := m.cfg.InUse()
-	m.step(func(c *core) {
-		c.meet(up, absent)
-		c.lives, c.inUse = inUse.lives, inUse.has
-		c.closeReleased()
-		event(c, func(value T, err error) { answer <- result{value, err} })
-	})
+	m.informed(func(c *core) { event(c, func(value T, err error) { answer <- result{value, err} }) })
 	select {
 	case r := <-answer:
 		return r.value, r.err
