@@ -52,9 +52,15 @@ func newFlow(t *testing.T, from, to, addr, port string) *flow {
 	return f
 }
 
+// next sends a datagram.
+func (f *flow) next() {
+	if _, err := f.from.Write(binary.BigEndian.AppendUint32(nil, f.sent)); err == nil {
+		f.sent++
+	}
+}
+
 // send goes on until it is told to end.
 func (f *flow) send(end <-chan struct{}) {
-	number := make([]byte, 4)
 	for tick := time.Tick(flowTick); ; {
 		select {
 		case <-end:
@@ -62,10 +68,7 @@ func (f *flow) send(end <-chan struct{}) {
 		case <-tick:
 		}
 		for range perTick {
-			binary.BigEndian.PutUint32(number, f.sent)
-			if _, err := f.from.Write(number); err == nil {
-				f.sent++
-			}
+			f.next()
 		}
 	}
 }
@@ -94,9 +97,12 @@ func TestPortsComeAndGoBesideTraffic(t *testing.T) {
 	}
 	var senders, receivers sync.WaitGroup
 	end := make(chan struct{})
-	for _, f := range flows {
-		senders.Go(func() { f.send(end) })
+	for name, f := range flows {
 		receivers.Go(f.receive)
+		// What the kernel holds back until a neighbour has answered may be overtaken by what is sent meanwhile: net/core/neighbour.c.
+		f.next()
+		waitFor(t, "the first datagram "+name, func() bool { return f.arrived.Load() > 0 })
+		senders.Go(func() { f.send(end) })
 	}
 	comers := newCrowd(t)
 	for range 50 {

@@ -100,9 +100,14 @@ const settleTime = 20 * time.Millisecond
 func (d *Datapath) follow(n *nextHops, c *changes) {
 	defer close(n.ended)
 	defer func() { c.end() }()
-	confirm, search := time.NewTicker(confirmEvery), time.NewTicker(searchEvery)
+	confirm := time.NewTicker(confirmEvery)
 	defer confirm.Stop()
-	defer search.Stop()
+	var search <-chan time.Time
+	if d.device.searches() {
+		beat := time.NewTicker(searchEvery)
+		defer beat.Stop()
+		search = beat.C
+	}
 	var settled <-chan time.Time // nil: nothing has changed
 	rerouted := false
 	for {
@@ -110,7 +115,7 @@ func (d *Datapath) follow(n *nextHops, c *changes) {
 		select {
 		case <-n.done:
 			return
-		case <-search.C:
+		case <-search:
 			d.searchPeer()
 			changed = false
 		case <-confirm.C:
@@ -143,9 +148,6 @@ func (n *nextHops) subscribeAgain(c *changes) *changes {
 }
 
 func (d *Datapath) searchPeer() {
-	if !d.device.searches() {
-		return
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dp.RestartDevice(d.device.id)

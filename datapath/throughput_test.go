@@ -4,7 +4,9 @@ package datapath_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -64,4 +66,23 @@ func TestAThousandIdlePortsCostNothing(t *testing.T) {
 			return beside / alone
 		})
 	}
+}
+
+// A process that computes on each CPU takes from a pair what it takes from the pair's own processes, and not from the workers too.
+func TestWorkersComeFirst(t *testing.T) {
+	kernelPeer(t, peerWire)
+	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	compare(t, "beside a computing process on each CPU", 0.6, func() float64 {
+		alone := throughput(t, boxSpace, peerSpace, peerIP4)
+		var busy []process
+		for cpu := range runtime.NumCPU() {
+			busy = append(busy, start(t, boxSpace, "taskset", "-c", fmt.Sprint(cpu), "sh", "-c", "while :; do :; done"))
+		}
+		beside := throughput(t, boxSpace, peerSpace, peerIP4)
+		for _, p := range busy {
+			p.Process.Kill()
+			p.Wait()
+		}
+		return beside / alone
+	})
 }

@@ -5,15 +5,17 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-#include <rte_cycles.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_ethdev.h>
 
+#include "cycles.h"
 #include "pipeline.h"
 
 #define RING 1024
@@ -39,7 +41,7 @@ send_burst(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, uns
 	while (sent < n && !w->waited) {
 		rte_pause();
 		sent += rte_eth_tx_burst(eth->dev, w->id, mbufs + sent, n - sent);
-		w->waited = (rte_rdtsc() - start) * US_PER_S > rte_get_tsc_hz() * WAIT_US;
+		w->waited = rte_rdtsc() - start > dp_cycles(WAIT_US);
 	}
 	return sent;
 }
@@ -141,7 +143,12 @@ configure(uint16_t dev)
 	}
 	/* All that is sent comes from one pool and is held by nobody else. */
 	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+	conf.intr_conf.rxq = dp_eth_use_interrupts(info.driver_name);
 	ret = rte_eth_dev_configure(dev, n, n, &conf);
+	if (ret && conf.intr_conf.rxq) {
+		conf.intr_conf.rxq = 0; /* without MSI-X there are none */
+		ret = rte_eth_dev_configure(dev, n, n, &conf);
+	}
 	if (!ret)
 		ret = rte_eth_dev_adjust_nb_rx_tx_desc(dev, &rx, &tx);
 	for (uint16_t i = 0; !ret && i < n; i++) {
@@ -189,16 +196,54 @@ probe(const char *devargs, uint16_t *dev)
 	return ret;
 }
 
+struct call {
+	int (*work)(struct dp_eth *eth);
+	struct dp_eth *eth;
+	int ret;
+	sem_t done;
+};
+
 static void
-remove_device(uint16_t dev)
+run(void *arg)
+{
+	struct call *call = arg;
+
+	call->ret = call->work(call->eth);
+	sem_post(&call->done);
+}
+
+/* A driver that talks to its peer does it on EAL's interrupt thread, and net_memif takes no lock: what it holds is freed there alone. */
+static int
+on_interrupt_thread(int (*work)(struct dp_eth *eth), struct dp_eth *eth)
+{
+	struct call call = { .work = work, .eth = eth };
+	int ret;
+
+	sem_init(&call.done, 0, 0);
+	ret = rte_eal_alarm_set(1, run, &call);
+	if (!ret)
+		while (sem_wait(&call.done) && errno == EINTR)
+			;
+	sem_destroy(&call.done);
+	return ret ? ret : call.ret;
+}
+
+static int
+stop_and_start(struct dp_eth *eth)
+{
+	rte_eth_dev_stop(eth->dev);
+	return start(eth);
+}
+
+static int
+remove_device(struct dp_eth *eth)
 {
 	struct rte_eth_dev_info info;
-	int ret = rte_eth_dev_info_get(dev, &info);
+	int ret = rte_eth_dev_info_get(eth->dev, &info);
 
-	rte_eth_dev_stop(dev);
-	rte_eth_dev_close(dev);
-	if (!ret)
-		rte_dev_remove(info.device);
+	rte_eth_dev_stop(eth->dev);
+	rte_eth_dev_close(eth->dev);
+	return ret ? ret : rte_dev_remove(info.device);
 }
 
 static int
@@ -244,12 +289,12 @@ dp_device_open(const char *devargs)
 		ret = describe(eth);
 	if (ret) {
 		if (eth->dev != RTE_MAX_ETHPORTS)
-			remove_device(eth->dev);
+			on_interrupt_thread(remove_device, eth);
 		free(eth);
 		return ret;
 	}
-	start(eth);
-	eth->wakes = dp_eth_wakes();
+	eth->interrupts = !start(eth) && dp_eth_use_interrupts(eth->driver) && dp_eth_watch_interrupts(eth);
+	eth->wakes = eth->interrupts || dp_eth_wakes();
 	atomic_fetch_add(&dp.n_silent, !eth->wakes);
 	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
 	if (id >= atomic_load(&dp.n_eths))
@@ -274,8 +319,7 @@ dp_device_restart(uint32_t id)
 		return ret;
 	atomic_store_explicit(&eth->up, false, memory_order_release);
 	dp_synchronize();
-	rte_eth_dev_stop(eth->dev);
-	return start(eth);
+	return on_interrupt_thread(stop_and_start, eth);
 }
 
 int
@@ -318,7 +362,7 @@ dp_device_close(uint32_t id)
 	for (unsigned n = id + 1; n == atomic_load(&dp.n_eths) && n && !dp_eth_get(n - 1); n--)
 		atomic_store_explicit(&dp.n_eths, n - 1, memory_order_release);
 	atomic_fetch_sub(&dp.n_silent, !eth->wakes);
-	remove_device(eth->dev);
+	on_interrupt_thread(remove_device, eth);
 	free(eth);
 	return 0;
 }

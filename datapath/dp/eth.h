@@ -34,6 +34,7 @@ struct dp_eth {
 	uint8_t mac[6];
 	unsigned users; /* ports and next hops; the control thread's */
 	bool wakes; /* a sleeping worker */
+	bool interrupts; /* that wake it, once a worker has asked for one */
 	uint32_t ifindex;
 	char driver[32];
 	atomic_bool up; /* started: else its queues must not be touched */
@@ -66,8 +67,16 @@ void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
 /* Whether there is a device that wakes nobody when it has received something. */
 bool dp_eth_silent(void);
 
-/* eth_wake.c: has the workers woken by the sockets on which drivers receive; false where there are none. */
+/* eth_wake.c */
+/* Has the workers woken by the sockets on which drivers receive; false where there are none. */
 bool dp_eth_wakes(void);
+/* Whether a driver's interrupts are used. */
+bool dp_eth_use_interrupts(const char *driver);
+/* Has each worker woken by the interrupt of its queue; false where there is none. */
+bool dp_eth_watch_interrupts(const struct dp_eth *eth);
+/* Asks every device for an interrupt. True when there are some: what came before is to be polled once more. */
+bool dp_eth_arm(struct dp_worker *w);
+void dp_eth_disarm(struct dp_worker *w);
 
 /*
  * eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What wakes a worker when a device has received something. DPDK offers interrupts for some drivers of network cards and
- * for none on top of a kernel's socket; but who has the socket can wait for it.
+ * What wakes a worker when a device has received something. Some drivers have interrupts (rte_ethdev.h,
+ * rte_eth_dev_rx_intr_enable), those on top of a kernel's socket have none; but who has the socket can wait for it.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+
+#include <rte_ethdev.h>
 
 #include "pipeline.h"
 
@@ -39,4 +41,58 @@ dp_eth_wakes(void)
 	}
 	closedir(dir);
 	return found;
+}
+
+/*
+ * Of the drivers that have interrupts, those with which they were tried. Others have surprises: while they are off, net_i40e
+ * keeps packets back until their descriptors fill a cache line, and a queue of net_ixgbe switches off its neighbour's.
+ */
+bool
+dp_eth_use_interrupts(const char *driver)
+{
+	return !strncmp(driver, "net_virtio", strlen("net_virtio"));
+}
+
+bool
+dp_eth_watch_interrupts(const struct dp_eth *eth)
+{
+	for (unsigned i = 0; i < dp.config.n_workers; i++) {
+		int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(eth->dev, i);
+
+		if (fd < 0 || dp_worker_watch(dp.workers[i], fd, DP_TAG_DEVICE))
+			return false;
+	}
+	return true;
+}
+
+static bool
+ask(struct dp_worker *w, int (*what)(uint16_t dev, uint16_t queue))
+{
+	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+	bool any = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_eth *eth = dp_eth_get(i);
+
+		if (eth && atomic_load_explicit(&eth->up, memory_order_acquire) && eth->interrupts)
+			any |= !what(eth->dev, w->id);
+	}
+	return any;
+}
+
+bool
+dp_eth_arm(struct dp_worker *w)
+{
+	bool already = w->armed;
+
+	w->armed = already || ask(w, rte_eth_dev_rx_intr_enable);
+	return w->armed && !already;
+}
+
+void
+dp_eth_disarm(struct dp_worker *w)
+{
+	if (w->armed)
+		ask(w, rte_eth_dev_rx_intr_disable);
+	w->armed = false;
 }

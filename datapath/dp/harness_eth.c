@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include <rte_ethdev.h>
+
 #include "harness_pipeline.h"
 #include "outer.h"
 #include "pipeline.h"
@@ -172,4 +174,12 @@ dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, boo
 	give_back(m, room);
 	free(room);
 	return agrees;
+}
+
+bool
+dp_harness_link_up(uint32_t device)
+{
+	struct rte_eth_link link;
+
+	return !rte_eth_link_get_nowait(dp_eth_get(device)->dev, &link) && link.link_status == RTE_ETH_LINK_UP;
 }

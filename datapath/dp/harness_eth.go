@@ -80,6 +80,8 @@ func deviceMAC(device uint32) (m [6]byte) {
 	return m
 }
 
+func linkUp(device uint32) bool { return bool(C.dp_harness_link_up(C.uint32_t(device))) }
+
 // harnessDrop counts what was dropped for a reason.
 func harnessDrop(name string) uint64 {
 	for i := range C.unsigned(len(ReadStats().Drops)) {

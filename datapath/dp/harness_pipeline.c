@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "cycles.h"
 #include "pipeline.h"
 
 /* A worker without a thread: the test is its thread. Its queues of the ports are those behind the real workers'. */
@@ -62,10 +63,62 @@ dp_harness_turn(uint32_t port, uint32_t modest)
 
 	w->n_greedy = dp_greedy(w, from);
 	w->n_ready = modest + w->n_greedy;
-	dp_turn(w, from);
+	from->ops->read(w, from);
 	n = w->n_frames;
 	w->n_frames = w->n_ready = w->n_greedy = 0;
 	return n;
+}
+
+uint32_t
+dp_harness_serve(const uint32_t *ports, uint32_t n)
+{
+	struct dp_worker *w = dp_harness_worker();
+	const struct dp_port *first = dp_port_get(ports[0]);
+	uint64_t before = first->worker[w->id].traffic.rx_packets;
+
+	memcpy(w->ready, ports, n * sizeof(*ports));
+	w->n_ready = n;
+	dp_serve_ports(w);
+	w->n_ready = 0;
+	return first->worker[w->id].traffic.rx_packets - before;
+}
+
+void
+dp_harness_rest(bool contested, bool still, uint64_t us)
+{
+	uint64_t now = rte_rdtsc();
+
+	/* Enough of others' work for windows to come, or no more. */
+	dp_harness_worker()->rest = (struct dp_rest){ .since = now, .modest = still ? INT64_MAX : 0, .contested = contested, .until = now + dp_cycles(us) };
+}
+
+void
+dp_harness_crowd(uint32_t port)
+{
+	struct dp_worker *w = dp.workers[0];
+
+	dp_port_get(port)->worker[0].unread = 4 * DP_GREEDY_TURNS;
+	w->rest.modest = INT64_MAX;
+	w->rest.contested = true;
+}
+
+bool
+dp_harness_hushed(uint32_t port)
+{
+	return *(volatile bool *)&dp_port_get(port)->worker[0].hushed;
+}
+
+uint32_t
+dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us)
+{
+	const uint64_t us = dp_cycles(1), start = us * US_PER_S;
+	struct dp_rest rest = { .since = start };
+	uint64_t now = start + 20000 * us; /* a window less than a turn */
+
+	dp_rest_modest(&rest, now - modest_us * us, now);
+	dp_rest_modest(&rest, now, now + us);
+	dp_rest_greedy(&rest, 1, now, now + turn_us * us);
+	return dp_rest_left(&rest, now + (turn_us + then_us) * us);
 }
 
 void
@@ -78,7 +131,7 @@ void
 dp_harness_charge(uint64_t mac, uint64_t us)
 {
 	for (uint64_t i = 0; i < us; i++)
-		dp_share_charge(&dp_harness_worker()->share, mac, rte_get_tsc_hz() / US_PER_S);
+		dp_share_charge(&dp_harness_worker()->share, mac, dp_cycles(1));
 }
 
 bool

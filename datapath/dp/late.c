@@ -5,10 +5,11 @@
  */
 #include <sys/eventfd.h>
 
+#include "cycles.h"
 #include "pipeline.h"
 
 /* Then the asker has asked again: net.ipv4.neigh.default.retrans_time_ms. */
-#define PATIENCE_MS 1000
+#define PATIENCE_US 1000000
 
 static void
 forget(struct dp_worker *w, unsigned i, unsigned n)
@@ -54,7 +55,7 @@ is_over(struct dp_worker *w, const struct dp_question *q)
 	struct dp_port *port = dp_port_get(q->port);
 	uint8_t mac[6];
 
-	if (!port || port->generation != q->generation || rte_rdtsc() - q->asked > rte_get_tsc_hz() / 1000 * PATIENCE_MS)
+	if (!port || port->generation != q->generation || rte_rdtsc() - q->asked > dp_cycles(PATIENCE_US))
 		return true;
 	if (!dp_neigh_lookup(port->vni, &q->target, mac))
 		return false;

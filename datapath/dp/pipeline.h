@@ -21,6 +21,7 @@
 #include "eth.h"
 #include "gro.h"
 #include "parse.h"
+#include "rest.h"
 #include "share.h"
 #include "udp.h"
 
@@ -67,7 +68,8 @@ struct dp_port {
 	struct {
 		struct dp_traffic traffic;
 		uint64_t work;   /* done for the port and not yet held against one of its turns */
-		unsigned unread; /* turns on end that left something to read */
+		unsigned unread; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
+		bool hushed;     /* see dp_worker_hush */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
@@ -153,8 +155,11 @@ struct dp_worker {
 	uint32_t ready[DP_MAX_PORTS];
 	bool is_ready[DP_MAX_PORTS];
 	unsigned n_ready;
-	unsigned n_greedy; /* of them in the last turn */
+	unsigned n_greedy; /* of them, at the beginning of the turn */
+	bool resting;      /* these, in the turn */
+	struct dp_rest rest;
 	bool underlay_ready;
+	bool armed;  /* devices are to interrupt the sleep */
 	bool waited; /* for room to send, as long as a turn may */
 	struct dp_gro *gro;
 	struct dp_fdb_memo *memos;
@@ -334,8 +339,9 @@ dp_work(uint64_t packets, uint64_t bytes)
 }
 
 /*
- * A port that has had something to read for so many turns on end sends more than its share, and waits for nobody's answer.
- * Beside ports that do, its turns are a part of theirs.
+ * A port that has had something to read for about so many turns on end, other than TCP, has overrun the worker: it waits for
+ * nobody's answer. Beside ports that do, its turns are a part of theirs, and it rests in between, until it has been empty
+ * some times.
  */
 #define DP_GREEDY_TURNS 16
 #define DP_GREEDY_PART 8
@@ -364,10 +370,14 @@ void dp_tap_stop(struct dp_port *port);
 struct dp_worker *dp_worker_new(unsigned id, char *err);
 void dp_worker_free(struct dp_worker *w);
 int dp_worker_main(void *arg);
-/* A port's turn: reads its part; true when there may be more. */
-bool dp_turn(struct dp_worker *w, struct dp_port *port);
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
+/* Whether what is there to read ends no sleep, of a descriptor that is watched. */
+void dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed);
+
+/* serve.c */
+/* One turn for every port that has something; true when there may be more to read. */
+bool dp_serve_ports(struct dp_worker *w);
 
 /* The inner packet's congestion mark, which the outer one carries as well (RFC 6040 section 4.1). */
 static inline uint8_t

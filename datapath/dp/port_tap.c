@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "l4.h"
 #include "pipeline.h"
 
 /*
@@ -18,6 +19,8 @@
  */
 #define TURN_FRAMES 32
 #define TURN_WORK (128 * 1024)
+/* What a port is greedy by is not counted beyond this: when it has been empty three times, it is modest again. */
+#define UNREAD_MAX (4u * DP_GREEDY_TURNS)
 /* A frame and its virtio-net header, and a byte by which a longer one shows: the kernel cuts it off silently. */
 #define READ_LEN (DP_VNET_LEN + DP_FRAME_MAX + 1)
 
@@ -135,11 +138,20 @@ frame_work(const struct dp_frame *f)
 	return dp_work(whole ? 1 : f->len / f->vnet.gso_size + 1, f->len);
 }
 
+/* A segment of the container's own TCP, which has left the checksum to the tap. */
+static bool
+is_tcp(const struct dp_frame *f)
+{
+	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_offset == DP_TCP_CSUM;
+}
+
 static bool
 tap_read(struct dp_worker *w, struct dp_port *port)
 {
 	uint64_t *work = &port->worker[w->id].work;
+	unsigned *unread = &port->worker[w->id].unread;
 	unsigned part = dp_turn_part(w, port);
+	unsigned before = w->n_frames, tcp = 0;
 
 	for (unsigned turn = 0; turn < TURN_FRAMES / part && *work < TURN_WORK / part && w->n_frames < DP_BURST; turn++) {
 		struct dp_frame *f = &w->frames[w->n_frames];
@@ -148,14 +160,17 @@ tap_read(struct dp_worker *w, struct dp_port *port)
 		case DP_READ_FRAME:
 			w->from[w->n_frames++] = port;
 			*work += frame_work(f);
+			tcp += is_tcp(f);
 			break;
 		case DP_READ_DROPPED:
 			break;
 		case DP_READ_EMPTY:
 			*work = 0;
+			*unread /= 2;
 			return false;
 		}
 	}
+	*unread = tcp > (w->n_frames - before) / 2 ? 0 : RTE_MIN(*unread + 1, UNREAD_MAX);
 	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK / part);
 	return true;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <rte_common.h>
-#include <rte_cycles.h>
 
+#include "cycles.h"
 #include "share.h"
 
 /* So long a queue is no burst any more. */
@@ -16,12 +16,6 @@
 #define FINE 3
 /* This part of the time that passes is forgiven: the others may be gone. */
 #define FADE 256
-
-static uint64_t
-cycles_of(uint64_t us)
-{
-	return rte_get_tsc_hz() / US_PER_S * us;
-}
 
 /* All that took time are forgiven an equal part of it: who took more is left with a debt, for a while. */
 static void
@@ -53,11 +47,11 @@ dp_share_settle(struct dp_share *share, bool more, bool full)
 	now = rte_rdtsc();
 	if (!share->waiting)
 		share->waiting = now;
-	if (now - share->waiting <= cycles_of(PRESSED_US))
+	if (now - share->waiting <= dp_cycles(PRESSED_US))
 		return;
 	forgive(share, now - share->settled);
 	share->pressed = true;
-	share->ahead = cycles_of(full ? AHEAD_FULL_US : AHEAD_US);
+	share->ahead = dp_cycles(full ? AHEAD_FULL_US : AHEAD_US);
 	share->settled = now;
 }
 
@@ -70,8 +64,8 @@ debt_of(struct dp_share *share, uint64_t mac)
 void
 dp_share_charge(struct dp_share *share, uint64_t mac, uint64_t cycles)
 {
-	cycles = RTE_MIN(cycles, cycles_of(CHARGE_MAX_US));
-	if (*debt_of(share, mac) > cycles_of(AHEAD_US) / 2)
+	cycles = RTE_MIN(cycles, dp_cycles(CHARGE_MAX_US));
+	if (*debt_of(share, mac) > dp_cycles(AHEAD_US) / 2)
 		cycles *= FINE;
 	*debt_of(share, mac) += cycles;
 	share->charged += cycles;

@@ -4,6 +4,7 @@ package dp
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,15 +53,144 @@ func TestGreedyPortsGiveWay(t *testing.T) {
 		return frames
 	}
 	whole := count(0)
-	if part := count(1); part < whole/10 || part > whole/6 {
+	part := count(1)
+	if part < whole/10 || part > whole/6 {
 		t.Errorf("%d frames in %d turns beside a modest port, %d without one", part, turns, whole)
 	}
-	for turn(b.port, 0) > 0 || pending(t, b.container) {
+	drain(t, b)
+	if n := count(1); n < part*5/4 { // modest again until it has had something to say for a while
+		t.Errorf("%d frames in %d turns, %d of a greedy port", n, turns, part)
 	}
-	if n := count(1); n < whole/10 { // modest again until it has had something to say for a while
-		t.Errorf("%d frames in %d turns", n, turns)
+	drain(t, b)
+}
+
+// drain leaves the container's queue empty, and its port modest.
+func drain(t *testing.T, b testBench) {
+	t.Helper()
+	for empty := 0; empty < 4; empty++ {
+		for turn(b.port, 0) > 0 || pending(t, b.container) {
+		}
 	}
-	for turn(b.port, 0) > 0 || pending(t, b.container) {
+}
+
+// A greedy port rests fifteen times as long as its turn took, if others have work for the worker: a turn that another process
+// interrupted counts for 250 us.
+func TestRest(t *testing.T) {
+	for _, c := range []struct{ modest, turn, then, want int }{
+		{modest: 0, turn: 100, want: 0},
+		{modest: 20000 / 40, turn: 100, want: 0},
+		{modest: 20000 / 20, turn: 100, want: 1500},
+		{modest: 20000 / 20, turn: 100, then: 1499, want: 1},
+		{modest: 20000 / 20, turn: 100, then: 1501, want: 0},
+		{modest: 20000 / 20, turn: 9000, want: 3750},
+	} {
+		if got := restAfter(c.modest, c.turn, c.then); got != c.want {
+			t.Errorf("%d us of a window for others, a turn of %d us, %d us later: a rest of %d us is left, want %d", c.modest, c.turn, c.then, got, c.want)
+		}
+	}
+}
+
+// pairOfPorts adds two ports: the far ends of their queues at the running worker, or at the test's.
+func pairOfPorts(t *testing.T, worker int) (ports [2]uint32, far [2]int) {
+	t.Helper()
+	for i := range ports {
+		fds := make([]int, 2)
+		for w := range fds {
+			queue, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+			check(t, err)
+			t.Cleanup(func() { unix.Close(queue[0]); unix.Close(queue[1]) })
+			fds[w] = queue[0]
+			if w == worker {
+				far[i] = queue[1]
+			}
+		}
+		port, err := AddPort(Port{VNI: benchVNI, MAC: [6]byte{2, 0, 0, 0, 1, byte(i)}, FDs: fds})
+		check(t, err)
+		t.Cleanup(func() { check(t, DelPort(port)) })
+		ports[i] = port
+	}
+	return ports, far
+}
+
+// While a container that floods rests, others have their turns. What nobody minds does not rest, nor does a stream that
+// waits for answers.
+func TestFloodRests(t *testing.T) {
+	const long = 3600e6
+	bench()
+	ports, far := pairOfPorts(t, 1)
+	udp := make([]byte, vnetLen+1400)
+	tcp := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 16, 0}, udp[vnetLen:]...) // NEEDS_CSUM, and where TCP has it
+	// read is how many frames a turn reads after many, always with more behind them, if others have work for the worker or not.
+	read := func(contested bool, frames ...[]byte) int {
+		rest(false, false, 0)
+		for range 80 {
+			for i, err := 0, error(nil); err == nil; i++ {
+				_, err = unix.Write(far[0], frames[i%len(frames)])
+			}
+			serve(ports[0])
+		}
+		rest(contested, true, long)
+		return serve(ports[0], ports[1])
+	}
+	if read(false, udp) == 0 {
+		t.Error("a flood rests that nobody minds")
+	}
+	_, err := unix.Write(far[1], udp)
+	check(t, err)
+	if n := read(true, udp); n > 0 {
+		t.Errorf("%d frames of a flood that should rest", n)
+	}
+	if pending(t, far[1]) {
+		t.Error("another container's frame waits for the end of the rest")
+	}
+	if n := read(true, udp, udp, tcp); n > 0 {
+		t.Errorf("%d frames of a flood that is a third TCP", n)
+	}
+	rest(true, false, long)
+	for begin := time.Now(); serve(ports[0]) == 0; {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("a flood rests though the others are gone")
+		}
+	}
+	rest(true, true, 0)
+	if serve(ports[0], ports[1]) == 0 {
+		t.Error("the rest does not end")
+	}
+	if read(true, tcp, tcp, udp) == 0 {
+		t.Error("a stream that waits for answers rests")
+	}
+	rest(false, false, 0)
+}
+
+// A worker that sleeps while a flood rests hears of others meanwhile, and goes on with the flood at the end of the rest.
+func TestWorkerBesideFlood(t *testing.T) {
+	const frames = 20000 // more than there is room for
+	bench()
+	ports, far := pairOfPorts(t, 0)
+	frame := make([]byte, vnetLen+1400)
+	deadline := time.Now().Add(30 * time.Second)
+	rested := 0
+	for flood, other := 0, 0; flood < frames || other < frames/64 || rested < 100; {
+		crowd(ports[0])
+		for range 64 {
+			if _, err := unix.Write(far[0], frame); err == nil {
+				flood++
+			}
+		}
+		if hushed(ports[0]) {
+			rested++
+		}
+		if _, err := unix.Write(far[1], frame); err == nil {
+			other++
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d frames of a flood were read, %d of another port; the flood was seen to rest %d times", flood, other, rested)
+		}
+	}
+	for pending(t, far[0]) || pending(t, far[1]) {
+		if time.Now().After(deadline) {
+			t.Fatal("frames are left in a port's queue")
+		}
 	}
 }
 

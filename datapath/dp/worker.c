@@ -1,29 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The loop of a worker: read what is ready, take it through the pipeline to its end, look for more; spin for a while
- * when there is nothing, then sleep until something comes. Nothing it holds outlives a turn but its own buffers, and questions by
- * their port's number and generation.
+ * when there is nothing, giving way to whoever wants the CPU, then sleep until something comes. Nothing it holds
+ * outlives a turn but its own buffers, and questions by their port's number and generation.
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include <rte_cycles.h>
+#include <rte_log.h>
 #include <rte_malloc.h>
 
+#include "cycles.h"
 #include "pipeline.h"
 
-/* Long enough to bridge the gap to the answer of a peer on the same machine, short enough to leave the CPU to others. */
+/* Long enough to bridge the gap to the answer of a peer on the same machine; a packet now and then costs this much of a CPU. */
 #define SPIN_US 50
-/* An idle worker looks at devices that wake nobody this often: what comes waits no longer than the silence before it, and a nap costs up to 50 us. */
-#define NAP_MIN_US 16
-#define NAP_MAX_US 32768
-/* A driver whose receive ring had run empty is heard of when it is polled, and not before: rarely, and no later than this. */
+/* Packets come before the processes of the same CPU that compute: in the kernel's own overlay they are a softirq's. */
+#define NICE (-10)
+/*
+ * No device goes unseen for longer than this: not one that wakes nobody, nor a driver whose receive ring had run empty,
+ * which is heard of when it is polled, and not before.
+ */
 #define DOZE_MS 100
+/*
+ * An idle worker looks at devices that wake nobody this often: what comes waits no longer than three times the silence
+ * before it, an answer from a silent peer up to twice DOZE_MS. A nap costs up to 110 us.
+ */
+#define NAP_MIN_US 16
+#define NAP_GROWTH 4
+#define NAP_MAX_US (DOZE_MS * 1000)
 /* While devices keep the worker busy, every so many turns it looks for events: a system call costs as much as some packets. */
 #define LOOK_TURNS 16
 #define EVENTS 64
@@ -31,7 +43,7 @@
 int
 dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag)
 {
-	/* A device's socket is read by its driver, of which another worker may be the one: it tells of what is new alone. */
+	/* A device's socket is read by its driver, of which another worker may be the one, its interrupt by nobody: they tell of what is new alone. */
 	struct epoll_event event = { .events = EPOLLIN | (tag == DP_TAG_DEVICE ? EPOLLET : 0), .data.u64 = tag };
 
 	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
@@ -41,6 +53,14 @@ void
 dp_worker_unwatch(struct dp_worker *w, int fd)
 {
 	epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void
+dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed)
+{
+	struct epoll_event event = { .events = hushed ? 0 : EPOLLIN, .data.u64 = tag };
+
+	epoll_ctl(w->epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
 struct dp_worker *
@@ -79,50 +99,6 @@ dp_worker_free(struct dp_worker *w)
 }
 
 static void
-flush(struct dp_worker *w)
-{
-	dp_encap(w, w->frames, w->from, w->n_frames);
-	dp_udp_flush(w);
-	dp_stage(w, DP_STAGE_SEND, w->n_frames);
-	w->n_frames = 0;
-}
-
-bool
-dp_turn(struct dp_worker *w, struct dp_port *port)
-{
-	unsigned *unread = &port->worker[w->id].unread;
-	bool more = port->ops->read(w, port);
-
-	*unread = more ? *unread + 1 : 0;
-	return more;
-}
-
-/* One turn for every port that has something; a port leaves the list when it is empty or gone. */
-static void
-serve_ports(struct dp_worker *w)
-{
-	unsigned kept = 0, greedy = 0;
-
-	for (unsigned i = 0; i < w->n_ready; i++) {
-		uint32_t id = w->ready[i];
-		struct dp_port *port = dp_port_get(id);
-
-		if (w->n_frames == DP_BURST)
-			flush(w);
-		if (port && dp_turn(w, port)) {
-			w->ready[kept++] = id;
-			greedy += dp_greedy(w, port);
-		} else {
-			w->is_ready[id] = false;
-		}
-	}
-	w->n_ready = kept;
-	w->n_greedy = greedy;
-	if (w->n_frames)
-		flush(w);
-}
-
-static void
 note_event(struct dp_worker *w, uint64_t tag)
 {
 	eventfd_t value;
@@ -155,21 +131,26 @@ look(struct dp_worker *w, int timeout)
 	return n > 0;
 }
 
-/* Where a device tells nothing, the sleep is a nap, each longer than the one before. True after an event. */
+/*
+ * Where a device tells nothing, the sleep is a nap, each longer than the one before; where a port rests, it ends with the
+ * rest. True after an event.
+ */
 static bool
 sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 {
-	struct timespec nap = { .tv_nsec = *nap_us * 1000l };
-	bool silent = dp_eth_silent(), event = true;
+	bool silent = dp_eth_silent(), timed = silent || w->resting, event = true;
+	unsigned us = silent ? *nap_us : NAP_MAX_US;
+	struct timespec nap = { .tv_nsec = (w->resting ? RTE_MIN(us, dp_rest_left(&w->rest, rte_rdtsc())) : us) * 1000l };
 
 	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
-	if (silent)
+	if (timed)
 		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &nap, NULL) > 0;
 	if (event)
-		event = look(w, silent ? 0 : atomic_load(&dp.n_eths) ? DOZE_MS : -1);
-	else
-		*nap_us = RTE_MIN(*nap_us * 2, (unsigned)NAP_MAX_US);
+		event = look(w, timed ? 0 : atomic_load(&dp.n_eths) ? DOZE_MS : -1);
+	else if (!w->resting)
+		*nap_us = RTE_MIN(*nap_us * NAP_GROWTH, (unsigned)NAP_MAX_US);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
+	dp_eth_disarm(w);
 	w->mark = rte_rdtsc();
 	return event;
 }
@@ -185,34 +166,47 @@ begin_turn(struct dp_worker *w)
 	w->waited = false;
 }
 
+/* Of the calling thread alone: setpriority(2), "C library/kernel differences". */
+static void
+come_first(const struct dp_worker *w)
+{
+	if (setpriority(PRIO_PROCESS, 0, NICE))
+		rte_log(RTE_LOG_WARNING, RTE_LOGTYPE_USER1, "worker %u waits for the CPU like any process, so that a busy container slows down the others more than need be: give the daemon CAP_SYS_NICE (%s)\n",
+			w->id, strerror(errno));
+}
+
 int
 dp_worker_main(void *arg)
 {
 	struct dp_worker *w = arg;
-	const uint64_t spin = rte_get_tsc_hz() / 1000000 * SPIN_US;
+	const uint64_t spin = dp_cycles(SPIN_US);
 	uint64_t last = rte_rdtsc();
 	unsigned turn = 0, nap_us = NAP_MIN_US;
 
+	come_first(w);
 	rte_rcu_qsbr_thread_register(dp.qsbr, w->id);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
 	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
-		bool polled;
+		bool polled, more;
 
 		begin_turn(w);
 		if (w->underlay_ready)
 			w->underlay_ready = dp_udp_receive(w);
 		polled = dp_eth_poll(w);
-		serve_ports(w);
+		more = dp_serve_ports(w);
 		if (unlikely(atomic_load_explicit(&w->news, memory_order_relaxed)))
 			dp_answer_late(w);
 		dp_eth_flush(w);
 		rte_rcu_qsbr_quiescent(dp.qsbr, w->id);
 		if (polled && ++turn % LOOK_TURNS)
 			continue;
-		if (look(w, 0) || polled || w->underlay_ready || w->n_ready) {
+		if (look(w, 0) || polled || w->underlay_ready || more) {
 			last = rte_rdtsc();
 			nap_us = NAP_MIN_US;
-		} else if (rte_rdtsc() - last > spin && sleep_until_event(w, &nap_us)) {
+			dp_eth_disarm(w);
+		} else if (!dp_rest_short(&w->rest, rte_rdtsc()) && rte_rdtsc() - last <= spin) {
+			sched_yield();
+		} else if (!dp_eth_arm(w) && sleep_until_event(w, &nap_us)) {
 			last = rte_rdtsc();
 		}
 		dp_stage(w, DP_STAGE_LOOK, 0);

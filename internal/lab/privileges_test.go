@@ -49,6 +49,7 @@ end`, image, config))
 		{"CAP_IPC_LOCK", `.linux.capabilities[] | select(. == "CAP_IPC_LOCK")`, afXDP, "Failed to create umem"},
 		{"CAP_NET_ADMIN", `.linux.capabilities[] | select(. == "CAP_NET_ADMIN")`, sockets, "make tap"},
 		{"CAP_SYS_ADMIN", `.linux.capabilities[] | select(. == "CAP_SYS_ADMIN")`, sockets, "enter namespace"},
+		{"CAP_SYS_NICE", `.linux.capabilities[] | select(. == "CAP_SYS_NICE")`, sockets, "give the daemon CAP_SYS_NICE"},
 		{"all devices", ".linux.allowAllDevices", vfio, "can't read the file: operation not permitted"},
 		{"devices", `.mounts[] | select(.name == "devices")`, sockets, "make tap"},
 		{"namespaces", `.mounts[] | select(.name == "namespaces")`, sockets, "the container went while the daemon was down"},
