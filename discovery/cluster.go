@@ -41,6 +41,7 @@ type Cluster struct {
 
 	wake     chan struct{} // the run loop has something to do
 	observe  chan struct{} // the observer has
+	met      chan struct{} // a member is up that the snapshot may lack
 	meet     chan netip.AddrPort
 	ctx      context.Context // until Close
 	cancel   context.CancelFunc
@@ -87,6 +88,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 		rejected: map[string]uint64{},
 		wake:     make(chan struct{}, 1),
 		observe:  make(chan struct{}, 1),
+		met:      make(chan struct{}, 1),
 		meet:     make(chan netip.AddrPort, 16),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -350,6 +352,9 @@ func (c *Cluster) perform(out *output) {
 	}
 	for i := range out.sends {
 		c.gossip.send(&out.sends[i])
+	}
+	if out.met {
+		signal(c.met)
 	}
 	for _, address := range out.meet {
 		select {

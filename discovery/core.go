@@ -109,6 +109,7 @@ type output struct {
 	notes   []note
 	sends   []send
 	meet    []netip.AddrPort // nodes that talk to us but are not members: join them
+	met     bool             // a node became a member
 	changes []Change
 	delays  []time.Duration // of the changes taken, since their owners made them
 }

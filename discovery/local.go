@@ -188,6 +188,7 @@ func (e memberEvent) apply(c *core) {
 		return
 	}
 	c.up++
+	c.out.met = true
 	c.infof("member %s (%s) is up at %s, VTEP %s", o.meta.host, o.id, o.address, o.meta.vtep)
 	c.noteConflicts(o)
 	o.asked = time.Time{}

@@ -88,32 +88,23 @@ func (c *Cluster) save() {
 
 // runSave saves now and again, and soon after a node was met: a restart right after is to find the way back to it.
 func (c *Cluster) runSave() {
-	ticker := time.NewTicker(snapshotSoon)
-	defer ticker.Stop()
-	var saved time.Time
-	met := 0
+	beat := time.NewTicker(snapshotInterval)
+	defer beat.Stop()
+	var soon <-chan time.Time // nil: nobody new
 	for {
 		select {
 		case <-c.ctx.Done():
 			c.save()
 			return
-		case now := <-ticker.C:
-			if n := c.met(); n != met || now.Sub(saved) >= snapshotInterval {
-				saved, met = now, n
-				c.save()
+		case <-c.met:
+			if soon == nil {
+				soon = time.After(snapshotSoon)
 			}
+			continue
+		case <-soon:
+		case <-beat.C:
 		}
+		soon = nil
+		c.save()
 	}
-}
-
-// met counts the nodes that have been members.
-func (c *Cluster) met() (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, o := range c.core.order {
-		if o.seen {
-			n++
-		}
-	}
-	return n
 }
