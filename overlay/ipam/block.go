@@ -63,6 +63,7 @@ func (c *core) refuse(p *pool, q *question, why string) {
 	if p.question == q {
 		p.question = nil
 		for _, r := range p.waiting {
+			r.silent[q.host] = why == silent
 			if q.Urgent || why == silent {
 				r.refused[q.host] = why
 			}

@@ -49,6 +49,7 @@ type Manager struct {
 	loaded  disk // until Attach
 	cluster Cluster
 	inbox   chan letter
+	paced   chan struct{}   // the pace has changed
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
@@ -71,7 +72,7 @@ func Open(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("addresses in %s: %w", cfg.DB.Path(), err)
 	}
-	m := &Manager{cfg: cfg, loaded: loaded, inbox: make(chan letter, inboxSize)}
+	m := &Manager{cfg: cfg, loaded: loaded, inbox: make(chan letter, inboxSize), paced: make(chan struct{}, 1)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m, nil
 }
@@ -104,12 +105,14 @@ func (m *Manager) Receive(from string, text []byte) {
 }
 
 func (m *Manager) run() {
-	beat := time.NewTicker(tick)
+	beat := time.NewTicker(m.pace())
 	defer beat.Stop()
 	for {
 		select {
 		case <-m.ctx.Done():
 			return
+		case <-m.paced:
+			beat.Reset(m.pace())
 		case <-beat.C:
 			m.informed(func(c *core) { c.collect() })
 		case l := <-m.inbox:
@@ -174,10 +177,23 @@ func (m *Manager) lastUsed(id poolID, node string) []uint64 {
 	return all
 }
 
+func (m *Manager) pace() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.core.pace()
+}
+
 // step runs the core, and does what it wants done: what it decided is on disk before anybody hears of it.
 func (m *Manager) step(event func(*core)) {
 	m.mu.Lock()
+	pace := m.core.pace()
 	out := m.core.step(time.Now(), func() { event(m.core) })
+	if m.core.pace() != pace {
+		select {
+		case m.paced <- struct{}{}:
+		default:
+		}
+	}
 	out.after(&m.unwritten)
 	failed := save(m.cfg.DB, &out, m.core.heard)
 	m.unwritten = output{}

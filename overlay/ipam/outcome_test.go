@@ -478,6 +478,38 @@ func TestHeldBeyondLimit(t *testing.T) {
 	}
 }
 
+// A busy host that answers after seconds is no reason to refuse a container.
+func TestSlowHost(t *testing.T) {
+	c, p := testCore("b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	c.ask(p, "b.1", ask{First: p.lo, Last: p.hi}) // ahead of need: it has been silent for a while when the request comes
+	c.now = c.now.Add(askPatience / 2)
+	var got netip.Addr
+	var failed error
+	event := func() { c.request(p.id, Request{MAC: "x"}, func(a netip.Addr, err error) { got, failed = a, err }) }
+	asked := c.now
+	for failed == nil && !got.IsValid() {
+		out := c.step(c.now, event)
+		event = nil
+		for _, m := range out.sends {
+			if m.message.Ask != nil && c.now.Sub(asked) > 4*time.Second {
+				o := p.Origin
+				out.done = append(out.done, c.step(c.now, func() {
+					c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Spans: p.Table.given(5, 5, p.Owner, 0), Answer: &answer{ID: m.message.Ask.ID}})
+				}).done...)
+			}
+		}
+		for _, done := range out.done {
+			done(nil)
+		}
+		c.now = c.now.Add(askRetry)
+	}
+	if failed != nil {
+		t.Errorf("host b gives an address after 4 s, and the request is refused after %v: %v", c.now.Sub(asked), failed)
+	}
+}
+
 // A range of one address that is in use elsewhere is full; nobody is said to be silent.
 func TestRangeOfOneAddress(t *testing.T) {
 	c, p := testCore("b.1")

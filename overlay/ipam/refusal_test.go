@@ -24,7 +24,7 @@ func TestRefusedAddress(t *testing.T) {
 		"of a host that is down": {func(*core, *pool) {}, exact("10.20.0.23", mac),
 			"address 10.20.0.23: belongs to host host-c, which is down: choose another --ip, or, if the host is lost for good, run `overlane ipam reclaim host-c`"},
 		"of a host that is silent": {func(*core, *pool) {}, exact("10.20.0.13", mac),
-			"subnet 10.20.0.0/24: host host-b was asked for addresses and does not answer: try again, or see `overlane status members` there"},
+			"address 10.20.0.13: belongs to host host-b, which does not answer: choose another --ip, or try again"},
 		"of a host that was silent before": {func(c *core, p *pool) { c.ask(p, "b.1", ask{First: 1, Last: 20}) }, exact("10.20.0.13", ""),
 			"address 10.20.0.13: belongs to host host-b, which does not answer: choose another --aux-address, or try again"},
 		"gateway in use here": {func(c *core, p *pool) { p.used[3] = lease{MAC: mac, At: c.now} }, Request{Addr: netip.MustParseAddr("10.20.0.3"), Gateway: true},
@@ -45,6 +45,14 @@ func TestRefusedAddress(t *testing.T) {
 			"subnet 10.20.0.0/24: this host has not heard of most of the others for 24h0m0s, and they may have taken its addresses: it hands out none until it hears of them"},
 		"was away": {func(c *core, p *pool) { c.wake() }, Request{MAC: mac},
 			"subnet 10.20.0.0/24: this host was away, and has yet to hear from host-b what changed meanwhile: try again"},
+		"all of a host that is silent": {given(1, 10, "b.1"), Request{MAC: mac},
+			"subnet 10.20.0.0/24 has no free address: host host-b 20, and it does not answer; host host-c 10, and it is down: try again, or see `overlane status members` on host-b"},
+		"all of two hosts that are silent": {func(c *core, p *pool) {
+			given(1, 10, "b.1")(c, p)
+			c.meet(map[string]string{"b": "host-b", "c": "host-c"}, nil)
+			says(c, p, "c", p.hash)
+		}, Request{MAC: mac},
+			"subnet 10.20.0.0/24 has no free address: host host-b 20, and it does not answer; host host-c 10, and it does not answer: try again, or see `overlane status members` on host-c"},
 		"none left": {given(1, 20, "c.1"), Request{MAC: mac},
 			"subnet 10.20.0.0/24 has no free address: host host-c 30, and it is down: if host-c is lost for good, `overlane ipam reclaim host-c` takes back what it had"},
 	} {

@@ -3,6 +3,7 @@ package ipam
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,7 +18,8 @@ type request struct {
 	began    time.Time
 	question *question // about the exact address
 	refused  map[string]string
-	restores bool // nobody waits for the answer
+	silent   map[string]bool // hosts whose last question got no answer
+	restores bool            // nobody waits for the answer
 	done     func(netip.Addr, error)
 }
 
@@ -55,7 +57,7 @@ func (r *request) option() string {
 }
 
 func (c *core) await(p *pool, r *request) {
-	r.began, r.refused = c.now, map[string]string{}
+	r.began, r.refused, r.silent = c.now, map[string]string{}, map[string]bool{}
 	p.waiting = append(p.waiting, r)
 }
 
@@ -137,10 +139,17 @@ func (c *core) anyOf(p *pool, r *request) (uint64, bool, error) {
 		return at, true, nil
 	}
 	p.poorUntil = time.Time{}
-	if c.richest(p, r.refused) != "" {
+	if c.richest(p, r.refused) != "" || c.now.Sub(r.began) <= requestLimit && r.forgive() {
 		return 0, false, nil
 	}
 	return 0, false, c.full(p, r)
+}
+
+// forgive is true when there is somebody to ask anew: a host that was silent was busy, perhaps.
+func (r *request) forgive() bool {
+	refusals := len(r.refused)
+	maps.DeleteFunc(r.refused, func(_, why string) bool { return why == silent })
+	return len(r.refused) < refusals
 }
 
 // richest is the host that is up and says it has most addresses to give. One that had none when it last said so is asked
@@ -165,7 +174,7 @@ func (c *core) richest(p *pool, not map[string]string) string {
 // full says who has the addresses of a subnet.
 func (c *core) full(p *pool, r *request) error {
 	var who []string
-	down := ""
+	var down, busy string
 	for _, id := range p.Table.owners() {
 		var n uint64
 		for _, s := range p.Table.owned(id, p.lo, p.hi) {
@@ -178,8 +187,9 @@ func (c *core) full(p *pool, r *request) error {
 		case !c.there(p, id):
 			down = c.name(p, nodeOf(id))
 			who = append(who, fmt.Sprintf("host %s %d, and it is down", down, n))
-		case r.refused[nodeOf(id)] == silent:
-			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", c.name(p, nodeOf(id)), n))
+		case r.silent[nodeOf(id)]:
+			busy = c.name(p, nodeOf(id))
+			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", busy, n))
 		default:
 			who = append(who, fmt.Sprintf("host %s %d, all in use", c.name(p, nodeOf(id)), n))
 		}
@@ -189,7 +199,10 @@ func (c *core) full(p *pool, r *request) error {
 		within = fmt.Sprintf("ip-range %s of subnet %s", p.Range, p.Subnet)
 	}
 	cure := "remove containers, or use a network with a larger subnet"
-	if down != "" {
+	switch {
+	case busy != "":
+		cure = fmt.Sprintf("try again, or see `overlane status members` on %s", busy)
+	case down != "":
 		cure = fmt.Sprintf("if %s is lost for good, `overlane ipam reclaim %s` takes back what it had", down, down)
 	}
 	return fmt.Errorf("%s has no free address: %s: %s", within, strings.Join(who, "; "), cure)
@@ -268,13 +281,12 @@ func (p *pool) gateway() (uint64, bool) {
 func (c *core) askFor(p *pool, r *request, owner, to string) error {
 	node := nodeOf(owner)
 	name := c.name(p, node)
+	why := r.refused[node]
 	switch {
 	case !c.there(p, owner):
 		return fmt.Errorf("address %s: belongs to host %s, which is down: choose another --%s, or, if the host is lost for good, run `overlane ipam reclaim %s`", p.addr(r.at), name, r.option(), name)
-	case r.refused[node] == silent:
-		return fmt.Errorf("address %s: belongs to host %s, which does not answer: choose another --%s, or try again", p.addr(r.at), name, r.option())
-	case r.refused[node] != "":
-		return fmt.Errorf("address %s: host %s has it: %s: choose another --%s, or remove the container that has it", p.addr(r.at), name, r.refused[node], r.option())
+	case why != "" && why != silent:
+		return fmt.Errorf("address %s: host %s has it: %s: choose another --%s, or remove the container that has it", p.addr(r.at), name, why, r.option())
 	case r.question == nil || r.question.host != node:
 		r.question = c.newQuestion(p, owner, ask{First: r.at, Last: r.at, Exact: true, To: to})
 	}
@@ -289,10 +301,11 @@ func (c *core) late(p *pool, r *request) error {
 	if p.quiet {
 		return fmt.Errorf("subnet %s: this host was away, and has yet to hear from %s what changed meanwhile: try again", p.Subnet, c.names(p, c.unheard(p)))
 	}
-	for _, q := range []*question{r.question, p.question} {
-		if q != nil {
-			return fmt.Errorf("subnet %s: host %s was asked for addresses and does not answer: try again, or see `overlane status members` there", p.Subnet, c.name(p, q.host))
-		}
+	if q := r.question; q != nil {
+		return fmt.Errorf("address %s: belongs to host %s, which does not answer: choose another --%s, or try again", p.addr(r.at), c.name(p, q.host), r.option())
+	}
+	if p.question != nil {
+		r.silent[p.question.host] = true
 	}
 	return c.full(p, r)
 }
