@@ -28,7 +28,7 @@ func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
 
 // Log is what overlane has written on the host, and the end of what the engine has.
 func (h *Host) Log(ctx context.Context) string {
-	log, err := h.Exec(ctx, "sh", "-c", "tail -n 200 /var/log/overlane.log; echo; tail -n 10 /var/log/dockerd.log")
+	log, err := h.Exec(ctx, "sh", "-c", "overlane status 2>&1; echo; tail -n 200 /var/log/overlane.log; echo; tail -n 10 /var/log/dockerd.log")
 	if err != nil {
 		return err.Error()
 	}
