@@ -108,7 +108,10 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 	refusal := func(why string) *message { return &message{Answer: &answer{ID: a.ID, Why: why}} }
 	if !a.Exact {
 		free := p.freeFrom(a.First, a.Last)
-		most := (free - min(free, a.Free)) / 2
+		most := free
+		if p.Member {
+			most = (free - min(free, a.Free)) / 2
+		}
 		if a.Urgent {
 			most = max(most, 1)
 		}
@@ -116,7 +119,7 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 		if spare == nil && a.Free == 0 {
 			spare = p.spare(a.First, a.Last, most, true)
 		}
-		if spare == nil || p.fenced {
+		if spare == nil {
 			return refusal(nothing)
 		}
 		return &message{Answer: &answer{ID: a.ID}, Spans: c.give(p, spare, peer.owner)}

@@ -12,7 +12,8 @@ import (
 func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 	p := c.pools[id]
 	if p == nil {
-		p = newPool(stored{Key: id.Key, Subnet: id.Subnet, Owner: ownerName(c.self, c.now), Origin: origin{c.now.UnixMilli(), c.self}}, c.now)
+		owner := c.ownerName()
+		p = newPool(stored{Key: id.Key, Subnet: id.Subnet, Owner: owner, Origin: newOrigin(c.now, owner)}, c.now)
 		c.pools[id] = p
 		for _, other := range c.order {
 			c.sendTo(other, &message{Reply: true}, p)
@@ -170,7 +171,7 @@ func (c *core) closePool(id poolID) {
 	for at := range p.used {
 		c.unlease(p, at)
 	}
-	p.Member, p.ceased = false, c.now
+	p.Member, p.left, p.question = false, false, nil
 	removed := fmt.Errorf("subnet %s: the network was removed", p.Subnet)
 	if !p.settled {
 		c.abandon(p, removed)
@@ -180,49 +181,113 @@ func (c *core) closePool(id poolID) {
 	c.write(p)
 }
 
-// passOn gives what a host owns of a pool that it no longer takes part in to one that does, and forgets the pool when
-// that is known there.
+// passOn gives what a host owns of a pool that it no longer takes part in to one that does. Where none does, the first of
+// those that know the pool asks the others for what they own. A host forgets the pool when it owns nothing and another one
+// keeps it, or nobody else knows it; and when all have said so since it left, or since it asked: nobody gives it anything then.
 func (c *core) passOn(p *pool) {
-	if p.Member {
+	if p.Member || p.quiet {
 		return
 	}
-	heir := ""
-	if first := slices.IndexFunc(c.order, func(id string) bool { return c.takesPart(p, id) }); first >= 0 {
-		heir = c.order[first]
+	if !p.left {
+		p.left = true
+		c.doubt(p)
 	}
+	if i := slices.IndexFunc(c.order, func(id string) bool { return c.mayGive(p, id) }); i >= 0 && p.own > 0 {
+		c.give(p, p.Table.owned(p.Owner, 1, maxOffset), p.peers[c.order[i]].owner)
+		return
+	}
+	if c.dissenter(p) != "" || c.mayKnow(p) != "" {
+		return
+	}
+	known := c.knowing(p)
+	kept := len(known) > 0 && known[0] < c.self || slices.ContainsFunc(known, func(id string) bool { return c.takesPart(p, id) })
 	switch {
-	case heir == "":
-		if !c.expectsOthers(p) {
-			c.forget(p)
-		}
-	case p.own > 0:
-		var all table
-		for _, s := range p.Table.owned(p.Owner, 1, maxOffset) {
-			all = append(all, span{First: s.First, Last: s.Last})
-		}
-		c.give(p, all, p.peers[heir].owner)
-		p.ceased = c.now
-	case p.peers[heir].hash == p.hash && c.now.Sub(p.ceased) > forgetAfter:
+	case len(known) == 0, kept && p.own == 0:
 		c.forget(p)
+	case !kept && p.question == nil:
+		c.gather(p, known)
 	}
 }
 
-// expectsOthers says whether somebody may come back who takes part, or is about to.
-func (c *core) expectsOthers(p *pool) bool {
-	if slices.ContainsFunc(c.knowing(p), func(id string) bool { return p.peers[id].proposed }) {
-		return true
+// startOver ends this host's part in a claim that has ended: it owns nothing of it, and all who did have forgotten it.
+func (c *core) startOver(p *pool) {
+	if !p.Member {
+		c.forget(p)
+		return
 	}
-	return slices.ContainsFunc(p.Table.owners(), func(id string) bool {
-		peer := p.peers[nodeOf(id)]
-		return nodeOf(id) != c.self && (peer == nil || peer.member || !c.up(nodeOf(id)))
+	p.Owner = c.ownerName()
+	p.Origin, p.settled, p.question = newOrigin(c.now, p.Owner), false, nil
+	c.put(p, nil)
+	c.doubt(p)
+}
+
+// ended says whether all hosts have told what they know of the claim, and nobody has anything of it any more.
+func (c *core) ended(p *pool) bool {
+	owners := p.Table.owners()
+	if p.own > 0 || len(owners) == 0 || slices.ContainsFunc(owners, func(id string) bool { return c.there(p, id) }) || c.mayKnow(p) != "" {
+		return false
+	}
+	return !slices.ContainsFunc(c.order, func(id string) bool {
+		peer := p.peer(id)
+		return !peer.told || peer.knows && peer.origin == p.Origin && peer.hash != p.hash
 	})
+}
+
+// gather asks the first of the known hosts that owns something for all of it.
+func (c *core) gather(p *pool, known []string) {
+	lo, hi := bounds(p.Subnet)
+	for _, id := range known {
+		if owner := p.peers[id].owner; p.Table.owned(owner, 1, maxOffset) != nil {
+			c.doubt(p)
+			c.ask(p, owner, ask{First: lo, Last: hi, Urgent: true})
+			return
+		}
+	}
+}
+
+// dissenter is a host that is up and has not said, since it was doubted, that it does not know the pool, or has the same of it; empty:
+// there is none. All of them are asked now and again.
+func (c *core) dissenter(p *pool) (first string) {
+	ask := !c.now.Before(p.nextAsk)
+	for _, id := range c.order {
+		if p.agreed(id) {
+			continue
+		}
+		first = cmp.Or(first, id)
+		if ask {
+			p.nextAsk = c.now.Add(askRetry)
+			c.sendTo(id, &message{Reply: true}, p)
+		}
+	}
+	return first
+}
+
+// agreed says whether a host that is up does not know the pool, or has the same of it.
+func (p *pool) agreed(id string) bool {
+	peer := p.peer(id)
+	return peer.told && (!peer.knows || peer.origin == p.Origin && peer.hash == p.hash)
+}
+
+// mayKnow is a host that is down and may know the pool; empty: there is none.
+func (c *core) mayKnow(p *pool) string {
+	all := append(c.partners(p), slices.Sorted(maps.Keys(c.heard[p.id]))...)
+	for id, peer := range p.peers {
+		if peer.knows {
+			all = append(all, id)
+		}
+	}
+	if i := slices.IndexFunc(all, func(id string) bool { return id != c.self && !c.up(id) }); i >= 0 {
+		return all[i]
+	}
+	return ""
 }
 
 func (c *core) forget(p *pool) {
 	delete(c.pools, p.id)
 	c.out.gone = append(c.out.gone, p.id)
 	for _, id := range c.order {
-		c.out.sends = append(c.out.sends, send{id, &message{Key: p.Key, Subnet: p.Subnet, Host: c.host}})
+		o := p.peer(id).origin
+		c.out.sends = append(c.out.sends, send{id, &message{Key: p.Key, Subnet: p.Subnet, Host: c.host, Re: &o}})
 	}
 	c.out.pools = slices.DeleteFunc(c.out.pools, func(q *pool) bool { return q == p })
 }

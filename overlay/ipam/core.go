@@ -2,11 +2,11 @@ package ipam
 
 import (
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,9 +32,9 @@ type core struct {
 	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
 	inUse    func(p poolID) bool                  // whether a network of this host has the subnet
 	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
-	run      uint64                               // see message.Run
+	run      uint64                               // see number
 	sent     uint64
-	latest   map[string]number // of what came, by its sender
+	latest   map[poolID]map[string]number // of what came about a pool, by its sender
 	out      output
 }
 
@@ -80,13 +80,15 @@ type note struct {
 	text  string
 }
 
-// newCore takes up what was stored.
-func newCore(now time.Time, seed uint64, self, host string, pools []stored, leases map[poolID]map[uint64]lease) *core {
+// newCore takes up what was stored. The run is higher than those of this host's cores before.
+func newCore(now time.Time, run uint64, self, host string, pools []stored, leases map[poolID]map[uint64]lease) *core {
+	seed := fnv.New64a()
+	seed.Write([]byte(self))
 	c := &core{
 		now: now, started: now, self: self, host: host,
-		rand:  rand.New(rand.NewPCG(seed, uint64(now.UnixNano()))),
-		run:   seed,
-		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[string]number{},
+		rand:  rand.New(rand.NewPCG(seed.Sum64()+run, uint64(now.UnixNano()))),
+		run:   run,
+		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[poolID]map[string]number{},
 		lives:    func(poolID, netip.Addr) bool { return true },
 		inUse:    func(poolID) bool { return false },
 		lastUsed: func(poolID, string) []uint64 { return nil },
@@ -97,8 +99,7 @@ func newCore(now time.Time, seed uint64, self, host string, pools []stored, leas
 			p.used[at] = l
 		}
 		p.count()
-		p.ceased = now
-		p.quiet = slices.ContainsFunc(p.Table.owners(), func(id string) bool { return id != p.Owner })
+		p.quiet = true
 		c.pools[p.id] = p
 	}
 	return c
@@ -124,7 +125,7 @@ func (c *core) step(now time.Time, event func()) output {
 	for i, s := range out.sends {
 		numbered := *s.message
 		c.sent++
-		numbered.Run, numbered.Sent, numbered.Heard = c.run, c.sent, c.latest[s.to]
+		numbered.Number, numbered.Heard = number{c.run, c.sent}, c.latest[poolID{numbered.Key, numbered.Subnet}][s.to]
 		out.sends[i].message = &numbered
 	}
 	return out
@@ -142,7 +143,7 @@ func (c *core) pace() time.Duration {
 func (c *core) wake() {
 	for _, p := range c.sorted() {
 		p.began = c.now
-		p.quiet = p.settled && len(c.partners(p)) > 0
+		p.quiet = p.settled
 		c.doubt(p)
 	}
 }
@@ -154,7 +155,7 @@ func (c *core) doubt(p *pool) {
 	}
 }
 
-func (c *core) doubtPeer(peer *peerState) { peer.told, peer.doubted = false, c.sent }
+func (c *core) doubtPeer(peer *peerState) { peer.fresh, peer.told, peer.doubted = false, false, c.sent }
 
 // sorted lists the pools in an order that does not depend on chance.
 func (c *core) sorted() []*pool {
@@ -171,15 +172,15 @@ func (c *core) advance(p *pool) {
 	if p.quiet && c.heardAll(p) {
 		p.quiet = false
 	}
-	if p.fenced {
-		p.quiet = true // and after the fence, too, until the others have told who has its addresses by now
+	if p.settled && !p.quiet && c.ended(p) {
+		c.startOver(p)
 	}
 	if !p.settled {
 		c.settle(p)
 	}
-	if p.settled {
+	if p.settled && c.pools[p.id] == p {
 		c.finishOpening(p, nil)
-		c.watch(p)
+		c.join(p)
 		c.askMore(p)
 		c.sync(p)
 		c.passOn(p)
@@ -188,14 +189,18 @@ func (c *core) advance(p *pool) {
 	c.askAgain(p)
 }
 
-// heardAll says whether every owner that is up has told, since this host's start, what changed meanwhile.
+// heardAll says whether every host that is up has told what changed since this host was away. One that the pool's table
+// does not name may be who has its addresses by now.
 func (c *core) heardAll(p *pool) bool {
-	return c.now.Sub(p.began) >= helloPatience && c.present(p) == 0 || c.present(p) > 0 && len(c.unheard(p)) == 0
+	if len(c.order) == 0 {
+		return len(p.Names) == 0 && !c.seeded || c.now.Sub(p.began) >= helloPatience
+	}
+	return len(c.unheard(p)) == 0
 }
 
-// unheard are the owners that are up and have not told yet what they know.
+// unheard are the hosts that are up and have not told yet what they know.
 func (c *core) unheard(p *pool) []string {
-	return slices.DeleteFunc(c.partners(p), func(id string) bool { return !c.up(id) || p.peers[id] != nil && p.peers[id].told })
+	return slices.DeleteFunc(slices.Clone(c.order), func(id string) bool { return p.peer(id).told })
 }
 
 // meet tells the core who else is up, and who is down and has not left: names by ID. Whoever is new hears of every pool.
@@ -231,14 +236,7 @@ func (c *core) there(p *pool, owner string) bool {
 
 // ownerName names a host as the owner of blocks. One that takes part in a pool, forgets it, and takes part again is not
 // the same: old news of what it had are not to be taken for true.
-func ownerName(node string, now time.Time) string { return fmt.Sprintf("%s.%x", node, now.UnixMilli()) }
-
-// began is when an owner began to take part, by its own clock.
-func began(owner string) time.Time {
-	_, text, _ := strings.Cut(owner, ".")
-	at, _ := strconv.ParseInt(text, 16, 64)
-	return time.UnixMilli(at)
-}
+func (c *core) ownerName() string { return fmt.Sprintf("%s.%x", c.self, c.rand.Uint64()) }
 
 // nodeOf is the host behind an owner: discovery's Member.ID.
 func nodeOf(owner string) string {

@@ -16,15 +16,9 @@ const (
 	askRetry      = 200 * time.Millisecond // until a question that got no answer is asked again
 	askPatience   = time.Second            // until somebody else is asked
 	pauseLimit    = 10 * time.Second       // a daemon that did not run for so long starts anew
-	formerRetry   = time.Minute            // between tries to take what former owners have
 	requestLimit  = 6 * time.Second        // until a request fails; a crash is found out in about five
 	releaseHold   = time.Minute            // a released address is given out again no sooner, as long as another is free
 	reclaimHold   = time.Hour              // nor one of a host that was lost
-	seenInterval  = time.Minute            // between notes on disk of who was there
-	fenceSelf     = 24 * time.Hour         // a host that hears of less than half of the others hands out nothing after this
-	fenceOthers   = 48 * time.Hour         // and the others take its blocks after this
-	clockLimit    = time.Hour              // by which the hosts' clocks may differ where days are counted
-	forgetAfter   = 10 * time.Minute       // a host that has left a pool knows it so much longer: what it is given meanwhile it passes on
 	collectAfter  = 20 * time.Second       // a lease that has had no endpoint for so long is given back
 	poorTime      = 2 * time.Second        // nobody is asked for more so soon after all had none, as long as released ones are left
 	lowWater      = 16                     // free addresses below which a host asks for more, ahead of need

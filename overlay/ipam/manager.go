@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -83,7 +82,7 @@ func (m *Manager) Attach(c Cluster) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cluster = c
-	m.core = newCore(time.Now(), rand.Uint64(), self.ID, self.Host, m.loaded.pools, m.loaded.leases)
+	m.core = newCore(time.Now(), self.Incarnation, self.ID, self.Host, m.loaded.pools, m.loaded.leases)
 	m.core.heard = m.loaded.heard
 	m.core.seeded = m.cfg.Seeded
 	m.core.lastUsed = m.lastUsed

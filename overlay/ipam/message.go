@@ -1,10 +1,11 @@
 package ipam
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
+	"time"
 )
 
 // Limits of what is taken from the wire, and kept to in what is sent.
@@ -20,86 +21,75 @@ const (
 
 // origin names the first claim to a pool, from which all of its blocks come. Of two the older counts.
 type origin struct {
-	At   int64  `json:"at"` // milliseconds since 1970, by the clock of the host
-	Node string `json:"node"`
+	At    int64  `json:"at"` // milliseconds since 1970, by the clock of the host
+	Owner string `json:"owner"`
 }
 
 func (o origin) before(other origin) bool {
 	if o.At != other.At {
 		return o.At < other.At
 	}
-	return o.Node < other.Node
+	return o.Owner < other.Owner
 }
 
-// number is a message's among those of its sender: see message.Run and message.Sent.
-type number struct {
-	Run  uint64 `json:"run,string"`
-	Sent uint64 `json:"sent"`
+// newOrigin is that of a claim made now. Of a clock that was never set nobody knows how old its claim is: it counts as the youngest.
+func newOrigin(now time.Time, owner string) origin {
+	at := now.UnixMilli()
+	if at < clockFloor {
+		at = math.MaxInt64
+	}
+	return origin{at, owner}
+}
+
+const clockFloor = 50 * 365 * 24 * 60 * 60 * 1000 // milliseconds since 1970: before any claim
+
+// number is a message's among those of its sender: that of its daemon's start, which grows, and of messages since.
+type number struct{ Run, Sent uint64 }
+
+func (n number) before(other number) bool {
+	return n.Run < other.Run || n.Run == other.Run && n.Sent < other.Sent
 }
 
 // message is what hosts say to each other about one pool. Each tells where its sender stands.
 type message struct {
-	Key      string       `json:"key"`
-	Subnet   netip.Prefix `json:"subnet"`             // zero: any of the key and the family of V6
-	V6       bool         `json:"v6,omitempty"`       // with a zero Subnet
-	Host     string       `json:"host"`               // the sender's name
-	Run      uint64       `json:"run,string"`         // a number of the sender's daemon, another after each start
-	Sent     uint64       `json:"sent"`               // messages that it has sent
-	Heard    number       `json:"heard,omitzero"`     // the last of the recipient's messages that has come in
-	Owner    string       `json:"owner,omitempty"`    // the sender in the table
-	Member   bool         `json:"member,omitempty"`   // it takes part in the pool
-	Origin   *origin      `json:"origin,omitempty"`   // nil: it does not know the pool
-	Proposed bool         `json:"proposed,omitempty"` // Origin is no more than its wish
-	Re       *origin      `json:"re,omitempty"`       // the recipient's Origin, as the sender has heard it
-	Free     uint64       `json:"free,omitempty"`     // addresses it could give away
-	Hash     uint64       `json:"hash,string,omitempty"`
-	Held     []uint64     `json:"held,omitempty"` // addresses in use there that others own
+	Key      string
+	Subnet   netip.Prefix // zero: any of the key and the family of V6
+	V6       bool         // with a zero Subnet
+	Host     string       // the sender's name
+	Number   number
+	Heard    number  // the last of the recipient's messages about the pool that has come in
+	Owner    string  // the sender in the table
+	Member   bool    // it takes part in the pool
+	Origin   *origin // nil: it does not know the pool
+	Proposed bool    // Origin is no more than its wish
+	Re       *origin // the recipient's Origin, as the sender has heard it
+	Free     uint64  // addresses it could give away
+	Hash     uint64
+	Held     []uint64 // addresses in use there that others own
 
-	Spans  table   `json:"spans,omitempty"` // of the table
-	Full   bool    `json:"full,omitempty"`  // Spans is all of it
-	Reply  bool    `json:"reply,omitempty"` // a word back is wanted
-	Need   bool    `json:"need,omitempty"`  // and in it all of the table
-	Ask    *ask    `json:"ask,omitempty"`
-	Answer *answer `json:"answer,omitempty"` // Spans has what was given
+	Spans  table // of the table
+	Full   bool  // Spans is all of it
+	Reply  bool  // a word back is wanted
+	Need   bool  // and in it all of the table
+	Ask    *ask
+	Answer *answer // Spans has what was given
 }
 
 // ask is a question for addresses. The same ID gets the same answer.
 type ask struct {
-	ID     uint64 `json:"id,string"`
-	First  uint64 `json:"first"`           // wanted from here
-	Last   uint64 `json:"last"`            // to here
-	Exact  bool   `json:"exact,omitempty"` // this address and no other: First and Last are the same
-	Free   uint64 `json:"free,omitempty"`  // addresses of these that the sender has already
-	Urgent bool   `json:"urgent,omitempty"`
-	To     string `json:"to,omitempty"` // ownerGateway or ownerReserved, in place of the sender
+	ID     uint64
+	First  uint64 // wanted from here
+	Last   uint64 // to here
+	Exact  bool   // this address and no other: First and Last are the same
+	Free   uint64 // addresses of these that the sender has already
+	Urgent bool
+	To     string // ownerGateway or ownerReserved, in place of the sender
 }
 
 // answer is one to an ask. Nothing given says why.
 type answer struct {
-	ID  uint64 `json:"id,string"`
-	Why string `json:"why,omitempty"`
-}
-
-func (m *message) encode() ([]byte, error) {
-	if len(m.Spans) > maxSpans {
-		return nil, fmt.Errorf("%d spans, at most %d", len(m.Spans), maxSpans)
-	}
-	b, err := json.Marshal(m)
-	if err == nil && len(b) > maxMessage {
-		err = fmt.Errorf("%d bytes, at most %d", len(b), maxMessage)
-	}
-	return b, err
-}
-
-func decode(b []byte) (*message, error) {
-	if len(b) > maxMessage {
-		return nil, fmt.Errorf("%d bytes, at most %d", len(b), maxMessage)
-	}
-	m := new(message)
-	if err := json.Unmarshal(b, m); err != nil {
-		return nil, err
-	}
-	return m, m.check()
+	ID  uint64
+	Why string
 }
 
 func (m *message) check() error {

@@ -1,11 +1,12 @@
 package ipam
 
 import (
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 )
 
 func sampleMessage() *message {
@@ -49,7 +50,7 @@ func TestDecodeRefuses(t *testing.T) {
 	} {
 		m := sampleMessage()
 		change(m)
-		b, err := json.Marshal(m)
+		b, err := proto.MarshalOptions{}.MarshalAppend([]byte{protocolVersion}, m.wire())
 		if err != nil {
 			t.Fatal(err)
 		}

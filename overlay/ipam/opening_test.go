@@ -41,7 +41,7 @@ func TestRefusedPool(t *testing.T) {
 			"subnet 10.20.0.0/24: host host-b, which has the pool, is down: start it or, if it is lost for good, run `overlane ipam reclaim host-b` here: try again"},
 		"a host that says no more": {func(c *core) { c.meet(map[string]string{"b": "host-b"}, nil) }, func(c *core) {
 			own := c.pools[id].Origin
-			c.receive("b", &message{Key: id.Key, Subnet: id.Subnet, Host: "host-b", Owner: "b.1", Member: true, Origin: &origin{1, "b"}, Re: &own})
+			deliver(c, "b", &message{Key: id.Key, Subnet: id.Subnet, Host: "host-b", Owner: "b.1", Member: true, Origin: &origin{1, "b"}, Re: &own})
 		}, "subnet 10.20.0.0/24: host host-b, which has the pool, has not told of it yet: try again"},
 	} {
 		t.Run(name, func(t *testing.T) {

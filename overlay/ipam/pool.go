@@ -32,8 +32,7 @@ type stored struct {
 	Released bool              `json:"released"` // Docker has given the pool back, of a network that it is about to delete
 	Origin   origin            `json:"origin"`
 	Table    table             `json:"table"` // of everything, once the first claim is settled
-	Seen     map[string]int64  `json:"seen"`  // when the other hosts were last there: seconds since 1970; of one that was not there yet, below 0, when this host came
-	Names    map[string]string `json:"names"` // hosts' names by their ID
+	Names    map[string]string `json:"names"` // of the hosts that were met, by their ID
 }
 
 // pool is a pool at work.
@@ -44,8 +43,8 @@ type pool struct {
 	settled bool
 	began   time.Time // of the first claim, or of the daemon
 	asked   time.Time // last word about the first claim
-	ceased  time.Time // when it had nothing left to pass on
 	quiet   bool      // taken from disk: the others are to be heard first
+	left    bool      // and the others were asked since what they know
 
 	used      map[uint64]lease
 	cooling   []release // the next to be free again first
@@ -59,14 +58,10 @@ type pool struct {
 	waiting   []*request
 	question  *question // the one for any addresses that is under way
 	nextSync  time.Time
-	nextWatch time.Time
+	nextJoin  time.Time
 	poorUntil time.Time            // nobody had a fresh address to give lately
 	nextAsk   time.Time            // for more, ahead of need
 	missing   map[uint64]time.Time // since when a lease has had no endpoint
-	former    *former              // what is about to be taken back
-	nextTake  time.Time            // not before
-	majority  map[string]time.Time // since when this host is one of most, by the absent host
-	fenced    bool                 // it may be the absent one
 }
 
 // opening waits for a pool to be ready.
@@ -93,7 +88,8 @@ type peerState struct {
 	free     uint64
 	hash     uint64
 	held     map[uint64]bool
-	told     bool   // since it is up, and since it was doubted, all that it knows; or that it does not have the pool
+	fresh    bool   // its last word was said since it is up, and since it was doubted
+	told     bool   // and since then it has told all that it knows; or that it does not have the pool
 	doubted  uint64 // messages that this host had sent by then: what does not answer a later one may be old
 	answered uint64 // the last question that was answered
 	answer   *message
@@ -108,12 +104,9 @@ type question struct {
 }
 
 func newPool(s stored, now time.Time) *pool {
-	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, majority: map[string]time.Time{}, missing: map[uint64]time.Time{}}
+	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, missing: map[uint64]time.Time{}}
 	p.lo, p.hi = boundsWithin(s.Subnet, s.Range)
 	p.settled = len(s.Table) > 0
-	if p.Seen == nil {
-		p.Seen = map[string]int64{}
-	}
 	if p.Names == nil {
 		p.Names = map[string]string{}
 	}

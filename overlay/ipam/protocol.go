@@ -3,7 +3,6 @@ package ipam
 import (
 	"maps"
 	"slices"
-	"time"
 )
 
 // receive takes a message from another host.
@@ -11,38 +10,31 @@ func (c *core) receive(from string, m *message) {
 	if from == c.self || m.Origin != nil && nodeOf(m.Owner) != from { // by another name it would be given what is not its own
 		return
 	}
-	if last := c.latest[from]; m.Run != 0 && m.Run == last.Run && m.Sent <= last.Sent {
-		return // a later one has overtaken it: where its sender stands is known better, and what was lost is said again
+	id := poolID{m.Key, m.Subnet}
+	if _, down := c.absent[from]; down || !c.inOrder(id, from, m.Number) {
+		return
 	}
-	c.latest[from] = number{m.Run, m.Sent}
 	c.noteOther(from, m)
 	c.hear(from, m)
 	c.heed(from, m)
-	id := poolID{m.Key, m.Subnet}
 	p := c.pools[id]
 	if p == nil {
 		c.receiveUnknown(from, m)
 		return
 	}
-	p.peer(from).take(m)
+	c.take(p.peer(from), m)
 	c.seen(p, from, m.Host)
 	if m.Origin == nil {
-		p.peers[from].told = m.Re != nil && *m.Re == p.Origin && c.fresh(from, p, m)
+		p.peers[from].told = m.answers(p) && p.peers[from].fresh
 		return
 	}
 	switch {
 	case !p.settled && !m.Proposed:
-		if m.Full {
-			c.adopt(p, from, m)
-		} else {
-			c.sendTo(from, &message{Need: true, Reply: true}, p)
-		}
+		c.meetClaim(p, from, m)
 	case !p.settled:
 		if m.Reply {
 			c.sendTo(from, &message{}, p)
 		}
-	case m.Proposed:
-		c.sendTo(from, &message{Full: true}, p)
 	case *m.Origin != p.Origin:
 		c.meetClaim(p, from, m)
 	default:
@@ -50,15 +42,26 @@ func (c *core) receive(from string, m *message) {
 	}
 }
 
-// fresh says whether another host said something after it had heard that it was doubted.
-func (c *core) fresh(from string, p *pool, m *message) bool {
-	return m.Heard.Run == c.run && m.Heard.Sent > p.peers[from].doubted
+// inOrder is false for a message about a pool that a later one of its sender has overtaken: where that stands is known
+// better, and what was lost is said again.
+func (c *core) inOrder(id poolID, from string, n number) bool {
+	if c.latest[id] == nil {
+		c.latest[id] = map[string]number{}
+	}
+	if !c.latest[id][from].before(n) {
+		return false
+	}
+	c.latest[id][from] = n
+	return true
 }
 
-// seen notes that another host is there, now and then on disk.
+// answers says whether the message was sent by one who has heard where this host stands.
+func (m *message) answers(p *pool) bool { return m.Re != nil && *m.Re == p.Origin }
+
+// seen notes on disk that another host was met.
 func (c *core) seen(p *pool, id, name string) {
-	if now := c.now.Unix(); now-p.Seen[id] >= int64(seenInterval/time.Second) {
-		p.Seen[id], p.Names[id] = now, name
+	if old, met := p.Names[id]; !met || old != name {
+		p.Names[id] = name
 		if p.settled {
 			c.write(p)
 		}
@@ -102,10 +105,17 @@ func (c *core) receiveUnknown(from string, m *message) {
 // meetClaim has the older of two first claims win. What was in use under the other stays in use, and its owner by the
 // older one gives it to who uses it.
 func (c *core) meetClaim(p *pool, from string, m *message) {
+	peer := p.peers[from]
+	older := p.settled && (m.Proposed || p.Origin.before(*m.Origin))
+	peer.told = older && peer.fresh // it has nothing of this claim
 	switch {
-	case p.Origin.before(*m.Origin):
+	case older && p.quiet:
+		if m.Reply {
+			c.sendTo(from, &message{Reply: !peer.fresh}, p)
+		}
+	case older:
 		c.sendTo(from, &message{Full: true}, p)
-	case m.Full:
+	case m.Full && m.answers(p): // it knows of this host, and does not forget the pool meanwhile
 		c.adopt(p, from, m)
 	default:
 		c.sendTo(from, &message{Need: true, Reply: true}, p)
@@ -127,7 +137,6 @@ func (c *core) adopt(p *pool, from string, m *message) {
 	for _, peer := range p.peers {
 		peer.answer = nil
 	}
-	p.peers[from].told = true
 	c.put(p, merge(nil, m.Spans))
 	c.tell(p, message{Full: true, Reply: true})
 	c.grantHeld(p, from)
@@ -154,11 +163,12 @@ func (c *core) receiveSame(p *pool, from string, m *message) {
 			c.change(p, t)
 		}
 	}
-	if (m.Full || m.Hash == p.hash) && c.fresh(from, p, m) {
-		p.peers[from].told = true
+	peer := p.peers[from]
+	if (m.Full || m.Hash == p.hash) && peer.fresh {
+		peer.told = true
 	}
 	c.grantHeld(p, from)
-	if m.Ask != nil && !p.quiet {
+	if m.Ask != nil && (c.mayGive(p, from) || !p.Member && !p.quiet && peer.fresh) {
 		c.answerTo(p, from, m.Ask)
 	}
 	if m.Answer != nil {
@@ -167,13 +177,21 @@ func (c *core) receiveSame(p *pool, from string, m *message) {
 	switch {
 	case m.Need || m.Reply && m.Hash != p.hash:
 		c.sendTo(from, &message{Full: true, Need: m.Hash != p.hash && !m.Full}, p)
-	case m.Reply:
-		c.sendTo(from, &message{}, p)
+	case m.Reply || !peer.fresh:
+		c.sendTo(from, &message{Reply: !peer.fresh}, p)
 	}
+}
+
+// mayGive says whether this host knows that it has its addresses still, and by a fresh word that the other takes part.
+func (c *core) mayGive(p *pool, to string) bool {
+	return !p.quiet && c.takesPart(p, to) && p.peers[to].fresh
 }
 
 // grantHeld gives the addresses that are in use on another host to it, where this host owns them and does not use them.
 func (c *core) grantHeld(p *pool, to string) {
+	if !c.mayGive(p, to) {
+		return
+	}
 	var spans table
 	for _, at := range sortedKeys(p.peers[to].held) {
 		if !p.inUse(at) && p.ours(at) == 1 {
@@ -211,7 +229,8 @@ func (c *core) knowing(p *pool) []string {
 }
 
 // take notes where another host stands.
-func (s *peerState) take(m *message) {
+func (c *core) take(s *peerState, m *message) {
+	s.fresh = m.Heard.Run == c.run && m.Heard.Sent > s.doubted
 	s.owner = m.Owner
 	s.member, s.free, s.hash = m.Member, m.Free, m.Hash
 	s.knows, s.proposed = m.Origin != nil, m.Proposed

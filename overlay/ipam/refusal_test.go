@@ -37,12 +37,6 @@ func TestRefusedAddress(t *testing.T) {
 			"aux-address 10.20.0.3: is the network's gateway: give another"},
 		"another gateway": {given(1, 1, ownerGateway), Request{Addr: netip.MustParseAddr("10.20.0.3"), Gateway: true},
 			"gateway 10.20.0.3: the network has gateway 10.20.0.1 on its other hosts: give --gateway 10.20.0.1, or none"},
-		"fenced": {func(c *core, p *pool) {
-			c.meet(nil, map[string]string{"b": "host-b", "c": "host-c"})
-			long := c.now.Add(-2 * fenceSelf).Unix()
-			p.Seen = map[string]int64{"b": long, "c": long}
-		}, Request{MAC: mac},
-			"subnet 10.20.0.0/24: this host has not heard of most of the others for 24h0m0s, and they may have taken its addresses: it hands out none until it hears of them"},
 		"was away": {func(c *core, p *pool) { c.wake() }, Request{MAC: mac},
 			"subnet 10.20.0.0/24: this host was away, and has yet to hear from host-b what changed meanwhile: try again"},
 		"all of a host that is silent": {given(1, 10, "b.1"), Request{MAC: mac},
@@ -93,7 +87,7 @@ func TestRefusedByTheOwner(t *testing.T) {
 	asked := p.waiting[0].question.ID
 	out := c.step(c.now, func() {
 		o := p.Origin
-		c.receive("b", &message{Key: p.Key, Subnet: p.Subnet, Host: "host-b", Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Answer: &answer{ID: asked, Why: "it is in use there"}})
+		deliver(c, "b", &message{Key: p.Key, Subnet: p.Subnet, Host: "host-b", Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Answer: &answer{ID: asked, Why: "it is in use there"}})
 	})
 	for _, done := range out.done {
 		done(nil)

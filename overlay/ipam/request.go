@@ -101,8 +101,6 @@ func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
 	switch {
 	case !p.settled:
 		return 0, false, nil
-	case p.fenced:
-		return 0, false, fmt.Errorf("subnet %s: this host has not heard of most of the others for %s, and they may have taken its addresses: it hands out none until it hears of them", p.Subnet, fenceSelf)
 	case p.quiet:
 		return 0, false, nil
 	case r.Gateway:

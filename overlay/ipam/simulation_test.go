@@ -14,16 +14,18 @@ import (
 // A simulated cluster: cores on one clock, over a network that loses, delays, reorders and duplicates. Nothing in it
 // depends on anything but its seed.
 type simulation struct {
-	now    time.Time
-	rand   *rand.Rand
-	queue  simQueue
-	order  int
-	hosts  []*simHost
-	loss   float64
-	jitter time.Duration
-	fail   func(format string, args ...any)
-	pool   poolID
-	pace   time.Duration // between beats of a daemon
+	now     time.Time
+	rand    *rand.Rand
+	queue   simQueue
+	order   int
+	hosts   []*simHost
+	loss    float64
+	jitter  time.Duration
+	latency time.Duration // of every message
+	fail    func(format string, args ...any)
+	pool    poolID
+	pace    time.Duration // between beats of a daemon
+	taken   bool          // somebody has been reclaimed from
 }
 
 // simHost is a host: its disk, its containers, which outlive the daemon, and the daemon's core while that runs.
@@ -40,16 +42,23 @@ type simHost struct {
 	starting   int                  // requests under way
 	since      map[string]time.Time // another host is reachable, or not, since then
 	known      map[string]bool
-	met        map[string]bool    // at any time
-	words      map[string]simWord // of other hosts, since the daemon's start
+	met        map[string]bool      // at any time
+	words      map[simTopic]simWord // of other hosts, since the daemon's start
 	heard      map[poolID]map[string]string
-	lost       bool // said to be so for good
+	lost       bool          // said to be so for good
+	skew       time.Duration // of its clock
 }
 
 // simWord is the last word of another host that had the pool from the same first claim.
 type simWord struct {
 	origin origin
 	sent   time.Time
+}
+
+// simTopic is what a word is about: a host and a pool.
+type simTopic struct {
+	host string
+	pool poolID
 }
 
 type simContainer struct {
@@ -90,7 +99,7 @@ func newSimulation(hosts int, subnet string, seed uint64, fail func(string, ...a
 	for i := range hosts {
 		h := &simHost{
 			sim: s, id: fmt.Sprintf("%032d", (i*7+3)%100), pools: map[poolID]stored{}, leases: map[poolID]map[uint64]lease{},
-			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, met: map[string]bool{}, words: map[string]simWord{}, heard: map[poolID]map[string]string{},
+			containers: map[netip.Addr]simContainer{}, since: map[string]time.Time{}, known: map[string]bool{}, met: map[string]bool{}, words: map[simTopic]simWord{}, heard: map[poolID]map[string]string{},
 		}
 		s.hosts = append(s.hosts, h)
 	}
@@ -187,7 +196,7 @@ func (h *simHost) members() (up, absent map[string]string) {
 
 func (h *simHost) start() {
 	h.life++
-	h.core = newCore(h.sim.now, h.sim.rand.Uint64(), h.id, "host-"+h.id[28:], slices.SortedFunc(maps.Values(h.pools), func(a, b stored) int { return poolID{a.Key, a.Subnet}.compare(poolID{b.Key, b.Subnet}) }), h.leases)
+	h.core = newCore(h.sim.now.Add(h.skew), uint64(h.life), h.id, "host-"+h.id[28:], slices.SortedFunc(maps.Values(h.pools), func(a, b stored) int { return poolID{a.Key, a.Subnet}.compare(poolID{b.Key, b.Subnet}) }), h.leases)
 	for id, hosts := range h.heard {
 		h.core.heard[id] = maps.Clone(hosts)
 	}
@@ -234,10 +243,10 @@ func (h *simHost) comeBack() {
 }
 
 func (h *simHost) step(event func()) {
-	out := h.core.step(h.sim.now, event)
+	out := h.core.step(h.sim.now.Add(h.skew), event)
 	for _, p := range out.pools {
 		s := p.stored
-		s.Table, s.Seen, s.Names = slices.Clone(s.Table), maps.Clone(s.Seen), maps.Clone(s.Names)
+		s.Table, s.Names = slices.Clone(s.Table), maps.Clone(s.Names)
 		h.pools[p.id] = s
 	}
 	for _, id := range out.heard {
@@ -255,6 +264,9 @@ func (h *simHost) step(event func()) {
 		if w.lease != nil {
 			h.leases[w.pool][w.at] = *w.lease
 		}
+	}
+	for _, n := range out.notes {
+		h.sim.taken = h.sim.taken || strings.Contains(n.text, "addresses of") && strings.Contains(n.text, "had are host")
 	}
 	for _, m := range out.sends {
 		h.sim.carry(h, m)
@@ -276,7 +288,7 @@ func (s *simulation) carry(from *simHost, m send) {
 		copies = 2
 	}
 	for range copies {
-		s.after(500*time.Microsecond+time.Duration(s.rand.Int64N(int64(s.jitter)+1)), func() {
+		s.after(s.latency+500*time.Microsecond+time.Duration(s.rand.Int64N(int64(s.jitter)+1)), func() {
 			to := s.host(m.to)
 			if to.core == nil || from.side != to.side {
 				return
@@ -286,8 +298,10 @@ func (s *simulation) carry(from *simHost, m send) {
 				s.fail("decode %s: %v", b, err)
 			}
 			to.step(func() { to.core.receive(from.id, m) })
-			if p := to.state(); m.Origin != nil && !m.Proposed && p != nil && p.settled && p.Origin == *m.Origin && !sent.Before(to.words[from.id].sent) {
-				to.words[from.id] = simWord{p.Origin, sent}
+			about := simTopic{from.id, poolID{m.Key, m.Subnet}}
+			p := to.core.pools[about.pool]
+			if m.Origin != nil && !m.Proposed && p != nil && p.settled && p.Origin == *m.Origin && !sent.Before(to.words[about].sent) {
+				to.words[about] = simWord{p.Origin, sent}
 			}
 		})
 	}
@@ -313,15 +327,16 @@ func (h *simHost) state() *pool {
 func (h *simHost) container(addr netip.Addr) {
 	life := h.life
 	mac := fmt.Sprint(h.sim.rand.Uint64())
+	pool := h.sim.pool
 	h.starting++
 	h.step(func() {
-		h.core.request(h.sim.pool, Request{Addr: addr, MAC: mac}, func(got netip.Addr, err error) {
+		h.core.request(pool, Request{Addr: addr, MAC: mac}, func(got netip.Addr, err error) {
 			if h.life != life || h.core == nil {
 				return
 			}
 			h.starting--
 			if err == nil {
-				h.handedOut(got, mac)
+				h.handedOut(pool, got, mac)
 			}
 		})
 	})
@@ -329,10 +344,10 @@ func (h *simHost) container(addr netip.Addr) {
 
 // handedOut notes a container. No other may have its address that was handed out under the same first claim, nor one on a
 // host that has told of it.
-func (h *simHost) handedOut(addr netip.Addr, mac string) {
-	c := simContainer{mac, h.state().Origin, h.sim.now}
+func (h *simHost) handedOut(pool poolID, addr netip.Addr, mac string) {
+	c := simContainer{mac, h.core.pools[pool].Origin, h.sim.now}
 	for _, other := range h.sim.hosts {
-		word := h.words[other.id]
+		word := h.words[simTopic{other.id, pool}]
 		told := func(old simContainer) bool { return word.origin == c.origin && !word.sent.Before(old.at) }
 		if old, taken := other.containers[addr]; taken && (old.origin == c.origin || told(old)) {
 			h.sim.fail("%s is handed out on %s, and %s has had it for %s\n%s", addr, h.id, other.id, h.sim.now.Sub(old.at), h.sim.describe())
