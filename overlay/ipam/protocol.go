@@ -110,8 +110,8 @@ func (c *core) meetClaim(p *pool, from string, m *message) {
 	peer.told = older && peer.fresh // it has nothing of this claim
 	switch {
 	case older && p.quiet:
-		if m.Reply {
-			c.sendTo(from, &message{Reply: !peer.fresh}, p)
+		if !peer.fresh {
+			c.sendTo(from, &message{Reply: true}, p)
 		}
 	case older:
 		c.sendTo(from, &message{Full: true}, p)

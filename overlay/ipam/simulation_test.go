@@ -25,8 +25,13 @@ type simulation struct {
 	fail    func(format string, args ...any)
 	pool    poolID
 	pace    time.Duration // between beats of a daemon
-	taken   bool          // somebody has been reclaimed from
+	second  int64         // since 1970, and messages in it
+	sent    int
+	taken   bool // somebody has been reclaimed from
 }
+
+// stormy is more messages of a host in a second than it ever has a reason for.
+const stormy = 500
 
 // simHost is a host: its disk, its containers, which outlive the daemon, and the daemon's core while that runs.
 type simHost struct {
@@ -280,6 +285,12 @@ func (s *simulation) carry(from *simHost, m send) {
 	b, err := m.message.encode()
 	if err != nil {
 		s.fail("encode: %v", err)
+	}
+	if now := s.now.Unix(); now != s.second {
+		s.second, s.sent = now, 0
+	}
+	if s.sent++; s.sent > stormy*len(s.hosts) {
+		s.fail("more than %d messages in a second, the last from %s to %s: %+v\n%s", stormy*len(s.hosts), from.id, m.to, m.message, s.describe())
 	}
 	sent, copies := s.now, 1
 	if s.rand.Float64() < s.loss {
