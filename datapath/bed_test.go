@@ -116,7 +116,7 @@ func parseMAC(text string) (m datapath.MAC) {
 }
 
 // container makes a port on the network and moves its tap into the namespace as eth0, as Docker does.
-func container(t *testing.T, space, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
+func container(t testing.TB, space, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
 	t.Helper()
 	config := datapath.PortConfig{Name: tap, Alias: "test:" + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
 	for _, addr := range addrs {
