@@ -41,6 +41,10 @@ var (
 func TestMain(m *testing.M) {
 	code := 1
 	defer func() { os.Exit(code) }()
+	if os.Getenv(pretendVariable) != "" {
+		datapath.PretendHugepages()
+	}
+	removeSpaces() // of this process, where it starts again
 	defer removeSpaces()
 	if err := makeSpaces(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
