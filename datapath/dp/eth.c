@@ -62,7 +62,7 @@ dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 	traffic->tx_packets += sent;
 	traffic->tx_bytes += queue->bytes - sent * outer;
 	if (unlikely(sent < queue->n_tx))
-		drop_rest(w, queue, sent, !up ? DP_DROP_DEVICE_DOWN : port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL);
+		drop_rest(w, queue, sent, !up ? DP_DROP_DEVICE_DOWN : (port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL));
 	queue->n_tx = 0;
 	queue->bytes = 0;
 }
