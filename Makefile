@@ -11,6 +11,7 @@ DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 XDP_PACKAGES   := clang libbpf-dev llvm
+LINT_PACKAGES  := clang-format clang-tidy
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
 
 # Of the Debian package: below every release, and growing with each commit.
@@ -88,8 +89,15 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 	go test -race ./...
 	go test -count=1 -run 'TestRandomSchedulesAgree|TestRecordsReachManyRealNodes' ./discovery -rapid.checks $(SCHEDULES)
 	go test -count=1 -run TestRandomSchedules ./overlay/ipam -rapid.checks $$(($(SCHEDULES) / 10))
-	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest ./datapath/...
+	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest -skip TestUnderlays ./datapath/...
 	contrib/fuzz/run replay
+
+.PHONY: soak
+soak: build-packages ## The tests' long forms. RUNS=1000000 of each of the C code's fuzzers
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES)
+	go test -race -tags soak -timeout 60m ./datapath/...
+	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest,soak -timeout 60m ./datapath/...
+	contrib/fuzz/run fuzz $(RUNS)
 
 .PHONY: test-deb
 test-deb: deb ## Look into the Debian package, and have systemd look at the service
@@ -139,8 +147,11 @@ fuzz-gossip: ## Fuzz what decodes gossip and the node's files, and keep what is 
 lint: build-packages ## Look for what the compilers let pass
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi
 	go vet ./...
-	go vet -tags dptest,lab ./...
+	go vet -tags dptest,lab,soak ./...
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) datapath/dp/*.c
+	contrib/setup/packages $(LINT_PACKAGES)
+	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
+	ls datapath/dp/*.c | grep -v harness_ | xargs -P2 -I{} clang-tidy --quiet {} -- -D_GNU_SOURCE -std=gnu11 $$(pkg-config --cflags libdpdk)
 
 .PHONY: clean
 clean: ## Remove what was built

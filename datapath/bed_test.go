@@ -41,6 +41,10 @@ var (
 func TestMain(m *testing.M) {
 	code := 1
 	defer func() { os.Exit(code) }()
+	if os.Getenv(pretendVariable) != "" {
+		datapath.PretendHugepages()
+	}
+	removeSpaces() // of this process, where it starts again
 	defer removeSpaces()
 	if err := makeSpaces(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -116,7 +120,7 @@ func parseMAC(text string) (m datapath.MAC) {
 }
 
 // container makes a port on the network and moves its tap into the namespace as eth0, as Docker does.
-func container(t *testing.T, space, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
+func container(t testing.TB, space, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
 	t.Helper()
 	config := datapath.PortConfig{Name: tap, Alias: "test:" + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
 	for _, addr := range addrs {

@@ -105,7 +105,7 @@ func TestPortsComeAndGoBesideTraffic(t *testing.T) {
 		senders.Go(func() { f.send(end) })
 	}
 	comers := newCrowd(t)
-	for range 50 {
+	for range churnRounds {
 		comers.gather(t, 5)
 		for _, id := range comers.ports {
 			must(t, plane.DelPort(id))

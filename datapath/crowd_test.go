@@ -21,7 +21,7 @@ type crowd struct {
 // crowdGroup is the interfaces' group in the namespace: the kernel takes one away much faster than its members one by one.
 const crowdGroup = 7
 
-func newCrowd(t *testing.T) *crowd {
+func newCrowd(t testing.TB) *crowd {
 	t.Helper()
 	c := &crowd{space: fmt.Sprintf("ovbed%d-crowd", os.Getpid())}
 	must(t, exec.Command("ip", "netns", "add", c.space).Run())
@@ -60,7 +60,7 @@ func (c *crowd) grow() error {
 }
 
 // gather adds ports until there are so many.
-func (c *crowd) gather(t *testing.T, size int) {
+func (c *crowd) gather(t testing.TB, size int) {
 	t.Helper()
 	inSpace(t, c.space, func() error {
 		for len(c.ports) < size {
@@ -73,7 +73,7 @@ func (c *crowd) gather(t *testing.T, size int) {
 }
 
 // leave takes every port away.
-func (c *crowd) leave(t *testing.T) {
+func (c *crowd) leave(t testing.TB) {
 	t.Helper()
 	if len(c.ports) > 0 {
 		run(t, c.space, fmt.Sprintf("ip link del group %d", crowdGroup))

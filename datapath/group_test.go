@@ -14,7 +14,7 @@ import (
 const secondMAC, secondIP4, secondIP6 = "02:42:0a:3e:00:05", "10.62.0.5", "fd62::5"
 
 // secondBox makes a namespace for another container on the same host.
-func secondBox(t *testing.T) string {
+func secondBox(t testing.TB) string {
 	t.Helper()
 	space := fmt.Sprintf("ovbed%d-second", os.Getpid())
 	must(t, exec.Command("ip", "netns", "add", space).Run())

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,8 +83,12 @@ func (d *Datapath) start(c Config, buffers int) error {
 		return err
 	}
 	go copyLog(reader, c.Log)
-	d.hugepages = freeHugepages() >= dp.Memory(len(c.CPUs), buffers)
-	return dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: d.hugepages, DeviceBuffers: buffers, PCI: c.Underlay.pci(), Log: writer})
+	d.hugepages = wantHugepages(dp.Memory(len(c.CPUs), buffers))
+	err = dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: d.hugepages, DeviceBuffers: buffers, PCI: c.Underlay.pci(), Log: writer})
+	if err != nil && d.hugepages {
+		return startAgain(c.Log, err)
+	}
+	return err
 }
 
 func (d *Datapath) startOnDevice(c Config) (err error) {
@@ -152,25 +154,6 @@ func (d *Datapath) closeDevice() error {
 		dp.CloseTap(d.device.hostFDs, false)
 	}
 	return err
-}
-
-// freeHugepages is in bytes, over all sizes.
-func freeHugepages() uint64 {
-	var free uint64
-	dirs, _ := filepath.Glob("/sys/kernel/mm/hugepages/hugepages-*kB")
-	for _, dir := range dirs {
-		kilobytes, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(dir), "hugepages-"), "kB"), 10, 64)
-		if err != nil {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, "free_hugepages"))
-		if err != nil {
-			continue
-		}
-		pages, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-		free += pages * kilobytes << 10
-	}
-	return free
 }
 
 // copyLog passes DPDK's lines on, each behind its level (rte_log.h: 4 error, 5 warning, 6 notice, 7 information).

@@ -14,7 +14,7 @@ import (
 )
 
 // run runs a command in a namespace and returns what it printed.
-func run(t *testing.T, space, command string) string {
+func run(t testing.TB, space, command string) string {
 	t.Helper()
 	out, err := exec.Command("ip", "netns", "exec", space, "sh", "-c", command).CombinedOutput()
 	if err != nil {
@@ -46,7 +46,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-func start(t *testing.T, space string, command ...string) process {
+func start(t testing.TB, space string, command ...string) process {
 	t.Helper()
 	p := process{exec.Command("ip", append([]string{"netns", "exec", space}, command...)...), &output{}}
 	p.Stdout, p.Stderr = p.output, p.output
@@ -55,12 +55,12 @@ func start(t *testing.T, space string, command ...string) process {
 	return p
 }
 
-func waitOutput(t *testing.T, p process, text string) {
+func waitOutput(t testing.TB, p process, text string) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("%q from %s", text, p), func() bool { return strings.Contains(p.output.String(), text) })
 }
 
-func waitListening(t *testing.T, space string, port int) {
+func waitListening(t testing.TB, space string, port int) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("a listener on %d", port), func() bool {
 		return run(t, space, fmt.Sprintf("ss -Hltn sport = :%d", port)) != ""
@@ -68,18 +68,18 @@ func waitListening(t *testing.T, space string, port int) {
 }
 
 // waitFor asks until it is so, for twenty seconds at most.
-func waitFor(t *testing.T, what string, so func() bool) {
+func waitFor(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !so(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s; %v, %+v", what, plane.Stats().Drops, plane.Stats().Device)
 		}
-		runtime.Gosched()
+		time.Sleep(200 * time.Microsecond)
 	}
 }
 
 // inSpace calls f on a thread of the namespace: what sockets it opens belong there.
-func inSpace(t *testing.T, name string, f func() error) {
+func inSpace(t testing.TB, name string, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -97,7 +97,7 @@ func inSpace(t *testing.T, name string, f func() error) {
 	must(t, <-done)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

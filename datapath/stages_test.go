@@ -22,7 +22,7 @@ func TestStages(t *testing.T) {
 		t.Errorf("counted though nobody asked: %v, then %v", before, after)
 	}
 	waitOutput(t, start(t, boxSpace, "ping", "-i", "0.002", peerIP4), "bytes from")
-	s, err := plane.Stages(context.Background(), time.Second)
+	s, err := plane.Stages(context.Background(), 200*time.Millisecond)
 	must(t, err)
 	var sum uint64
 	for _, stage := range s.Stages {

@@ -1,5 +1,3 @@
-//go:build !asan
-
 package datapath_test
 
 import (
@@ -7,12 +5,11 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
-	"slices"
 	"testing"
 )
 
 // throughput is what one TCP connection carries, in bits a second.
-func throughput(t *testing.T, from, to, addr string) float64 {
+func throughput(t testing.TB, from, to, addr string) float64 {
 	t.Helper()
 	server := start(t, to, "iperf3", "-s", "-1", "-B", addr, "-p", "7002")
 	waitListening(t, to, 7002)
@@ -30,59 +27,47 @@ func throughput(t *testing.T, from, to, addr string) float64 {
 	return report.End.Received.Rate
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
-}
-
-// compare takes the median of a ratio over rounds, in each of which both of its sides are measured: other work on the
-// machine comes and goes. It goes on while the median is below the bound, so that chance passes and a fault stays.
-func compare(t *testing.T, name string, bound float64, round func() float64) {
-	t.Helper()
-	var ratios []float64
-	for len(ratios) < 15 {
-		ratios = append(ratios, round())
-		if len(ratios) >= 3 && median(ratios) >= bound {
-			t.Logf("%s: %.2f of the throughput, the median of %.2f", name, median(ratios), ratios)
-			return
-		}
+// compare reports what is left of a throughput beside something. Both are measured in turn: other work on the machine comes and goes.
+func compare(b *testing.B, measure func() float64, begin, end func()) {
+	var alone, beside float64
+	for b.Loop() {
+		alone += measure()
+		begin()
+		beside += measure()
+		end()
 	}
-	t.Errorf("%s: %.2f of the throughput, the median of %.2f; want %.2f", name, median(ratios), ratios, bound)
+	b.ReportMetric(alone/float64(b.N)/1e9, "Gbit/s-alone")
+	b.ReportMetric(beside/alone, "of-it-beside")
 }
 
-// A pair's throughput with a thousand ports beside it is within 10 % of what it is with two.
-func TestAThousandIdlePortsCostNothing(t *testing.T) {
-	second := secondBox(t)
-	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	container(t, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24", secondIP6+"/64")
-	idle := newCrowd(t)
-	for _, way := range []struct{ name, to, addr string }{{"on the host", second, secondIP4}, {"to another host", peerSpace, peerIP4}} {
-		compare(t, way.name, 0.9, func() float64 {
-			alone := throughput(t, boxSpace, way.to, way.addr)
-			idle.gather(t, 998)
-			beside := throughput(t, boxSpace, way.to, way.addr)
-			idle.leave(t)
-			return beside / alone
+// What a pair's throughput is with a thousand ports beside it, of what it is with two.
+func BenchmarkThousandIdlePorts(b *testing.B) {
+	second := secondBox(b)
+	kernelPeer(b, peerWire)
+	container(b, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	container(b, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24", secondIP6+"/64")
+	idle := newCrowd(b)
+	for _, way := range []struct{ name, to, addr string }{{"OnTheHost", second, secondIP4}, {"ToAnotherHost", peerSpace, peerIP4}} {
+		b.Run(way.name, func(b *testing.B) {
+			compare(b, func() float64 { return throughput(b, boxSpace, way.to, way.addr) }, func() { idle.gather(b, 998) }, func() { idle.leave(b) })
 		})
 	}
 }
 
-// A process that computes on each CPU takes from a pair what it takes from the pair's own processes, and not from the workers too.
-func TestWorkersComeFirst(t *testing.T) {
-	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	compare(t, "beside a computing process on each CPU", 0.6, func() float64 {
-		alone := throughput(t, boxSpace, peerSpace, peerIP4)
-		var busy []process
+// What a pair's throughput is with a process that computes on each CPU, of what it is without.
+func BenchmarkBesideComputing(b *testing.B) {
+	kernelPeer(b, peerWire)
+	container(b, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	var busy []process
+	compare(b, func() float64 { return throughput(b, boxSpace, peerSpace, peerIP4) }, func() {
 		for cpu := range runtime.NumCPU() {
-			busy = append(busy, start(t, boxSpace, "taskset", "-c", fmt.Sprint(cpu), "sh", "-c", "while :; do :; done"))
+			busy = append(busy, start(b, boxSpace, "taskset", "-c", fmt.Sprint(cpu), "sh", "-c", "while :; do :; done"))
 		}
-		beside := throughput(t, boxSpace, peerSpace, peerIP4)
+	}, func() {
 		for _, p := range busy {
 			p.Process.Kill()
 			p.Wait()
 		}
-		return beside / alone
+		busy = nil
 	})
 }

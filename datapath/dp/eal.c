@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The life of DPDK inside a Go process. EAL starts and stays on a thread of its own with every signal blocked: Go's
- * runtime preempts its threads by signal, and rte_eal_init pins its caller; the workers inherit the mask.
+ * The life of DPDK inside a Go process. EAL starts and stays on a thread of its own with the signals blocked: Go's runtime
+ * preempts its threads by signal, and rte_eal_init pins its caller; the workers inherit the mask. SIGBUS alone gets through:
+ * by it the kernel tells EAL, which has a handler then, that a control group may have no more hugepages.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -177,6 +178,7 @@ dp_start(const struct dp_config *config, char err[DP_ERR_LEN])
 	dp.config = *config;
 	eal.err = err;
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = pthread_create(&eal.thread, NULL, eal_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -62,7 +62,7 @@ dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 	traffic->tx_packets += sent;
 	traffic->tx_bytes += queue->bytes - sent * outer;
 	if (unlikely(sent < queue->n_tx))
-		drop_rest(w, queue, sent, !up ? DP_DROP_DEVICE_DOWN : port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL);
+		drop_rest(w, queue, sent, !up ? DP_DROP_DEVICE_DOWN : (port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL));
 	queue->n_tx = 0;
 	queue->bytes = 0;
 }
@@ -265,6 +265,14 @@ describe(struct dp_eth *eth)
 	return 0;
 }
 
+/* One that sleeps without devices would not begin to poll, and one that does for their interrupts has not asked this one. */
+static void
+wake_workers(void)
+{
+	for (unsigned i = 0; i < dp.config.n_workers; i++)
+		eventfd_write(dp.workers[i]->wake, 1);
+}
+
 int
 dp_device_open(const char *devargs)
 {
@@ -299,9 +307,7 @@ dp_device_open(const char *devargs)
 	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
 	if (id >= atomic_load(&dp.n_eths))
 		atomic_store_explicit(&dp.n_eths, id + 1, memory_order_release);
-	/* One that sleeps without devices would not begin to poll. */
-	for (unsigned i = 0; i < dp.config.n_workers; i++)
-		eventfd_write(dp.workers[i]->wake, 1);
+	wake_workers();
 	return id;
 }
 
@@ -319,7 +325,9 @@ dp_device_restart(uint32_t id)
 		return ret;
 	atomic_store_explicit(&eth->up, false, memory_order_release);
 	dp_synchronize();
-	return on_interrupt_thread(stop_and_start, eth);
+	ret = on_interrupt_thread(stop_and_start, eth);
+	wake_workers();
+	return ret;
 }
 
 int
@@ -362,6 +370,8 @@ dp_device_close(uint32_t id)
 	for (unsigned n = id + 1; n == atomic_load(&dp.n_eths) && n && !dp_eth_get(n - 1); n--)
 		atomic_store_explicit(&dp.n_eths, n - 1, memory_order_release);
 	atomic_fetch_sub(&dp.n_silent, !eth->wakes);
+	if (eth->interrupts)
+		dp_eth_unwatch_interrupts(eth);
 	on_interrupt_thread(remove_device, eth);
 	free(eth);
 	return 0;

@@ -74,6 +74,8 @@ bool dp_eth_wakes(void);
 bool dp_eth_use_interrupts(const char *driver);
 /* Has each worker woken by the interrupt of its queue; false where there is none. */
 bool dp_eth_watch_interrupts(const struct dp_eth *eth);
+/* A peer that keeps its end must not wake the workers of a device that is gone. */
+void dp_eth_unwatch_interrupts(const struct dp_eth *eth);
 /* Asks every device for an interrupt. True when there are some: what came before is to be polled once more. */
 bool dp_eth_arm(struct dp_worker *w);
 void dp_eth_disarm(struct dp_worker *w);

@@ -59,10 +59,19 @@ dp_eth_watch_interrupts(const struct dp_eth *eth)
 	for (unsigned i = 0; i < dp.config.n_workers; i++) {
 		int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(eth->dev, i);
 
-		if (fd < 0 || dp_worker_watch(dp.workers[i], fd, DP_TAG_DEVICE))
+		if (fd < 0 || dp_worker_watch(dp.workers[i], fd, DP_TAG_DEVICE)) {
+			dp_eth_unwatch_interrupts(eth);
 			return false;
+		}
 	}
 	return true;
+}
+
+void
+dp_eth_unwatch_interrupts(const struct dp_eth *eth)
+{
+	for (unsigned i = 0; i < dp.config.n_workers; i++)
+		dp_worker_unwatch(dp.workers[i], rte_eth_dev_rx_intr_ctl_q_get_fd(eth->dev, i));
 }
 
 static bool

@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -33,9 +36,14 @@ func TestDeviceWakesWorker(t *testing.T) {
 	out, pluggedOff := plug(t, device, [6]byte(dstMAC), dst4, [6]byte(srcMAC), src4)
 	frame := append(make([]byte, vnetLen), flow{}.frame(t, 1, 1, 16, fill(100))...)
 	buffer := make([]byte, 2048)
+	if watched(t) == 0 {
+		t.Error("no worker waits for the device")
+	}
 	var waits []time.Duration
 	for range 11 {
-		time.Sleep(200 * time.Millisecond) // an idle worker looks by itself every tenth of a second
+		if !within(10*time.Second, asleep) {
+			t.Fatal("the workers don't go to sleep")
+		}
 		start := time.Now()
 		_, err = in.Write(frame)
 		check(t, err)
@@ -48,10 +56,45 @@ func TestDeviceWakesWorker(t *testing.T) {
 		waits = append(waits, time.Since(start))
 	}
 	slices.Sort(waits)
-	if median := waits[len(waits)/2]; median > 5*time.Millisecond {
+	if median := waits[len(waits)/2]; median > 15*time.Millisecond { // a worker that nobody wakes looks by itself every tenth of a second
 		t.Errorf("a packet takes %v to an idle worker; all: %v", median, waits)
 	}
+	keepEventfds(t) // as a peer may those that it was given
 	pluggedOff()
+	if n := watched(t); n > 0 {
+		t.Errorf("workers still wait for %d descriptors of a device that is gone", n)
+	}
+}
+
+var deviceEvent = regexp.MustCompile(`data:\s+300000000\b`) // DP_TAG_DEVICE
+
+// keepEventfds has them live on when they are closed.
+func keepEventfds(t *testing.T) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	check(t, err)
+	for _, entry := range entries {
+		if kind, _ := os.Readlink("/proc/self/fd/" + entry.Name()); kind != "anon_inode:[eventfd]" {
+			continue
+		}
+		fd, err := strconv.Atoi(entry.Name())
+		check(t, err)
+		kept, err := unix.Dup(fd)
+		check(t, err)
+		t.Cleanup(func() { unix.Close(kept) })
+	}
+}
+
+// watched counts the descriptors of devices for which workers wait (proc(5), fdinfo of epoll).
+func watched(t *testing.T) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	check(t, err)
+	for _, file := range files {
+		text, _ := os.ReadFile(file) // some are gone by now
+		n += len(deviceEvent.FindAll(text, -1))
+	}
+	return n
 }
 
 // plug connects a device with a socket pair that stands for a container's tap; what the container would read and write is returned.

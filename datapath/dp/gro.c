@@ -276,8 +276,7 @@ dp_gro_finish(struct dp_gro_unit *unit)
 	unit->len = h->l3 + unit->ip_len;
 	unit->vnet = (struct virtio_net_hdr){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.gso_type = !tcp ? VIRTIO_NET_HDR_GSO_UDP_L4 :
-			    h->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6,
+		.gso_type = !tcp ? VIRTIO_NET_HDR_GSO_UDP_L4 : (h->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6),
 		.hdr_len = h->payload,
 		.gso_size = unit->seg_size,
 		.csum_start = h->l4,

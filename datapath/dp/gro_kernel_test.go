@@ -202,7 +202,7 @@ func TestMergesAsTheKernelDoes(t *testing.T) {
 		}
 		rt.Fatalf("%d frames became %d units, the kernel's are %d\n%v\n%v", len(frames), len(got), len(want), got, want)
 	}
-	for range 15 { // a field is seldom drawn: so often that all are
+	for range kernelRounds { // a field is seldom drawn: so often that all are
 		rapid.Check(t, alike)
 	}
 }

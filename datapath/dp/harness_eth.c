@@ -177,6 +177,16 @@ dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, boo
 }
 
 bool
+dp_harness_asleep(void)
+{
+	bool asleep = true;
+
+	for (unsigned i = 0; i < dp.config.n_workers; i++)
+		asleep &= *(volatile bool *)&dp.workers[i]->armed;
+	return asleep;
+}
+
+bool
 dp_harness_link_up(uint32_t device)
 {
 	struct rte_eth_link link;

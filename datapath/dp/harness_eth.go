@@ -80,6 +80,9 @@ func deviceMAC(device uint32) (m [6]byte) {
 	return m
 }
 
+// asleep says whether every worker waits for the interrupt of a device.
+func asleep() bool { return bool(C.dp_harness_asleep()) }
+
 func linkUp(device uint32) bool { return bool(C.dp_harness_link_up(C.uint32_t(device))) }
 
 // harnessDrop counts what was dropped for a reason.

@@ -25,6 +25,7 @@ void dp_harness_eth_copied(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uin
 void dp_harness_vxlan_port(uint16_t port);
 void dp_harness_own_vtep(struct dp_addr addr);
 void dp_harness_device_mac(uint32_t device, uint8_t mac[6]);
+bool dp_harness_asleep(void);
 bool dp_harness_link_up(uint32_t device);
 uint64_t dp_harness_drop(unsigned drop);
 /* Whether dp_parse finds what dp_parse_plain does, where that takes the frame (*plain), and both flow hashes are one. */

@@ -15,7 +15,7 @@ import (
 // The ends of a memif lose each other while a worker sends at full rate, and one looks for the other all the time. The last test
 // of devices: a server that is closed is freed by its driver while its listener's callback stays registered.
 func TestPeerLost(t *testing.T) {
-	const vni, rounds = 4203, 200
+	const vni = 4203
 	bench()
 	dir := t.TempDir()
 	// The driver knows a socket by its path, and each for one role.
@@ -34,7 +34,7 @@ func TestPeerLost(t *testing.T) {
 	check(t, err)
 	port, err := AddPort(Port{VNI: vni, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4}, Device: &container})
 	check(t, err)
-	for range rounds {
+	for range lossRounds {
 		// The driver does not survive that a client goes before it was accepted.
 		for tries := 0; !within(2*time.Second, func() bool { return linkUp(client) && linkUp(server) }); tries++ {
 			if tries == 10 {

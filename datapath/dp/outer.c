@@ -4,6 +4,7 @@
 
 #define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
 
+/* clang-format off */
 const uint8_t dp_outer_mask[DP_OUTER4_PLAIN] __rte_aligned(16) = {
 	[0] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, /* destination */
 	[12] = 0xff, 0xff, /* type */
@@ -14,6 +15,7 @@ const uint8_t dp_outer_mask[DP_OUTER4_PLAIN] __rte_aligned(16) = {
 	[36] = 0xff, 0xff, /* port */
 	[40] = 0xff, 0xff, /* checksum */
 };
+/* clang-format on */
 
 void
 dp_outer_begin(struct dp_outer *o, const struct dp_eth *eth)

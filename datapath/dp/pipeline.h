@@ -104,7 +104,12 @@ struct dp_frame {
 };
 
 /* Where the forwarding table sends a MAC. */
-enum dp_kind { DP_KIND_NONE, DP_KIND_PORT, DP_KIND_VTEP, DP_KIND_FLOOD };
+enum dp_kind {
+	DP_KIND_NONE,
+	DP_KIND_PORT,
+	DP_KIND_VTEP,
+	DP_KIND_FLOOD,
+};
 
 /* As it lies in the table: 64 bits. */
 struct dp_hop {
@@ -360,7 +365,11 @@ dp_turn_part(const struct dp_worker *w, const struct dp_port *port)
 }
 
 /* port_tap.c */
-enum dp_read { DP_READ_FRAME, DP_READ_DROPPED, DP_READ_EMPTY };
+enum dp_read {
+	DP_READ_FRAME,
+	DP_READ_DROPPED,
+	DP_READ_EMPTY,
+};
 /* Reads one frame into the buffer, which is a worker's. */
 enum dp_read dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f);
 int dp_tap_start(struct dp_port *port);
@@ -385,7 +394,7 @@ dp_ecn(const struct dp_frame *f)
 {
 	const uint8_t *ip = f->data + f->hdrs.l3;
 
-	return f->hdrs.version == 4 ? ip[1] & 3 : f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0;
+	return f->hdrs.version == 4 ? ip[1] & 3 : (f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0);
 }
 
 static inline void

@@ -202,7 +202,8 @@ outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
 	memcpy(o->bytes + 6, eth->mac, 6);
 	udp = dp_addr_is4(&vtep->addr) ? template_ip4(o, vtep) : template_ip6(o, vtep);
 	dp_store16(udp + 2, ((const struct sockaddr_in *)&vtep->to)->sin_port); /* sin6_port lies there too */
-	udp[DP_UDP_HDR] = 0x08; /* the I flag */
+	/* The I flag. */
+	udp[DP_UDP_HDR] = 0x08;
 	return o;
 }
 

@@ -146,7 +146,7 @@ sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 	if (timed)
 		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &nap, NULL) > 0;
 	if (event)
-		event = look(w, timed ? 0 : atomic_load(&dp.n_eths) ? DOZE_MS : -1);
+		event = look(w, timed ? 0 : (atomic_load(&dp.n_eths) ? DOZE_MS : -1));
 	else if (!w->resting)
 		*nap_us = RTE_MIN(*nap_us * NAP_GROWTH, (unsigned)NAP_MAX_US);
 	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);

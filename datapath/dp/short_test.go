@@ -1,0 +1,8 @@
+//go:build dptest && !soak
+
+package dp
+
+const (
+	lossRounds   = 30
+	kernelRounds = 5
+)

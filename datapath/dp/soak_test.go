@@ -1,0 +1,8 @@
+//go:build dptest && soak
+
+package dp
+
+const (
+	lossRounds   = 200 // in which the ends of a memif lose each other
+	kernelRounds = 15  // of a hundred runs of frames that are merged as the kernel does
+)
