@@ -113,7 +113,8 @@ func knows(ctx context.Context, d *bed.Daemon, hosts, endpoints int) error {
 	return nil
 }
 
-func (c *cluster) remove() {
+// remove keeps the daemons' logs unless all is well.
+func (c *cluster) remove(well bool) {
 	for i := range c.daemons {
 		c.daemons[i].End(syscall.SIGTERM)
 	}
@@ -121,7 +122,7 @@ func (c *cluster) remove() {
 		box.Close()
 	}
 	bed.Remove(wireSpace, farBox, hostSpace(0), hostSpace(1), hostSpace(2))
-	if c.dir != "" {
+	if well {
 		os.RemoveAll(c.dir)
 	}
 }

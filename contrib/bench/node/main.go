@@ -32,10 +32,10 @@ func main() {
 }
 
 // measure goes from few endpoints to many: the first host's daemon has none, then a hundred, then a thousand.
-func measure(ctx context.Context, binary string, only *regexp.Regexp) error {
+func measure(ctx context.Context, binary string, only *regexp.Regexp) (err error) {
 	taken := figures{}
 	c, err := newCluster(ctx, binary)
-	defer c.remove()
+	defer func() { c.remove(err == nil) }()
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func measure(ctx context.Context, binary string, only *regexp.Regexp) error {
 		}
 		fmt.Fprintln(os.Stderr, stage.name)
 		if err := stage.run(ctx, c, taken); err != nil {
-			return fmt.Errorf("%s: %w", stage.name, err)
+			return fmt.Errorf("%s: %w; the daemons' logs are in %s", stage.name, err, c.dir)
 		}
 	}
 	taken.print(os.Stdout)
