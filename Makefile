@@ -10,6 +10,7 @@ TEST_PACKAGES  := docker-registry iperf3 iputils-ping jq nftables tcpdump tshark
 DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
+NODE_PACKAGES  := iproute2 iputils-ping
 XDP_PACKAGES   := clang libbpf-dev llvm
 LINT_PACKAGES  := clang-format clang-tidy
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
@@ -120,8 +121,13 @@ bench-hosts: build ## Container to container, alone and beside floods, and besid
 	contrib/setup/packages $(HOSTS_PACKAGES)
 	go run ./contrib/bench/hosts -seconds $(SECONDS)
 
+.PHONY: bench-node
+bench-node: image ## One node: idle CPU and memory with and without endpoints, starts of containers, addresses, kills, joins
+	contrib/setup/packages $(NODE_PACKAGES)
+	go run ./contrib/bench/node
+
 .PHONY: bench
-bench: ## Run both benchmarks, and write the README's table of figures anew
+bench: ## Run all three benchmarks, and write the README's tables of figures anew
 	contrib/bench/record
 
 .PHONY: sim

@@ -36,12 +36,13 @@ type Datapath struct {
 
 	measuring sync.Mutex // held by Stages, before mu
 
-	mu     sync.Mutex // held by every call
-	closed bool
-	ports  map[PortID]*port
-	nets   map[uint32]*network
-	vteps  map[netip.AddrPort]*vtep
-	device *device // nil: the kernel's sockets are the underlay
+	mu      sync.Mutex // held by every call
+	closed  bool
+	ports   map[PortID]*port
+	aliases map[string]PortID // of ports
+	nets    map[uint32]*network
+	vteps   map[netip.AddrPort]*vtep
+	device  *device // nil: the kernel's sockets are the underlay
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.
@@ -62,6 +63,7 @@ func Open(c Config) (*Datapath, error) {
 		log:     c.Log,
 		workers: c.CPUs,
 		ports:   map[PortID]*port{},
+		aliases: map[string]PortID{},
 		nets:    map[uint32]*network{},
 		vteps:   map[netip.AddrPort]*vtep{},
 	}
@@ -135,6 +137,7 @@ func (d *Datapath) Close() error {
 		dp.CloseTap(p.fds, true)
 	}
 	clear(d.ports)
+	clear(d.aliases)
 	clear(d.nets)
 	err := d.closeDevice()
 	dp.Stop()

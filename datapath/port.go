@@ -30,10 +30,8 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if net == nil {
 		return 0, fmt.Errorf("port %s: VNI %d: no such network", c.Name, c.VNI)
 	}
-	for id, p := range d.ports {
-		if p.config.Alias != c.Alias {
-			continue
-		}
+	if id, open := d.aliases[c.Alias]; open {
+		p := d.ports[id]
 		if p.config.VNI != c.VNI || p.config.MAC != c.MAC || !slices.Equal(p.config.Addrs, c.Addrs) {
 			return 0, fmt.Errorf("port %s: alias %s is open with VNI %d, MAC %s and addresses %v", c.Name, c.Alias, p.config.VNI, p.config.MAC, p.config.Addrs)
 		}
@@ -61,7 +59,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	}
 	id := PortID(number)
 	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC))}
-	d.ports[id] = p
+	d.ports[id], d.aliases[c.Alias] = p, id
 	net.ports[id] = struct{}{}
 	if err := d.announcePort(net, id, p); err != nil {
 		d.removePort(id, p)
@@ -100,6 +98,7 @@ func (d *Datapath) removePort(id PortID, p *port) error {
 	net := d.nets[p.config.VNI]
 	delete(net.ports, id)
 	delete(d.ports, id)
+	delete(d.aliases, p.config.Alias)
 	err := net.setFlood()
 	delete(net.localMACs, p.config.MAC)
 	net.restoreMAC(p.config.MAC)

@@ -26,12 +26,13 @@ func TestHasTap(t *testing.T) {
 		want        bool
 	}{
 		"there":                {"/run/netns/" + boxSpace, "test:ovtest0", true},
+		"elsewhere":            {"/run/netns/" + hostSpace, "test:ovtest0", false},
 		"another alias":        {"/run/netns/" + boxSpace, "test:ovtest1", false},
 		"namespace is gone":    {plain + "x", "test:ovtest0", false},
 		"namespace is unbound": {plain, "test:ovtest0", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := datapath.HasTap(c.path, c.alias); err != nil || got != c.want {
+			if got, err := plane.HasTap(c.path, c.alias); err != nil || got != c.want {
 				t.Errorf("got %v (%v), want %v", got, err, c.want)
 			}
 		})

@@ -90,32 +90,6 @@ func (o *Overlay) endpointWith(addr netip.Addr) string {
 	return ""
 }
 
-// inUse lists the subnets of this host's networks, and the addresses of its endpoints.
-func (o *Overlay) inUse() ipam.InUse {
-	all := ipam.InUse{}
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	for _, n := range o.networks {
-		for _, pool := range n.Pools {
-			if all[pool] == nil {
-				all[pool] = map[netip.Addr]bool{}
-			}
-		}
-		n.mu.Lock()
-		for _, ep := range n.endpoints {
-			for _, addr := range ep.Addrs {
-				for _, pool := range n.Pools {
-					if pool.Contains(addr) {
-						all[pool][addr] = true
-					}
-				}
-			}
-		}
-		n.mu.Unlock()
-	}
-	return all
-}
-
 // keyOfPools is the key that `--ipam-opt` gave one of the pools; empty: none did.
 func (o *Overlay) keyOfPools(pools []netip.Prefix) string {
 	for _, pool := range pools {

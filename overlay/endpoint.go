@@ -128,6 +128,7 @@ func (o *Overlay) create(n *network, ep *endpoint) error {
 		return errors.Join(err, o.store.delete(bucketEndpoints, ep.ID))
 	}
 	n.endpoints[ep.ID] = ep
+	o.known.changes.Add(1)
 	n.logOf(ep).WithFields(logrus.Fields{"mac": ep.MAC, "addrs": ep.Addrs}).Info("endpoint created")
 	return nil
 }
@@ -224,6 +225,7 @@ func (o *Overlay) remove(n *network, ep *endpoint) error {
 		return err
 	}
 	delete(n.endpoints, ep.ID)
+	o.known.changes.Add(1)
 	n.logOf(ep).Info("endpoint deleted")
 	return nil
 }

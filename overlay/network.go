@@ -164,6 +164,7 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 		return errors.Join(err, o.cfg.Datapath.DelNetwork(n.VNI))
 	}
 	o.networks[n.ID] = n
+	o.known.changes.Add(1)
 	n.log.WithFields(logrus.Fields{"mtu": n.MTU, "pools": n.Pools}).Info("network created")
 	return nil
 }
@@ -197,6 +198,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 		return err
 	}
 	delete(o.networks, n.ID)
+	o.known.changes.Add(1)
 	n.log.Info("network deleted")
 	return nil
 }

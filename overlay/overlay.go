@@ -76,6 +76,7 @@ type Overlay struct {
 	running sync.WaitGroup
 
 	addresses *ipam.Manager
+	known     inUseCache
 	mu        sync.RWMutex        // guards networks; held to write while one is made or removed
 	networks  map[string]*network // by Docker's NetworkID
 }

@@ -139,7 +139,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
 		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
-		HasTap:      datapath.HasTap,
+		HasTap:      n.datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),
 		Defaults:    s.defaultPools,

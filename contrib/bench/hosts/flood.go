@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/overlane/overlane/contrib/bench/bed"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +61,7 @@ func (f flood) beside(ctx context.Context, p *pair, window time.Duration) (float
 	if err != nil {
 		return 0, err
 	}
-	sender := in(ctx, p.boxes[2], self, floodWord, f.key)
+	sender := bed.In(ctx, p.boxes[2], self, floodWord, f.key)
 	sender.Stderr = os.Stderr
 	if _, err := sender.StdinPipe(); err != nil { // held open: the sender ends with this process, however that ends
 		return 0, err

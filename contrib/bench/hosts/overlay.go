@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/overlane/overlane/contrib/bench/bed"
 )
 
 // kernelOverlay is what Docker's overlay driver makes: on each host a namespace with a bridge and a VXLAN device that was
@@ -14,7 +16,7 @@ func kernelOverlay(ctx context.Context) (*pair, error) {
 		return p, err
 	}
 	for i, bridge := range bridges {
-		err := script(ctx,
+		err := bed.Script(ctx,
 			fmt.Sprintf("ip -n %s link add vx type vxlan id %d dstport 4789 nolearning proxy", p.hosts[i], vni),
 			fmt.Sprintf("ip -n %s link set vx netns %s", p.hosts[i], bridge),
 			fmt.Sprintf("ip -n %s link add br0 mtu %d type bridge", bridge, innerMTU),
@@ -35,7 +37,7 @@ func kernelOverlay(ctx context.Context) (*pair, error) {
 
 // plumb joins box n to its host's bridge, and tells the far host's where it is.
 func (p *pair) plumb(ctx context.Context, n int, bridge, far string) error {
-	return script(ctx,
+	return bed.Script(ctx,
 		fmt.Sprintf("ip link add eth0 mtu %d address %s netns %s type veth peer name box%d mtu %d netns %s", innerMTU, boxMAC[n], p.boxes[n], n, innerMTU, bridge),
 		fmt.Sprintf("ip -n %s link set box%d master br0 up", bridge, n),
 		fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", p.boxes[n], boxAddr[n]),

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
-	"strings"
+
+	"github.com/overlane/overlane/contrib/bench/bed"
 )
 
 // The containers of either contender, in the order of a pair's boxes. Each contender has namespaces of its own, so that both
@@ -41,36 +41,14 @@ func newPair(ctx context.Context, name string, more ...string) (*pair, error) {
 		p.boxes[n] = "bench-" + name + "-box-" + letter
 	}
 	p.all = slices.Concat(p.hosts[:], p.boxes[:], more)
-	p.remove()
-	for _, space := range p.all {
-		if err := script(ctx, "ip netns add "+space, "ip -n "+space+" link set lo up"); err != nil {
-			return p, err
-		}
+	if err := bed.Make(ctx, p.all...); err != nil {
+		return p, err
 	}
-	err := script(ctx, fmt.Sprintf("ip link add wire netns %s type veth peer name wire netns %s", p.hosts[0], p.hosts[1]))
+	err := bed.Script(ctx, fmt.Sprintf("ip link add wire netns %s type veth peer name wire netns %s", p.hosts[0], p.hosts[1]))
 	for i, host := range p.hosts {
-		err = errors.Join(err, script(ctx, fmt.Sprintf("ip -n %s addr add %s/24 dev wire", host, wire[i]), fmt.Sprintf("ip -n %s link set wire up", host)))
+		err = errors.Join(err, bed.Script(ctx, fmt.Sprintf("ip -n %s addr add %s/24 dev wire", host, wire[i]), fmt.Sprintf("ip -n %s link set wire up", host)))
 	}
 	return p, err
 }
 
-func (p *pair) remove() {
-	for _, space := range p.all {
-		exec.Command("ip", "netns", "del", space).Run()
-	}
-}
-
-// script runs commands, one a line, until the first that fails.
-func script(ctx context.Context, lines ...string) error {
-	for _, line := range lines {
-		if out, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", line, err, strings.TrimSpace(string(out)))
-		}
-	}
-	return nil
-}
-
-// in is a command in a namespace.
-func in(ctx context.Context, space string, command ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", space}, command...)...)
-}
+func (p *pair) remove() { bed.Remove(p.all...) }

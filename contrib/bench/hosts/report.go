@@ -3,9 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/overlane/overlane/contrib/bench/bed"
 )
 
 // figures are those that both contenders have, in the order of the report.
@@ -27,27 +28,22 @@ func newReport(idle float64) *report {
 	return &report{ours: map[string][]float64{}, theirs: map[string][]float64{}, idle: idle}
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}
-
 func (r *report) print(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "two hosts, veth wire, MTU 1500\toverlane\tDocker overlay\tratio")
 	result := []string{"RESULT bench=hosts"}
 	for _, f := range figures {
-		ours, theirs := median(r.ours[f.key]), median(r.theirs[f.key])
+		ours, theirs := bed.Median(r.ours[f.key]), bed.Median(r.theirs[f.key])
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\n", f.title, ours, theirs, ours/theirs)
 		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f %s_ratio=%.2f", f.key, ours, f.key, theirs, f.name, ours/theirs))
 	}
-	ours, theirs := median(r.ours["cpu_s_per_gb"]), median(r.theirs["cpu_s_per_gb"])
+	ours, theirs := bed.Median(r.ours["cpu_s_per_gb"]), bed.Median(r.theirs["cpu_s_per_gb"])
 	fmt.Fprintf(table, "CPU seconds per GB, whole machine\t%.2f\t%.2f\t%.2f\n", ours, theirs, ours/theirs)
 	fmt.Fprintf(table, "idle daemon, %% of a core\t%.2f\t\t\n", r.idle)
 	result = append(result, fmt.Sprintf("cpu_s_per_gb=%.2f overlay_cpu_s_per_gb=%.2f idle_cpu_pct=%.2f", ours, theirs, r.idle))
 	for _, f := range floods {
 		key := f.key + "_left"
-		ours, theirs := median(r.ours[key]), median(r.theirs[key])
+		ours, theirs := bed.Median(r.ours[key]), bed.Median(r.theirs[key])
 		fmt.Fprintf(table, "TCP beside a flood of %s, part left\t%.2f\t%.2f\t\n", f.title, ours, theirs)
 		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f", key, ours, key, theirs))
 	}

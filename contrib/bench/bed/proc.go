@@ -1,4 +1,5 @@
-package main
+// Package bed is what the benchmarks stand on: hosts and containers that are network namespaces, and a daemon in each host.
+package bed
 
 import (
 	"fmt"
@@ -11,8 +12,8 @@ import (
 // tick is the unit of CPU time in /proc: USER_HZ is 100 on every x86-64 (proc(5)).
 const tick = 10 * time.Millisecond
 
-// cpuTime is what a process has used: utime and stime of /proc/PID/stat.
-func cpuTime(pid int) (time.Duration, error) {
+// CPUTime is what a process has used: utime and stime of /proc/PID/stat.
+func CPUTime(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
@@ -21,9 +22,9 @@ func cpuTime(pid int) (time.Duration, error) {
 	return ticks(strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[11:13])
 }
 
-// busyTime is what all CPUs have worked: the first line of /proc/stat without idle and iowait. Softirqs are in it, so that
+// BusyTime is what all CPUs have worked: the first line of /proc/stat without idle and iowait. Softirqs are in it, so that
 // what the kernel does on nobody's account counts too.
-func busyTime() (time.Duration, error) {
+func BusyTime() (time.Duration, error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, err
@@ -45,4 +46,17 @@ func ticks(fields []string) (sum time.Duration, err error) {
 		sum += time.Duration(n) * tick
 	}
 	return sum, nil
+}
+
+// RSS is a process's resident memory, in units of 10^6 bytes: the second field of /proc/PID/statm, in pages.
+func RSS(pid int) (float64, error) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(statm), &size, &resident); err != nil {
+		return 0, err
+	}
+	return float64(resident*os.Getpagesize()) / 1e6, nil
 }
