@@ -129,13 +129,13 @@ func (cfg *Config) check() error {
 	}
 	switch {
 	case !cfg.Bind.IsValid():
-		return errors.New("Bind is not set: give the address and port to listen on for gossip, such as 0.0.0.0:7950")
+		return errors.New("field Bind is not set: give the address and port to listen on for gossip, such as 0.0.0.0:7950")
 	case !cfg.Advertise.IsValid() || cfg.Advertise.IsUnspecified() || cfg.Advertise.Zone() != "":
-		return fmt.Errorf("Advertise %s is no address that other nodes can reach: give one of this host's", cfg.Advertise)
+		return fmt.Errorf("field Advertise %s is no address that other nodes can reach: give one of this host's", cfg.Advertise)
 	case !cfg.VTEP.IsValid() || cfg.VTEP.Addr().IsUnspecified() || cfg.VTEP.Port() == 0 || cfg.VTEP.Addr().Zone() != "":
-		return fmt.Errorf("VTEP %s is no address and port that other nodes can send VXLAN to", cfg.VTEP)
+		return fmt.Errorf("field VTEP %s is no address and port that other nodes can send VXLAN to", cfg.VTEP)
 	case len(cfg.Host) > maxHost || !utf8.ValidString(cfg.Host):
-		return fmt.Errorf("Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
+		return fmt.Errorf("field Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
 	}
 	if err := cfg.checkStatic(); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (cfg *Config) check() error {
 	case 0, 16, 24, 32:
 		return nil
 	default:
-		return fmt.Errorf("Key has %d bytes: a gossip key has 16, 24 or 32", n)
+		return fmt.Errorf("field Key has %d bytes: a gossip key has 16, 24 or 32", n)
 	}
 }
 
