@@ -12,8 +12,14 @@ PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 NODE_PACKAGES  := iproute2 iputils-ping
 XDP_PACKAGES   := clang libbpf-dev llvm
-LINT_PACKAGES  := clang-format clang-tidy
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
+LINT_PACKAGES  := clang-format clang-tidy shellcheck
+
+# Tools that come by the module proxy, at the versions that were tried.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+export GOTESTSUM := gotest.tools/gotestsum@v1.13.0
+# A test run whose events are kept for the table of the slowest, in bin/tests/NAME.json: $(call gotestsum,NAME,FORMAT) FLAGS
+gotestsum = go run $(GOTESTSUM) --format $(2) --jsonfile-timing-events bin/tests/$(1).json --
 
 # Of the Debian package: below every release, and growing with each commit.
 VERSION = 0~$(shell git log -1 --date=format:%Y%m%d%H%M%S --format=%cd.%h)
@@ -31,7 +37,7 @@ SECONDS := 4
 # The cluster of sim.
 NODES     := 1000
 ENDPOINTS := 100000
-# Random schedules of a simulated cluster in test-unit, and a tenth as many of its addresses; a failure prints its seed.
+# Random schedules of a simulated cluster, and as many of its addresses, in soak-unit; a failure prints its seed.
 SCHEDULES := 3000
 # Executions of each target of fuzz.
 RUNS := 1000000
@@ -82,15 +88,14 @@ demo-down: engine ## Remove all that the demo left
 	go run ./internal/lab/demo down
 
 .PHONY: test
-test: lint test-unit test-deb test-lab ## Run every test there is
+test: ## Run every test there is, and say where the time went
+	@contrib/ci/test lint test-unit test-deb test-lab
 
 .PHONY: test-unit
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
-	go test -race ./...
-	go test -count=1 -run 'TestRandomSchedulesAgree|TestRecordsReachManyRealNodes' ./discovery -rapid.checks $(SCHEDULES)
-	go test -count=1 -run TestRandomSchedules ./overlay/ipam -rapid.checks $$(($(SCHEDULES) / 10))
-	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest -skip TestUnderlays ./datapath/...
+	$(call gotestsum,race,pkgname) -race ./...
+	ASAN_OPTIONS=detect_leaks=0 $(call gotestsum,asan,pkgname) -asan -tags dptest -skip TestUnderlays ./datapath/...
 	contrib/fuzz/run replay
 
 .PHONY: soak
@@ -108,7 +113,13 @@ test-deb: deb ## Look into the Debian package, and have systemd look at the serv
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	go test -tags lab -count=1 -timeout 60m -v ./internal/lab/...
+	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m ./internal/lab/...
+
+.PHONY: soak-unit
+soak-unit: build-packages ## The long forms of the packages' tests. SCHEDULES=3000
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
+	go test -count=1 -timeout 2h -tags soak ./...
+	go test -count=1 -timeout 2h -tags soak -run TestRandomSchedules ./discovery ./overlay/ipam -rapid.checks $(SCHEDULES)
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
@@ -151,11 +162,23 @@ fuzz-gossip: ## Fuzz what decodes gossip and the node's files, and keep what is 
 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass
+	@contrib/setup/packages $(LINT_PACKAGES)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint-go lint-shell lint-c
+
+.PHONY: lint-go
+lint-go:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	go vet -tags dptest,lab,soak ./...
+	go run $(STATICCHECK) -tags dptest,lab,soak ./...
+
+.PHONY: lint-shell
+lint-shell:
+	shellcheck $$(git grep -lI '^#!.*sh$$')
+
+.PHONY: lint-c
+lint-c:
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) datapath/dp/*.c
-	contrib/setup/packages $(LINT_PACKAGES)
 	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
 	ls datapath/dp/*.c | grep -v harness_ | xargs -P2 -I{} clang-tidy --quiet {} -- -D_GNU_SOURCE -std=gnu11 $$(pkg-config --cflags libdpdk)
 

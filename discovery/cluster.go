@@ -56,9 +56,9 @@ type Cluster struct {
 // here before announces its records only when they have been quiet for a moment,
 // or after three seconds: give it its networks and endpoints right away, and the
 // others notice no gap.
-func Open(cfg Config) (*Cluster, error) { return open(cfg, nil) }
+func Open(cfg Config) (*Cluster, error) { return open(cfg, listenSockets) }
 
-func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
+func open(cfg Config, listen listener) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.joining, c.stopJoin = context.WithCancel(c.ctx)
-	if err := c.start(wrap); err != nil {
+	if err := c.start(listen); err != nil {
 		c.cancel()
 		return nil, err
 	}
@@ -104,9 +104,9 @@ func open(cfg Config, wrap wrapTransport) (*Cluster, error) {
 	return c, nil
 }
 
-func (c *Cluster) start(wrap wrapTransport) error {
+func (c *Cluster) start(listen listener) error {
 	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys)}
-	g, err := newGossip(c.ctx, c, m)
+	g, err := newGossip(c.ctx, c, m, listen)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (c *Cluster) start(wrap wrapTransport) error {
 	c.core = newCore(time.Now(), rand.Uint64(), c.identity.id, m, c.address, c.identity.restarted)
 	c.core.statics = c.cfg.Static
 	c.restore()
-	return g.start(wrap)
+	return g.start()
 }
 
 func (cfg *Config) check() error {
@@ -129,13 +129,13 @@ func (cfg *Config) check() error {
 	}
 	switch {
 	case !cfg.Bind.IsValid():
-		return errors.New("Bind is not set: give the address and port to listen on for gossip, such as 0.0.0.0:7950")
+		return errors.New("field Bind is not set: give the address and port to listen on for gossip, such as 0.0.0.0:7950")
 	case !cfg.Advertise.IsValid() || cfg.Advertise.IsUnspecified() || cfg.Advertise.Zone() != "":
-		return fmt.Errorf("Advertise %s is no address that other nodes can reach: give one of this host's", cfg.Advertise)
+		return fmt.Errorf("field Advertise %s is no address that other nodes can reach: give one of this host's", cfg.Advertise)
 	case !cfg.VTEP.IsValid() || cfg.VTEP.Addr().IsUnspecified() || cfg.VTEP.Port() == 0 || cfg.VTEP.Addr().Zone() != "":
-		return fmt.Errorf("VTEP %s is no address and port that other nodes can send VXLAN to", cfg.VTEP)
+		return fmt.Errorf("field VTEP %s is no address and port that other nodes can send VXLAN to", cfg.VTEP)
 	case len(cfg.Host) > maxHost || !utf8.ValidString(cfg.Host):
-		return fmt.Errorf("Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
+		return fmt.Errorf("field Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
 	}
 	if err := cfg.checkStatic(); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (cfg *Config) check() error {
 	case 0, 16, 24, 32:
 		return nil
 	default:
-		return fmt.Errorf("Key has %d bytes: a gossip key has 16, 24 or 32", n)
+		return fmt.Errorf("field Key has %d bytes: a gossip key has 16, 24 or 32", n)
 	}
 }
 

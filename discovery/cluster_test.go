@@ -2,26 +2,22 @@ package discovery
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/memberlist"
 )
 
-// The tests here run real nodes over loopback.
+// The tests here run real nodes.
 
 const secret = "0123456789abcdef"
 
-func startThree(t *testing.T) []*testNode {
-	a := startNode(t, 1, nil, withKey(secret))
-	b := startNode(t, 2, nil, withKey(secret), withJoin(a))
-	c := startNode(t, 3, nil, withKey(secret), withJoin(b))
+func startThree(t *testing.T, listen listener) []*testNode {
+	t.Helper()
+	a := startNode(t, listen, 1, withKey(secret))
+	b := startNode(t, listen, 2, withKey(secret), withJoin(a))
+	c := startNode(t, listen, 3, withKey(secret), withJoin(b))
 	nodes := []*testNode{a, b, c}
 	for i, n := range nodes {
 		n.participate(appNet)
@@ -34,390 +30,353 @@ func startThree(t *testing.T) []*testNode {
 }
 
 func TestPutAndDeleteReachOthersAtOnce(t *testing.T) {
-	nodes := startThree(t)
-	a, b, c := nodes[0], nodes[1], nodes[2]
-	var slowest time.Duration
-	for i := 2; i < 22; i++ {
-		e := testEndpoint(1, i)
-		a.Put(appKey, e)
-		for _, n := range []*testNode{b, c} {
-			slowest = max(slowest, n.wait(time.Second, "the MAC is known", func() bool { return n.mac(e) == "192.0.2.1:4789" }))
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b, c := nodes[0], nodes[1], nodes[2]
+		var slowest time.Duration
+		for i := 2; i < 22; i++ {
+			e := testEndpoint(1, i)
+			a.Put(appKey, e)
+			for _, n := range []*testNode{b, c} {
+				slowest = max(slowest, n.wait(time.Second, "the MAC is known", func() bool { return n.mac(e) == "192.0.2.1:4789" }))
+			}
 		}
-	}
-	for i := 2; i < 22; i++ {
-		e := testEndpoint(1, i)
-		a.Delete(appKey, e.MAC)
-		for _, n := range []*testNode{b, c} {
-			slowest = max(slowest, n.wait(time.Second, "the MAC is forgotten", func() bool { return n.mac(e) == "" }))
+		for i := 2; i < 22; i++ {
+			e := testEndpoint(1, i)
+			a.Delete(appKey, e.MAC)
+			for _, n := range []*testNode{b, c} {
+				slowest = max(slowest, n.wait(time.Second, "the MAC is forgotten", func() bool { return n.mac(e) == "" }))
+			}
 		}
-	}
-	t.Logf("slowest change: %s", slowest)
-	if v, m, ad := a.viewSize(); v != 2 || m != 2 || ad != 4 {
-		t.Errorf("own records are in the own view: %d VTEPs, %d MACs, %d addresses", v, m, ad)
-	}
+		t.Logf("slowest change: %s", slowest)
+		if v, m, ad := a.viewSize(); v != 2 || m != 2 || ad != 4 {
+			t.Errorf("own records are in the own view: %d VTEPs, %d MACs, %d addresses", v, m, ad)
+		}
+	})
 }
 
 // A crash is known to whoever asks, before membership has found out.
 func TestCrashedMemberDoesNotAnswer(t *testing.T) {
-	nodes := startThree(t)
-	a, c := nodes[0], nodes[2]
-	if !a.Answers(c.Self().ID) || !a.Answers(a.Self().ID) || a.Answers("nobody") {
-		t.Errorf("answers of a member, of the node itself, and of nobody: %t, %t, %t", a.Answers(c.Self().ID), a.Answers(a.Self().ID), a.Answers("nobody"))
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if a.Answers(c.Self().ID) {
-		t.Error("one that has crashed answers")
-	}
-	if state := a.Members()[slices.IndexFunc(a.Members(), func(m Member) bool { return m.ID == c.Self().ID })].State; state == StateDead {
-		t.Error("membership was first: nothing was tested")
-	}
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, c := nodes[0], nodes[2]
+		if !a.Answers(c.Self().ID) || !a.Answers(a.Self().ID) || a.Answers("nobody") {
+			t.Errorf("answers of a member, of the node itself, and of nobody: %t, %t, %t", a.Answers(c.Self().ID), a.Answers(a.Self().ID), a.Answers("nobody"))
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if a.Answers(c.Self().ID) {
+			t.Error("one that has crashed answers")
+		}
+		if state := a.Members()[slices.IndexFunc(a.Members(), func(m Member) bool { return m.ID == c.Self().ID })].State; state == StateDead {
+			t.Error("membership was first: nothing was tested")
+		}
+	})
 }
 
 func TestLeaveWithdrawsAtOnce(t *testing.T) {
-	t.Parallel()
-	nodes := startThree(t)
-	a, b, c := nodes[0], nodes[1], nodes[2]
-	left := make(chan error)
-	go func() { left <- c.Leave(5 * time.Second) }()
-	took := max(a.waitView(time.Second, 1, 1, 2), b.waitView(time.Second, 1, 1, 2))
-	t.Logf("forgotten after %s", took)
-	if err := <-left; err != nil {
-		t.Fatal(err)
-	}
-	a.waitState(time.Second, c, StateLeft)
-	if records := a.Records(); len(records) != 2 {
-		t.Errorf("records after the leave: %+v", records)
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b, c := nodes[0], nodes[1], nodes[2]
+		left := make(chan error)
+		go func() { left <- c.Leave(5 * time.Second) }()
+		took := max(a.waitView(time.Second, 1, 1, 2), b.waitView(time.Second, 1, 1, 2))
+		t.Logf("forgotten after %s", took)
+		if err := <-left; err != nil {
+			t.Fatal(err)
+		}
+		a.waitState(time.Second, c, StateLeft)
+		if records := a.Records(); len(records) != 2 {
+			t.Errorf("records after the leave: %+v", records)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
 
-	c.restart()
-	c.participate(appNet)
-	c.Put(appKey, testEndpoint(3, 1))
-	a.waitView(5*time.Second, 2, 2, 4)
-	a.waitState(time.Second, c, StateAlive)
+		c.restart()
+		c.participate(appNet)
+		c.Put(appKey, testEndpoint(3, 1))
+		a.waitView(5*time.Second, 2, 2, 4)
+		a.waitState(time.Second, c, StateAlive)
+	})
 }
 
 func TestCrashHidesAndReturnRestores(t *testing.T) {
-	t.Parallel()
-	nodes := startThree(t)
-	a, c := nodes[0], nodes[2]
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	took := a.waitView(20*time.Second, 1, 1, 2)
-	t.Logf("hidden after %s", took)
-	if took < hideAfter {
-		t.Errorf("hidden after %s: a restart would be noticed", took)
-	}
-	a.waitState(time.Second, c, StateDead)
-	hidden := slices.DeleteFunc(a.Records(), func(r Record) bool { return !r.Hidden })
-	if len(hidden) != 1 || hidden[0].Owner != c.Self().ID {
-		t.Errorf("hidden records: %+v", hidden)
-	}
-	c.restart()
-	c.participate(appNet)
-	c.Put(appKey, testEndpoint(3, 1))
-	a.waitView(10*time.Second, 2, 2, 4)
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, c := nodes[0], nodes[2]
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		took := a.waitView(20*time.Second, 1, 1, 2)
+		t.Logf("hidden after %s", took)
+		if took < hideAfter {
+			t.Errorf("hidden after %s: a restart would be noticed", took)
+		}
+		a.waitState(time.Second, c, StateDead)
+		hidden := slices.DeleteFunc(a.Records(), func(r Record) bool { return !r.Hidden })
+		if len(hidden) != 1 || hidden[0].Owner != c.Self().ID {
+			t.Errorf("hidden records: %+v", hidden)
+		}
+		c.restart()
+		c.participate(appNet)
+		c.Put(appKey, testEndpoint(3, 1))
+		a.waitView(10*time.Second, 2, 2, 4)
+	})
 }
 
 func TestRestartIsNoGapForOthers(t *testing.T) {
-	nodes := startThree(t)
-	a, b := nodes[0], nodes[1]
-	for i := 2; i < 40; i++ {
-		b.Put(appKey, testEndpoint(2, i))
-	}
-	a.waitView(time.Second, 2, 40, 80)
-	before := b.Self().Incarnation
-	a.forget()
-
-	b.restart()
-	b.participate(appNet)
-	for i := 1; i < 39; i++ { // one fewer: it was removed while the node was down
-		b.Put(appKey, testEndpoint(2, i))
-	}
-	b.waitView(5*time.Second, 2, 2, 4)
-	took := a.waitView(5*time.Second, 2, 39, 78)
-	t.Logf("taken over after %s", took)
-	if after := b.Self().Incarnation; after <= before {
-		t.Errorf("incarnation %d after %d", after, before)
-	}
-	last := testEndpoint(2, 39)
-	for _, ch := range a.gone() {
-		if ch.MAC != last.MAC {
-			t.Errorf("the restart took away %+v", ch)
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b := nodes[0], nodes[1]
+		for i := 2; i < 40; i++ {
+			b.Put(appKey, testEndpoint(2, i))
 		}
-	}
+		a.waitView(time.Second, 2, 40, 80)
+		before := b.Self().Incarnation
+		a.forget()
+
+		b.restart()
+		b.participate(appNet)
+		for i := 1; i < 39; i++ { // one fewer: it was removed while the node was down
+			b.Put(appKey, testEndpoint(2, i))
+		}
+		b.waitView(5*time.Second, 2, 2, 4)
+		took := a.waitView(5*time.Second, 2, 39, 78)
+		t.Logf("taken over after %s", took)
+		if after := b.Self().Incarnation; after <= before {
+			t.Errorf("incarnation %d after %d", after, before)
+		}
+		last := testEndpoint(2, 39)
+		for _, ch := range a.gone() {
+			if ch.MAC != last.MAC {
+				t.Errorf("the restart took away %+v", ch)
+			}
+		}
+	})
 }
 
 // A restarted node without seeds has forgotten the others, but they find it.
 func TestRestartedSeedIsFound(t *testing.T) {
-	t.Parallel()
-	nodes := startThree(t)
-	a, b := nodes[0], nodes[1]
-	b.forget()
-	a.restart()
-	a.participate(appNet)
-	a.Put(appKey, testEndpoint(1, 1))
-	took := a.waitView(5*time.Second, 2, 2, 4)
-	t.Logf("found after %s", took)
-	b.waitView(5*time.Second, 2, 2, 4)
-	if gone := b.gone(); len(gone) > 0 {
-		t.Errorf("the restart took away %+v", gone)
-	}
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b := nodes[0], nodes[1]
+		b.forget()
+		a.restart()
+		a.participate(appNet)
+		a.Put(appKey, testEndpoint(1, 1))
+		took := a.waitView(5*time.Second, 2, 2, 4)
+		t.Logf("found after %s", took)
+		b.waitView(5*time.Second, 2, 2, 4)
+		if gone := b.gone(); len(gone) > 0 {
+			t.Errorf("the restart took away %+v", gone)
+		}
+	})
 }
 
 // A node may come back at another address. The others believe it once its old
 // address is dead.
 func TestRestartAtAnotherAddress(t *testing.T) {
-	t.Parallel()
-	nodes := startThree(t)
-	a, c := nodes[0], nodes[2]
-	c.restartAt(netip.MustParseAddrPort("127.0.0.1:0"))
-	c.participate(appNet)
-	c.Put(appKey, testEndpoint(3, 2))
-	took := a.wait(25*time.Second, "the endpoint behind the new address", func() bool { return a.mac(testEndpoint(3, 2)) != "" })
-	t.Logf("taken over after %s", took)
-	a.waitView(time.Second, 2, 2, 4)
-}
-
-// Seeds are tried until they are there; every address of a name is, and the
-// node's own is not.
-func TestSeedsComeLater(t *testing.T) {
-	t.Parallel()
-	a := startNode(t, 1, nil)
-	seed := fmt.Sprint("localhost:", a.Self().Addr.Port())
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	b := startNode(t, 2, nil, func(c *Config) { c.Join = []string{"no.such.host.invalid", seed} })
-	b.wait(5*time.Second, "a warning", func() bool { return strings.Contains(b.logged.String(), "cannot join 127.0.0.1") })
-	a.restart()
-	b.waitState(8*time.Second, a, StateAlive)
-	a.waitState(time.Second, b, StateAlive)
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, c := nodes[0], nodes[2]
+		c.restartAt(netip.MustParseAddrPort("127.0.0.1:0"))
+		c.participate(appNet)
+		c.Put(appKey, testEndpoint(3, 2))
+		took := a.wait(25*time.Second, "the endpoint behind the new address", func() bool { return a.mac(testEndpoint(3, 2)) != "" })
+		t.Logf("taken over after %s", took)
+		a.waitView(time.Second, 2, 2, 4)
+	})
 }
 
 func TestWrongKeyJoinsNothing(t *testing.T) {
-	a := startNode(t, 1, nil, withKey(secret))
-	a.participate(appNet)
-	b := startNode(t, 2, nil, withKey(secret), withJoin(a))
-	b.participate(appNet)
-	a.waitView(5*time.Second, 1, 0, 0)
-	for name, options := range map[string][]nodeOption{
-		"other key": {withKey("fedcba9876543210"), withJoin(a, b)},
-		"no key":    {withJoin(a, b)},
+	for name, option := range map[string]nodeOption{
+		"other key": withKey("fedcba9876543210"),
+		"no key":    func(*Config) {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := startNode(t, 3, nil, options...)
-			n.participate(appNet)
-			n.Put(appKey, testEndpoint(3, 1))
-			n.wait(5*time.Second, "an error about the key", func() bool { return strings.Contains(n.logged.String(), "gossip key") })
-			tries := func() int { return strings.Count(n.logged.String(), "failed to join") }
-			n.wait(5*time.Second, "more tries", func() bool { return tries() > 3 })
-			if lines := strings.Count(n.logged.String(), "level=error"); lines != 1 {
-				t.Errorf("%d error lines, not 1:\n%s", lines, n.logged)
-			}
-			if len(n.Members()) != 1 || len(a.Members()) != 2 {
-				t.Errorf("it joined: %+v, %+v", n.Members(), a.Members())
-			}
-			if a.Rejected()["key"] == 0 {
-				t.Errorf("not counted: %v", a.Rejected())
-			}
+			onLAN(t, func(t *testing.T, l *lan) {
+				a := startNode(t, l.listen, 1, withKey(secret))
+				b := startNode(t, l.listen, 2, withKey(secret), withJoin(a))
+				a.waitState(5*time.Second, b, StateAlive)
+				n := startNode(t, l.listen, 3, option, withJoin(a, b))
+				n.participate(appNet)
+				n.Put(appKey, testEndpoint(3, 1))
+				n.wait(5*time.Second, "an error about the key", func() bool { return strings.Contains(n.logged.String(), "gossip key") })
+				tries := func() int { return strings.Count(n.logged.String(), "failed to join") }
+				n.wait(5*time.Second, "more tries", func() bool { return tries() > 3 })
+				if lines := strings.Count(n.logged.String(), "level=error"); lines != 1 {
+					t.Errorf("%d error lines, not 1:\n%s", lines, n.logged)
+				}
+				if len(n.Members()) != 1 || len(a.Members()) != 2 {
+					t.Errorf("it joined: %+v, %+v", n.Members(), a.Members())
+				}
+				if a.Rejected()["key"] == 0 {
+					t.Errorf("not counted: %v", a.Rejected())
+				}
+			})
 		})
 	}
 }
 
-// lossyTransport drops a share of the datagrams a node sends.
-type lossyTransport struct {
-	memberlist.NodeAwareTransport
-	mu   sync.Mutex
-	rand *rand.Rand
-	loss float64
-}
-
-func (l *lossyTransport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
-	l.mu.Lock()
-	lost := l.rand.Float64() < l.loss
-	l.mu.Unlock()
-	if lost {
-		return time.Now(), nil
-	}
-	return l.NodeAwareTransport.WriteToAddress(b, a)
-}
-
-func TestHundredRemovalsAreForgottenWithinASecond(t *testing.T) {
-	for _, loss := range []float64{0, 0.2} {
+func TestHundredRemovalsAreForgotten(t *testing.T) {
+	for loss, within := range map[float64]time.Duration{0: 50 * time.Millisecond, 0.2: 5 * time.Second} {
 		t.Run(fmt.Sprint("loss ", loss), func(t *testing.T) {
-			wrap := func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
-				return &lossyTransport{NodeAwareTransport: inner, rand: rand.New(rand.NewPCG(1, 2)), loss: loss}
-			}
-			a := startNode(t, 1, wrap)
-			b := startNode(t, 2, wrap, withJoin(a))
-			a.participate(appNet)
-			b.participate(appNet)
-			a.waitView(5*time.Second, 1, 0, 0)
-			for round := range 5 {
-				for i := range 100 {
-					b.Put(appKey, testEndpoint(2, i))
+			onLAN(t, func(t *testing.T, l *lan) {
+				l.loss = loss
+				a := startNode(t, l.listen, 1)
+				b := startNode(t, l.listen, 2, withJoin(a))
+				a.participate(appNet)
+				b.participate(appNet)
+				a.waitView(5*time.Second, 1, 0, 0)
+				for range removalRounds {
+					for i := range 100 {
+						b.Put(appKey, testEndpoint(2, i))
+					}
+					a.waitView(within, 1, 100, 200)
+					for i := range 100 {
+						b.Delete(appKey, testEndpoint(2, i).MAC)
+					}
+					a.waitView(within, 1, 0, 0)
 				}
-				up := a.waitView(5*time.Second, 1, 100, 200)
-				for i := range 100 {
-					b.Delete(appKey, testEndpoint(2, i).MAC)
+				if n := len(a.Records()) + len(b.Records()); n != 0 {
+					t.Errorf("%d records are left", n)
 				}
-				down := a.waitView(time.Second, 1, 0, 0)
-				t.Logf("round %d: known after %s, forgotten after %s", round, up, down)
-			}
-			if n := len(a.Records()) + len(b.Records()); n != 0 {
-				t.Errorf("%d records are left", n)
-			}
+			})
 		})
 	}
 }
 
 func TestMovedEndpointFollowsTheHigherSequence(t *testing.T) {
-	nodes := startThree(t)
-	a, b, c := nodes[0], nodes[1], nodes[2]
-	e := testEndpoint(2, 7)
-	b.Put(appKey, e)
-	c.wait(time.Second, "the first place", func() bool { return c.mac(e) == "192.0.2.2:4789" })
-	e.Seq = 1
-	a.Put(appKey, e)
-	c.wait(time.Second, "the second place", func() bool { return c.mac(e) == "192.0.2.1:4789" })
-	a.Delete(appKey, e.MAC)
-	c.wait(time.Second, "the first place again", func() bool { return c.mac(e) == "192.0.2.2:4789" })
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b, c := nodes[0], nodes[1], nodes[2]
+		e := testEndpoint(2, 7)
+		b.Put(appKey, e)
+		c.wait(time.Second, "the first place", func() bool { return c.mac(e) == "192.0.2.2:4789" })
+		e.Seq = 1
+		a.Put(appKey, e)
+		c.wait(time.Second, "the second place", func() bool { return c.mac(e) == "192.0.2.1:4789" })
+		a.Delete(appKey, e.MAC)
+		c.wait(time.Second, "the first place again", func() bool { return c.mac(e) == "192.0.2.2:4789" })
+	})
 }
 
 func TestLateParticipationAndWithdrawal(t *testing.T) {
-	a := startNode(t, 1, nil)
-	b := startNode(t, 2, nil, withJoin(a))
-	other := Network{Key: "vni=6000", VNI: 6000}
-	a.participate(appNet, other)
-	for i := range 300 { // more than fits into a datagram
-		a.Put(appKey, testEndpoint(1, i))
-	}
-	a.Put(other.Key, testEndpoint(1, 1))
-	b.waitState(5*time.Second, a, StateAlive)
-	b.participate(other)
-	b.waitView(time.Second, 1, 1, 2)
-	b.participate(appNet)
-	b.waitView(time.Second, 2, 301, 602)
-	b.Withdraw(appKey)
-	b.waitView(time.Second, 1, 1, 2)
-	a.Withdraw(other.Key)
-	b.waitView(time.Second, 0, 0, 0)
-	a.participate(other)
-	b.waitView(time.Second, 1, 0, 0)
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		b := startNode(t, l.listen, 2, withJoin(a))
+		other := Network{Key: "vni=6000", VNI: 6000}
+		a.participate(appNet, other)
+		for i := range 300 { // more than fits into a datagram
+			a.Put(appKey, testEndpoint(1, i))
+		}
+		a.Put(other.Key, testEndpoint(1, 1))
+		b.waitState(5*time.Second, a, StateAlive)
+		b.participate(other)
+		b.waitView(time.Second, 1, 1, 2)
+		b.participate(appNet)
+		b.waitView(time.Second, 2, 301, 602)
+		b.Withdraw(appKey)
+		b.waitView(time.Second, 1, 1, 2)
+		a.Withdraw(other.Key)
+		b.waitView(time.Second, 0, 0, 0)
+		a.participate(other)
+		b.waitView(time.Second, 1, 0, 0)
+	})
 }
 
 func TestVNIConflictNamesBothKeys(t *testing.T) {
-	a := startNode(t, 1, nil)
-	b := startNode(t, 2, nil, withJoin(a))
-	a.participate(appNet)
-	b.waitState(5*time.Second, a, StateAlive)
-	b.wait(5*time.Second, "the network is known", func() bool { return b.Resolve(appKey) == 5000 })
-	for _, n := range []Network{{"vni=5000", 5000}, {appKey, 5001}} {
-		err := b.Participate(n)
-		if err == nil {
-			t.Fatalf("%+v was accepted", n)
-		}
-		for _, part := range []string{n.Key, appKey, "5000", "host1", "use another VNI, or the same key on all hosts"} {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("error %q does not name %q", err, part)
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		b := startNode(t, l.listen, 2, withJoin(a))
+		a.participate(appNet)
+		b.waitState(5*time.Second, a, StateAlive)
+		b.wait(5*time.Second, "the network is known", func() bool { return b.Resolve(appKey) == 5000 })
+		for _, n := range []Network{{"vni=5000", 5000}, {appKey, 5001}} {
+			err := b.Participate(n)
+			if err == nil {
+				t.Fatalf("%+v was accepted", n)
+			}
+			for _, part := range []string{n.Key, appKey, "5000", "host1", "use another VNI, or the same key on all hosts"} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q does not name %q", err, part)
+				}
 			}
 		}
-	}
-	b.participate(appNet)
-	if err := b.Participate(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
-		t.Errorf("own conflict: %v", err)
-	}
+		b.participate(appNet)
+		if err := b.Participate(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
+			t.Errorf("own conflict: %v", err)
+		}
+	})
 }
 
 func TestOneNetworkTooMany(t *testing.T) {
-	a := startNode(t, 1, nil)
-	for vni := range uint32(maxNetworks) {
-		a.participate(Network{fmt.Sprintf("vni=%d", vni+1), vni + 1})
-	}
-	err := a.Participate(appNet)
-	if want := `network "` + appKey + `" is one too many: a node takes part in 4096 at most; remove one of its networks`; err == nil || err.Error() != want {
-		t.Errorf("the 4097th network: %v, want %q", err, want)
-	}
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		for vni := range uint32(maxNetworks) {
+			a.participate(Network{fmt.Sprintf("vni=%d", vni+1), vni + 1})
+		}
+		err := a.Participate(appNet)
+		if want := `network "` + appKey + `" is one too many: a node takes part in 4096 at most; remove one of its networks`; err == nil || err.Error() != want {
+			t.Errorf("the 4097th network: %v, want %q", err, want)
+		}
+	})
 }
 
 func TestConflictsThatMeetAreNotMerged(t *testing.T) {
-	a := startNode(t, 1, nil)
-	a.participate(appNet)
-	a.Put(appKey, testEndpoint(1, 1))
-	b := startNode(t, 2, nil)
-	b.participate(Network{appKey, 7000})
-	b.Put(appKey, testEndpoint(2, 1))
-	b.meet <- a.Self().Addr
-	for _, n := range []*testNode{a, b} {
-		n.wait(5*time.Second, "a conflict", func() bool { return len(n.Conflicts()) == 1 })
-		if v, m, ad := n.viewSize(); v+m+ad != 0 {
-			t.Errorf("%s merged the other's records", n.cfg.Host)
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		a.participate(appNet)
+		a.Put(appKey, testEndpoint(1, 1))
+		b := startNode(t, l.listen, 2)
+		b.participate(Network{appKey, 7000})
+		b.Put(appKey, testEndpoint(2, 1))
+		b.meet <- a.Self().Addr
+		for _, n := range []*testNode{a, b} {
+			n.wait(5*time.Second, "a conflict", func() bool { return len(n.Conflicts()) == 1 })
+			if v, m, ad := n.viewSize(); v+m+ad != 0 {
+				t.Errorf("%s merged the other's records", n.cfg.Host)
+			}
 		}
-	}
-	warnings := func() int { return strings.Count(a.logged.String(), "their records are not taken") }
-	a.wait(5*time.Second, "a warning", func() bool { return warnings() > 0 })
-	if got := warnings(); got != 1 {
-		t.Errorf("warned %d times", got)
-	}
+		warnings := func() int { return strings.Count(a.logged.String(), "their records are not taken") }
+		a.wait(5*time.Second, "a warning", func() bool { return warnings() > 0 })
+		if got := warnings(); got != 1 {
+			t.Errorf("warned %d times", got)
+		}
+	})
 }
 
-func TestFrozenMemberIsSuspect(t *testing.T) {
-	t.Parallel()
-	var frozen struct {
-		sync.Mutex
-		on bool
-	}
-	wrap := func(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
-		return &freezableTransport{inner, func() bool { frozen.Lock(); defer frozen.Unlock(); return frozen.on }}
-	}
-	a := startNode(t, 1, nil)
-	b := startNode(t, 2, wrap, withJoin(a))
-	a.waitState(5*time.Second, b, StateAlive)
-	frozen.Lock()
-	frozen.on = true
-	frozen.Unlock()
-	a.waitState(5*time.Second, b, StateSuspect)
-	frozen.Lock()
-	frozen.on = false
-	frozen.Unlock()
-	a.waitState(5*time.Second, b, StateAlive)
-}
-
-// freezableTransport sends no datagrams while it is frozen.
-type freezableTransport struct {
-	memberlist.NodeAwareTransport
-	frozen func() bool
-}
-
-func (f *freezableTransport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
-	if f.frozen() {
-		return time.Now(), nil
-	}
-	return f.NodeAwareTransport.WriteToAddress(b, a)
+func TestMuteMemberIsSuspect(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		b := startNode(t, l.listen, 2, withJoin(a))
+		a.waitState(5*time.Second, b, StateAlive)
+		l.set(func() { l.mute = b.Self().Addr })
+		a.waitState(5*time.Second, b, StateSuspect)
+		l.set(func() { l.mute = netip.AddrPort{} })
+		a.waitState(5*time.Second, b, StateAlive)
+	})
 }
 
 func TestGarbageIsCountedAndHarmless(t *testing.T) {
-	a := startNode(t, 1, nil)
-	conn, err := net.Dial("udp", a.Self().Addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	const userMessage = 8 // memberlist's message type
-	for _, payload := range [][]byte{{}, {99}, {protocolVersion, 0xff}, {protocolVersion, 10, 1, 1}} {
-		if _, err := conn.Write(append([]byte{userMessage}, payload...)); err != nil {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		stranger, _, err := l.listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	a.wait(5*time.Second, "counts", func() bool {
-		r := a.Rejected()
-		return r["protocol"] == 2 && r["malformed"] == 1 && r["node_id"] == 1
+		const userMessage = 8 // memberlist's message type
+		for _, payload := range [][]byte{{}, {99}, {protocolVersion, 0xff}, {protocolVersion, 10, 1, 1}} {
+			if _, err := stranger.WriteTo(append([]byte{userMessage}, payload...), a.Self().Addr.String()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.wait(5*time.Second, "counts", func() bool {
+			r := a.Rejected()
+			return r["protocol"] == 2 && r["malformed"] == 1 && r["node_id"] == 1
+		})
 	})
 }
 

@@ -22,23 +22,21 @@ const (
 	pushPullInterval = 15 * time.Second
 	reclaimAfter     = time.Second // a dead member may come back at another address
 	dialTimeout      = 5 * time.Second
-	streamTimeout    = 30 * time.Second // for all of a stream, which memberlist gives no deadline
-	maxInbox         = 64 << 20         // bytes of messages not yet looked at
-	maxOutbox        = 64               // messages on their way to one member over streams
+	maxInbox         = 64 << 20 // bytes of messages not yet looked at
+	maxOutbox        = 64       // messages on their way to one member over streams
 	metaRepeats      = 4
-	bindTries        = 10 // for a port that is free for both TCP and UDP
-	pingTries        = 2  // each as long as memberlist waits for a probe
+	pingTries        = 2 // each as long as memberlist waits for a probe
 )
 
 // gossip is the shell around memberlist: it turns what memberlist tells into
 // events for the core, and carries the core's messages.
 type gossip struct {
-	cluster *Cluster
-	ctx     context.Context
-	address netip.AddrPort // own, as others reach it
-	net     *memberlist.NetTransport
-	list    *memberlist.Memberlist
-	inbox   inbox
+	cluster   *Cluster
+	ctx       context.Context
+	address   netip.AddrPort // own, as others reach it
+	transport memberlist.NodeAwareTransport
+	list      *memberlist.Memberlist
+	inbox     inbox
 
 	keyring *memberlist.Keyring // nil: gossip is not encrypted
 
@@ -52,11 +50,8 @@ type gossip struct {
 	down   bool
 }
 
-// wrapTransport lets tests come between memberlist and the network.
-type wrapTransport func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
-
-// newGossip takes the sockets.
-func newGossip(ctx context.Context, c *Cluster, m meta) (*gossip, error) {
+// newGossip takes the node's place on the network.
+func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossip, error) {
 	g := &gossip{cluster: c, ctx: ctx, meta: m, outboxes: map[nodeID][][]byte{}}
 	g.inbox.notify = func() { signal(c.wake) }
 	if b, err := encodeMeta(m); err != nil || len(b) > maxMeta {
@@ -68,32 +63,19 @@ func newGossip(ctx context.Context, c *Cluster, m meta) (*gossip, error) {
 			return nil, err
 		}
 	}
-	for range bindTries {
-		g.net, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-			BindAddrs: []string{c.cfg.Bind.Addr().String()},
-			BindPort:  int(c.cfg.Bind.Port()),
-			Logger:    c.memberlistLogger(),
-		})
-		if err == nil || c.cfg.Bind.Port() != 0 {
-			break
-		}
-	}
-	if err != nil {
+	var port uint16
+	if g.transport, port, err = listen(ctx, c.cfg.Bind, c.memberlistLogger()); err != nil {
 		return nil, fmt.Errorf("cannot listen for gossip on %s: %w", c.cfg.Bind, err)
 	}
-	g.address = netip.AddrPortFrom(c.cfg.Advertise.Unmap(), uint16(g.net.GetAutoBindPort()))
+	g.address = netip.AddrPortFrom(c.cfg.Advertise.Unmap(), port)
 	return g, nil
 }
 
 // start creates the memberlist; it knows only this node yet.
-func (g *gossip) start(wrap wrapTransport) error {
-	var transport memberlist.NodeAwareTransport = &deadlineTransport{g.net, g.ctx}
-	if wrap != nil {
-		transport = wrap(transport)
-	}
+func (g *gossip) start() error {
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = g.cluster.identity.id.String()
-	conf.Transport = transport
+	conf.Transport = g.transport
 	conf.BindAddr = g.cluster.cfg.Bind.Addr().String()
 	conf.BindPort = int(g.address.Port())
 	conf.AdvertiseAddr = g.address.Addr().String()
@@ -113,7 +95,7 @@ func (g *gossip) start(wrap wrapTransport) error {
 	conf.Logger = g.cluster.memberlistLogger()
 	list, err := memberlist.Create(conf)
 	if err != nil {
-		g.net.Shutdown()
+		g.transport.Shutdown()
 		return fmt.Errorf("memberlist: %w", err)
 	}
 	g.list = list
@@ -358,35 +340,6 @@ func (g *gossip) events() []event {
 		events = append(events, packetEvent{p})
 	}
 	return events
-}
-
-// deadlineTransport gives every stream a deadline, and ends all with the context.
-type deadlineTransport struct {
-	*memberlist.NetTransport
-	ctx context.Context
-}
-
-func (t *deadlineTransport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: timeout}
-	conn, err := dialer.DialContext(t.ctx, "tcp", a.Addr)
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.SetDeadline(time.Now().Add(streamTimeout)); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return &stream{conn, context.AfterFunc(t.ctx, func() { conn.Close() })}, nil
-}
-
-type stream struct {
-	net.Conn
-	release func() bool
-}
-
-func (s *stream) Close() error {
-	s.release()
-	return s.Conn.Close()
 }
 
 // keyTrouble recognises memberlist's errors about two nodes that do not have

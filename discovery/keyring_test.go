@@ -29,81 +29,85 @@ func (n *testNode) waitKeys(want ...string) {
 }
 
 func TestKeyIsRotatedUnderWay(t *testing.T) {
-	nodes := startThree(t)
-	a, c := nodes[0], nodes[2]
-	old, next := fingerprintOf([]byte(secret)), fingerprintOf([]byte(nextSecret))
-	for _, n := range nodes[:2] {
-		if f, err := n.AddKey([]byte(nextSecret)); err != nil || f != next {
-			t.Fatalf("%s: %v", f, err)
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, c := nodes[0], nodes[2]
+		old, next := fingerprintOf([]byte(secret)), fingerprintOf([]byte(nextSecret))
+		for _, n := range nodes[:2] {
+			if f, err := n.AddKey([]byte(nextSecret)); err != nil || f != next {
+				t.Fatalf("%s: %v", f, err)
+			}
 		}
-	}
-	a.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2/")
-	if err := a.UseKey(next); err == nil || !strings.Contains(err.Error(), "host3 (alive)") || strings.Contains(err.Error(), "host2") {
-		t.Fatalf("a key that one host lacks was used: %v", err)
-	}
-	if _, err := c.AddKey([]byte(nextSecret)); err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range nodes {
-		n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
-	}
-	if err := a.UseKey(next); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.RemoveKey(old); err == nil || !strings.Contains(err.Error(), "host2") || !strings.Contains(err.Error(), "host3") {
-		t.Fatalf("a key in use was removed: %v", err)
-	}
-	for _, n := range nodes[1:] {
-		if err := n.UseKey(next); err != nil {
+		a.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2/")
+		if err := a.UseKey(next); err == nil || !strings.Contains(err.Error(), "host3 (alive)") || strings.Contains(err.Error(), "host2") {
+			t.Fatalf("a key that one host lacks was used: %v", err)
+		}
+		if _, err := c.AddKey([]byte(nextSecret)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for _, n := range nodes {
-		n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
-	}
-	for _, n := range nodes {
-		if err := n.RemoveKey(old); err != nil {
+		for _, n := range nodes {
+			n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
+		}
+		if err := a.UseKey(next); err != nil {
 			t.Fatal(err)
 		}
-	}
-	e := testEndpoint(1, 9)
-	a.Put(appKey, e)
-	c.wait(time.Second, "a record under the new key", func() bool { return c.mac(e) != "" })
-	for _, n := range nodes {
-		if len(n.gone()) > 0 || len(n.Rejected()) > 0 {
-			t.Errorf("%s withdrew %v and rejected %v", n.cfg.Host, n.gone(), n.Rejected())
+		if err := a.RemoveKey(old); err == nil || !strings.Contains(err.Error(), "host2") || !strings.Contains(err.Error(), "host3") {
+			t.Fatalf("a key in use was removed: %v", err)
 		}
-	}
+		for _, n := range nodes[1:] {
+			if err := n.UseKey(next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, n := range nodes {
+			n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
+		}
+		for _, n := range nodes {
+			if err := n.RemoveKey(old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e := testEndpoint(1, 9)
+		a.Put(appKey, e)
+		c.wait(time.Second, "a record under the new key", func() bool { return c.mac(e) != "" })
+		for _, n := range nodes {
+			if len(n.gone()) > 0 || len(n.Rejected()) > 0 {
+				t.Errorf("%s withdrew %v and rejected %v", n.cfg.Host, n.gone(), n.Rejected())
+			}
+		}
+	})
 }
 
 func TestKeysOnDiskOutliveARestart(t *testing.T) {
-	n := startNode(t, 1, nil, withKey(secret))
-	if _, err := n.AddKey([]byte(nextSecret)); err != nil {
-		t.Fatal(err)
-	}
-	next := fingerprintOf([]byte(nextSecret))
-	if err := n.UseKey(next); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(n.cfg.Dir, keyringFile)
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the keys are readable by %v (%v)", info.Mode(), err)
-	}
-	for _, key := range [][]byte{nil, []byte(secret)} {
-		n.cfg.Key = key
-		n.restart()
-		if k := n.Keyring(); len(k) != 2 || k[0].Fingerprint != next.String() || !k[0].InUse {
-			t.Errorf("keys after a restart: %+v", k)
+	onLAN(t, func(t *testing.T, l *lan) {
+		n := startNode(t, l.listen, 1, withKey(secret))
+		if _, err := n.AddKey([]byte(nextSecret)); err != nil {
+			t.Fatal(err)
 		}
-	}
-	// The start script names the old key still, which is on no host any more.
-	if err := n.RemoveKey(fingerprintOf([]byte(secret))); err != nil {
-		t.Fatal(err)
-	}
-	n.restart()
-	if k := n.Keyring(); len(k) != 1 || k[0].Fingerprint != next.String() {
-		t.Errorf("keys after a restart with the removed key: %+v", k)
-	}
+		next := fingerprintOf([]byte(nextSecret))
+		if err := n.UseKey(next); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(n.cfg.Dir, keyringFile)
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the keys are readable by %v (%v)", info.Mode(), err)
+		}
+		for _, key := range [][]byte{nil, []byte(secret)} {
+			n.cfg.Key = key
+			n.restart()
+			if k := n.Keyring(); len(k) != 2 || k[0].Fingerprint != next.String() || !k[0].InUse {
+				t.Errorf("keys after a restart: %+v", k)
+			}
+		}
+		// The start script names the old key still, which is on no host any more.
+		if err := n.RemoveKey(fingerprintOf([]byte(secret))); err != nil {
+			t.Fatal(err)
+		}
+		n.restart()
+		if k := n.Keyring(); len(k) != 1 || k[0].Fingerprint != next.String() {
+			t.Errorf("keys after a restart with the removed key: %+v", k)
+		}
+	})
 }
 
 func FuzzOpenKeyring(f *testing.F) {
@@ -151,22 +155,24 @@ func FuzzOpenKeyring(f *testing.F) {
 }
 
 func TestKeyringRefusesWhatItCannot(t *testing.T) {
-	n := startNode(t, 1, nil, withKey(secret))
-	open := startNode(t, 2, nil)
-	f := fingerprintOf([]byte(secret))
-	_, again := n.AddKey([]byte(secret))
-	_, short := n.AddKey([]byte("short"))
-	_, plain := open.AddKey([]byte(secret))
-	for want, err := range map[string]error{
-		"has key":       again,
-		"not 5":         short,
-		"not encrypted": plain,
-		"cut off":       n.RemoveKey(f),
-		"does not have": n.RemoveKey(Fingerprint{1}),
-		"add it first":  n.UseKey(Fingerprint{1}),
-	} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
+	onLAN(t, func(t *testing.T, l *lan) {
+		n := startNode(t, l.listen, 1, withKey(secret))
+		open := startNode(t, l.listen, 2)
+		f := fingerprintOf([]byte(secret))
+		_, again := n.AddKey([]byte(secret))
+		_, short := n.AddKey([]byte("short"))
+		_, plain := open.AddKey([]byte(secret))
+		for want, err := range map[string]error{
+			"has key":       again,
+			"not 5":         short,
+			"not encrypted": plain,
+			"cut off":       n.RemoveKey(f),
+			"does not have": n.RemoveKey(Fingerprint{1}),
+			"add it first":  n.UseKey(Fingerprint{1}),
+		} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
 		}
-	}
+	})
 }

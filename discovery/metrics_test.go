@@ -31,42 +31,44 @@ func (n *testNode) read() map[string]float64 {
 }
 
 func TestMetricsTellWhatHappened(t *testing.T) {
-	nodes := startThree(t)
-	a, b := nodes[0], nodes[1]
-	b.Put(appKey, testEndpoint(2, 2))
-	a.waitView(time.Second, 2, 3, 6)
-	a.reject("malformed")
-	got := a.read()
-	for name, want := range map[string]float64{
-		"overlane_members state=alive":                    3,
-		"overlane_members state=dead":                     0,
-		"overlane_records state=own":                      1,
-		"overlane_records state=used":                     3,
-		"overlane_records state=hidden":                   0,
-		"overlane_versions_behind":                        0,
-		"overlane_gossip_rejected_total reason=malformed": 1,
-	} {
-		if got[name] != want {
-			t.Errorf("%s is %v, not %v", name, got[name], want)
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b := nodes[0], nodes[1]
+		b.Put(appKey, testEndpoint(2, 2))
+		a.waitView(time.Second, 2, 3, 6)
+		a.reject("malformed")
+		got := a.read()
+		for name, want := range map[string]float64{
+			"overlane_members state=alive":                    3,
+			"overlane_members state=dead":                     0,
+			"overlane_records state=own":                      1,
+			"overlane_records state=used":                     3,
+			"overlane_records state=hidden":                   0,
+			"overlane_versions_behind":                        0,
+			"overlane_gossip_rejected_total reason=malformed": 1,
+		} {
+			if got[name] != want {
+				t.Errorf("%s is %v, not %v", name, got[name], want)
+			}
 		}
-	}
-	// A change may come with a whole set, whose age says nothing.
-	for i := 3; got["overlane_convergence_seconds"] < 1 && i < 13; i++ {
-		b.Put(appKey, testEndpoint(2, i))
-		a.waitView(time.Second, 2, 1+i, 2+2*i)
-		got = a.read()
-	}
-	for _, name := range []string{
-		"overlane_convergence_seconds",
-		"overlane_gossip_messages_total direction=in kind=delta",
-		"overlane_gossip_messages_total direction=out kind=announce",
-		"overlane_gossip_bytes_total direction=in kind=delta",
-		"overlane_gossip_repairs_total",
-	} {
-		if got[name] < 1 {
-			t.Errorf("%s is %v of %v", name, got[name], got)
+		// A change may come with a whole set, whose age says nothing.
+		for i := 3; got["overlane_convergence_seconds"] < 1 && i < 13; i++ {
+			b.Put(appKey, testEndpoint(2, i))
+			a.waitView(time.Second, 2, 1+i, 2+2*i)
+			got = a.read()
 		}
-	}
+		for _, name := range []string{
+			"overlane_convergence_seconds",
+			"overlane_gossip_messages_total direction=in kind=delta",
+			"overlane_gossip_messages_total direction=out kind=announce",
+			"overlane_gossip_bytes_total direction=in kind=delta",
+			"overlane_gossip_repairs_total",
+		} {
+			if got[name] < 1 {
+				t.Errorf("%s is %v of %v", name, got[name], got)
+			}
+		}
+	})
 }
 
 func TestVersionsBehindAreThoseKnownOfAndLacking(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// What the tests that run real nodes over loopback have in common.
+// What the tests that run real nodes have in common.
 
 const appKey = "network=app"
 
@@ -22,6 +22,7 @@ var appNet = Network{Key: appKey, VNI: 5000}
 type testNode struct {
 	*Cluster
 	t      *testing.T
+	listen listener
 	cfg    Config
 	logged *lockedBuffer
 
@@ -145,9 +146,9 @@ func withJoin(nodes ...*testNode) nodeOption {
 	}
 }
 
-func startNode(t *testing.T, number int, wrap wrapTransport, options ...nodeOption) *testNode {
+func startNode(t *testing.T, listen listener, number int, options ...nodeOption) *testNode {
 	t.Helper()
-	n := &testNode{t: t, logged: &lockedBuffer{}, vteps: map[string]bool{}, macs: map[string]string{}, addrs: map[string]string{}}
+	n := &testNode{t: t, listen: listen, logged: &lockedBuffer{}, vteps: map[string]bool{}, macs: map[string]string{}, addrs: map[string]string{}}
 	log := logrus.New()
 	log.SetOutput(n.logged)
 	log.SetLevel(logrus.DebugLevel)
@@ -162,13 +163,13 @@ func startNode(t *testing.T, number int, wrap wrapTransport, options ...nodeOpti
 	for _, o := range options {
 		o(&n.cfg)
 	}
-	n.open(wrap)
+	n.open()
 	return n
 }
 
-func (n *testNode) open(wrap wrapTransport) {
+func (n *testNode) open() {
 	n.t.Helper()
-	c, err := open(n.cfg, wrap)
+	c, err := open(n.cfg, n.listen)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func (n *testNode) restartAt(bind netip.AddrPort) {
 	clear(n.macs)
 	clear(n.addrs)
 	n.mu.Unlock()
-	n.open(nil)
+	n.open()
 }
 
 func (n *testNode) participate(networks ...Network) {

@@ -73,3 +73,17 @@ func TestCutOffNodeForgetsWhatItWithdraws(t *testing.T) {
 		t.Errorf("forgotten: %t, withdrawn: %t, changes %v", c.owners[nodeID{2}] == nil, !owner.shown, out.changes)
 	}
 }
+
+func TestThirdOfThePeersIsManyAndLessIsNot(t *testing.T) {
+	for peers, many := range map[int]bool{6: true, 7: false} {
+		c, _ := twoNodes()
+		for i := range peers - 1 {
+			c.step(c.now, memberEvent{nodeID{byte(3 + i)}, c.self.meta, c.address})
+		}
+		c.step(c.now, goneEvent{nodeID{2}})
+		c.step(c.now, goneEvent{nodeID{3}})
+		if got := c.owners[nodeID{3}].frozen; got != many {
+			t.Errorf("two of %d peers went down together: their records stay: %t, want %t", peers, got, many)
+		}
+	}
+}

@@ -7,7 +7,7 @@ import (
 
 // manyHosts is a settled cluster of so many in one network that pushes are relayed.
 func manyHosts(t *testing.T) *simulation {
-	s := newSimulation(2*relayAbove, 7, t.Fatalf)
+	s := newSimulation(relayAbove+10, 7, t.Fatalf)
 	for _, h := range s.hosts {
 		h.start()
 		h.participate(appNet)

@@ -107,47 +107,52 @@ func TestAwayForADayIsNotRestored(t *testing.T) {
 }
 
 func TestRestartNeedsNoSeeds(t *testing.T) {
-	t.Parallel()
-	a := startNode(t, 1, nil)
-	b := startNode(t, 2, nil, withJoin(a))
-	for i, n := range []*testNode{a, b} {
-		n.participate(appNet)
-		n.Put(appKey, testEndpoint(i+1, 1))
-	}
-	b.waitView(5*time.Second, 1, 1, 2)
-	b.cfg.Join = nil
-	b.restartAt(netip.MustParseAddrPort("127.0.0.1:0")) // where the other does not look for it
-	b.participate(appNet)
-	b.waitView(30*time.Second, 1, 1, 2) // membership refuses the new address until the old one is dead
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		b := startNode(t, l.listen, 2, withJoin(a))
+		for i, n := range []*testNode{a, b} {
+			n.participate(appNet)
+			n.Put(appKey, testEndpoint(i+1, 1))
+		}
+		b.waitView(5*time.Second, 1, 1, 2)
+		b.cfg.Join = nil
+		b.restartAt(netip.MustParseAddrPort("127.0.0.1:0")) // where the other does not look for it
+		b.participate(appNet)
+		b.waitView(30*time.Second, 1, 1, 2) // membership refuses the new address until the old one is dead
+	})
 }
 
 // A node that is killed soon after it met another finds it again.
 func TestWhoWasMetIsOnDiskSoon(t *testing.T) {
-	a := startNode(t, 1, nil)
-	b := startNode(t, 2, nil, withJoin(a))
-	a.wait(snapshotInterval/3, "the other node is on disk", func() bool {
-		text, err := os.ReadFile(filepath.Join(a.cfg.Dir, snapshotFile))
-		if err != nil {
-			return false
-		}
-		owners, _, err := decodeSnapshot(time.Now(), text)
-		return err == nil && len(owners) == 1 && owners[0].owner.String() == b.Self().ID
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		b := startNode(t, l.listen, 2, withJoin(a))
+		a.wait(snapshotInterval/3, "the other node is on disk", func() bool {
+			text, err := os.ReadFile(filepath.Join(a.cfg.Dir, snapshotFile))
+			if err != nil {
+				return false
+			}
+			owners, _, err := decodeSnapshot(time.Now(), text)
+			return err == nil && len(owners) == 1 && owners[0].owner.String() == b.Self().ID
+		})
 	})
 }
 
 func TestDamagedSnapshotIsLeftAside(t *testing.T) {
-	a := startNode(t, 1, nil)
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(a.cfg.Dir, snapshotFile)
-	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a.restart()
-	if text := a.logged.String(); !strings.Contains(text, path+" is left aside") {
-		t.Errorf("it says\n%s", text)
-	}
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(a.cfg.Dir, snapshotFile)
+		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.restart()
+		if text := a.logged.String(); !strings.Contains(text, path+" is left aside") {
+			t.Errorf("it says\n%s", text)
+		}
+	})
 }
 
 func TestRestoredOwnersAreNotTakenForLost(t *testing.T) {

@@ -14,35 +14,37 @@ func someStatic() Static {
 }
 
 func TestStaticEndpointIsAClaimLikeOthers(t *testing.T) {
-	static := someStatic()
-	withStatic := func(c *Config) { c.Static = []Static{static} }
-	a := startNode(t, 1, nil, withStatic)
-	b := startNode(t, 2, nil, withJoin(a))
-	b.participate(appNet)
-	a.participate(appNet)
-	a.waitView(5*time.Second, 2, 1, 2)
-	if got := a.mac(static.Endpoint); got != "192.0.2.77:4789" {
-		t.Errorf("it is behind %s", got)
-	}
-	if r := a.Records(); len(r) != 1 || r[0].Owner != StaticOwner || r[0].VTEP != static.VTEP || r[0].Network != appNet {
-		t.Errorf("records: %+v", r)
-	}
-	if got := a.read()["overlane_records state=static"]; got != 1 {
-		t.Errorf("%v are counted", got)
-	}
+	onLAN(t, func(t *testing.T, l *lan) {
+		static := someStatic()
+		withStatic := func(c *Config) { c.Static = []Static{static} }
+		a := startNode(t, l.listen, 1, withStatic)
+		b := startNode(t, l.listen, 2, withJoin(a))
+		b.participate(appNet)
+		a.participate(appNet)
+		a.waitView(5*time.Second, 2, 1, 2)
+		if got := a.mac(static.Endpoint); got != "192.0.2.77:4789" {
+			t.Errorf("it is behind %s", got)
+		}
+		if r := a.Records(); len(r) != 1 || r[0].Owner != StaticOwner || r[0].VTEP != static.VTEP || r[0].Network != appNet {
+			t.Errorf("records: %+v", r)
+		}
+		if got := a.read()["overlane_records state=static"]; got != 1 {
+			t.Errorf("%v are counted", got)
+		}
 
-	moved := static.Endpoint
-	moved.Seq = 1
-	b.Put(appKey, moved)
-	a.wait(time.Second, "a member's higher claim", func() bool { return a.mac(moved) == "192.0.2.2:4789" })
-	b.Delete(appKey, moved.MAC)
-	a.wait(time.Second, "the static one again", func() bool { return a.mac(moved) == "192.0.2.77:4789" })
-	b.waitView(time.Second, 1, 0, 0) // nobody else is told
+		moved := static.Endpoint
+		moved.Seq = 1
+		b.Put(appKey, moved)
+		a.wait(time.Second, "a member's higher claim", func() bool { return a.mac(moved) == "192.0.2.2:4789" })
+		b.Delete(appKey, moved.MAC)
+		a.wait(time.Second, "the static one again", func() bool { return a.mac(moved) == "192.0.2.77:4789" })
+		b.waitView(time.Second, 1, 0, 0) // nobody else is told
 
-	a.Withdraw(appKey)
-	a.waitView(time.Second, 0, 0, 0)
-	a.participate(Network{"network=other", 6000})
-	a.waitView(time.Second, 0, 0, 0)
+		a.Withdraw(appKey)
+		a.waitView(time.Second, 0, 0, 0)
+		a.participate(Network{"network=other", 6000})
+		a.waitView(time.Second, 0, 0, 0)
+	})
 }
 
 func TestStaticEndpointsAreChecked(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 // A host of many containers looks for those that are gone less often, so that it is idle, too.
 func TestLooksForGarbage(t *testing.T) {
-	for endpoints, want := range map[int]int64{1: 60, 600: 40} {
+	for endpoints, want := range map[int]int64{1: 60, 500: 48} {
 		t.Run(fmt.Sprint(endpoints), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var looks atomic.Int64

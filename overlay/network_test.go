@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
@@ -251,7 +252,9 @@ func TestUnknownNetwork(t *testing.T) {
 }
 
 func TestTwoDaemonsOnOneDirectory(t *testing.T) {
-	h := newHost(t)
-	_, err := overlay.Open(overlay.Config{Dir: h.dir})
-	wantError(t, err, h.dir, "another overlane daemon", "another directory")
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		_, err := overlay.Open(overlay.Config{Dir: h.dir})
+		wantError(t, err, h.dir, "another overlane daemon", "another directory")
+	})
 }

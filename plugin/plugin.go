@@ -89,7 +89,7 @@ func (p *Plugin) Ready(o Overlay, c Cluster) {
 func (p *Plugin) Close() {
 	close(p.stop)
 	p.calls.Lock()
-	p.calls.Unlock()
+	defer p.calls.Unlock()
 }
 
 // Docker's IDs of 64 digits are known to people by the first 12.

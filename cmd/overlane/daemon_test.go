@@ -13,6 +13,7 @@ import (
 
 // A second daemon on the same sockets stops with the flag to change, and leaves the first one's sockets alone.
 func TestSocketsInUse(t *testing.T) {
+	besideALivingDaemon(t)
 	dir := t.TempDir()
 	taken, free := filepath.Join(dir, "taken.sock"), filepath.Join(dir, "free.sock")
 	l, err := listen(taken)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -255,7 +256,15 @@ func TestListenBesideADyingDaemon(t *testing.T) {
 	l.Close()
 }
 
+// besideALivingDaemon waits less for it to die.
+func besideALivingDaemon(t *testing.T) {
+	was := dyingTime
+	dyingTime = 10 * time.Millisecond
+	t.Cleanup(func() { dyingTime = was })
+}
+
 func TestListen(t *testing.T) {
+	besideALivingDaemon(t)
 	path := filepath.Join(t.TempDir(), "run", "o.sock")
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

@@ -336,7 +336,7 @@ func TestForwardingFollowsChanges(t *testing.T) {
 	frame := flow{}.frame(t, 1, 1, 16, nil)
 	sent := func() bool { return len(fromPort(d.port, d.underlay, frame).frame) > 0 }
 	for range 3 {
-		if !sent() || !sent() {
+		if first, again := sent(), sent(); !first || !again {
 			t.Fatal("not sent to a known MAC")
 		}
 		if err := DelMAC(ethVNI, [6]byte(dstMAC)); err != nil {

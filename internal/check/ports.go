@@ -121,6 +121,7 @@ func inodesOf(network, port string) []string {
 		}
 		return inodes
 	}
+	//lint:ignore SA1019 what is advised instead asks for a kernel module that a host may lack
 	for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
 		lines, _ := read()
 		for _, l := range lines {
