@@ -99,7 +99,23 @@ test-deb: deb ## Look into the Debian package, and have systemd look at the serv
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	go test -tags lab -count=1 -timeout 60m -v ./internal/lab/...
+	go test -tags lab -count=1 -timeout 20m -parallel 3 -v ./internal/lab/...
+
+.PHONY: soak
+soak: soak-unit sim fuzz soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000
+
+.PHONY: soak-unit
+soak-unit: build-packages
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
+	go test -count=1 -timeout 2h -tags soak ./...
+	go test -count=1 -timeout 2h -run 'TestRandomSchedulesAgree|TestRecordsReachManyRealNodes' ./discovery -rapid.checks $(SCHEDULES)
+	go test -count=1 -timeout 2h -run TestRandomSchedules ./overlay/ipam -rapid.checks $(SCHEDULES)
+# Further long forms of the packages: a line each.
+
+.PHONY: soak-lab
+soak-lab: image
+	contrib/setup/packages $(TEST_PACKAGES)
+	go test -count=1 -timeout 3h -tags lab,soak -parallel 3 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
