@@ -32,7 +32,7 @@ func TestDocker(t *testing.T) {
 				if t.Failed() {
 					saveLogs(t, c)
 				}
-				cleanUp(t, c)
+				empty(t, c.Hosts)
 			}()
 			test.run(t, c)
 		})

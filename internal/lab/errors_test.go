@@ -28,23 +28,34 @@ func TestUserErrors(t *testing.T) {
 	c := cluster(t)
 	here := c.Hosts[0]
 	world := furnish(t, c)
-	before := standing(t, here)
 	for _, table := range [][]mistake{badOptions, badPools, world.badNetworks(), world.badAddresses()} {
-		for _, m := range table {
-			t.Run(m.typed, func(t *testing.T) { m.commit(t, here, before) })
-		}
+		commit(t, here, table)
 	}
 	t.Run("Forgotten", func(t *testing.T) { testForgotten(t, here) })
 }
 
-// commit types it on a host, and demands that all stands as before.
-func (m mistake) commit(t *testing.T, h *Host, before string) {
+// commit types mistakes on a host, and demands that all stands as before then.
+func commit(t *testing.T, h *Host, mistakes []mistake) {
+	t.Helper()
+	before := standing(t, h)
+	for _, m := range mistakes {
+		t.Run(m.typed, func(t *testing.T) { m.commit(t, h) })
+	}
+	eventually(t, "nothing is left", settleTimeout, func() error {
+		if after := standing(t, h); after != before {
+			return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		return nil
+	})
+}
+
+func (m mistake) commit(t *testing.T, h *Host) {
 	args := strings.Fields(m.typed)
 	if args[0] == "run" {
 		args = append(args, "box")
+		defer shell(t, h, "docker rm -f oops || :") // that of a `docker run` which failed is the user's to remove
 	}
 	_, err := h.Docker(t.Context(), args...)
-	shell(t, h, "docker rm -f oops >/dev/null 2>&1 || :") // that of a `docker run` which failed is the user's to remove
 	var failed *CommandError
 	if exit := new(exec.ExitError); !errors.As(err, &failed) || !errors.As(err, &exit) {
 		shell(t, h, "docker network rm oops >/dev/null 2>&1 || :")
@@ -55,12 +66,6 @@ func (m mistake) commit(t *testing.T, h *Host, before string) {
 			t.Errorf("the error lacks %q: %s", part, failed.Stderr)
 		}
 	}
-	eventually(t, "nothing is left", settleTimeout, func() error {
-		if after := standing(t, h); after != before {
-			return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
-		}
-		return nil
-	})
 }
 
 // standing is what a host has of networks, endpoints, pools and addresses, by Docker's and by overlane's word.
@@ -225,11 +230,8 @@ func (w furnished) badAddresses() []mistake {
 func testForgotten(t *testing.T, h *Host) {
 	shell(t, h, "docker rm -f red only plain; "+stopDaemon+"; rm -r /var/lib/overlane; start-overlane")
 	ready(t, []*Host{h})
-	before := standing(t, h)
-	for _, m := range []mistake{
+	commit(t, h, []mistake{
 		{"run -d --name oops --network flat", []string{"network ", "not known to overlane on this host", "remove it and create it again"}},
 		{"run -d --name oops --network app", []string{"subnet=10.27.0.0/28", "not known to overlane on this host", "remove the network and create it again"}},
-	} {
-		t.Run(m.typed, func(t *testing.T) { m.commit(t, h, before) })
-	}
+	})
 }

@@ -80,7 +80,7 @@ func reach(t *testing.T, from *Container, to ...netip.Addr) {
 	t.Helper()
 	script := fmt.Sprintf(`for a in %s; do
 		timeout %.0f sh -c "until /usr/bin/ping -n -c 1 -W 1 $a >/dev/null; do :; done" || { echo no answer from $a; exit 1; }
-		/usr/bin/ping -n -i 0.1 -W 1 -c 3 $a
+		/usr/bin/ping -n -i 0.1 -W 5 -c 3 $a
 	done`, strings.Trim(fmt.Sprint(to), "[]"), settleTimeout.Seconds())
 	out, err := from.Exec(t.Context(), "sh", "-c", script)
 	must(t, err)

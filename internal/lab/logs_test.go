@@ -14,9 +14,10 @@ import (
 
 // inspection is what somebody would type on a host after a failure.
 const inspection = `exec 2>&1
+pid=$(pidof -s overlane || echo 1)
 for command in 'overlane status' 'overlane status records' 'overlane ipam' 'overlane keyring list'; do
 	echo "# $command"
-	nsenter -t $(pidof overlane) -m $command
+	nsenter -t $pid -m $command
 done
 for command in 'docker ps -a' 'docker network ls' 'docker plugin ls' 'ip address' 'ps -ef'; do
 	echo "# $command"

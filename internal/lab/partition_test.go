@@ -18,7 +18,7 @@ const (
 	// withdrawn is when the containers of a host that died must be forgotten.
 	withdrawn = time.Minute
 	// follows is what traffic may take to find a container that has moved.
-	follows = 3 * time.Second
+	follows = 5 * time.Second
 )
 
 // While a host is cut off, containers come and go on both sides. When it is back all hosts agree at once, and all

@@ -41,7 +41,7 @@ func TestPlugin(t *testing.T) {
 		if now := pluginNode(t, h); now != id {
 			t.Errorf("the node was %s and is now %s", id, now)
 		}
-		reach(t, containers[0], attachment(t, containers[1], "app").IPAddress)
+		must(t, containers[0].Reach(t.Context(), attachment(t, containers[1], "app").IPAddress))
 	}
 	t.Run("Name", func(t *testing.T) { testPluginName(t, h) })
 	f := begin(t, containers[0], addrs[1])

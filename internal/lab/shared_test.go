@@ -92,8 +92,11 @@ func pristine(ctx context.Context, h *Host, members int) error {
 	if n := s.alive(); n != members {
 		return fmt.Errorf("%s: %d members alive, not %d", h.Name, n, members)
 	}
-	if words.More() || len(s.Networks)+len(s.hostStatus.Endpoints)+len(s.Remote)+len(s.Datapath.Ports)+len(s.Addresses)+len(s.ready()) > 0 {
-		return fmt.Errorf("%s has still:\n%s", h.Name, out)
+	if left := len(s.Networks) + len(s.hostStatus.Endpoints) + len(s.Remote) + len(s.Datapath.Ports) + len(s.Addresses) + len(s.ready()); left > 0 {
+		return fmt.Errorf("%s has still %+v", h.Name, s)
+	}
+	if left := strings.TrimSpace(out[words.InputOffset():]); left != "" {
+		return fmt.Errorf("%s has still interfaces or plugins: %s", h.Name, left)
 	}
 	return nil
 }

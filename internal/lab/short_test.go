@@ -12,7 +12,7 @@ const (
 	churnContainers  = 12
 	churnRounds      = 1
 	leftRounds       = 2
-	leftContainers   = 6
+	leftContainers   = 4
 	partitioned      = time.Duration(0) // beside what it takes the hosts to notice
 	crowdNetworks    = 5
 	crowdContainers  = 4

@@ -14,7 +14,7 @@ import (
 
 // Whatever is restarted, traffic that runs goes on: these tests send an echo request every 10 ms and a TCP stream from
 // red to blue meanwhile, and look for the longest time without a reply. None may be longer than this, ten times what is usual.
-const outage = 3 * time.Second
+const outage = 5 * time.Second
 
 var stampedReply = regexp.MustCompile(`(?m)^\[(\d+\.\d+)\] \d+ bytes from`)
 

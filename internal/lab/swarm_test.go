@@ -35,9 +35,9 @@ func TestSwarm(t *testing.T) {
 		testService(t, c, "app")
 	})
 	t.Run("Global", func(t *testing.T) {
-		shells(t, c.Hosts, func(*Host) string {
-			return "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_SCOPE=global; docker plugin enable overlane"
-		})
+		for _, h := range c.Hosts { // one after the other, so that each comes back to others
+			shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_SCOPE=global; docker plugin enable overlane")
+		}
 		pluginsMeet(t, c)
 		shell(t, manager, "docker network create -d "+pluginDriver+" --subnet 10.41.0.0/24 everywhere")
 		testService(t, c, "everywhere")
