@@ -98,13 +98,6 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 	ASAN_OPTIONS=detect_leaks=0 $(call gotestsum,asan,pkgname) -asan -tags dptest -skip TestUnderlays ./datapath/...
 	contrib/fuzz/run replay
 
-.PHONY: soak
-soak: build-packages ## The tests' long forms. RUNS=1000000 of each of the C code's fuzzers
-	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES)
-	go test -race -tags soak -timeout 60m ./datapath/...
-	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest,soak -timeout 60m ./datapath/...
-	contrib/fuzz/run fuzz $(RUNS)
-
 .PHONY: test-deb
 test-deb: deb ## Look into the Debian package, and have systemd look at the service
 	contrib/setup/packages $(DEB_TEST_PACKAGES)
@@ -113,13 +106,28 @@ test-deb: deb ## Look into the Debian package, and have systemd look at the serv
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m ./internal/lab/...
+	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 20m -parallel 3 ./internal/lab/...
+
+.PHONY: soak
+soak: soak-unit soak-datapath sim soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
 
 .PHONY: soak-unit
-soak-unit: build-packages ## The long forms of the packages' tests. SCHEDULES=3000
+soak-unit: build-packages
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
-	go test -count=1 -timeout 2h -tags soak ./...
+	go test -count=1 -timeout 2h -tags soak $$(go list ./... | grep -v /datapath)
 	go test -count=1 -timeout 2h -tags soak -run TestRandomSchedules ./discovery ./overlay/ipam -rapid.checks $(SCHEDULES)
+
+.PHONY: soak-datapath
+soak-datapath: build-packages
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES)
+	go test -race -tags soak -timeout 60m ./datapath/...
+	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest,soak -timeout 60m ./datapath/...
+	contrib/fuzz/run fuzz $(RUNS)
+
+.PHONY: soak-lab
+soak-lab: image
+	contrib/setup/packages $(TEST_PACKAGES)
+	go test -count=1 -timeout 3h -tags lab,soak -parallel 3 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64

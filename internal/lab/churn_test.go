@@ -7,12 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
-)
-
-const (
-	churnContainers = 100
-	churnRounds     = 5
 )
 
 // holdings is what a host holds for its containers, and gives back when they go.
@@ -23,22 +17,22 @@ type holdings struct {
 
 // Containers that come and go must leave nothing behind, here or on another host.
 func TestChurn(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	here, there := c.Hosts[0], c.Hosts[1]
 	network(t, c.Hosts, "app", 20)
 	start(t, there, "witness", "app") // the other host takes part in the network, and so learns of its containers
 
 	// The first ones bring what stays for good, such as docker_gwbridge and the engine's idle connections to the driver.
-	create(t, here, 10)
+	create(t, here, 4)
 	remove(t, here)
 	before := held(t, here)
 	for range churnRounds {
 		create(t, here, churnContainers)
-		eventually(t, "the other host learns of all containers", settled, func() error { return remotes(t, there, churnContainers) })
+		eventually(t, "the other host learns of all containers", settleTimeout, func() error { return remotes(t, there, churnContainers) })
 		remove(t, here)
-		eventually(t, "the other host forgets all containers", time.Second, func() error { return remotes(t, there, 0) })
+		eventually(t, "the other host forgets all containers", settleTimeout, func() error { return remotes(t, there, 0) })
 	}
-	eventually(t, "the host gives everything back", settled, func() error {
+	eventually(t, "the host gives everything back", settleTimeout, func() error {
 		if after := held(t, here); after != before {
 			return fmt.Errorf("before %+v, after %+v", before, after)
 		}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -36,23 +37,23 @@ type Cluster struct {
 }
 
 // Up starts a cluster and waits until each of its hosts has an engine, overlane and the image `box`. One of the same name
-// that an earlier run left behind is taken down first.
+// that an earlier run left behind is taken down first. Of one that does not start it gives the hosts that there are.
 func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	c := &Cluster{opts: opts}
 	if err := c.Down(ctx); err != nil {
-		return nil, err
+		return c, err
 	}
 	if _, err := c.compose(ctx, "up", "-d", "--scale", "host="+strconv.Itoa(opts.Hosts)); err != nil {
-		return nil, err
+		return c, err
 	}
 	if err := c.findHosts(ctx); err != nil {
-		return nil, err
+		return c, err
 	}
 	for _, h := range c.Hosts {
 		if err := Wait(ctx, startTimeout, h.ready); err != nil {
-			return nil, fmt.Errorf("host %s does not start: %w\n%s", h.Name, err, h.Log(context.WithoutCancel(ctx)))
+			return c, fmt.Errorf("host %s does not start: %w\n%s", h.Name, err, h.Log(context.WithoutCancel(ctx)))
 		}
 	}
 	return c, nil
@@ -79,7 +80,7 @@ func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
 
 // composeCommand is Compose, which is a command of docker's or, in older releases, one of its own.
 func composeCommand(ctx context.Context, args ...string) *exec.Cmd {
-	if exec.CommandContext(ctx, "docker", "compose", "version").Run() != nil {
+	if _, err := docker(ctx, "compose", "version"); err != nil {
 		return exec.CommandContext(ctx, "docker-compose", args...)
 	}
 	return exec.CommandContext(ctx, "docker", append([]string{"compose"}, args...)...)
@@ -126,5 +127,9 @@ func (c *Cluster) findHosts(ctx context.Context) error {
 		})
 	}
 	slices.SortFunc(c.Hosts, func(a, b *Host) int { return cmp.Compare(a.Number, b.Number) })
-	return nil
+	var errs []error
+	for _, h := range c.Hosts {
+		errs = append(errs, h.locate(ctx))
+	}
+	return errors.Join(errs...)
 }

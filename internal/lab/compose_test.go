@@ -11,7 +11,7 @@ import (
 
 // The example of an application on two hosts: its parts find each other by name, from outside through the published port.
 func TestComposeApplication(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	composeOn(t, c.Hosts[0], "up", "-d", "web")
 	composeOn(t, c.Hosts[1], "up", "-d", "api", "db")
 	find := func(h *Host, service string) *Container {
@@ -35,7 +35,7 @@ func TestComposeApplication(t *testing.T) {
 		}
 	}
 	shell(t, c.Hosts[0], "curl -sS --fail --max-time 5 http://localhost:8080/")
-	for _, h := range c.Hosts {
+	for _, h := range c.Hosts[:2] {
 		composeOn(t, h, "down")
 		if networks := status(t, h).Networks; len(networks) != 0 {
 			t.Errorf("%s: %+v is left", h.Name, networks)
@@ -46,10 +46,8 @@ func TestComposeApplication(t *testing.T) {
 // composeOn runs Compose with the example against a host's engine.
 func composeOn(t *testing.T, h *Host, args ...string) {
 	t.Helper()
-	pid, err := docker(t.Context(), "inspect", "--format", "{{.State.Pid}}", h.Name)
-	must(t, err)
 	cmd := composeCommand(t.Context(), append([]string{"-p", "shop", "-f", "../../contrib/compose/app.yml"}, args...)...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix:///proc/"+strings.TrimSpace(pid)+"/root/run/docker.sock")
-	_, err = run(cmd)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+h.proc("root/run/docker.sock"))
+	_, err := run(cmd)
 	must(t, err)
 }

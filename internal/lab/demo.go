@@ -19,8 +19,8 @@ const (
 
 // Demo shows on a cluster what overlane is for: one dual-stack network on all hosts, many containers on each, and on the
 // first two hosts all the ways by which containers and the world outside reach each other.
-func Demo(ctx context.Context, c *Cluster, out io.Writer) error {
-	d := &demo{out: out, all: c.Hosts, hosts: c.Hosts[:2]}
+func Demo(ctx context.Context, c *Cluster, each int, out io.Writer) error {
+	d := &demo{out: out, all: c.Hosts, hosts: c.Hosts[:2], each: each}
 	for _, step := range []func(context.Context) error{
 		d.createNetwork, d.crowd, d.startContainers, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
 	} {
@@ -35,6 +35,7 @@ type demo struct {
 	out        io.Writer
 	all        []*Host
 	hosts      []*Host // the first two
+	each       int     // containers of the crowd on each host
 	containers []*Container
 	addrs      [][2]netip.Addr // of each container, IPv4 and IPv6
 }
@@ -63,9 +64,8 @@ func (d *demo) createNetwork(ctx context.Context) error {
 
 // crowd shows that hosts hand out addresses at the same time, and none of them twice.
 func (d *demo) crowd(ctx context.Context) error {
-	const each = 10
-	d.title("%d containers on each of %d hosts, started at once", each, len(d.all))
-	containers, addrs, err := Crowd(ctx, d.all, demoNetwork, each)
+	d.title("%d containers on each of %d hosts, started at once", d.each, len(d.all))
+	containers, addrs, err := Crowd(ctx, d.all, demoNetwork, d.each)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (d *demo) bothWays(check func(from, to *Container, addr netip.Addr) error) 
 }
 
 func (d *demo) ping(ctx context.Context) error {
-	const count = 20
+	const count = 10
 	d.title("ping")
 	return d.bothWays(func(from, to *Container, addr netip.Addr) error {
 		if err := from.Reach(ctx, addr); err != nil {
@@ -203,7 +203,7 @@ func (d *demo) publishedPort(ctx context.Context) error {
 func (d *demo) throughput(ctx context.Context) error {
 	d.title("iperf3, one TCP stream")
 	return d.bothWays(func(from, to *Container, addr netip.Addr) error {
-		rate, err := from.Iperf(ctx, addr, 3*time.Second)
+		rate, err := from.Iperf(ctx, addr, 2*time.Second)
 		if err != nil {
 			return err
 		}

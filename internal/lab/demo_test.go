@@ -2,15 +2,8 @@
 
 package lab
 
-import (
-	"os"
-	"testing"
-)
+import "testing"
 
 func TestDemo(t *testing.T) {
-	hosts := 3
-	if os.Getenv(underlayVariable) == "memif" { // a cable between two
-		hosts = 2
-	}
-	must(t, Demo(t.Context(), up(t, hosts), t.Output()))
+	must(t, Demo(t.Context(), cluster(t), demoContainers, t.Output()))
 }

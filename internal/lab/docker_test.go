@@ -11,7 +11,7 @@ import (
 
 // What Docker's own commands promise of a network must hold on an overlay, between hosts.
 func TestDocker(t *testing.T) {
-	c := up(t, 3)
+	c := cluster(t)
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *Cluster)
@@ -28,30 +28,15 @@ func TestDocker(t *testing.T) {
 		{"MTU", testMTU},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			defer cleanUp(t, c)
+			defer func() {
+				if t.Failed() {
+					saveLogs(t, c)
+				}
+				empty(t, c.Hosts)
+			}()
 			test.run(t, c)
 		})
 	}
-}
-
-// cleanUp removes the containers and networks of a test, and looks that every trace of them is gone.
-func cleanUp(t *testing.T, c *Cluster) {
-	if t.Failed() {
-		for _, h := range c.Hosts {
-			t.Logf("overlane status on %s:\n%s", h.Name, shell(t, h, "overlane status"))
-		}
-	}
-	for _, h := range c.Hosts {
-		shell(t, h, "docker ps -aq | xargs -r docker rm -f")
-		shell(t, h, "docker network ls -q --filter driver=overlane | xargs -r docker network rm")
-	}
-	everyHost(t, c, "is empty again", func(h *Host) error {
-		s := status(t, h)
-		if len(s.Networks)+len(s.Endpoints)+len(s.Remote)+len(s.Datapath.Ports) > 0 {
-			return fmt.Errorf("still there: %+v", s)
-		}
-		return nil
-	})
 }
 
 func testConnect(t *testing.T, c *Cluster) {
@@ -68,7 +53,7 @@ func testConnect(t *testing.T, c *Cluster) {
 		_, err = red.Host.Docker(t.Context(), "network", "disconnect", "app", red.Name)
 		must(t, err)
 		unreachable(t, red, blueAt.IPAddress)
-		eventually(t, "the other host forgets the container", settled, func() error { return remotes(t, c.Hosts[1], 0) })
+		eventually(t, "the other host forgets the container", settleTimeout, func() error { return remotes(t, c.Hosts[1], 0) })
 	}
 }
 
@@ -135,7 +120,7 @@ func testTakenAddress(t *testing.T, c *Cluster) {
 	const addr = "10.20.1.77"
 	network(t, c.Hosts[:2], "app", 20)
 	start(t, c.Hosts[0], "red", "app", "--ip", addr)
-	eventually(t, "the other host knows the container", settled, func() error { return remotes(t, c.Hosts[1], 1) })
+	eventually(t, "the other host knows the container", settleTimeout, func() error { return remotes(t, c.Hosts[1], 1) })
 	_, err := c.Hosts[1].Run(t.Context(), "blue", "--network", "app", "--ip", addr)
 	if err == nil || !strings.Contains(err.Error(), addr) {
 		t.Errorf("second container with %s: %v; want an error that names the address", addr, err)
@@ -206,7 +191,7 @@ func testSharedVNI(t *testing.T, c *Cluster) {
 	}
 	key := fmt.Sprintf("vni=%d", vni)
 	var err error
-	eventually(t, "the other host refuses the VNI", settled, func() error {
+	eventually(t, "the other host refuses the VNI", settleTimeout, func() error {
 		if err = create(); err != nil {
 			return nil
 		}

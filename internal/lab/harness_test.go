@@ -7,36 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 )
-
-// underlayVariable names what carries VXLAN when the tests run for one kind: see TestUnderlays.
-const underlayVariable = "LAB_UNDERLAY"
-
-// settled is what a test grants a change until the last host has felt it.
-const settled = 10 * time.Second
-
-// up starts a cluster for one test, and shows what its hosts have logged when the test fails.
-func up(t *testing.T, hosts int) *Cluster {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	name := "lab-" + strings.ToLower(t.Name())
-	c, err := Up(t.Context(), Options{Name: name, Hosts: hosts, Underlay: os.Getenv(underlayVariable)})
-	t.Cleanup(func() {
-		if t.Failed() && c != nil {
-			for _, h := range c.Hosts {
-				t.Logf("%s:\n%s", h.Name, h.Log(ctx))
-			}
-		}
-		must(t, Down(ctx, name))
-	})
-	must(t, err)
-	acquainted(t, c)
-	return c
-}
 
 // acquainted waits until every host knows all the others.
 func acquainted(t *testing.T, c *Cluster) {
@@ -47,13 +21,7 @@ func acquainted(t *testing.T, c *Cluster) {
 // alive demands so many members that are up.
 func alive(t *testing.T, h *Host, want int) error {
 	t.Helper()
-	n := 0
-	for _, m := range status(t, h).Members {
-		if m.State == "alive" {
-			n++
-		}
-	}
-	if n != want {
+	if n := status(t, h).alive(); n != want {
 		return fmt.Errorf("%d members alive, not %d", n, want)
 	}
 	return nil
@@ -69,7 +37,7 @@ func must(t *testing.T, err error) {
 // eventually waits for a condition that holds once the hosts have settled.
 func eventually(t *testing.T, what string, timeout time.Duration, check func() error) {
 	t.Helper()
-	err := Wait(t.Context(), timeout, func(context.Context) error { return check() })
+	err := Wait(lasting(t), timeout, func(context.Context) error { return check() })
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -78,7 +46,7 @@ func eventually(t *testing.T, what string, timeout time.Duration, check func() e
 func everyHost(t *testing.T, c *Cluster, what string, check func(*Host) error) {
 	t.Helper()
 	for _, h := range c.Hosts {
-		eventually(t, h.Name+" "+what, settled, func() error { return check(h) })
+		eventually(t, h.Name+" "+what, settleTimeout, func() error { return check(h) })
 	}
 }
 
@@ -86,15 +54,10 @@ func everyHost(t *testing.T, c *Cluster, what string, check func(*Host) error) {
 // hand out addresses from.
 func network(t *testing.T, hosts []*Host, name string, subnet int, options ...string) {
 	t.Helper()
-	for _, h := range hosts {
-		args := []string{
-			"network", "create", "--driver", "overlane", "--ipv6",
-			"--subnet", fmt.Sprintf("10.%d.0.0/16", subnet), "--ip-range", fmt.Sprintf("10.%d.%d.0/24", subnet, h.Number),
-			"--subnet", fmt.Sprintf("fd00:%d::/64", subnet), "--ip-range", fmt.Sprintf("fd00:%d::%d:0/112", subnet, h.Number),
-		}
-		_, err := h.Docker(t.Context(), append(append(args, options...), name)...)
-		must(t, err)
-	}
+	shells(t, hosts, func(h *Host) string {
+		return fmt.Sprintf("docker network create --driver overlane --ipv6 --subnet 10.%[1]d.0.0/16 --ip-range 10.%[1]d.%[2]d.0/24 --subnet fd00:%[1]d::/64 --ip-range fd00:%[1]d::%[2]d:0/112 %[3]s %[4]s",
+			subnet, h.Number, strings.Join(options, " "), name)
+	})
 }
 
 // start runs a container and gives its addresses in the network as well.
@@ -115,10 +78,16 @@ func attachment(t *testing.T, c *Container, network string) Attachment {
 // reach demands that the addresses answer, all of them and at once after the first answer.
 func reach(t *testing.T, from *Container, to ...netip.Addr) {
 	t.Helper()
-	for _, addr := range to {
-		must(t, from.Reach(t.Context(), addr))
-		_, err := from.Ping(t.Context(), addr, 3)
-		must(t, err)
+	script := fmt.Sprintf(`for a in %s; do
+		timeout %.0f sh -c "until /usr/bin/ping -n -c 1 -W 1 $a >/dev/null; do :; done" || { echo no answer from $a; exit 1; }
+		/usr/bin/ping -n -i 0.1 -W 5 -c 3 $a
+	done`, strings.Trim(fmt.Sprint(to), "[]"), settleTimeout.Seconds())
+	out, err := from.Exec(t.Context(), "sh", "-c", script)
+	must(t, err)
+	for _, count := range pingReceived.FindAllStringSubmatch(out, -1) {
+		if count[1] != count[2] {
+			t.Fatalf("from %s on %s not every request is answered:\n%s", from.Name, from.Host.Name, out)
+		}
 	}
 }
 
@@ -133,23 +102,58 @@ func unreachable(t *testing.T, from *Container, to netip.Addr) {
 // shell runs a script on the host.
 func shell(t *testing.T, h *Host, script string) string {
 	t.Helper()
-	out, err := h.Exec(t.Context(), "sh", "-ec", script)
+	out, err := h.Exec(lasting(t), "sh", "-ec", script)
 	must(t, err)
 	return out
 }
 
-// stop ends the daemon of the host, which leaves the cluster.
-func stop(t *testing.T, h *Host) {
+// ends is a command that waits until the process whose ID follows is gone.
+const ends = "timeout 60 tail -f /dev/null --pid="
+
+// stop ends the daemons of the hosts, which leave the cluster. At the end of the test they start again, as if for the first
+// time.
+func stop(t *testing.T, hosts ...*Host) {
 	t.Helper()
-	shell(t, h, "kill $(cat /run/overlane.pid) && tail --pid=$(cat /run/overlane.pid) -f /dev/null")
+	putBack(t, func() {
+		empty(t, hosts)
+		shells(t, hosts, func(*Host) string { return stopDaemon })
+		shells(t, hosts, func(*Host) string { return "rm -rf /var/lib/overlane; start-overlane" })
+		ready(t, hosts)
+	})
+	shells(t, hosts, func(*Host) string { return stopDaemon })
 }
 
-// restartWith starts the daemon anew after what the script sets up, with an empty log.
-func restartWith(t *testing.T, h *Host, script string) {
+const stopDaemon = "for pid in $(pidof overlane); do kill $pid; " + ends + "$pid; done"
+
+// restartWith starts the daemons anew, with an empty log, after what the script for each sets up until the end of the test.
+func restartWith(t *testing.T, hosts []*Host, script func(*Host) string) {
 	t.Helper()
-	stop(t, h)
-	shell(t, h, ": >/var/log/overlane.log; "+script+"; start-overlane")
-	must(t, Wait(t.Context(), settled, h.ready))
+	stop(t, hosts...)
+	shells(t, hosts, func(h *Host) string { return ": >/var/log/overlane.log; " + script(h) + "; start-overlane" })
+	ready(t, hosts)
+}
+
+// ready waits until the daemons and the engines of the hosts answer.
+func ready(t *testing.T, hosts []*Host) {
+	t.Helper()
+	must(t, each(hosts, func(h *Host) error { return Wait(lasting(t), startTimeout, h.ready) }))
+}
+
+// kill ends a host, with all that runs on it, until the end of the test.
+func kill(t *testing.T, h *Host) {
+	t.Helper()
+	putBack(t, func() { boot(t, h, "start") })
+	_, err := docker(t.Context(), "kill", h.Name)
+	must(t, err)
+}
+
+// boot starts a host that is down, or as `restart` says one that is not.
+func boot(t *testing.T, h *Host, how string) {
+	t.Helper()
+	_, err := docker(lasting(t), how, h.Name)
+	must(t, err)
+	must(t, h.locate(lasting(t)))
+	ready(t, []*Host{h})
 }
 
 // hostStatus is the part of `overlane status -o json` that the tests look at.
@@ -176,9 +180,18 @@ type hostStatus struct {
 	} `json:"datapath"`
 }
 
+func (s hostStatus) alive() (members int) {
+	for _, m := range s.Members {
+		if m.State == "alive" {
+			members++
+		}
+	}
+	return members
+}
+
 func status(t *testing.T, h *Host) hostStatus {
 	t.Helper()
-	out, err := h.Exec(t.Context(), "overlane", "status", "-o", "json")
+	out, err := h.Exec(lasting(t), "overlane", "status", "-o", "json")
 	must(t, err)
 	var s hostStatus
 	must(t, json.Unmarshal([]byte(out), &s))

@@ -3,9 +3,14 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Host is one Docker host of a cluster.
@@ -14,11 +19,49 @@ type Host struct {
 	Number int    // from 1
 	Addr   netip.Addr
 	Addr6  netip.Addr
+
+	first *os.Process
+	env   []string // of the first process
 }
 
-// Exec runs a command on the host.
+// locate finds the first process of the host, which is another one after each start.
+func (h *Host) locate(ctx context.Context) error {
+	out, err := docker(ctx, "inspect", "--format", "{{.State.Pid}}", h.Name)
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(out)
+	if err != nil {
+		return fmt.Errorf("docker inspect %s: %w", h.Name, err)
+	}
+	if h.first, err = os.FindProcess(pid); err != nil {
+		return err
+	}
+	env, err := os.ReadFile(h.proc("environ"))
+	if err != nil {
+		return fmt.Errorf("%s does not run: %w", h.Name, err)
+	}
+	h.env = strings.Split(strings.TrimSuffix(string(env), "\x00"), "\x00")
+	return nil
+}
+
+// proc is the path of a file in /proc about the first process. Below `root` are the host's own files.
+func (h *Host) proc(file string) string { return fmt.Sprintf("/proc/%d/%s", h.first.Pid, file) }
+
+// Exec runs a command on the host. It does what `docker exec` would do, in a tenth of the time.
 func (h *Host) Exec(ctx context.Context, args ...string) (string, error) {
-	return docker(ctx, append([]string{"exec", h.Name}, args...)...)
+	// Another process may have got the number of one that has ended.
+	if err := h.first.Signal(syscall.Signal(0)); err != nil {
+		return "", fmt.Errorf("%s does not run: %w", h.Name, err)
+	}
+	enter := []string{"--bounding-set=-sys_resource", "nsenter", "--all", "--target", strconv.Itoa(h.first.Pid), "--"}
+	cmd := exec.CommandContext(ctx, "setpriv", append(enter, args...)...)
+	cmd.Env = h.env
+	out, err := run(cmd)
+	if failed := (*CommandError)(nil); errors.As(err, &failed) {
+		failed.Args = append([]string{"on " + h.Name + ":"}, args...)
+	}
+	return out, err
 }
 
 // Docker runs a docker command against the host's own engine.

@@ -16,18 +16,16 @@ const (
 	wrongKey = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
 )
 
-// startWith starts the daemon of a host anew with a gossip key.
-func startWith(t *testing.T, h *Host, key string) {
+// startWith starts the daemons anew with a gossip key.
+func startWith(t *testing.T, hosts []*Host, key string) {
 	t.Helper()
-	restartWith(t, h, "export OVERLANE_GOSSIP_KEY="+key)
+	restartWith(t, hosts, func(*Host) string { return "export OVERLANE_GOSSIP_KEY=" + key })
 }
 
 // The key is changed while three hosts talk, and no packet is lost.
 func TestKeyRotation(t *testing.T) {
-	c := up(t, 3)
-	for _, h := range c.Hosts {
-		startWith(t, h, oldKey)
-	}
+	c := cluster(t)
+	startWith(t, c.Hosts, oldKey)
 	acquainted(t, c)
 	network(t, c.Hosts, "app", 20)
 	var boxes []*Container
@@ -50,7 +48,7 @@ func TestKeyRotation(t *testing.T) {
 		}
 		for _, h := range c.Hosts {
 			// A step that the others have not all heard of yet is refused, with a word on who is missing.
-			eventually(t, h.Name+" "+verb, settled, func() error {
+			eventually(t, h.Name+" "+verb, settleTimeout, func() error {
 				_, err := h.Exec(t.Context(), "overlane", "keyring", verb, key)
 				return err
 			})
@@ -65,7 +63,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 	everyHost(t, c, "knows all containers", func(h *Host) error { return remotes(t, h, 4) })
 	for _, box := range boxes {
-		out, err := box.Exec(t.Context(), "sh", "-c", "kill -INT $(cat /tmp/ping.pid); while kill -0 $(cat /tmp/ping.pid) 2>/dev/null; do :; done; cat /tmp/ping.log")
+		out, err := box.Exec(t.Context(), "sh", "-c", "pid=$(cat /tmp/ping.pid); kill -INT $pid; timeout 10 sh -c \"while kill -0 $pid 2>/dev/null; do sleep 0.1; done\" && cat /tmp/ping.log")
 		must(t, err)
 		received := pingReceived.FindStringSubmatch(out)
 		if received == nil {
@@ -110,14 +108,12 @@ func atoi(t *testing.T, text string) int {
 
 // A host with another key joins nothing and says so; the others count what it sends, and go on.
 func TestWrongKey(t *testing.T) {
-	c := up(t, 3)
+	c := cluster(t)
 	stranger := c.Hosts[2]
-	for _, h := range c.Hosts[:2] {
-		startWith(t, h, oldKey)
-	}
-	startWith(t, stranger, wrongKey)
-	eventually(t, "the two know each other", settled, func() error { return alive(t, c.Hosts[0], 2) })
-	eventually(t, "the stranger says what is wrong", settled, func() error {
+	startWith(t, c.Hosts[:2], oldKey)
+	startWith(t, c.Hosts[2:], wrongKey)
+	eventually(t, "the two know each other", settleTimeout, func() error { return alive(t, c.Hosts[0], 2) })
+	eventually(t, "the stranger says what is wrong", settleTimeout, func() error {
 		log := shell(t, stranger, "cat /var/log/overlane.log")
 		if !strings.Contains(log, "gossip key") {
 			return fmt.Errorf("its log has no word of the gossip key:\n%s", log)
@@ -128,7 +124,7 @@ func TestWrongKey(t *testing.T) {
 		return status(t, c.Hosts[0]).Gossip.Rejected["key"] + status(t, c.Hosts[1]).Gossip.Rejected["key"]
 	}
 	before := counted()
-	eventually(t, "the others count it", settled, func() error {
+	eventually(t, "the others count it", settleTimeout, func() error {
 		if counted() <= before {
 			return fmt.Errorf("%d messages with another key, as many as before", before)
 		}

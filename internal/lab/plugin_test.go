@@ -19,13 +19,13 @@ const metrics = "127.0.0.1:9750"
 // Three hosts that got overlane by `docker plugin install` share a network, and what the plugin knows outlives new settings,
 // upgrades and engines.
 func TestPlugin(t *testing.T) {
-	c := up(t, 3)
+	c := cluster(t)
 	image := installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
 	pluginsMeet(t, c)
 	var containers []*Container
 	var addrs []netip.Addr
 	for _, h := range c.Hosts {
-		_, err := h.Docker(t.Context(), "network", "create", "--driver", pluginDriver, "--ipam-driver", pluginDriver, "--subnet", "10.20.0.0/16", "app")
+		_, err := h.Docker(t.Context(), "network", "create", "--driver", pluginDriver, "--ipam-driver", pluginDriver, "--subnet", "10.55.0.0/16", "app")
 		must(t, err)
 		container, at := start(t, h, fmt.Sprintf("first%d", h.Number), "app", "--restart", "always")
 		containers, addrs = append(containers, container), append(addrs, at.IPAddress)
@@ -41,7 +41,7 @@ func TestPlugin(t *testing.T) {
 		if now := pluginNode(t, h); now != id {
 			t.Errorf("the node was %s and is now %s", id, now)
 		}
-		reach(t, containers[0], attachment(t, containers[1], "app").IPAddress)
+		must(t, containers[0].Reach(t.Context(), attachment(t, containers[1], "app").IPAddress))
 	}
 	t.Run("Name", func(t *testing.T) { testPluginName(t, h) })
 	f := begin(t, containers[0], addrs[1])
@@ -63,7 +63,7 @@ func TestPlugin(t *testing.T) {
 		servesMetrics(t, h)
 	})
 	t.Run("Engine", func(t *testing.T) {
-		shell(t, h, "pid=$(cat /run/docker.pid); kill $pid; tail --pid=$pid -f /dev/null")
+		shell(t, h, "pid=$(cat /run/docker.pid); kill $pid; "+ends+"$pid")
 		eventually(t, "the engine is back with its container", startTimeout, func() error {
 			_, err := containers[1].Exec(t.Context(), "true")
 			return err
@@ -78,15 +78,18 @@ func TestPlugin(t *testing.T) {
 	})
 }
 
-// installPlugin has the plugin take the daemons' place on all hosts, and gives its name in a registry.
+// installPlugin has the plugin take the daemons' place on all hosts until the end of the test, and gives its name in a registry.
 func installPlugin(t *testing.T, c *Cluster, settings ...string) (image string) {
 	t.Helper()
-	image = pushPlugin(t, c)
-	for _, h := range c.Hosts {
-		stop(t, h)
-		_, err := h.Docker(t.Context(), append([]string{"plugin", "install", "--grant-all-permissions", "--alias", "overlane", image}, settings...)...)
-		must(t, err)
-	}
+	image = registry.plugin(t, c)
+	stop(t, c.Hosts...)
+	putBack(t, func() {
+		empty(t, c.Hosts)
+		shells(t, c.Hosts, func(*Host) string { return "docker plugin ls -q | xargs -r docker plugin rm -f" })
+	})
+	shells(t, c.Hosts, func(*Host) string {
+		return "docker plugin install --grant-all-permissions --alias overlane " + image + " " + strings.Join(settings, " ")
+	})
 	return image
 }
 
@@ -110,7 +113,7 @@ func pluginStatus(t *testing.T, h *Host) (string, error) {
 // pluginNode waits for the plugin, and gives the identity it has among the others.
 func pluginNode(t *testing.T, h *Host) (id string) {
 	t.Helper()
-	eventually(t, "the plugin answers", settled, func() error {
+	eventually(t, "the plugin answers", settleTimeout, func() error {
 		text, err := pluginStatus(t, h)
 		if err != nil {
 			return err

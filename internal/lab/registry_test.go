@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,24 +11,54 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
-// registry runs an image registry on this machine until the test ends, and gives its port.
-func registry(t *testing.T) int {
+// pluginTimeout bounds what it takes to build the managed plugin.
+const pluginTimeout = 10 * time.Minute
+
+// registry serves the managed plugin to all tests that ask for it.
+var registry pluginRegistry
+
+// pluginRegistry is an image registry on this machine.
+type pluginRegistry struct {
+	serve *exec.Cmd
+	dir   string
+	port  int // once it has the plugin
+}
+
+// plugin gives the name by which the hosts find the managed plugin in the registry. The first call builds it.
+func (r *pluginRegistry) plugin(t *testing.T, c *Cluster) string {
+	t.Helper()
+	if r.port == 0 {
+		must(t, r.close())
+		port := r.open(t)
+		_, err := runWithin(pluginTimeout, exec.CommandContext(t.Context(),
+			"make", "--no-print-directory", "-C", "../..", "plugin-push", fmt.Sprint("REGISTRY=127.0.0.1:", port)))
+		must(t, err)
+		r.port = port
+	}
+	machine := shell(t, c.Hosts[0], "ip -4 route show default | cut -d' ' -f3")
+	return fmt.Sprintf("%s:%d/overlane:latest", machine, r.port)
+}
+
+// open starts an empty registry, and gives its port.
+func (r *pluginRegistry) open(t *testing.T) (port int) {
 	t.Helper()
 	l, err := net.Listen("tcp", ":0")
 	must(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
+	port = l.Addr().(*net.TCPAddr).Port
 	must(t, l.Close())
-	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nhttp: {addr: ':%d'}\nstorage: {filesystem: {rootdirectory: %s}}\n", port, dir), 0o600))
-	serve := exec.CommandContext(t.Context(), "docker-registry", "serve", config)
-	serve.Stdout, serve.Stderr = t.Output(), t.Output()
+	r.dir, err = os.MkdirTemp("", "registry")
+	must(t, err)
+	config := filepath.Join(r.dir, "config.yml")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nhttp: {addr: ':%d'}\nstorage: {filesystem: {rootdirectory: %s}}\n", port, r.dir), 0o600))
+	serve := exec.Command("docker-registry", "serve", config)
 	must(t, serve.Start())
-	t.Cleanup(func() { serve.Wait() }) // the test's context has ended it
-	eventually(t, "the registry answers", settled, func() error {
-		answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/v2/", port))
+	r.serve = serve
+	client := http.Client{Timeout: time.Second}
+	eventually(t, "the registry answers", settleTimeout, func() error {
+		answer, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/v2/", port))
 		if err == nil {
 			err = answer.Body.Close()
 		}
@@ -36,13 +67,14 @@ func registry(t *testing.T) int {
 	return port
 }
 
-// pushPlugin has the managed plugin built and taken to a registry, and gives the name by which the hosts find it there.
-func pushPlugin(t *testing.T, c *Cluster) string {
-	t.Helper()
-	port := registry(t)
-	push := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-C", "../..", "plugin-push", fmt.Sprintf("REGISTRY=127.0.0.1:%d", port))
-	push.Stdout, push.Stderr = t.Output(), t.Output()
-	must(t, push.Run())
-	machine := shell(t, c.Hosts[0], "ip -4 route show default | cut -d' ' -f3")
-	return fmt.Sprintf("%s:%d/overlane:latest", machine, port)
+// close ends a registry that was opened.
+func (r *pluginRegistry) close() error {
+	if r.serve == nil {
+		return nil
+	}
+	err := r.serve.Process.Kill()
+	r.serve.Wait() // says that it was killed
+	err = errors.Join(err, os.RemoveAll(r.dir))
+	*r = pluginRegistry{}
+	return err
 }

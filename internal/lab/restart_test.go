@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -14,7 +13,7 @@ var echoReply = regexp.MustCompile(`bytes from .* icmp_seq=(\d+)`)
 
 // A daemon that was killed takes its containers back when it starts again, and nobody touches them.
 func TestDaemonKilled(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	network(t, c.Hosts, "app", 20)
 	red, _ := start(t, c.Hosts[0], "red", "app")
 	blue, blueAt := start(t, c.Hosts[1], "blue", "app")
@@ -25,13 +24,12 @@ func TestDaemonKilled(t *testing.T) {
 	must(t, err)
 	ping := &Container{Host: red.Host, Name: "ping"}
 
-	for _, h := range c.Hosts {
-		eventually(t, "the ping runs", settled, func() error { return answeredAfter(t, ping, 0) })
-		shell(t, h, "kill -9 $(cat /run/overlane.pid)")
-		shell(t, h, "start-overlane")
-		must(t, Wait(t.Context(), settled, h.ready))
+	for _, h := range c.Hosts[:2] {
+		eventually(t, "the ping runs", settleTimeout, func() error { return answeredAfter(t, ping, 0) })
+		shell(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
+		ready(t, []*Host{h})
 		restarted := lastAnswer(t, ping)
-		eventually(t, "the ping goes on after the start of "+h.Name, settled, func() error { return answeredAfter(t, ping, restarted) })
+		eventually(t, "the ping goes on after the start of "+h.Name, settleTimeout, func() error { return answeredAfter(t, ping, restarted) })
 	}
 	reach(t, red, blueAt.GlobalIPv6Address)
 
@@ -39,7 +37,7 @@ func TestDaemonKilled(t *testing.T) {
 	for _, container := range []*Container{ping, red, blue} {
 		must(t, container.Remove(t.Context()))
 	}
-	for _, h := range c.Hosts {
+	for _, h := range c.Hosts[:2] {
 		if s := status(t, h); len(s.Endpoints) != 0 || len(s.Datapath.Ports) != 0 {
 			t.Errorf("%s: %d endpoints and %d ports left", h.Name, len(s.Endpoints), len(s.Datapath.Ports))
 		}
@@ -72,16 +70,17 @@ func lastAnswer(t *testing.T, c *Container) int {
 
 // A host that is stopped says goodbye: the others forget its containers without waiting for it to be declared dead.
 func TestHostLeaves(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	stays, leaves := c.Hosts[0], c.Hosts[1]
 	network(t, c.Hosts, "app", 20)
 	start(t, stays, "red", "app")
 	start(t, leaves, "blue", "app")
-	eventually(t, "the container is known", settled, func() error { return remotes(t, stays, 1) })
+	eventually(t, "the container is known", settleTimeout, func() error { return remotes(t, stays, 1) })
 
-	_, err := docker(context.WithoutCancel(t.Context()), "stop", "--time", "30", leaves.Name)
+	_, err := docker(t.Context(), "stop", "--time", "30", leaves.Name)
 	must(t, err)
-	eventually(t, "the container is forgotten", settled, func() error { return remotes(t, stays, 0) })
+	putBack(t, func() { boot(t, leaves, "start") })
+	eventually(t, "the container is forgotten", settleTimeout, func() error { return remotes(t, stays, 0) })
 	for _, m := range status(t, stays).Members {
 		if m.State != "alive" && m.State != "left" {
 			t.Errorf("%s is %s, not left", m.Host, m.State)

@@ -16,13 +16,16 @@ func TestStaticVTEP(t *testing.T) {
 		mac = "02:42:0a:14:09:09"
 	)
 	addr := netip.MustParseAddr("10.20.9.9")
-	c := up(t, 2)
+	c := cluster(t)
 	here, linux := c.Hosts[0], c.Hosts[1]
 	stop(t, linux)
-	restartWith(t, here, fmt.Sprintf("echo '%d %s %s %s # a Linux host' >/etc/static; export OVERLANE_STATIC=/etc/static", vni, mac, addr, linux.Addr))
+	restartWith(t, c.Hosts[:1], func(*Host) string {
+		return fmt.Sprintf("echo '%d %s %s %s # a Linux host' >/etc/static; export OVERLANE_STATIC=/etc/static", vni, mac, addr, linux.Addr)
+	})
 	network(t, c.Hosts[:1], "app", 20, "--opt", fmt.Sprint("vni=", vni))
 	red, redAt := start(t, here, "red", "app")
 
+	putBack(t, func() { shell(t, linux, "ip link del vx0") })
 	shell(t, linux, strings.Join([]string{
 		fmt.Sprintf("ip link add vx0 address %s mtu 1450 type vxlan id %d dstport 4789 local %s", mac, vni, linux.Addr),
 		fmt.Sprintf("bridge fdb append %s dev vx0 dst %s", redAt.MacAddress, here.Addr),

@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -14,8 +13,8 @@ import (
 )
 
 // Whatever is restarted, traffic that runs goes on: these tests send an echo request every 10 ms and a TCP stream from
-// red to blue meanwhile, and look for the longest time without a reply. None may be longer than this.
-const outage = time.Second
+// red to blue meanwhile, and look for the longest time without a reply. None may be longer than this, ten times what is usual.
+const outage = 5 * time.Second
 
 var stampedReply = regexp.MustCompile(`(?m)^\[(\d+\.\d+)\] \d+ bytes from`)
 
@@ -42,7 +41,7 @@ func begin(t *testing.T, from *Container, to netip.Addr) *flow {
 func (f *flow) goesOn(t *testing.T) {
 	t.Helper()
 	before := -1
-	eventually(t, "replies come", settled, func() error {
+	eventually(t, "replies come", settleTimeout, func() error {
 		n := len(f.replies(t))
 		if before < 0 {
 			before = n
@@ -95,63 +94,45 @@ func (f *flow) short(t *testing.T, what string) {
 	}
 }
 
-// killed demands that the gap is short, by the median of three kills.
-func (f *flow) killed(t *testing.T, h *Host, kill string) {
-	t.Helper()
-	var gaps []time.Duration
-	for range 3 {
-		shell(t, h, kill)
-		gaps = append(gaps, f.gap(t, "overlane killed on "+h.Name))
-	}
-	if gap := median(gaps); gap >= outage {
-		t.Errorf("overlane killed on %s: %v without a reply, want less than %v", h.Name, gap, outage)
-	}
-}
-
-// The daemon of either host is killed under traffic, with a hundred endpoints: it takes all back.
+// The daemon of either host is killed under traffic, with many endpoints: it takes all back.
 func TestTrafficOutlivesDaemon(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	f := crowd(t, c, "overlane")
-	if n := len(status(t, f.from.Host).Endpoints); n != crowded {
-		t.Fatalf("%d endpoints, want %d", n, crowded)
+	if n, want := len(status(t, f.from.Host).Endpoints), crowdNetworks*crowdContainers; n != want {
+		t.Fatalf("%d endpoints, want %d", n, want)
 	}
-	for _, h := range c.Hosts {
-		f.killed(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
+	for _, h := range c.Hosts[:2] {
+		shell(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
+		f.short(t, "overlane killed on "+h.Name)
 	}
 }
 
 // So does the managed plugin, which Docker starts again.
 func TestTrafficOutlivesPlugin(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
 	pluginsMeet(t, c)
 	f := crowd(t, c, pluginDriver)
-	for _, h := range c.Hosts {
-		f.killed(t, h, "kill -9 $(pidof overlane)")
+	for _, h := range c.Hosts[:2] {
+		shell(t, h, "kill -9 $(pidof overlane)")
+		f.short(t, "the plugin killed on "+h.Name)
 	}
 }
 
-// crowded is how many endpoints the first host of a crowd has.
-const crowded = 100
-
-// crowd puts ten containers on ten networks each, and has one of them send to another host.
+// crowd puts containers on several networks each, and has one of them send to another host.
 func crowd(t *testing.T, c *Cluster, driver string) *flow {
 	t.Helper()
-	const networks = 10
-	for n := range networks {
-		for _, h := range c.Hosts {
-			_, err := h.Docker(t.Context(), "network", "create", "-d", driver, "--ipam-driver", driver, "--subnet", fmt.Sprintf("10.2%d.0.0/24", n), fmt.Sprint("net", n))
-			must(t, err)
-		}
+	hosts := c.Hosts[:2]
+	for n := range crowdNetworks {
+		shells(t, hosts, func(*Host) string {
+			return fmt.Sprintf("docker network create -d %s --ipam-driver %[1]s --subnet 10.6%d.0.0/24 net%[2]d", driver, n)
+		})
 	}
-	_, to := start(t, c.Hosts[1], "blue", "net0")
+	_, to := start(t, hosts[1], "blue", "net0")
 	var from *Container
-	for i := range crowded / networks {
-		from, _ = start(t, c.Hosts[0], fmt.Sprint("red", i), "net0")
-		for n := 1; n < networks; n++ {
-			_, err := c.Hosts[0].Docker(t.Context(), "network", "connect", fmt.Sprint("net", n), from.Name)
-			must(t, err)
-		}
+	for i := range crowdContainers {
+		from, _ = start(t, hosts[0], fmt.Sprint("red", i), "net0")
+		shell(t, hosts[0], fmt.Sprintf("for n in $(seq %d); do docker network connect net$n %s; done", crowdNetworks-1, from.Name))
 	}
 	return begin(t, from, to.IPAddress)
 }
@@ -159,18 +140,18 @@ func crowd(t *testing.T, c *Cluster, driver string) *flow {
 // The engine restarts, or is killed, with live-restore: nobody notices. Without it the engine ends its containers, and those
 // with a restart policy come back, with their --ip; so they do when the host is rebooted.
 func TestTrafficOutlivesEngine(t *testing.T) {
-	c := up(t, 2)
+	c := cluster(t)
 	h := c.Hosts[0]
-	pooled(t, c.Hosts, "app", "10.20.0.0/24")
+	pooled(t, c.Hosts, "app", "10.54.0.0/24")
 	_, blueAt := start(t, c.Hosts[1], "blue", "app")
-	red, redAt := start(t, h, "red", "app", "--restart", "always", "--ip", "10.20.0.200")
+	red, redAt := start(t, h, "red", "app", "--restart", "always", "--ip", "10.54.0.200")
 	restarts := func(signal string) {
-		shell(t, h, "old=$(cat /run/docker.pid); kill -"+signal+" $old; tail --pid=$old -f /dev/null")
-		eventually(t, "the engine is back", time.Minute, func() error { return h.ready(t.Context()) })
+		shell(t, h, "old=$(cat /run/docker.pid); kill -"+signal+" $old; "+ends+"$old")
+		ready(t, []*Host{h})
 	}
 
 	shell(t, h, `mkdir -p /etc/docker; echo '{"live-restore": true}' >/etc/docker/daemon.json; kill -HUP $(cat /run/docker.pid)`)
-	eventually(t, "live-restore is on", settled, func() error {
+	eventually(t, "live-restore is on", settleTimeout, func() error {
 		if out := shell(t, h, "docker info --format '{{.LiveRestoreEnabled}}'"); strings.TrimSpace(out) != "true" {
 			return fmt.Errorf("it is %s", out)
 		}
@@ -187,9 +168,7 @@ func TestTrafficOutlivesEngine(t *testing.T) {
 		restarts(signal)
 		backAgain(t, red, redAt, blueAt.IPAddress)
 	}
-	_, err := docker(context.WithoutCancel(t.Context()), "restart", h.Name)
-	must(t, err)
-	eventually(t, "the host is back", time.Minute, func() error { return h.ready(t.Context()) })
+	boot(t, h, "restart")
 	backAgain(t, red, redAt, blueAt.IPAddress)
 	eventually(t, "addresses in use are the containers'", time.Minute, func() error { return leased(t, h) })
 }

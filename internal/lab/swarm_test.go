@@ -15,9 +15,12 @@ import (
 // other and are found by name; those of a host that is drained move, and are reached again. A swarm takes drivers from
 // managed plugins alone.
 func TestSwarm(t *testing.T) {
-	c := up(t, 3)
+	c := cluster(t)
 	installPlugin(t, c)
 	manager := c.Hosts[0]
+	putBack(t, func() {
+		shells(t, c.Hosts, func(*Host) string { return "docker swarm leave --force; docker network rm app-config" })
+	})
 	shell(t, manager, "docker swarm init --advertise-addr "+manager.Addr.String())
 	token := strings.TrimSpace(shell(t, manager, "docker swarm join-token -q worker"))
 	for _, h := range c.Hosts[1:] {
@@ -25,14 +28,14 @@ func TestSwarm(t *testing.T) {
 	}
 	pluginsMeet(t, c)
 	t.Run("Local", func(t *testing.T) {
-		for _, h := range c.Hosts {
-			shell(t, h, "docker network create --config-only --ipam-driver "+pluginDriver+" --subnet 10.40.0.0/24 app-config")
-		}
+		shells(t, c.Hosts, func(*Host) string {
+			return "docker network create --config-only --ipam-driver " + pluginDriver + " --subnet 10.40.0.0/24 app-config"
+		})
 		shell(t, manager, "docker network create -d "+pluginDriver+" --scope swarm --config-from app-config app")
 		testService(t, c, "app")
 	})
 	t.Run("Global", func(t *testing.T) {
-		for _, h := range c.Hosts {
+		for _, h := range c.Hosts { // one after the other, so that each comes back to others
 			shell(t, h, "docker plugin disable -f overlane; docker plugin set overlane OVERLANE_SCOPE=global; docker plugin enable overlane")
 		}
 		pluginsMeet(t, c)
@@ -58,7 +61,7 @@ func testService(t *testing.T, c *Cluster, network string) {
 	names(t, moved)
 	shell(t, manager, "docker node update --availability active "+node+"; docker service rm web")
 	serviceTasks(t, c.Hosts, network, 0)
-	eventually(t, "the network is removed", settled, func() error {
+	eventually(t, "the network is removed", settleTimeout, func() error {
 		_, err := manager.Docker(t.Context(), "network", "rm", network)
 		return err
 	})
@@ -95,7 +98,7 @@ func serviceTasks(t *testing.T, hosts []*Host, network string, want int) map[*Co
 func allReach(t *testing.T, tasks map[*Container]Attachment) {
 	t.Helper()
 	for task := range tasks {
-		reachAll(t, task, tasks, settled)
+		reachAll(t, task, tasks, settleTimeout)
 	}
 }
 
@@ -108,7 +111,7 @@ func names(t *testing.T, tasks map[*Container]Attachment) {
 	}
 	slices.Sort(all)
 	for task := range tasks {
-		eventually(t, task.Name+" finds the others by name", settled, func() error {
+		eventually(t, task.Name+" finds the others by name", settleTimeout, func() error {
 			out, err := task.Exec(t.Context(), "nslookup", "-type=a", "tasks.web", "127.0.0.11")
 			if err != nil {
 				return err

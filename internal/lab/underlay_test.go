@@ -3,29 +3,51 @@
 package lab
 
 import (
+	"cmp"
 	"os"
-	"os/exec"
+	"slices"
 	"testing"
 )
 
-// TestUnderlays runs tests anew for each kind of device that can carry VXLAN. A memif is a cable beside the wire: what
-// happens to the wire does not concern it.
-func TestUnderlays(t *testing.T) {
-	if os.Getenv(underlayVariable) != "" {
-		return // this is such a run
+// underlayVariable names what carries VXLAN when all tests run for one kind: see TestAllOnUnderlays.
+const underlayVariable = "LAB_UNDERLAY"
+
+var (
+	underlay    = os.Getenv(underlayVariable)
+	sharedName  = "lab-" + cmp.Or(underlay, "tests")
+	sharedHosts = 3
+)
+
+func init() {
+	if underlay == "memif" { // a cable between two
+		sharedHosts = 2
 	}
-	for kind, tests := range map[string]string{
-		"af_xdp":    "TestDemo|TestIdle|TestDaemonKilled|TestBadWire|TestIPv6Wire",
-		"af_packet": "TestDemo|TestIdle|TestDaemonKilled|TestBadWire|TestIPv6Wire",
-		"memif":     "TestDemo|TestIdle|TestDaemonKilled",
-	} {
+}
+
+// Each kind of device that can carry VXLAN does.
+func TestUnderlays(t *testing.T) {
+	c := cluster(t)
+	two, third := pair(slices.Clone(c.Hosts))
+	stop(t, third)
+	for _, kind := range []string{"af_xdp", "af_packet", "memif"} {
 		t.Run(kind, func(t *testing.T) {
-			run := exec.Command(os.Args[0], "-test.v", "-test.run", tests)
-			run.Env = append(os.Environ(), underlayVariable+"="+kind)
-			run.Stdout, run.Stderr = t.Output(), t.Output()
-			if err := run.Run(); err != nil {
-				t.Error(err)
-			}
+			restartWith(t, two.Hosts, func(*Host) string { return "export UNDERLAY=" + kind })
+			acquainted(t, two)
+			network(t, two.Hosts, "app", 20)
+			red, redAt := start(t, two.Hosts[0], "red", "app")
+			blue, blueAt := start(t, two.Hosts[1], "blue", "app")
+			reach(t, red, blueAt.IPAddress, blueAt.GlobalIPv6Address)
+			download(t, red, blue, blueAt.IPAddress)
+			download(t, blue, red, redAt.GlobalIPv6Address)
 		})
 	}
+}
+
+// pair finds the two of three hosts that start-overlane gives the ends of a memif: their addresses differ in the last bit.
+func pair(hosts []*Host) (two *Cluster, third *Host) {
+	slices.SortFunc(hosts, func(a, b *Host) int { return a.Addr.Compare(b.Addr) })
+	if hosts[0].Addr.As4()[3]%2 == 0 {
+		return &Cluster{Hosts: hosts[:2]}, hosts[2]
+	}
+	return &Cluster{Hosts: hosts[1:]}, hosts[0]
 }

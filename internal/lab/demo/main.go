@@ -42,7 +42,7 @@ func up(ctx context.Context) error {
 	for _, h := range c.Hosts {
 		fmt.Printf("    %s: %s, %s\n", h.Name, h.Addr, h.Addr6)
 	}
-	if err := lab.Demo(ctx, c, os.Stdout); err != nil {
+	if err := lab.Demo(ctx, c, 10, os.Stdout); err != nil {
 		return err
 	}
 	fmt.Printf(`

@@ -1,0 +1,136 @@
+//go:build lab
+
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// shared is the cluster that the tests run on, one after the other, for a boot takes longer than most of them. One that fails
+// takes it down, and the next one starts another.
+var shared *Cluster
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := errors.Join(takeDown(), registry.close()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func takeDown() error {
+	shared = nil
+	return Down(context.Background(), sharedName)
+}
+
+// cluster gives hosts on which nothing runs but the daemons, and demands the same of the test when it ends: containers
+// and networks are removed for it, what else it has done it puts back.
+func cluster(t *testing.T) *Cluster {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			saveLogs(t, shared)
+			must(t, takeDown())
+		}
+	})
+	if shared == nil {
+		began := time.Now()
+		var err error
+		shared, err = Up(t.Context(), Options{Name: sharedName, Hosts: sharedHosts, Underlay: underlay})
+		must(t, err)
+		acquainted(t, shared)
+		t.Logf("the hosts started in %v", time.Since(began))
+	}
+	putBack(t, func() { cleanUp(t, shared) })
+	return shared
+}
+
+// putBack has a function called at the end of a test that has passed: one that failed leaves all as it is, to be looked at.
+func putBack(t *testing.T, do func()) {
+	t.Cleanup(func() {
+		if !t.Failed() {
+			do()
+		}
+	})
+}
+
+// cleanUp removes the containers and networks of a test, and looks that every trace of them is gone and the cluster whole.
+func cleanUp(t *testing.T, c *Cluster) {
+	t.Helper()
+	empty(t, c.Hosts)
+	eventually(t, "the hosts are as they were", settleTimeout, func() error {
+		return each(c.Hosts, func(h *Host) error { return pristine(lasting(t), h, len(c.Hosts)) })
+	})
+}
+
+// pristine demands that a host is as it was at first, among so many.
+func pristine(ctx context.Context, h *Host, members int) error {
+	out, err := h.Exec(ctx, "sh", "-ec", `{ overlane status -o json; overlane ipam -o json; } | jq -s add
+		ip -o link show type tun
+		docker plugin ls --quiet`)
+	if err != nil {
+		return err
+	}
+	var s struct {
+		hostStatus
+		hostAddresses
+	}
+	words := json.NewDecoder(strings.NewReader(out))
+	if err := words.Decode(&s); err != nil {
+		return err
+	}
+	if n := s.alive(); n != members {
+		return fmt.Errorf("%s: %d members alive, not %d", h.Name, n, members)
+	}
+	if left := len(s.Networks) + len(s.hostStatus.Endpoints) + len(s.Remote) + len(s.Datapath.Ports) + len(s.Addresses) + len(s.ready()); left > 0 {
+		return fmt.Errorf("%s has still %+v", h.Name, s)
+	}
+	if left := strings.TrimSpace(out[words.InputOffset():]); left != "" {
+		return fmt.Errorf("%s has still interfaces or plugins: %s", h.Name, left)
+	}
+	return nil
+}
+
+// empty removes all containers and networks of the hosts. An engine that has said that a container is gone may still count its
+// endpoint for a moment.
+func empty(t *testing.T, hosts []*Host) {
+	t.Helper()
+	eventually(t, "containers and networks are removed", settleTimeout, func() error {
+		return each(hosts, func(h *Host) error {
+			_, err := h.Exec(lasting(t), "sh", "-ec", `docker ps -aq | xargs -r docker rm -f -v
+				docker network ls --format '{{.Driver}} {{.ID}}' | sed -n 's/^overlane[^ ]* //p' | xargs -r docker network rm`)
+			return err
+		})
+	})
+}
+
+// each does something for all hosts at once.
+func each(hosts []*Host, do func(*Host) error) error {
+	var running errgroup.Group
+	for _, h := range hosts {
+		running.Go(func() error { return do(h) })
+	}
+	return running.Wait()
+}
+
+// shells runs a script on each of the hosts, on all at once.
+func shells(t *testing.T, hosts []*Host, script func(*Host) string) {
+	t.Helper()
+	must(t, each(hosts, func(h *Host) error {
+		_, err := h.Exec(lasting(t), "sh", "-ec", script(h))
+		return err
+	}))
+}
+
+// lasting is a context for commands that a test may run after its end too, to put things back. Each has a deadline of its own.
+func lasting(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }

@@ -1,0 +1,28 @@
+//go:build lab && soak
+
+package lab
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// TestAllOnUnderlays runs tests anew for each kind of device that can carry VXLAN. A memif is a cable beside the wire: what
+// happens to the wire does not concern it.
+func TestAllOnUnderlays(t *testing.T) {
+	for kind, tests := range map[string]string{
+		"af_xdp":    "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
+		"af_packet": "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
+		"memif":     "TestDemo|TestDaemonKilled",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run", tests)
+			cmd.Env = append(os.Environ(), underlayVariable+"="+kind)
+			out, err := runWithin(time.Hour, cmd)
+			must(t, err)
+			t.Log(out)
+		})
+	}
+}
