@@ -82,7 +82,7 @@ func (d *Datapath) HasTap(path, alias string) (bool, error) {
 	return err == nil, err
 }
 
-// tapIn has the tap itself tell where it is: in a hundredth of the time that a look at the namespace takes.
+// tapIn has the tap itself tell where it is: in a fifth of the time that a look at the namespace takes.
 func tapIn(fd int, path string) (bool, error) {
 	space, err := unix.IoctlRetInt(fd, unix.TUNGETDEVNETNS)
 	if errors.Is(err, unix.EBADFD) {
