@@ -264,3 +264,45 @@ func TestReleasedAddressesAreGivenLast(t *testing.T) {
 		t.Errorf("given in this order: %d, want 1 and 10 first, and all in the end", given)
 	}
 }
+
+// A message that a later one of its sender has overtaken says nothing any more: b has left, though it took part before.
+func TestOvertakenMessageIsDropped(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	o := p.Origin
+	said := func(sent uint64, member bool) {
+		m := &message{Key: p.Key, Subnet: p.Subnet, Number: number{1, sent}, Heard: heard(c), Owner: "b.1", Member: member, Origin: &o, Hash: p.hash}
+		if member {
+			m.Held = []uint64{2}
+		}
+		c.receive("b", m)
+	}
+	said(5, false)
+	said(4, true)
+	said(5, true)
+	if s, _ := p.Table.of(2); p.peers["b"].member || s.Owner != "a.1" {
+		t.Errorf("by an older word host b takes part: %t, and address 2 is %s's", p.peers["b"].member, s.Owner)
+	}
+	if said(6, true); !p.peers["b"].member {
+		t.Error("host b takes part again, and is not heard")
+	}
+}
+
+// Nobody is given anything by a word that may be from before this host's start.
+func TestNoGiftByAnOldWord(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	c.step(c.now, nil)
+	o := p.Origin
+	asks := func(heard number) {
+		m := &message{Key: p.Key, Subnet: p.Subnet, Heard: heard, Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Held: []uint64{2}, Ask: &ask{ID: heard.Run + 1, First: 1, Last: 254, Urgent: true}}
+		c.step(c.now, func() { deliver(c, "b", m) })
+	}
+	if asks(number{c.run - 1, math.MaxUint64}); p.own != 10 {
+		t.Fatalf("host b has not heard this host since it started, and was given %d addresses", 10-p.own)
+	}
+	if asks(number{c.run, math.MaxUint64}); p.own == 10 {
+		t.Error("host b has heard this host, and was given nothing")
+	}
+}
