@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FUZZ_CHECK(so)                                                                      \
-	do {                                                                                \
-		if (!(so)) {                                                                \
+#define FUZZ_CHECK(so) \
+	do { \
+		if (!(so)) { \
 			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #so); \
-			abort();                                                            \
-		}                                                                           \
+			abort(); \
+		} \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

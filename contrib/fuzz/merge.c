@@ -16,7 +16,7 @@
 #define FRAMES 64
 
 struct input {
-	uint8_t *bytes;   /* handed over, and patched */
+	uint8_t *bytes; /* handed over, and patched */
 	uint8_t *pristine;
 	uint32_t len;
 	struct dp_hdrs h;

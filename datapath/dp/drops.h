@@ -51,7 +51,7 @@ enum dp_drop {
 #define X(id, name, help) DP_DROP_##id,
 	DP_DROPS(X)
 #undef X
-	DP_DROP_COUNT,
+		DP_DROP_COUNT,
 };
 
 #endif

@@ -29,11 +29,11 @@ struct dp_worker;
 
 struct dp_eth {
 	uint32_t id;
-	uint16_t dev;  /* ethdev's number */
-	uint16_t mtu;  /* bytes of outer IP packet */
+	uint16_t dev; /* ethdev's number */
+	uint16_t mtu; /* bytes of outer IP packet */
 	uint8_t mac[6];
-	unsigned users; /* ports and next hops; the control thread's */
-	bool wakes; /* a sleeping worker */
+	unsigned users;  /* ports and next hops; the control thread's */
+	bool wakes;      /* a sleeping worker */
 	bool interrupts; /* that wake it, once a worker has asked for one */
 	uint32_t ifindex;
 	char driver[32];
@@ -47,7 +47,7 @@ struct dp_eth {
 		/* Counters apart: side by side the compiler adds them in a vector register, which a load waits for. */
 		unsigned n_tx;
 		struct dp_port *port; /* that they are for; NULL: they go to VTEPs */
-		uint32_t bytes; /* in them */
+		uint32_t bytes;       /* in them */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 

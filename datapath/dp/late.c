@@ -44,7 +44,11 @@ dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr ask
 	else if (n == DP_QUESTIONS)
 		forget(w, 0, n--);
 	w->questions[n] = (struct dp_question){
-		.port = from->id, .generation = from->generation, .target = target, .asker = asker, .asked = rte_rdtsc(),
+		.port = from->id,
+		.generation = from->generation,
+		.target = target,
+		.asker = asker,
+		.asked = rte_rdtsc(),
 	};
 	atomic_store(&w->n_questions, n + 1);
 }

@@ -79,7 +79,7 @@ struct dp_vtep {
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
-	atomic_bool one_by_one; /* the kernel has refused to segment on the way there */
+	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
 };
 
 /* Immutable; swapped whole. */
@@ -188,7 +188,7 @@ struct dp {
 	struct dp_worker *workers[DP_MAX_WORKERS];
 	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
 	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
-	atomic_uint n_eths; /* numbers in use lie below */
+	atomic_uint n_eths;   /* numbers in use lie below */
 	atomic_uint n_silent; /* of them that wake no worker */
 	_Atomic(struct dp_vtep *) vteps[DP_MAX_VTEPS];
 	_Atomic(struct dp_net *) nets[DP_MAX_NETS];

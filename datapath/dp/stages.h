@@ -16,7 +16,7 @@ enum dp_stage {
 #define X(id, name, help) DP_STAGE_##id,
 	DP_STAGES(X)
 #undef X
-	DP_STAGE_COUNT,
+		DP_STAGE_COUNT,
 };
 
 #endif
