@@ -107,18 +107,6 @@ func TestTrafficOutlivesDaemon(t *testing.T) {
 	}
 }
 
-// So does the managed plugin, which Docker starts again.
-func TestTrafficOutlivesPlugin(t *testing.T) {
-	c := cluster(t)
-	installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
-	pluginsMeet(t, c)
-	f := crowd(t, c, pluginDriver)
-	for _, h := range c.Hosts[:2] {
-		shell(t, h, "kill -9 $(pidof overlane)")
-		f.short(t, "the plugin killed on "+h.Name)
-	}
-}
-
 // crowd puts containers on several networks each, and has one of them send to another host.
 func crowd(t *testing.T, c *Cluster, driver string) *flow {
 	t.Helper()

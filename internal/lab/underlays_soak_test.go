@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestAllOnUnderlays runs tests anew for each kind of device that can carry VXLAN. A memif is a cable beside the wire: what
+// TestUnderlays runs tests anew for each kind of device that can carry VXLAN. A memif is a cable beside the wire: what
 // happens to the wire does not concern it.
-func TestAllOnUnderlays(t *testing.T) {
+func TestUnderlays(t *testing.T) {
 	for kind, tests := range map[string]string{
 		"af_xdp":    "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
 		"af_packet": "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
