@@ -17,7 +17,7 @@ const (
 
 // lose notes that a peer went down without a word.
 func (c *core) lose(o *owner) {
-	c.losses = slices.DeleteFunc(c.losses, func(o *owner) bool { return o.member || c.now.Sub(o.downSince) > togetherWithin })
+	c.losses = slices.DeleteFunc(c.losses, func(p *owner) bool { return p == o || p.member || c.now.Sub(p.downSince) > togetherWithin })
 	c.losses = append(c.losses, o)
 	lost, peers := len(c.losses), c.up+len(c.losses)
 	if lost < togetherLeast || lost*togetherShare < peers {

@@ -87,3 +87,17 @@ func TestThirdOfThePeersIsManyAndLessIsNot(t *testing.T) {
 		}
 	}
 }
+
+// A host that is killed twice in a few seconds is one that went down, and no reason to think that this node is cut off.
+func TestOneHostThatDiesTwiceIsOne(t *testing.T) {
+	c, _ := twoNodes()
+	for _, id := range []byte{2, 3} {
+		c.step(c.now, memberEvent{nodeID{id}, c.self.meta, c.address})
+	}
+	c.step(c.now, goneEvent{nodeID{2}})
+	c.step(c.now, memberEvent{nodeID{2}, c.self.meta, c.address})
+	c.step(c.now, goneEvent{nodeID{2}})
+	if c.owners[nodeID{2}].frozen || c.cutOff {
+		t.Errorf("one of two peers went down twice: its records stay: %t, this node is cut off: %t", c.owners[nodeID{2}].frozen, c.cutOff)
+	}
+}

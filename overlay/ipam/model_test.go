@@ -18,7 +18,6 @@ import (
 // event of its own, that may come at any moment. What is not in it: containers, and that a host which
 // starts sees not all others that are up.
 type model struct {
-	bounds  bounded
 	visited map[[2]uint64]struct{}
 	seeds   [2]maphash.Seed
 	path    []string
