@@ -61,7 +61,7 @@ func (c *core) askAgain(p *pool) {
 // refuse notes that a host gave nothing, for those who wait. Who was asked ahead of need may have something in need.
 func (c *core) refuse(p *pool, q *question, why string) {
 	if p.question == q {
-		p.question = nil
+		p.question, p.left = nil, false // it may be under way still
 		for _, r := range p.waiting {
 			r.silent[q.host] = why == silent
 			if q.Urgent || why == silent {

@@ -52,6 +52,8 @@ func (c *core) finishOpening(p *pool, err error) {
 func (c *core) abandon(p *pool, err error) {
 	c.finishAll(p, err)
 	delete(c.pools, p.id)
+	c.out.pools = slices.DeleteFunc(c.out.pools, func(q *pool) bool { return q == p })
+	c.out.gone = append(c.out.gone, p.id) // a claim that began anew is on disk
 }
 
 // finishAll tells all who wait for something of the pool that they wait in vain.
@@ -196,7 +198,7 @@ func (c *core) passOn(p *pool) {
 		c.give(p, p.Table.owned(p.Owner, 1, maxOffset), p.peers[c.order[i]].owner)
 		return
 	}
-	if c.dissenter(p) != "" || c.mayKnow(p) != "" {
+	if c.dissenter(p) != "" || c.mayKnow(p) != "" || p.question != nil {
 		return
 	}
 	known := c.knowing(p)
@@ -216,20 +218,41 @@ func (c *core) startOver(p *pool) {
 		return
 	}
 	p.Owner = c.ownerName()
-	p.Origin, p.settled, p.question = newOrigin(c.now, p.Owner), false, nil
+	p.Origin, p.settled = newOrigin(c.now, p.Owner), false
+	p.dropQuestions()
 	c.put(p, nil)
 	c.doubt(p)
 }
 
+// dropQuestions is for when another claim counts from now on: what was asked and answered was about the other.
+func (p *pool) dropQuestions() {
+	p.question = nil
+	for _, r := range p.waiting {
+		r.question = nil
+	}
+	for _, peer := range p.peers {
+		peer.answer = nil
+	}
+}
+
 // ended says whether all hosts have told what they know of the claim, and nobody has anything of it any more.
 func (c *core) ended(p *pool) bool {
-	owners := p.Table.owners()
-	if p.own > 0 || len(owners) == 0 || slices.ContainsFunc(owners, func(id string) bool { return c.there(p, id) }) || c.mayKnow(p) != "" {
+	if !c.ownerless(p) {
 		return false
 	}
+	c.dissenter(p) // asks who has not told yet
 	return !slices.ContainsFunc(c.order, func(id string) bool {
 		peer := p.peer(id)
 		return !peer.told || peer.knows && peer.origin == p.Origin && peer.hash != p.hash
+	})
+}
+
+// ownerless says whether nobody has anything of the pool, as far as this host knows.
+func (c *core) ownerless(p *pool) bool {
+	owners := p.Table.owners()
+	return p.own == 0 && len(owners) > 0 && c.mayKnow(p) == "" && !slices.ContainsFunc(owners, func(id string) bool {
+		peer := p.peers[nodeOf(id)]
+		return c.up(nodeOf(id)) && peer != nil && peer.knows && peer.owner == id
 	})
 }
 
@@ -272,7 +295,7 @@ func (p *pool) agreed(id string) bool {
 func (c *core) mayKnow(p *pool) string {
 	all := append(c.partners(p), slices.Sorted(maps.Keys(c.heard[p.id]))...)
 	for id, peer := range p.peers {
-		if peer.knows {
+		if _, down := c.absent[id]; down && peer.knows {
 			all = append(all, id)
 		}
 	}

@@ -155,7 +155,10 @@ func (c *core) doubt(p *pool) {
 	}
 }
 
-func (c *core) doubtPeer(peer *peerState) { peer.fresh, peer.told, peer.doubted = false, false, c.sent }
+// doubtPeer has a host's next word count that answers what is said from here on.
+func (c *core) doubtPeer(peer *peerState) {
+	peer.fresh, peer.told, peer.doubted = false, false, c.sent+uint64(len(c.out.sends))
+}
 
 // sorted lists the pools in an order that does not depend on chance.
 func (c *core) sorted() []*pool {
@@ -190,12 +193,13 @@ func (c *core) advance(p *pool) {
 }
 
 // heardAll says whether every host that is up has told what changed since this host was away. One that the pool's table
-// does not name may be who has its addresses by now.
+// does not name may be who has its addresses by now. Who is down can't tell, and is waited for a little alone.
 func (c *core) heardAll(p *pool) bool {
 	if len(c.order) == 0 {
 		return len(p.Names) == 0 && !c.seeded || c.now.Sub(p.began) >= helloPatience
 	}
-	return len(c.unheard(p)) == 0
+	missing := slices.ContainsFunc(slices.Collect(maps.Keys(p.Names)), func(id string) bool { return !c.up(id) }) // it may be about to come
+	return len(c.unheard(p)) == 0 && (!missing || c.now.Sub(p.began) >= helloPatience)
 }
 
 // unheard are the hosts that are up and have not told yet what they know.
@@ -220,6 +224,15 @@ func (c *core) meet(members, absent map[string]string) {
 				c.sendTo(id, &message{Reply: true}, p)
 			}
 		}
+	}
+}
+
+// gone forgets what a host said that is lost for good.
+func (c *core) gone(id string) {
+	c.unhear(id)
+	for _, p := range c.pools {
+		delete(p.peers, id)
+		delete(p.Names, id)
 	}
 }
 

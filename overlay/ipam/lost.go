@@ -17,7 +17,7 @@ type reclaim struct {
 }
 
 func (c *core) reclaim(lost []string, done func(uint64, error)) {
-	for _, p := range c.affected(lost) {
+	for _, p := range c.sorted() { // also such as turn out to be affected
 		c.doubt(p)
 	}
 	c.reclaims = append(c.reclaims, &reclaim{lost: lost, began: c.now, done: done})
@@ -65,8 +65,8 @@ func (c *core) inTheWay(p *pool, lost []string) error {
 
 // down is a host that may have something of the pool, and is neither up nor lost; empty: there is none.
 func (c *core) down(p *pool, lost []string) string {
-	all := append(c.partners(p), slices.Sorted(maps.Keys(c.absent))...)
-	if i := slices.IndexFunc(all, func(id string) bool { return !c.up(id) && !slices.Contains(lost, id) }); i >= 0 {
+	all := slices.Concat(c.partners(p), slices.Sorted(maps.Keys(c.absent)), slices.Sorted(maps.Keys(c.heard[p.id])))
+	if i := slices.IndexFunc(all, func(id string) bool { return id != c.self && !c.up(id) && !slices.Contains(lost, id) }); i >= 0 {
 		return all[i]
 	}
 	return ""
@@ -93,7 +93,9 @@ func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 		return 0, fmt.Errorf("host %s is up: `overlane leave` there gives back what it has", alive)
 	}
 	for _, id := range lost {
-		c.unhear(id)
+		if !c.up(id) {
+			c.gone(id)
+		}
 	}
 	return taken, nil
 }
@@ -103,7 +105,7 @@ func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 // reclaim then.
 func (c *core) heir(p *pool, lost []string) string {
 	left := slices.DeleteFunc(p.Table.owners(), func(id string) bool {
-		return slices.Contains(lost, nodeOf(id)) && id != p.Owner || id != p.Owner && !c.there(p, id)
+		return id != p.Owner && !c.there(p, id)
 	})
 	if len(left) > 0 {
 		return slices.Min(left)
@@ -137,6 +139,11 @@ func (c *core) takesPart(p *pool, id string) bool {
 func (c *core) change(p *pool, t table) {
 	before := p.Table
 	c.put(p, t)
+	for _, s := range before {
+		if now, _ := t.of(s.First); now.Epoch > s.Epoch && nodeOf(s.Owner) != c.self && !c.up(nodeOf(s.Owner)) {
+			c.gone(nodeOf(s.Owner))
+		}
+	}
 	for lost, spans := range p.reclaimed(before) {
 		for _, at := range c.lastUsed(p.id, nodeOf(lost)) {
 			if _, ok := spans.of(at); ok && !p.inUse(at) {

@@ -463,12 +463,10 @@ func (c *core) stay(closed []poolID) {
 	}
 }
 
-// owning is a pool of which this host still has something that others want; empty: there is none.
+// owning is a pool of which this host still has something, or not all others know that it has nothing; empty: there is none.
 func (c *core) owning() string {
-	for _, p := range c.sorted() {
-		if p.own > 0 || !slices.ContainsFunc(c.knowing(p), func(id string) bool { return p.peers[id].hash == p.hash }) {
-			return p.id.String()
-		}
+	if left := c.sorted(); len(left) > 0 {
+		return left[0].id.String()
 	}
 	return ""
 }

@@ -107,9 +107,11 @@ func (c *core) receiveUnknown(from string, m *message) {
 func (c *core) meetClaim(p *pool, from string, m *message) {
 	peer := p.peers[from]
 	older := p.settled && (m.Proposed || p.Origin.before(*m.Origin))
-	peer.told = older && peer.fresh // it has nothing of this claim
+	ownerless := older && c.ownerless(p)
+	// It has nothing of this claim. What it has in use of its own it tells once it has taken this one.
+	peer.told = older && peer.fresh && (m.Proposed || ownerless)
 	switch {
-	case older && p.quiet:
+	case older && m.Proposed && p.quiet, ownerless: // whoever takes a claim that has ended keeps it alive
 		if !peer.fresh {
 			c.sendTo(from, &message{Reply: true}, p)
 		}
@@ -132,11 +134,8 @@ func (c *core) adopt(p *pool, from string, m *message) {
 	}
 	before := p.Table
 	p.Origin, p.settled = *m.Origin, true
-	p.question = nil
-	c.doubt(p) // what was told then is void, and what was given
-	for _, peer := range p.peers {
-		peer.answer = nil
-	}
+	p.dropQuestions()
+	c.doubt(p) // what was told then is void
 	c.put(p, merge(nil, m.Spans))
 	c.tell(p, message{Full: true, Reply: true})
 	c.grantHeld(p, from)
