@@ -94,3 +94,25 @@ func TestLeaveThatFailedRemembersWhatWasReleased(t *testing.T) {
 		t.Error("the network is gone, Docker has given the pool back, and the pool stays for good")
 	}
 }
+
+// A container ended while the daemon did not run, and its address is in conflict: another host has it in use, and it is not
+// handed out here again.
+func TestStaleAddressThatAnotherHolds(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	p.used[3] = lease{MAC: "02:00:00:00:00:01", At: c.now.Add(-time.Hour)}
+	p.count()
+	c.lives = func(poolID, netip.Addr) bool { return false }
+	o := p.Origin
+	deliver(c, "b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Held: []uint64{3}})
+	var failed error
+	for _, done := range c.step(c.now, func() {
+		c.request(p.id, Request{Addr: p.addr(3), MAC: "02:00:00:00:00:02"}, func(_ netip.Addr, err error) { failed = err })
+	}).done {
+		done(nil)
+	}
+	if want := "address 10.20.0.3: is in use on host host-b: choose another --ip, or remove the container that has it"; failed == nil || failed.Error() != want {
+		t.Errorf("answered with %v, want %q", failed, want)
+	}
+}
