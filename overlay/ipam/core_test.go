@@ -196,9 +196,7 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 	}
 	s.until("all hosts agree", s.agree)
 	s.checkOwners()
-	if s.taken {
-		s.reclaimFormer()
-	}
+	s.reclaimFormer()
 	s.until("every address in use is its host's", s.held)
 	s.until("every address is free", func() bool {
 		var free uint64
@@ -226,8 +224,7 @@ func (s *simulation) settleAndCheck(t *rapid.T) {
 	})
 }
 
-// reclaimFormer is an operator who has taken back what is left under the former names of hosts: of one that was reclaimed, and
-// comes back when those that did so have forgotten the pool.
+// reclaimFormer is an operator who takes back what is left under the former names of hosts: see ALGORITHM.md.
 func (s *simulation) reclaimFormer() {
 	s.until("nothing is left under a former name", func() bool {
 		c, p := s.hosts[0].core, s.hosts[0].state()

@@ -27,7 +27,6 @@ type simulation struct {
 	pace    time.Duration // between beats of a daemon
 	second  int64         // since 1970, and messages in it
 	sent    int
-	taken   bool // somebody has been reclaimed from
 }
 
 // stormy is more messages of a host in a second than it ever has a reason for.
@@ -269,9 +268,6 @@ func (h *simHost) step(event func()) {
 		if w.lease != nil {
 			h.leases[w.pool][w.at] = *w.lease
 		}
-	}
-	for _, n := range out.notes {
-		h.sim.taken = h.sim.taken || strings.Contains(n.text, "addresses of") && strings.Contains(n.text, "had are host")
 	}
 	for _, m := range out.sends {
 		h.sim.carry(h, m)
