@@ -209,14 +209,20 @@ func (c *core) full(p *pool, r *request) error {
 // exactly hands out the address that is asked for, once its owner gives it.
 func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 	l, used := p.used[r.at]
-	if used && l.MAC != r.MAC && !c.stale(p, r.at, l) {
+	switch {
+	case used && l.MAC == r.MAC:
+		c.lease(p, r.at, r)
+		return r.at, true, nil
+	case used && c.stale(p, r.at, l):
+		c.unlease(p, r.at) // its owner may have handed it out, where that is another host
+	case used:
 		return 0, false, fmt.Errorf("address %s: is in use on this host: choose another --ip, or remove the container that has it", p.addr(r.at))
 	}
-	if id, held := p.holder(r.at); held && (!used || l.MAC != r.MAC) {
+	if id, held := p.holder(r.at); held {
 		return 0, false, fmt.Errorf("address %s: is in use on host %s: choose another --ip, or remove the container that has it", p.addr(r.at), c.name(p, id))
 	}
 	s, _ := p.Table.of(r.at)
-	if used || s.Owner == p.Owner {
+	if s.Owner == p.Owner {
 		c.lease(p, r.at, r)
 		return r.at, true, nil
 	}
