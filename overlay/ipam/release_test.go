@@ -109,7 +109,11 @@ func TestStaleAddressOfAnother(t *testing.T) {
 		deliver(c, "b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Held: []uint64{3}})
 		var got netip.Addr
 		for _, done := range c.step(c.now, func() {
-			c.request(p.id, Request{Addr: p.addr(at), MAC: "02:00:00:00:00:02"}, func(addr netip.Addr, _ error) { got = addr })
+			c.request(p.id, Request{Addr: p.addr(at), MAC: "02:00:00:00:00:02"}, func(addr netip.Addr, err error) {
+				if err == nil {
+					got = addr
+				}
+			})
 		}).done {
 			done(nil)
 		}
