@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -256,5 +257,48 @@ func TestNotForgottenWhileAsking(t *testing.T) {
 	c.step(c.now, nil)
 	if c.step(c.now, func() { all(true) }); c.pools[p.id] != nil {
 		t.Error("the question is answered, another host keeps the pool, and it is not forgotten")
+	}
+}
+
+// A host that claims a pool takes the table of one that has heard of this very claim: who has not may forget the pool meanwhile.
+func TestTableThatAnswersAnotherClaimIsNotTaken(t *testing.T) {
+	s := newSimulation(1, "10.20.0.0/24", 1, t.Fatalf)
+	c := newCore(s.now, 1, "a", "host-a", nil, nil)
+	c.seeded = true
+	c.step(s.now, func() { c.meet(map[string]string{"k": "host-k", "z": "host-z"}, nil) })
+	c.step(s.now, func() { c.openPool(s.pool, netip.Prefix{}, func(error) {}) })
+	p := c.pools[s.pool]
+	older := origin{1, "k.1"}
+	full := func(re origin) {
+		m := &message{Key: s.pool.Key, Subnet: s.pool.Subnet, Owner: "k.1", Origin: &older, Re: &re, Full: true, Spans: table{{First: 1, Last: 254, Owner: "k.1", Version: 1}}}
+		c.step(s.now, func() { deliver(c, "k", m) })
+	}
+	if full(origin{2, "a.0"}); p.settled {
+		t.Error("the table was an answer to an earlier claim, and is taken")
+	}
+	if full(p.Origin); !p.settled || p.Origin != older {
+		t.Error("the table is an answer to this claim, and is not taken")
+	}
+}
+
+// A question that comes twice, as its answer may be lost, is answered once.
+func TestSameQuestionSameAnswer(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	c.step(c.now, nil)
+	o := p.Origin
+	asks := func() (given table) {
+		m := &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Ask: &ask{ID: 7, First: 1, Last: 254, Urgent: true}}
+		for _, s := range c.step(c.now, func() { deliver(c, "b", m) }).sends {
+			if s.message.Answer != nil {
+				given = s.message.Spans
+			}
+		}
+		return given
+	}
+	first, left := asks(), p.own
+	if again := asks(); left == 10 || p.own != left || !slices.Equal(first, again) {
+		t.Errorf("first %+v, then %+v; %d addresses are left, %d after the first answer", first, again, p.own, left)
 	}
 }
