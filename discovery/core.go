@@ -15,8 +15,10 @@ import (
 const (
 	flushDelay   = 5 * time.Millisecond // local changes collect this long before they are pushed
 	syncInterval = time.Second          // between digests to a random peer
-	hideAfter    = 2 * time.Second      // a dead member's records stay in use this long
-	forgetAfter  = 24 * time.Hour       // a dead or left member's records and watermark are kept this long
+	restInterval = 3 * time.Second      // when nothing has changed for restAfter, and all digests are answered
+	restAfter    = 10 * time.Second
+	hideAfter    = 2 * time.Second // a dead member's records stay in use this long
+	forgetAfter  = 24 * time.Hour  // a dead or left member's records and watermark are kept this long
 	pullRetry    = 60 * time.Millisecond
 	pullTries    = 5 // then the next digest finds it again
 	jumpInterval = time.Second
@@ -60,6 +62,8 @@ type core struct {
 	flushAt    time.Time // zero: nothing to push
 	beaconAt   time.Time // zero: no beacon due
 	syncAt     time.Time
+	syncedAt   time.Time // last digest
+	changedAt  time.Time // last change of anything that digests are of
 	lastJump   time.Time
 	up         int      // peers that are members
 	losses     []*owner // peers that went down lately
@@ -213,7 +217,7 @@ func (c *core) due(at time.Time) bool { return !at.IsZero() && !at.After(c.now) 
 func (c *core) runTimers() {
 	if c.held && c.due(c.holdEnd) {
 		c.held = false
-		clear(c.summed)
+		c.resum()
 		c.announcing = true
 		c.flushAt = c.now
 	}
@@ -251,7 +255,7 @@ func (c *core) housekeep() {
 		}
 		c.hide(o)
 		delete(c.owners, o.id)
-		clear(c.summed)
+		c.resum()
 		return true
 	})
 }
@@ -269,7 +273,7 @@ func (c *core) owner(id nodeID) *owner {
 		o = newOwner(id)
 		o.downSince = c.now
 		c.owners[id] = o
-		clear(c.summed)
+		c.resum()
 		c.order = slices.Insert(c.order, c.place(id), o)
 	}
 	return o

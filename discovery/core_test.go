@@ -451,12 +451,35 @@ func TestSetKnowsWhatItForgot(t *testing.T) {
 
 func TestAntiEntropyRepairsWhatNothingElseDid(t *testing.T) {
 	s := startSim(t, 2, 3)
+	for i, rested := range []time.Duration{0, time.Minute} {
+		s.run(rested)
+		s.loss = 1
+		s.hosts[0].remove(appKey, testEndpoint(0, i).MAC)
+		s.run(800 * time.Millisecond)
+		s.loss = 0
+		s.run(2 * syncInterval)
+		s.checkAgreement()
+	}
+}
+
+// Every message wakes two daemons. Two that have told each other all say nothing but a digest and its answer, seldom.
+func TestAtRest(t *testing.T) {
+	s := startSim(t, 2, 3)
+	s.run(2 * restAfter)
+	before := s.datagrams
+	s.run(time.Minute)
+	if said, most := s.datagrams-before, 2*2*int(time.Minute/restInterval); said == 0 || said > most {
+		t.Errorf("%d datagrams in a minute of rest, want 1 to %d", said, most)
+	}
 	s.loss = 1
-	s.hosts[0].remove(appKey, testEndpoint(0, 1).MAC)
-	s.run(800 * time.Millisecond)
-	s.loss = 0
-	s.run(2 * syncInterval)
-	s.checkAgreement()
+	waiting := func() bool {
+		return slices.ContainsFunc(s.hosts[0].core.members(s.now), func(m Member) bool { return m.State == StateSuspect })
+	}
+	for began := s.now; !waiting(); s.run(100 * time.Millisecond) {
+		if s.now.Sub(began) > restInterval+2*syncInterval {
+			t.Fatalf("a silent host is not suspected after %v", s.now.Sub(began))
+		}
+	}
 }
 
 func TestThirdPartyHealsACutBetweenTwo(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 // and dead suspicionMult seconds later (times log10 of the members).
 const (
 	probeInterval    = time.Second
+	gossipInterval   = 500 * time.Millisecond // only of who comes and goes; to wake for it is half of what an idle daemon does
 	suspicionMult    = 4
 	maxSuspicionMult = 3
 	pushPullInterval = 15 * time.Second
@@ -82,6 +83,7 @@ func (g *gossip) start() error {
 	conf.AdvertisePort = int(g.address.Port())
 	conf.TCPTimeout = dialTimeout
 	conf.ProbeInterval = probeInterval
+	conf.GossipInterval = gossipInterval
 	conf.SuspicionMult = suspicionMult
 	conf.SuspicionMaxTimeoutMult = maxSuspicionMult
 	conf.PushPullInterval = pushPullInterval

@@ -128,7 +128,7 @@ func (c *core) announceSelf() {
 
 // changed sees to it that local changes are pushed soon.
 func (c *core) changed() {
-	clear(c.summed)
+	c.resum()
 	if c.held {
 		c.holdEnd = c.now.Add(holdQuiet)
 		if c.holdEnd.After(c.holdLimit) {

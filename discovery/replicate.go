@@ -91,7 +91,7 @@ func (c *core) takeAnnounce(a *announce) bool {
 	}
 	c.hide(o)
 	clear(c.audiences)
-	clear(c.summed)
+	c.resum()
 	same := a.incarnation == o.incarnation
 	o.incarnation, o.version, o.left = a.incarnation, a.version, a.left
 	o.take(a.networks, same, func(p *part) bool {
@@ -164,7 +164,7 @@ func (c *core) takeDelta(d *delta, from nodeID) {
 		c.pull(o.id, d.key, d.incarnation, d.to, from)
 		return
 	}
-	clear(c.summed)
+	c.resum()
 	c.pullDone(o, d.key)
 }
 
@@ -238,7 +238,7 @@ func (c *core) answerWant(w want, from nodeID) {
 	}
 }
 
-// sync sends the digest of what this node holds to one random peer, and once
+// sync sends the digest of what this node holds to one random peer, seldom when all is told, and once
 // more to one that has not answered.
 func (c *core) sync() {
 	c.digests, c.answers = 0, 0
@@ -246,6 +246,11 @@ func (c *core) sync() {
 	if len(peers) == 0 {
 		return
 	}
+	behind := slices.ContainsFunc(peers, func(o *owner) bool { return !o.asked.IsZero() })
+	if !behind && c.now.Sub(c.changedAt) > restAfter && c.now.Sub(c.syncedAt) < restInterval {
+		return
+	}
+	c.syncedAt = c.now
 	chosen := peers[c.rand.IntN(len(peers))]
 	for _, o := range peers {
 		if !o.asked.IsZero() && o != chosen {
@@ -290,6 +295,12 @@ func (c *core) sums(shared []string, buckets int) []uint64 {
 	}
 	c.summed[name] = sums
 	return sums
+}
+
+// resum has the sums added up anew, and the peers asked each second again.
+func (c *core) resum() {
+	clear(c.summed)
+	c.changedAt = c.now
 }
 
 func hashEntry(o *owner, key string, version uint64) uint64 {

@@ -131,12 +131,29 @@ func (c *core) step(now time.Time, event func()) output {
 	return out
 }
 
-// pace is how often the clock is to be looked at: a host without a pool waits for nothing but to meet others.
+// pace is how often the clock is to be looked at.
 func (c *core) pace() time.Duration {
-	if len(c.pools) == 0 && len(c.searches) == 0 && len(c.reclaims) == 0 {
-		return idleTick
+	if len(c.searches) > 0 || len(c.reclaims) > 0 {
+		return tick
 	}
-	return tick
+	for _, p := range c.pools {
+		if !c.atRest(p) {
+			return tick
+		}
+	}
+	return idleTick
+}
+
+// atRest says whether nothing is waited for in a pool: all others that are up were last heard to have the same table, or
+// not the pool.
+func (c *core) atRest(p *pool) bool {
+	if !p.settled || p.quiet || !p.Member || p.question != nil || len(p.waiting) > 0 || len(p.opening) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(c.order, func(id string) bool {
+		peer := p.peers[id]
+		return peer == nil || !peer.fresh || peer.knows && peer.hash != p.hash
+	})
 }
 
 // wake has everything heard anew after the daemon did not run for a while: what it knows of the others may be old.

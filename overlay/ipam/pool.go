@@ -57,7 +57,7 @@ type pool struct {
 	opening   []opening
 	waiting   []*request
 	question  *question // the one for any addresses that is under way
-	nextSync  time.Time
+	synced    time.Time // last exchange with another host
 	nextJoin  time.Time
 	poorUntil time.Time            // nobody had a fresh address to give lately
 	nextAsk   time.Time            // for more, ahead of need

@@ -204,17 +204,23 @@ func (c *core) grantHeld(p *pool, to string) {
 
 // sync has the pool's state compared with that of another host now and then: one that takes part, or any.
 func (c *core) sync(p *pool) {
-	if c.now.Before(p.nextSync) || len(c.order) == 0 {
+	interval := syncInterval
+	switch {
+	case p.quiet:
+		interval = askRetry
+	case c.atRest(p):
+		interval = restInterval
+	}
+	if c.now.Sub(p.synced) < interval || len(c.order) == 0 {
 		return
 	}
+	p.synced = c.now
 	if p.quiet {
-		p.nextSync = c.now.Add(askRetry)
 		for _, id := range c.unheard(p) {
 			c.sendTo(id, &message{Reply: true}, p)
 		}
 		return
 	}
-	p.nextSync = c.now.Add(syncInterval)
 	to := c.order[c.rand.IntN(len(c.order))]
 	if known := c.knowing(p); len(known) > 0 && c.rand.IntN(4) > 0 {
 		to = known[c.rand.IntN(len(known))]

@@ -210,7 +210,7 @@ func (h *simHost) start() {
 	beat = func() {
 		if h.life == life && h.core != nil {
 			h.step(h.core.collect)
-			h.sim.after(h.sim.pace, beat)
+			h.sim.after(max(h.sim.pace, h.core.pace()), beat)
 		}
 	}
 	beat()
