@@ -206,6 +206,11 @@ func TestEndedClaimBeginsAnew(t *testing.T) {
 			}
 			return true
 		})
+		for _, h := range members { // old news of what it had fit the old name
+			if owner := h.state().Owner; owner == h.id+".1" {
+				t.Errorf("host %s begins anew under its former name %s", h.id, owner)
+			}
+		}
 	}
 }
 
