@@ -8,7 +8,7 @@ import (
 	"github.com/overlane/overlane/overlay/ipam"
 )
 
-// inUseCache is the last answer of inUse: the allocator asks every second, and to list a thousand endpoints each time was a
+// inUseCache is the last answer of inUse: the allocator asks again and again, and to list a thousand endpoints each time was a
 // quarter of an idle daemon's CPU time.
 type inUseCache struct {
 	changes atomic.Uint64 // of the sets of networks and endpoints, each counted behind it

@@ -120,8 +120,21 @@ func (m *Manager) run() {
 				m.cfg.Log.WithError(err).WithField("from", l.from).Warn("dropped a message about addresses")
 				continue
 			}
-			m.step(func(c *core) { c.receive(l.from, message) })
+			m.receive(l.from, message)
 		}
+	}
+}
+
+// receive looks who is up when the sender is not known to be: it may have come a moment ago.
+func (m *Manager) receive(from string, message *message) {
+	event := func(c *core) { c.receive(from, message) }
+	m.mu.Lock()
+	up := m.core.up(from)
+	m.mu.Unlock()
+	if up {
+		m.step(event)
+	} else {
+		m.informed(event)
 	}
 }
 
