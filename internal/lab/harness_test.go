@@ -80,7 +80,7 @@ func reach(t *testing.T, from *Container, to ...netip.Addr) {
 	t.Helper()
 	script := fmt.Sprintf(`for a in %s; do
 		timeout %.0f sh -c "until /usr/bin/ping -n -c 1 -W 1 $a >/dev/null; do :; done" || { echo no answer from $a; exit 1; }
-		/usr/bin/ping -n -i 0.1 -W 5 -c 3 $a
+		for i in 1 2 3; do /usr/bin/ping -n -W 5 -c 1 $a || :; done
 	done`, strings.Trim(fmt.Sprint(to), "[]"), settleTimeout.Seconds())
 	out, err := from.Exec(t.Context(), "sh", "-c", script)
 	must(t, err)
@@ -109,6 +109,11 @@ func shell(t *testing.T, h *Host, script string) string {
 
 // ends is a command that waits until the process whose ID follows is gone.
 const ends = "timeout 60 tail -f /dev/null --pid="
+
+// restartEngine is a command that ends a host's engine by a signal, and waits until it runs again.
+func restartEngine(signal string) string {
+	return "old=$(cat /run/docker.pid); kill -" + signal + " $old; " + ends + "$old; until docker version >/dev/null 2>&1; do sleep 0.1; done"
+}
 
 // stop ends the daemons of the hosts, which leave the cluster. At the end of the test they start again, as if for the first
 // time.

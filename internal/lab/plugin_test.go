@@ -95,8 +95,7 @@ func installPlugin(t *testing.T, c *Cluster, settings ...string) (image string) 
 	return image
 }
 
-// pluginsMeet waits until every host knows all others by its plugin. An engine that has known a driver which is gone tells that
-// one of a swarm's new nodes first, and gives up on it after 15 s, for each of them.
+// pluginsMeet waits until every host knows all others by its plugin.
 func pluginsMeet(t *testing.T, c *Cluster) {
 	t.Helper()
 	for _, h := range c.Hosts {

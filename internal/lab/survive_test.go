@@ -134,7 +134,7 @@ func TestTrafficOutlivesEngine(t *testing.T) {
 	_, blueAt := start(t, c.Hosts[1], "blue", "app")
 	red, redAt := start(t, h, "red", "app", "--restart", "always", "--ip", "10.54.0.200")
 	restarts := func(signal string) {
-		shell(t, h, "old=$(cat /run/docker.pid); kill -"+signal+" $old; "+ends+"$old")
+		shell(t, h, restartEngine(signal))
 		ready(t, []*Host{h})
 	}
 

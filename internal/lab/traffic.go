@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,18 +21,27 @@ var (
 	pingAverage  = regexp.MustCompile(`= [\d.]+/([\d.]+)/`)
 )
 
-// Ping sends count echo requests, ten a second, and fails unless each is answered. It gives the average round trip in milliseconds.
+// Ping sends count echo requests, each when the one before is answered, and fails unless each is within a second. It gives the
+// average round trip in milliseconds. A ping that sends several waits for the last answer no longer than for the others.
 func (c *Container) Ping(ctx context.Context, to netip.Addr, count int, args ...string) (float64, error) {
-	args = append([]string{"ping", "-n", "-i", "0.1", "-W", "1", "-c", strconv.Itoa(count)}, args...)
-	out, err := c.Exec(ctx, append(args, to.String())...)
+	script := fmt.Sprintf("for i in $(seq %d); do /usr/bin/ping -n -c 1 -W 1 %s %s || exit; done", count, strings.Join(args, " "), to)
+	out, err := c.Exec(ctx, "sh", "-c", script)
 	if err != nil {
 		return 0, err
 	}
-	received, average := pingReceived.FindStringSubmatch(out), pingAverage.FindStringSubmatch(out)
-	if received == nil || average == nil || received[1] != received[2] {
+	var sum float64
+	answers := pingAverage.FindAllStringSubmatch(out, -1)
+	if len(answers) != count {
 		return 0, fmt.Errorf("ping from %s to %s: not every request was answered: %s", c.Name, to, out)
 	}
-	return strconv.ParseFloat(average[1], 64)
+	for _, answer := range answers {
+		took, err := strconv.ParseFloat(answer[1], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += took
+	}
+	return sum / float64(count), nil
 }
 
 // Reach waits until the address answers an echo request.

@@ -10,6 +10,6 @@ var modelBounds = []bounded{
 	{hosts: 2, members: 2, inFlight: 1, compares: 4, asks: 1, closes: 2, crashes: 1, restarts: 1},
 	{hosts: 3, members: 2, inFlight: 1, compares: 2, closes: 1, asks: 1},
 	{hosts: 3, members: 3, inFlight: 1, compares: 1, closes: 2},
-	{hosts: 3, members: 3, inFlight: 1, compares: 4, crashes: 1, reclaims: 2, restarts: 1},
-	{hosts: 3, members: 2, inFlight: 1, compares: 2, opens: 1, crashes: 1, reclaims: 1},
+	{hosts: 3, members: 3, inFlight: 1, compares: 1, crashes: 1, reclaims: 1, restarts: 1},
+	{hosts: 3, members: 2, inFlight: 1, compares: 1, opens: 1, crashes: 1, reclaims: 1},
 }
