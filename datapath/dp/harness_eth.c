@@ -7,7 +7,7 @@
 #include <rte_ethdev.h>
 
 #include "harness_pipeline.h"
-#include "outer.h"
+#include "port_outer.h"
 #include "pipeline.h"
 
 /* An mbuf whose data end where their memory ends; take_room brings its own memory back. */

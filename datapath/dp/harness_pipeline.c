@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "cycles.h"
+#include "pure_cycles.h"
 #include "pipeline.h"
 
 /* A worker without a thread: the test is its thread. Its queues of the ports are those behind the real workers'. */

@@ -15,15 +15,15 @@
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
 
-#include "bytes.h"
-#include "compat.h"
+#include "pure_bytes.h"
+#include "pure_compat.h"
 #include "dp.h"
-#include "eth.h"
-#include "gro.h"
-#include "parse.h"
-#include "rest.h"
-#include "share.h"
-#include "udp.h"
+#include "port_eth.h"
+#include "pure_gro.h"
+#include "pure_parse.h"
+#include "pure_rest.h"
+#include "pure_rx_fairness.h"
+#include "port_udp.h"
 
 #define DP_BURST 64
 #define DP_VNET_LEN sizeof(struct virtio_net_hdr)
@@ -237,7 +237,7 @@ dp_vtep_get(uint32_t id)
 	return atomic_load_explicit(&dp.vteps[id], memory_order_acquire);
 }
 
-/* tables.c, net.c, vtep.c */
+/* table_fdb.c, table_net.c, table_vtep.c */
 struct rte_hash *dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err);
 int dp_tables_init(char *err);
 int dp_vteps_init(char *err);
@@ -309,23 +309,23 @@ dp_addr_of(const uint8_t *ip, uint8_t version)
 	return addr;
 }
 
-/* encap.c: frames that a container sent; each is answered, delivered, queued on the underlay, or dropped. */
+/* stage_encap.c: frames that a container sent; each is answered, delivered, queued on the underlay, or dropped. */
 void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n);
 
-/* respond.c: true when the frame was an ARP or ND question that was answered or dropped here. */
+/* stage_neigh.c: true when the frame was an ARP or ND question that was answered or dropped here. */
 bool dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
 /* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */
 void dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *frame);
 /* Tells a port, unasked, at which MAC the target is. */
 void dp_tell(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6]);
 
-/* late.c: questions that are answered when the answer is known. */
+/* stage_neigh_pending.c: questions that are answered when the answer is known. */
 void dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target);
 void dp_answer_late(struct dp_worker *w);
 /* By the control thread, of what the neighbour table has got. */
 void dp_late_news(void);
 
-/* decap.c: one VXLAN packet each, as UDP payload; merged frames are delivered by dp_decap_flush. */
+/* stage_decap.c: one VXLAN packet each, as UDP payload; merged frames are delivered by dp_decap_flush. */
 struct dp_packet {
 	uint8_t *data;
 	uint32_t len;
@@ -384,7 +384,7 @@ void dp_worker_unwatch(struct dp_worker *w, int fd);
 /* Whether what is there to read ends no sleep, of a descriptor that is watched. */
 void dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed);
 
-/* serve.c */
+/* worker_sched.c */
 /* One turn for every port that has something; true when there may be more to read. */
 bool dp_serve_ports(struct dp_worker *w);
 

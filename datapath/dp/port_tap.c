@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "l4.h"
+#include "pure_l4.h"
 #include "pipeline.h"
 
 /*

@@ -17,7 +17,7 @@
 #include <rte_log.h>
 #include <rte_malloc.h>
 
-#include "cycles.h"
+#include "pure_cycles.h"
 #include "pipeline.h"
 
 /* Long enough to bridge the gap to the answer of a peer on the same machine; a packet now and then costs this much of a CPU. */

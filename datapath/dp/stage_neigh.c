@@ -5,8 +5,8 @@
  */
 #include <netinet/icmp6.h>
 
-#include "bytes.h"
-#include "csum.h"
+#include "pure_bytes.h"
+#include "pure_csum.h"
 #include "pipeline.h"
 
 #define ETHERTYPE_ARP 0x0806

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <rte_common.h>
 
-#include "cycles.h"
-#include "rest.h"
+#include "pure_cycles.h"
+#include "pure_rest.h"
 
 /* So many times as long as their turns greedy ports rest: beside others they have a sixteenth of the worker's time. */
 #define REST 15

@@ -9,8 +9,8 @@
 
 #include <rte_prefetch.h>
 
-#include "csum.h"
-#include "outer.h"
+#include "pure_csum.h"
+#include "port_outer.h"
 #include "pipeline.h"
 
 #define IP_DF 0x4000

@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "bytes.h"
-#include "csum.h"
-#include "gso.h"
+#include "pure_bytes.h"
+#include "pure_csum.h"
+#include "pure_gso.h"
 #include "pipeline.h"
 
 /* linux/udp.h: UDP_MAX_SEGMENTS where it is smallest, and what fits behind the larger outer header in 64 KiB. */

@@ -59,7 +59,7 @@ struct dp_eth_outer {
 	struct dp_eth *eth;
 };
 
-/* eth.c. True when a device had something. */
+/* port_eth.c. True when a device had something. */
 bool dp_eth_poll(struct dp_worker *w);
 /* Sends what the burst has queued on devices. */
 void dp_eth_flush(struct dp_worker *w);
@@ -67,7 +67,7 @@ void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
 /* Whether there is a device that wakes nobody when it has received something. */
 bool dp_eth_silent(void);
 
-/* eth_wake.c */
+/* port_eth_wake.c */
 /* Has the workers woken by the sockets on which drivers receive; false where there are none. */
 bool dp_eth_wakes(void);
 /* Whether a driver's interrupts are used. */
@@ -81,20 +81,20 @@ bool dp_eth_arm(struct dp_worker *w);
 void dp_eth_disarm(struct dp_worker *w);
 
 /*
- * eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.
+ * port_eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.
  * Each is given to sink, which owns it.
  */
 typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, void *to, struct rte_mbuf *m);
 void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, void *to);
 
-/* port_eth.c */
+/* port_native.c */
 /* Frames and packets from a device: whoever takes an mbuf leaves NULL in its place. */
 void dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n);
 
 /* port_host.c: to the kernel. */
 void dp_host_give(struct dp_worker *w, struct dp_port *host, uint8_t *frame, uint32_t len);
 
-/* underlay_eth.c */
+/* port_underlay.c */
 void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer);
 void dp_eth_outer_free(struct dp_eth_outer *outer);
 void dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n);

@@ -5,7 +5,7 @@
  */
 #include <sys/eventfd.h>
 
-#include "cycles.h"
+#include "pure_cycles.h"
 #include "pipeline.h"
 
 /* Then the asker has asked again: net.ipv4.neigh.default.retrans_time_ms. */

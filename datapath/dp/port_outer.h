@@ -5,7 +5,7 @@
 /* The outer headers of a packet that a device has received: what is checked before its payload is taken for VXLAN. */
 #include <smmintrin.h>
 
-#include "csum.h"
+#include "pure_csum.h"
 #include "pipeline.h"
 
 #define DP_IP4_HDR 20

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Outer headers of every kind, as they are read: RFC 7348 section 5 over RFC 894, 2464, 791, 8200 and 768. */
-#include "outer.h"
+#include "port_outer.h"
 
 #define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
 

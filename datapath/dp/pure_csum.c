@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "csum.h"
-#include "l4.h"
+#include "pure_csum.h"
+#include "pure_l4.h"
 
 /* One binary for every x86-64: the loader takes the variant for the CPU that it finds. */
 #if defined(__x86_64__) && defined(__GLIBC__)

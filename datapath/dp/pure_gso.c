@@ -3,9 +3,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "csum.h"
-#include "gso.h"
-#include "l4.h"
+#include "pure_csum.h"
+#include "pure_gso.h"
+#include "pure_l4.h"
 
 static bool
 type_fits(const uint8_t *frame, const struct dp_hdrs *h, uint8_t type)

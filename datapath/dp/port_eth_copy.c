@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Frames from taps and replicas on their way to an ethdev: copied into mbufs, finished in software. */
-#include "csum.h"
-#include "gso.h"
+#include "pure_csum.h"
+#include "pure_gso.h"
 #include "pipeline.h"
 
 static struct rte_mbuf *

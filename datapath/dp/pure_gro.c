@@ -2,9 +2,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "csum.h"
-#include "gro.h"
-#include "l4.h"
+#include "pure_csum.h"
+#include "pure_gro.h"
+#include "pure_l4.h"
 
 #define PROBES 8
 #define IP4_DF 0x4000

@@ -3,8 +3,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "parse.h"
+#include "pure_bytes.h"
+#include "pure_parse.h"
 
 static enum dp_parse_result
 parse_transport(const uint8_t *frame, struct dp_hdrs *h)

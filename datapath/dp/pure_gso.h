@@ -10,8 +10,8 @@
 #include <linux/virtio_net.h>
 #include <stdint.h>
 
-#include "compat.h"
-#include "parse.h"
+#include "pure_compat.h"
+#include "pure_parse.h"
 
 /* Longest headers, Ethernet included, of which segments are made: IPv6 with TCP and all of its options are 114. */
 #define DP_GSO_HDR_MAX 120

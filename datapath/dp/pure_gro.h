@@ -19,8 +19,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "compat.h"
-#include "parse.h"
+#include "pure_compat.h"
+#include "pure_parse.h"
 
 #define DP_GRO_UNITS 256 /* a dp_gro holds */
 #define DP_GRO_SEGS 64   /* a unit holds: as many as a UDP_GRO datagram brings */

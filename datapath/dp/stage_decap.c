@@ -3,8 +3,8 @@
  * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
  * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other.
  */
-#include "bytes.h"
-#include "csum.h"
+#include "pure_bytes.h"
+#include "pure_csum.h"
 #include "pipeline.h"
 
 #define VXLAN_FLAG_I 0x08

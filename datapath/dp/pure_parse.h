@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bytes.h"
+#include "pure_bytes.h"
 
 /* Extension headers that are walked (RFC 8200 section 4.1 needs six); a longer chain is malformed. */
 #define DP_PARSE_IP6_EXT_MAX 8

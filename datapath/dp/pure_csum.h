@@ -8,7 +8,7 @@
  */
 #include <stddef.h>
 
-#include "bytes.h"
+#include "pure_bytes.h"
 
 /* Adds v, 16-bit words as they lie in memory, to a sum. */
 static inline uint64_t

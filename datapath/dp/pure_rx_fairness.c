@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <rte_common.h>
 
-#include "cycles.h"
-#include "share.h"
+#include "pure_cycles.h"
+#include "pure_rx_fairness.h"
 
 /* So long a queue is no burst any more. */
 #define PRESSED_US 500
