@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Cycles by stage, added up over the workers. A worker writes its own while dp.measuring is set, and nothing else. */
-#include "pipeline.h"
+/* Cycles by stage, added up over the workers. A worker writes its own while dp_measuring is set, and nothing else. */
+#include "worker.h"
 
 static const char *const names[DP_STAGE_COUNT] = {
 #define X(id, name, help) [DP_STAGE_##id] = #name,
@@ -29,7 +29,7 @@ dp_stage_help(unsigned stage)
 void
 dp_stages_measure(bool on)
 {
-	atomic_store_explicit(&dp.measuring, on, memory_order_relaxed);
+	atomic_store_explicit(&dp_measuring, on, memory_order_relaxed);
 }
 
 void

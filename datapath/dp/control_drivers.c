@@ -6,7 +6,7 @@
  */
 #include <dlfcn.h>
 
-#include "pipeline.h"
+#include "worker.h"
 
 static bool
 needless(const char *file)

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
@@ -20,15 +19,13 @@
 #include <rte_log.h>
 #include <rte_malloc.h>
 
-#include "pipeline.h"
+#include "worker.h"
 
 /* A worker's buffers for its ports and for the underlay. */
 #define WORKER_MBUFS (DP_BURST + DP_UDP_MSGS)
 /* Packet buffers a worker keeps to itself: some bursts. */
 #define ETH_CACHE 256
 #define TABLE_BYTES (96ull << 20)
-
-struct dp dp;
 
 static struct {
 	pthread_t thread;
@@ -103,13 +100,8 @@ eal_init(char *err)
 static int
 pipeline_init(char *err)
 {
-	size_t size = rte_rcu_qsbr_get_memsize(DP_MAX_WORKERS);
-
-	dp.qsbr = rte_zmalloc("qsbr", size, RTE_CACHE_LINE_SIZE);
-	if (!dp.qsbr || rte_rcu_qsbr_init(dp.qsbr, DP_MAX_WORKERS)) {
-		snprintf(err, DP_ERR_LEN, "no memory for the grace periods");
+	if (dp_rcu_init(err))
 		return -ENOMEM;
-	}
 	dp.pool = rte_pktmbuf_pool_create("frames", dp.config.n_workers * WORKER_MBUFS, 0, 0, DP_BUF_LEN, SOCKET_ID_ANY);
 	if (!dp.pool) {
 		snprintf(err, DP_ERR_LEN, "no memory for %u packet buffers: %s", dp.config.n_workers * WORKER_MBUFS, rte_strerror(rte_errno));
@@ -122,7 +114,7 @@ pipeline_init(char *err)
 			return -ENOMEM;
 		}
 	}
-	if (dp_tables_init(err) || dp_vteps_init(err))
+	if (dp_fdb_init(err) || dp_neigh_init(err) || dp_vteps_init(err))
 		return -ENOMEM;
 	for (unsigned i = 0; i < dp.config.n_workers; i++) {
 		dp.workers[i] = dp_worker_new(i, err);
@@ -157,9 +149,9 @@ eal_main(void *arg)
 	started(result);
 	if (result)
 		return NULL;
-	atomic_store(&dp.stopping, true);
+	atomic_store(&dp_stopping, true);
 	for (unsigned i = 0; i < dp.config.n_workers; i++)
-		eventfd_write(dp.workers[i]->wake, 1);
+		dp_worker_wake(dp.workers[i]);
 	rte_eal_mp_wait_lcore();
 	for (unsigned i = 0; i < dp.config.n_workers; i++)
 		dp_worker_free(dp.workers[i]);
@@ -202,10 +194,4 @@ dp_stop(void)
 	pthread_cond_broadcast(&eal.changed);
 	pthread_mutex_unlock(&eal.lock);
 	pthread_join(eal.thread, NULL);
-}
-
-void
-dp_synchronize(void)
-{
-	rte_rcu_qsbr_synchronize(dp.qsbr, RTE_QSBR_THRID_INVALID);
 }

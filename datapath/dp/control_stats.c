@@ -4,7 +4,7 @@
 
 #include <rte_ethdev.h>
 
-#include "pipeline.h"
+#include "worker.h"
 
 static const char *const names[DP_DROP_COUNT] = {
 #define X(id, name, help) [DP_DROP_##id] = #name,

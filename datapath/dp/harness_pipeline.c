@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "pure_cycles.h"
-#include "pipeline.h"
+#include "worker.h"
 
 /* A worker without a thread: the test is its thread. Its queues of the ports are those behind the real workers'. */
 struct dp_worker *
@@ -78,7 +78,7 @@ dp_harness_serve(const uint32_t *ports, uint32_t n)
 
 	memcpy(w->ready, ports, n * sizeof(*ports));
 	w->n_ready = n;
-	dp_serve_ports(w);
+	dp_turn_ports(w);
 	w->n_ready = 0;
 	return first->worker[w->id].traffic.rx_packets - before;
 }

@@ -59,8 +59,11 @@ struct dp_eth_outer {
 	struct dp_eth *eth;
 };
 
-/* port_eth.c. True when a device had something. */
-bool dp_eth_poll(struct dp_worker *w);
+/* port_eth.c */
+/* Reads a burst; 0 where the device is down. */
+unsigned dp_eth_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs);
+/* Frees what nobody has taken of a burst, when nothing points into it any more. */
+void dp_eth_free(struct rte_mbuf **mbufs, unsigned n);
 /* Sends what the burst has queued on devices. */
 void dp_eth_flush(struct dp_worker *w);
 void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
@@ -87,16 +90,18 @@ void dp_eth_disarm(struct dp_worker *w);
 typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, void *to, struct rte_mbuf *m);
 void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, void *to);
 
-/* port_native.c */
-/* Frames and packets from a device: whoever takes an mbuf leaves NULL in its place. */
-void dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n);
+/*
+ * port_native.c: a burst from a device that is a port, as the worker's frames; how many there are. Whoever takes an mbuf leaves
+ * NULL in its place.
+ */
+unsigned dp_native_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n);
 
 /* port_host.c: to the kernel. */
 void dp_host_give(struct dp_worker *w, struct dp_port *host, uint8_t *frame, uint32_t len);
 
 /* port_underlay.c */
 void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer);
-void dp_eth_outer_free(struct dp_eth_outer *outer);
-void dp_underlay_eth_take(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n);
+/* The VXLAN packets of a burst from a device; how many there are. */
+unsigned dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n, struct dp_packet *packets);
 
 #endif

@@ -2,7 +2,7 @@
 /* Frames from taps and replicas on their way to an ethdev: copied into mbufs, finished in software. */
 #include "pure_csum.h"
 #include "pure_gso.h"
-#include "pipeline.h"
+#include "port.h"
 
 static struct rte_mbuf *
 new_mbuf(struct dp_worker *w, uint32_t len)

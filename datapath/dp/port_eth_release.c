@@ -8,14 +8,14 @@
 
 #include <rte_interrupts.h>
 
-#include "pipeline.h"
+#include "port.h"
 
 int
 rte_intr_callback_unregister(const struct rte_intr_handle *handle, rte_intr_callback_fn callback, void *arg)
 {
 	typeof(&rte_intr_callback_unregister) unregister = dlsym(RTLD_NEXT, "rte_intr_callback_unregister");
 
-	if (dp.qsbr)
+	if (dp_qsbr)
 		dp_synchronize();
 	return unregister(handle, callback, arg);
 }

@@ -10,7 +10,7 @@
 
 #include <rte_ethdev.h>
 
-#include "pipeline.h"
+#include "port.h"
 
 static bool
 receives_frames(int fd)

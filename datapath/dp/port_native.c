@@ -4,10 +4,10 @@
 
 #include <rte_prefetch.h>
 
-#include "pipeline.h"
+#include "port.h"
 
-void
-dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n)
+unsigned
+dp_native_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct dp_traffic *traffic = &port->worker[w->id].traffic;
 	unsigned kept = 0;
@@ -31,8 +31,7 @@ dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mb
 	}
 	traffic->rx_packets += n;
 	traffic->rx_bytes += bytes;
-	dp_encap(w, w->frames, w->from, kept);
-	dp_udp_flush(w);
+	return kept;
 }
 
 static void
@@ -45,7 +44,7 @@ queue_copy(struct dp_worker *w, const struct dp_frame *f, void *to, struct rte_m
 }
 
 static void
-eth_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+native_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
 	if (f->mbuf)
 		dp_eth_give(w, port, f->mbuf, f->data, f->len);
@@ -55,7 +54,7 @@ eth_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 
 /* Answers and copies of group frames: their virtio-net header wishes nothing. */
 static void
-eth_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
+native_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
 {
 	struct dp_frame f = { .data = iov[n - 1].iov_base, .len = len };
 
@@ -63,7 +62,7 @@ eth_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, in
 }
 
 static int
-eth_start(struct dp_port *port)
+native_start(struct dp_port *port)
 {
 	if (!port->eth)
 		return -ENOENT;
@@ -75,15 +74,15 @@ eth_start(struct dp_port *port)
 }
 
 static void
-eth_stop(struct dp_port *port)
+native_stop(struct dp_port *port)
 {
 	atomic_store_explicit(&port->eth->port, NULL, memory_order_release);
 	port->eth->users--;
 }
 
-const struct dp_port_ops dp_port_eth_ops = {
-	.start = eth_start,
-	.stop = eth_stop,
-	.write = eth_write,
-	.deliver = eth_deliver,
+const struct dp_port_ops dp_native_ops = {
+	.start = native_start,
+	.stop = native_stop,
+	.write = native_write,
+	.deliver = native_deliver,
 };

@@ -6,7 +6,7 @@
 #include <smmintrin.h>
 
 #include "pure_csum.h"
-#include "pipeline.h"
+#include "port.h"
 
 #define DP_IP4_HDR 20
 #define DP_IP6_HDR 40

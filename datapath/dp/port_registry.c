@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "pipeline.h"
+#include "port.h"
 
 static uint32_t generation;
 
@@ -54,7 +54,7 @@ int
 dp_port_add(const struct dp_port_config *config)
 {
 	struct dp_port port = {
-		.ops = config->has_device ? &dp_port_eth_ops : &dp_tap_ops,
+		.ops = config->has_device ? &dp_native_ops : &dp_tap_ops,
 		.eth = config->has_device ? dp_eth_get(config->device) : NULL,
 		.vni = config->vni,
 		.has_ip4 = config->has_ip4,
@@ -90,4 +90,14 @@ dp_port_del(uint32_t id)
 	port->ops->stop(port);
 	withdraw(port);
 	return 0;
+}
+
+int
+dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port)
+{
+	struct dp_port *p = dp_port_get(port);
+
+	if (!p)
+		return -ENOENT;
+	return dp_fdb_set(vni, mac, (struct dp_hop){ .kind = DP_KIND_PORT, .index = port, .generation = p->generation });
 }

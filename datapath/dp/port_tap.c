@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "pure_l4.h"
-#include "pipeline.h"
+#include "port.h"
 
 /*
  * What one port may put into a burst, so that a flooding container leaves room for the others: frames, and work. What is

@@ -9,7 +9,7 @@
 #include <linux/sock_diag.h>
 #include <rte_random.h>
 
-#include "pipeline.h"
+#include "port.h"
 
 #define BUFFER_BYTES (8 << 20)
 /* RFC 7348 section 5 wants the source port among the dynamic ones. */
@@ -161,7 +161,7 @@ dp_udp_open(struct dp_worker *w, char *err)
 	struct dp_udp *udp = &w->udp;
 	int ret;
 
-	udp->rx = -1;
+	udp->rx_fd = -1;
 	memset(udp->tx4, -1, sizeof(udp->tx4));
 	memset(udp->tx6, -1, sizeof(udp->tx6));
 	udp->slots = malloc((size_t)DP_UDP_SLOTS * DP_UDP_SLOT_LEN);
@@ -172,14 +172,14 @@ dp_udp_open(struct dp_worker *w, char *err)
 	ret = w->id ? 0 : port_free(dp.config.port, err);
 	if (ret)
 		return ret;
-	udp->rx = receive_socket(dp.config.port, true);
-	if (udp->rx < 0) {
-		snprintf(err, DP_ERR_LEN, "UDP port %u: %s", dp.config.port, strerror(-udp->rx));
-		return udp->rx;
+	udp->rx_fd = receive_socket(dp.config.port, true);
+	if (udp->rx_fd < 0) {
+		snprintf(err, DP_ERR_LEN, "UDP port %u: %s", dp.config.port, strerror(-udp->rx_fd));
+		return udp->rx_fd;
 	}
 	prepare_receive(udp);
 	ret = open_sources(udp, err);
-	return ret ? ret : dp_worker_watch(w, udp->rx, DP_TAG_UNDERLAY);
+	return ret ? ret : dp_worker_watch(w, udp->rx_fd, DP_TAG_UNDERLAY);
 }
 
 void
@@ -187,7 +187,7 @@ dp_udp_close(struct dp_worker *w)
 {
 	struct dp_udp *udp = &w->udp;
 
-	close(udp->rx);
+	close(udp->rx_fd);
 	for (unsigned i = 0; i < DP_UDP_SOURCES; i++) {
 		close(udp->tx4[i]);
 		close(udp->tx6[i]);
@@ -212,10 +212,10 @@ dp_udp_ignore(uint32_t ifindex)
 	for (unsigned i = 0; i < dp.config.n_workers; i++) {
 		struct dp_udp *udp = &dp.workers[i]->udp;
 
-		if (setsockopt(udp->rx, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)))
+		if (setsockopt(udp->rx_fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)))
 			return -errno;
 		/* A copy of what the kernel has gathered for the socket is longer than the device's buffers. */
-		set_int(udp->rx, SOL_UDP, UDP_GRO, 0);
+		set_int(udp->rx_fd, SOL_UDP, UDP_GRO, 0);
 		udp->filtered = true;
 	}
 	return 0;
@@ -226,7 +226,7 @@ memory_info(const struct dp_udp *udp, uint32_t info[SK_MEMINFO_VARS])
 {
 	socklen_t len = SK_MEMINFO_VARS * sizeof(*info);
 
-	return !getsockopt(udp->rx, SOL_SOCKET, SO_MEMINFO, info, &len);
+	return !getsockopt(udp->rx_fd, SOL_SOCKET, SO_MEMINFO, info, &len);
 }
 
 bool

@@ -6,6 +6,7 @@
  * The `udp` underlay: kernel UDP sockets with UDP_SEGMENT and UDP_GRO (linux/udp.h). The kernel does routing,
  * neighbours and fragmentation checks; a super-frame's segments, or a run of equal frames to one VTEP, are one message.
  */
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -22,6 +23,7 @@
 #define DP_UDP_CONTROL 64
 
 struct dp_frame;
+struct dp_packet;
 struct dp_vtep;
 struct dp_worker;
 
@@ -36,9 +38,17 @@ struct dp_udp_run {
 	uint32_t bytes;
 };
 
+/* Packets of `size` bytes each, the last one perhaps shorter. */
+struct dp_udp_datagram {
+	uint8_t *data;
+	uint32_t len, size;
+	uint8_t tos; /* outer */
+	const struct dp_vtep *from;
+};
+
 struct dp_udp {
-	int rx;
-	bool filtered; /* rx drops what a device has a copy of */
+	int rx_fd;
+	bool filtered; /* rx_fd drops what a device has a copy of */
 	int tx4[DP_UDP_SOURCES], tx6[DP_UDP_SOURCES];
 
 	struct rte_mbuf *mbufs[DP_UDP_MSGS];
@@ -47,6 +57,8 @@ struct dp_udp {
 	struct sockaddr_in6 rx_from[DP_UDP_MSGS];
 	char rx_control[DP_UDP_MSGS][DP_UDP_CONTROL] __attribute__((aligned(8)));
 	unsigned rx_vlen;
+	unsigned rx_read, rx_opened; /* datagrams, and how many of them dp_udp_packets has seen */
+	struct dp_udp_datagram rx;   /* of the last one, what it has not given away */
 
 	struct dp_udp_run runs[DP_UDP_MSGS];
 	struct mmsghdr tx_msgs[DP_UDP_MSGS];
@@ -63,8 +75,10 @@ void dp_udp_close(struct dp_worker *w);
 /* Queues the frame, segmented where its virtio header says so; it must stay as it is until dp_udp_flush. */
 void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, struct dp_vtep *to);
 void dp_udp_flush(struct dp_worker *w);
-/* Reads what has arrived into the pipeline; true when there may be more. */
-bool dp_udp_receive(struct dp_worker *w);
+/* Reads datagrams; true when there may be more to read. */
+bool dp_udp_read(struct dp_worker *w);
+/* The next packets of what was read last, DP_BURST at most; 0 when there are no more. */
+unsigned dp_udp_packets(struct dp_worker *w, struct dp_packet *packets);
 /* Is half of the receive buffer taken? The kernel gives back what was read in quarters of it. */
 bool dp_udp_half_full(const struct dp_udp *udp);
 uint64_t dp_udp_overflows(const struct dp_udp *udp);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* From the underlay: datagrams with the segments that the kernel gathered (UDP_GRO), taken apart for decapsulation. */
-#include "pipeline.h"
+#include "port.h"
 
 /* What is read at once stays in the cache until it is written. */
 #define RECEIVE_BYTES (256 * 1024)
@@ -38,62 +38,72 @@ sender(const struct sockaddr_in6 *from)
 	return dp_vtep_lookup(&addr);
 }
 
+/* Its packets are udp->rx then, or it is dropped. */
 static void
-take_datagram(struct dp_worker *w, unsigned i)
+open_datagram(struct dp_worker *w, unsigned i)
 {
 	struct dp_udp *udp = &w->udp;
 	struct msghdr *msg = &udp->rx_msgs[i].msg_hdr;
-	uint32_t len = udp->rx_msgs[i].msg_len, size = len, n = 0;
-	uint8_t *data = udp->rx_iovs[i].iov_base, tos = 0;
-	struct dp_packet packets[DP_BURST];
-	const struct dp_vtep *from;
+	struct dp_udp_datagram d = { .data = udp->rx_iovs[i].iov_base, .len = udp->rx_msgs[i].msg_len, .size = udp->rx_msgs[i].msg_len };
+	uint32_t packets;
 
-	read_control(msg, &size, &tos);
-	w->underlay.rx_packets += size ? (len + size - 1) / size : 1;
-	w->underlay.rx_bytes += len;
+	read_control(msg, &d.size, &d.tos);
+	packets = d.size ? (d.len + d.size - 1) / d.size : 1;
+	w->underlay.rx_packets += packets;
+	w->underlay.rx_bytes += d.len;
 	if (msg->msg_flags & MSG_TRUNC) {
 		dp_count(w, DP_DROP_UNDERLAY_TRUNCATED);
 		return;
 	}
-	from = sender(&udp->rx_from[i]);
-	if (!from) {
-		w->drops[DP_DROP_VTEP_UNKNOWN] += size ? (len + size - 1) / size : 1;
+	d.from = sender(&udp->rx_from[i]);
+	if (!d.from) {
+		w->drops[DP_DROP_VTEP_UNKNOWN] += packets;
 		return;
 	}
-	if (!len)
+	if (!d.len)
 		dp_count(w, DP_DROP_RUNT);
-	for (uint32_t at = 0; at < len; at += size) {
-		packets[n++] = (struct dp_packet){ .data = data + at, .len = RTE_MIN(size, len - at), .tos = tos, .from = from };
-		if (n == DP_BURST || at + size >= len) {
-			dp_decap(w, packets, n);
-			n = 0;
-		}
+	udp->rx = d;
+}
+
+unsigned
+dp_udp_packets(struct dp_worker *w, struct dp_packet *packets)
+{
+	struct dp_udp *udp = &w->udp;
+	struct dp_udp_datagram *d = &udp->rx;
+	unsigned n = 0;
+
+	while (!d->len && udp->rx_opened < udp->rx_read)
+		open_datagram(w, udp->rx_opened++);
+	while (d->len && n < DP_BURST) {
+		uint32_t len = RTE_MIN(d->size, d->len);
+
+		packets[n++] = (struct dp_packet){ .data = d->data, .len = len, .tos = d->tos, .from = d->from };
+		d->data += len;
+		d->len -= len;
 	}
+	return n;
 }
 
 bool
-dp_udp_receive(struct dp_worker *w)
+dp_udp_read(struct dp_worker *w)
 {
 	struct dp_udp *udp = &w->udp;
 	uint64_t bytes = 0;
+	bool more;
 	int got;
 
 	for (unsigned i = 0; i < udp->rx_vlen; i++) {
 		udp->rx_msgs[i].msg_hdr.msg_namelen = sizeof(udp->rx_from[i]);
 		udp->rx_msgs[i].msg_hdr.msg_controllen = DP_UDP_CONTROL;
 	}
-	got = recvmmsg(udp->rx, udp->rx_msgs, udp->rx_vlen, MSG_DONTWAIT, NULL);
-	if (got <= 0) {
-		dp_share_settle(&w->share, false, false);
+	got = recvmmsg(udp->rx_fd, udp->rx_msgs, udp->rx_vlen, MSG_DONTWAIT, NULL);
+	udp->rx_read = RTE_MAX(got, 0);
+	udp->rx_opened = 0;
+	if (!udp->rx_read)
 		return false;
-	}
-	for (int i = 0; i < got; i++) {
+	for (int i = 0; i < got; i++)
 		bytes += udp->rx_msgs[i].msg_len;
-		take_datagram(w, i);
-	}
-	dp_decap_flush(w);
-	bool more = (unsigned)got == udp->rx_vlen;
-	dp_share_settle(&w->share, more, w->share.pressed && dp_udp_half_full(udp));
+	more = udp->rx_read == udp->rx_vlen;
 	udp->rx_vlen = RTE_MAX(1u, RTE_MIN((uint64_t)DP_UDP_MSGS, RECEIVE_BYTES / (bytes / got + 1)));
 	return more;
 }

@@ -9,7 +9,7 @@
 #include "pure_bytes.h"
 #include "pure_csum.h"
 #include "pure_gso.h"
-#include "pipeline.h"
+#include "port.h"
 
 /* linux/udp.h: UDP_MAX_SEGMENTS where it is smallest, and what fits behind the larger outer header in 64 KiB. */
 #define RUN_SEGMENTS 64

@@ -5,7 +5,7 @@
  */
 #include "pure_bytes.h"
 #include "pure_csum.h"
-#include "pipeline.h"
+#include "stage.h"
 
 #define VXLAN_FLAG_I 0x08
 /* RFC 3168 section 5 */
@@ -250,8 +250,8 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 	sort_burst(w, packets, n, &b);
 	if (!b.n)
 		return;
-	dp_fdb_lookup(w, b.source, b.n, source);
-	dp_fdb_lookup(w, b.to, b.runs, to);
+	dp_fdb_lookup(w->memos, b.source, b.n, source);
+	dp_fdb_lookup(w->memos, b.to, b.runs, to);
 	for (unsigned run = 0; run < b.runs; run++) {
 		struct dp_port *port = port_of(to[run]);
 		bool travels = port && !port->ops->merges && port->eth;

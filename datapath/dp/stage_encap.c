@@ -3,7 +3,7 @@
  * From a container: check who speaks, answer what can be answered here, and send the rest to where the forwarding
  * table says.
  */
-#include "pipeline.h"
+#include "stage.h"
 
 static bool
 source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
@@ -164,7 +164,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	}
 	if (!kept)
 		return;
-	dp_fdb_lookup(w, keys, kept, hops);
+	dp_fdb_lookup(w->memos, keys, kept, hops);
 	for (unsigned i = 0; i < kept;) {
 		if (likely(hops[i].kind == DP_KIND_VTEP)) {
 			i += send_run(w, admitted + i, hops + i, kept - i);

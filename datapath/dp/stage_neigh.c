@@ -5,45 +5,9 @@
  */
 #include <netinet/icmp6.h>
 
-#include "pure_bytes.h"
-#include "pure_csum.h"
-#include "pipeline.h"
+#include "stage.h"
 
-#define ETHERTYPE_ARP 0x0806
-#define ETHERTYPE_IPV6 0x86dd
-#define ARP_LEN (DP_ETH_LEN + 28)
-#define IPV6_LEN 40
 #define NS_LEN 24 /* type, code, checksum, flags, target: RFC 4861 section 4.3 */
-#define NA_LEN 32 /* the same and the target's link-layer address: section 4.4 */
-
-static void
-answer(struct dp_worker *w, struct dp_port *to, uint8_t *frame, uint32_t len)
-{
-	struct virtio_net_hdr none = { 0 };
-	struct iovec iov[2] = { { &none, sizeof(none) }, { frame, len } };
-
-	to->ops->write(w, to, iov, 2, len);
-}
-
-static const uint8_t ethernet_ipv4[6] = { 0, 1, 8, 0, 6, 4 };
-
-static void
-arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const uint8_t target[4], const uint8_t mac[6])
-{
-	uint8_t reply[ARP_LEN];
-	uint8_t *arp = reply + DP_ETH_LEN;
-
-	memcpy(reply, to->mac, 6);
-	memcpy(reply + 6, mac, 6);
-	dp_store_be16(reply + 12, ETHERTYPE_ARP);
-	memcpy(arp, ethernet_ipv4, 6);
-	dp_store_be16(arp + 6, 2);
-	memcpy(arp + 8, mac, 6);
-	memcpy(arp + 14, target, 4);
-	memcpy(arp + 18, to->mac, 6);
-	memcpy(arp + 24, asker, 4);
-	answer(w, to, reply, sizeof(reply));
-}
 
 static void
 unknown(struct dp_worker *w, struct dp_port *from, struct dp_addr asker, struct dp_addr target, enum dp_drop why)
@@ -60,7 +24,7 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	struct dp_addr target;
 	uint8_t mac[6];
 
-	if (f->len < ARP_LEN || memcmp(arp, ethernet_ipv4, 6)) {
+	if (f->len < DP_ARP_LEN || memcmp(arp, dp_arp_ethernet_ipv4, 6)) {
 		dp_count(w, DP_DROP_MALFORMED);
 		return true;
 	}
@@ -80,40 +44,10 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	if (dp_load_be16(arp + 6) != 1)
 		return false;
 	if (dp_neigh_lookup(f->vni, &target, mac))
-		arp_reply(w, from, arp + 14, arp + 24, mac);
+		dp_arp_reply(w, from, arp + 14, arp + 24, mac);
 	else
 		unknown(w, from, dp_addr4(arp + 14), target, DP_DROP_ARP_UNKNOWN);
 	return true;
-}
-
-#define NA_OVERRIDE 0x20
-#define NA_SOLICITED 0x40
-
-static void
-advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
-{
-	uint8_t reply[DP_ETH_LEN + IPV6_LEN + NA_LEN] = { 0 };
-	uint8_t *ip = reply + DP_ETH_LEN, *na = ip + IPV6_LEN;
-	uint64_t sum;
-
-	memcpy(reply, to->mac, 6);
-	memcpy(reply + 6, mac, 6);
-	dp_store_be16(reply + 12, ETHERTYPE_IPV6);
-	ip[0] = 0x60;
-	dp_store_be16(ip + 4, NA_LEN);
-	ip[6] = IPPROTO_ICMPV6;
-	ip[7] = 255;
-	memcpy(ip + 8, target, 16);
-	memcpy(ip + 24, asker, 16);
-	na[0] = ND_NEIGHBOR_ADVERT;
-	na[4] = flags;
-	memcpy(na + 8, target, 16);
-	na[24] = ND_OPT_TARGET_LINKADDR;
-	na[25] = 1;
-	memcpy(na + 26, mac, 6);
-	sum = dp_csum_pseudo6(ip, IPPROTO_ICMPV6, NA_LEN);
-	dp_store16(na + 2, ~dp_csum_fold(dp_csum_add(na, NA_LEN, sum)));
-	answer(w, to, reply, sizeof(reply));
 }
 
 static void
@@ -126,9 +60,9 @@ advertise_asked(struct dp_worker *w, struct dp_port *to, const struct dp_frame *
 
 	/* Duplicate detection: the asker has no address to answer to. */
 	if (!memcmp(asker, none, 16))
-		advertise(w, to, all_nodes, target, mac, NA_OVERRIDE);
+		dp_advertise(w, to, all_nodes, target, mac, DP_NA_OVERRIDE);
 	else
-		advertise(w, to, asker, target, mac, NA_OVERRIDE | NA_SOLICITED);
+		dp_advertise(w, to, asker, target, mac, DP_NA_OVERRIDE | DP_NA_SOLICITED);
 }
 
 static bool
@@ -179,7 +113,7 @@ dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
 {
 	if (f->hdrs.version == 6)
 		return f->hdrs.proto == IPPROTO_ICMPV6 && !f->hdrs.fragment && respond_nd(w, from, f);
-	return !f->hdrs.version && dp_load_be16(f->data + 12) == ETHERTYPE_ARP && respond_arp(w, from, f);
+	return !f->hdrs.version && dp_load_be16(f->data + 12) == ETH_P_ARP && respond_arp(w, from, f);
 }
 
 /*
@@ -201,13 +135,4 @@ dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 		return;
 	if (dp_neigh_lookup(f->vni, &target, mac) && memcmp(mac, f->data, 6))
 		dp_tell(w, from, &asker, &target, mac);
-}
-
-void
-dp_tell(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6])
-{
-	if (dp_addr_is4(target))
-		arp_reply(w, to, asker->b + 12, target->b + 12, mac);
-	else
-		advertise(w, to, asker->b, target->b, mac, NA_OVERRIDE);
 }

@@ -5,7 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "pipeline.h"
+#include "table.h"
+
+struct dp_net {
+	_Atomic(struct dp_flood *) flood;
+};
+
+static _Atomic(struct dp_net *) nets[DP_MAX_NETS];
 
 static const uint8_t group[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 
@@ -14,7 +20,7 @@ net_get(uint32_t vni)
 {
 	struct dp_hop hop = dp_fdb_lookup_one(vni, group);
 
-	return hop.kind == DP_KIND_FLOOD ? atomic_load_explicit(&dp.nets[hop.index], memory_order_acquire) : NULL;
+	return hop.kind == DP_KIND_FLOOD ? atomic_load_explicit(&nets[hop.index], memory_order_acquire) : NULL;
 }
 
 struct dp_flood *
@@ -34,17 +40,17 @@ dp_net_add(uint32_t vni)
 
 	if (net_get(vni))
 		return 0;
-	while (id < DP_MAX_NETS && atomic_load(&dp.nets[id]))
+	while (id < DP_MAX_NETS && atomic_load(&nets[id]))
 		id++;
 	if (id == DP_MAX_NETS)
 		return -ENOSPC;
 	net = calloc(1, sizeof(*net));
 	if (!net)
 		return -ENOMEM;
-	atomic_store_explicit(&dp.nets[id], net, memory_order_release);
+	atomic_store_explicit(&nets[id], net, memory_order_release);
 	ret = dp_fdb_set(vni, group, (struct dp_hop){ .kind = DP_KIND_FLOOD, .index = id });
 	if (ret) {
-		atomic_store(&dp.nets[id], NULL);
+		atomic_store(&nets[id], NULL);
 		free(net);
 	}
 	return ret;
@@ -59,7 +65,7 @@ dp_net_del(uint32_t vni)
 	if (!net)
 		return -ENOENT;
 	dp_fdb_del(vni, group);
-	atomic_store_explicit(&dp.nets[hop.index], NULL, memory_order_release);
+	atomic_store_explicit(&nets[hop.index], NULL, memory_order_release);
 	dp_synchronize();
 	free(atomic_load(&net->flood));
 	free(net);

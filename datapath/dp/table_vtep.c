@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <netinet/in.h>
 #include <rte_hash.h>
 
-#include "pipeline.h"
+#include "table.h"
+
+_Atomic(struct dp_vtep *) dp_vteps[DP_MAX_VTEPS];
 
 static struct rte_hash *ids;
 
@@ -59,10 +62,10 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 		memcpy(&to->sin6_addr, addr.b, 16);
 		vtep->to_len = sizeof(*to);
 	}
-	atomic_store_explicit(&dp.vteps[id], vtep, memory_order_release);
+	atomic_store_explicit(&dp_vteps[id], vtep, memory_order_release);
 	ret = rte_hash_add_key_data(ids, &addr, (void *)(uintptr_t)id);
 	if (ret) {
-		dp_vtep_del(id);
+		dp_vtep_remove(vtep);
 		return ret;
 	}
 	return id;
@@ -81,18 +84,12 @@ lead_elsewhere(const struct dp_vtep *gone)
 	return false;
 }
 
-int
-dp_vtep_del(uint32_t id)
+void
+dp_vtep_remove(struct dp_vtep *vtep)
 {
-	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
-
-	if (!vtep)
-		return -ENOENT;
-	atomic_store_explicit(&dp.vteps[id], NULL, memory_order_release);
+	atomic_store_explicit(&dp_vteps[vtep->id], NULL, memory_order_release);
 	if (!lead_elsewhere(vtep))
 		rte_hash_del_key(ids, &vtep->addr);
 	dp_synchronize();
-	dp_eth_outer_free(atomic_load(&vtep->outer));
 	free(vtep);
-	return 0;
 }

@@ -4,16 +4,7 @@
 
 #include <rte_cycles.h>
 
-#include "pipeline.h"
-
-static void
-flush(struct dp_worker *w)
-{
-	dp_encap(w, w->frames, w->from, w->n_frames);
-	dp_udp_flush(w);
-	dp_stage(w, DP_STAGE_SEND, w->n_frames);
-	w->n_frames = 0;
-}
+#include "worker.h"
 
 /* What rests stays in the list, and is not to end the worker's sleep. */
 static void
@@ -25,30 +16,28 @@ hush(struct dp_worker *w, struct dp_port *port, bool hushed)
 	dp_worker_hush(w, port->fds[w->id], port->id, hushed);
 }
 
-/* One turn for each of some ports; how many stay. A port leaves the list when it is empty or gone. */
-static unsigned
-serve(struct dp_worker *w, uint32_t *ports, unsigned n)
+/* Gives a port its turn. It leaves the list when it is empty or gone. */
+static void
+serve(struct dp_worker *w, struct dp_sched *s, uint32_t id)
 {
-	unsigned kept = 0;
+	struct dp_port *port = dp_port_get(id);
 
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t id = ports[i];
-		struct dp_port *port = dp_port_get(id);
-
-		if (w->n_frames == DP_BURST)
-			flush(w);
-		/* A port that is gone may have left its number to one without a queue. */
-		if (port && port->ops->read && port->ops->read(w, port)) {
-			ports[kept++] = id;
-			continue;
-		}
-		w->is_ready[id] = false;
-		if (port)
-			hush(w, port, false);
+	/* A port that is gone may have left its number to one without a queue. */
+	if (port && port->ops->read && port->ops->read(w, port)) {
+		s->ports[s->kept++] = id;
+		return;
 	}
-	if (w->n_frames)
-		flush(w);
-	return kept;
+	w->is_ready[id] = false;
+	if (port)
+		hush(w, port, false);
+}
+
+bool
+dp_sched_read(struct dp_worker *w, struct dp_sched *s)
+{
+	for (; s->at < s->n && w->n_frames < DP_BURST; s->at++)
+		serve(w, s, s->ports[s->at]);
+	return w->n_frames;
 }
 
 /* Moves the greedy ports to the end of the list; how many others there are. */
@@ -69,44 +58,46 @@ greedy_last(struct dp_worker *w)
 	return modest;
 }
 
-static unsigned
-serve_greedy(struct dp_worker *w, uint32_t *ports, unsigned n)
+void
+dp_sched_modest(struct dp_worker *w, struct dp_sched *s)
 {
-	uint64_t start = rte_rdtsc();
-	unsigned kept;
+	unsigned modest = greedy_last(w);
 
-	w->resting = dp_rest_left(&w->rest, start) > 0;
+	w->n_greedy = w->n_ready - modest;
+	w->resting = false;
+	*s = (struct dp_sched){ .ports = w->ready, .n = modest, .modest = modest, .start = w->n_greedy ? rte_rdtsc() : 0 };
+}
+
+void
+dp_sched_greedy(struct dp_worker *w, struct dp_sched *s)
+{
+	s->modest_kept = s->kept;
+	s->ports = w->ready + s->modest;
+	s->n = s->at = s->kept = 0;
+	if (!w->n_greedy)
+		return;
+	dp_rest_modest(&w->rest, s->start, s->modest ? rte_rdtsc() : s->start);
+	s->start = rte_rdtsc();
+	w->resting = dp_rest_left(&w->rest, s->start) > 0;
 	if (!w->resting) {
-		kept = serve(w, ports, n);
-		dp_rest_greedy(&w->rest, n, start, rte_rdtsc());
-		return kept;
+		s->n = w->n_greedy;
+		return;
 	}
-	for (unsigned i = 0; i < n; i++) {
-		struct dp_port *port = dp_port_get(ports[i]);
+	s->kept = w->n_greedy;
+	for (unsigned i = 0; i < s->kept; i++) {
+		struct dp_port *port = dp_port_get(s->ports[i]);
 
 		if (port)
 			hush(w, port, true);
 	}
-	return n;
 }
 
 bool
-dp_serve_ports(struct dp_worker *w)
+dp_sched_end(struct dp_worker *w, struct dp_sched *s)
 {
-	unsigned modest = greedy_last(w), kept, greedy;
-	uint64_t start;
-
-	w->n_greedy = w->n_ready - modest;
-	w->resting = false;
-	if (!w->n_greedy) {
-		w->n_ready = serve(w, w->ready, modest);
-		return w->n_ready;
-	}
-	start = rte_rdtsc();
-	kept = serve(w, w->ready, modest);
-	dp_rest_modest(&w->rest, start, modest ? rte_rdtsc() : start);
-	greedy = serve_greedy(w, w->ready + modest, w->n_greedy);
-	memmove(w->ready + kept, w->ready + modest, greedy * sizeof(*w->ready));
-	w->n_ready = kept + greedy;
-	return kept || (greedy && !w->resting);
+	if (w->n_greedy && !w->resting)
+		dp_rest_greedy(&w->rest, w->n_greedy, s->start, rte_rdtsc());
+	memmove(w->ready + s->modest_kept, s->ports, s->kept * sizeof(*s->ports));
+	w->n_ready = s->modest_kept + s->kept;
+	return s->modest_kept || (s->kept && !w->resting);
 }

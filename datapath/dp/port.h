@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DP_PIPELINE_H
-#define DP_PIPELINE_H
+#ifndef DP_PORT_H
+#define DP_PORT_H
 
 /*
- * What the rooms of the pipeline share. A worker owns its struct, of which others write `news` alone, and its queue of every
- * port, and writes nothing else; tables are written by the control thread alone and reclaimed after a grace period (rte_rcu_qsbr).
+ * Ports and underlays: what they read into bursts, and write from them. A worker owns its struct and its queue of every port,
+ * and writes nothing else. The struct lies here since ports are the lowest to know workers.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -13,19 +13,17 @@
 #include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
-#include <rte_rcu_qsbr.h>
 
-#include "pure_bytes.h"
-#include "pure_compat.h"
 #include "dp.h"
 #include "port_eth.h"
+#include "port_udp.h"
+#include "pure_compat.h"
 #include "pure_gro.h"
 #include "pure_parse.h"
 #include "pure_rest.h"
 #include "pure_rx_fairness.h"
-#include "port_udp.h"
+#include "table.h"
 
-#define DP_BURST 64
 #define DP_VNET_LEN sizeof(struct virtio_net_hdr)
 #define DP_VXLAN_LEN 8
 #define DP_ETH_LEN 14
@@ -35,6 +33,7 @@
 _Static_assert(DP_HEADROOM + DP_FRAME_MAX + 1 <= DP_BUF_LEN, "a frame, and a byte to tell a longer one, fit a buffer");
 
 struct dp_frame;
+struct dp_neigh_pending;
 struct dp_port;
 struct dp_worker;
 
@@ -52,7 +51,7 @@ struct dp_port_ops {
 	void (*deliver)(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
 };
 
-extern const struct dp_port_ops dp_tap_ops, dp_port_eth_ops, dp_host_ops;
+extern const struct dp_port_ops dp_tap_ops, dp_native_ops, dp_host_ops;
 
 struct dp_port {
 	const struct dp_port_ops *ops;
@@ -73,26 +72,6 @@ struct dp_port {
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
-struct dp_vtep {
-	uint32_t id;
-	struct dp_addr addr;
-	struct sockaddr_storage to;
-	socklen_t to_len;
-	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
-	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
-};
-
-/* Immutable; swapped whole. */
-struct dp_flood {
-	unsigned n_ports, n_vteps;
-	uint32_t *ports, *vteps;
-	uint32_t ids[];
-};
-
-struct dp_net {
-	_Atomic(struct dp_flood *) flood;
-};
-
 /* A frame on its way: `data` is its Ethernet header, with DP_HEADROOM writable bytes before it when it came from a port. */
 struct dp_frame {
 	uint8_t *data;
@@ -103,55 +82,19 @@ struct dp_frame {
 	uint32_t vni;
 };
 
-/* Where the forwarding table sends a MAC. */
-enum dp_kind {
-	DP_KIND_NONE,
-	DP_KIND_PORT,
-	DP_KIND_VTEP,
-	DP_KIND_FLOOD,
+/* One VXLAN packet of the underlay, as UDP payload. */
+struct dp_packet {
+	uint8_t *data;
+	uint32_t len;
+	uint8_t tos; /* outer */
+	const struct dp_vtep *from;
+	struct rte_mbuf **mbuf; /* as in struct dp_frame */
 };
-
-/* As it lies in the table: 64 bits. */
-struct dp_hop {
-	uint32_t index;
-	uint32_t generation : 24; /* of the port */
-	uint32_t kind : 8;
-};
-_Static_assert(sizeof(struct dp_hop) == sizeof(void *), "a hop is the table's data word");
-
-/* rte_hash compares 16-byte keys with vector code. Whole words: the look-up reads them back as such. */
-struct dp_fdb_key {
-	uint64_t mac; /* its bytes as they lie in memory, and two of 0 */
-	uint64_t vni;
-} __rte_aligned(16);
-
-#define DP_MAC_MASK 0xffffffffffff
-
-/* What a worker has looked up of late. An entry holds as long as the table is as it was: see dp_fdb_lookup. */
-struct dp_fdb_memo {
-	struct dp_fdb_key key;
-	uint64_t version;
-	struct dp_hop hop;
-} __rte_aligned(32);
-
-#define DP_FDB_MEMOS (1 << 16)
-
-/* An ARP request or neighbour solicitation that nobody could answer yet. */
-struct dp_question {
-	uint32_t port, generation;
-	struct dp_addr target;
-	struct dp_addr asker;
-	uint64_t asked; /* cycles */
-};
-
-#define DP_QUESTIONS 256
-/* Of one port. */
-#define DP_PORT_QUESTIONS 16
 
 struct dp_worker {
 	unsigned id;
 	int epoll;
-	int wake; /* eventfd: something changed, look at `stopping` and `news` */
+	int wake; /* eventfd: something changed, look at `dp_stopping` and at who waits for neighbours */
 	struct rte_mbuf *mbufs[DP_BURST];
 	struct dp_frame frames[DP_BURST];
 	struct dp_port *from[DP_BURST]; /* port of each frame */
@@ -170,9 +113,7 @@ struct dp_worker {
 	struct dp_fdb_memo *memos;
 	struct dp_udp udp;
 	struct dp_share share;
-	struct dp_question questions[DP_QUESTIONS];
-	atomic_uint n_questions;
-	atomic_bool news; /* one of them may have an answer */
+	struct dp_neigh_pending *pending;
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */
@@ -184,17 +125,12 @@ struct dp {
 	struct dp_config config;
 	struct rte_mempool *pool;
 	struct rte_mempool *eth_pool; /* NULL: no ethdevs */
-	struct rte_rcu_qsbr *qsbr;
 	struct dp_worker *workers[DP_MAX_WORKERS];
 	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
 	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
 	atomic_uint n_eths;   /* numbers in use lie below */
 	atomic_uint n_silent; /* of them that wake no worker */
-	_Atomic(struct dp_vtep *) vteps[DP_MAX_VTEPS];
-	_Atomic(struct dp_net *) nets[DP_MAX_NETS];
-	atomic_bool uso; /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
-	atomic_bool stopping;
-	atomic_bool measuring; /* cycles by stage: somebody has asked */
+	atomic_bool uso;      /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
 };
 
 extern struct dp dp;
@@ -231,111 +167,6 @@ dp_eth_get(uint32_t id)
 	return id < DP_MAX_DEVICES ? atomic_load_explicit(&dp.eths[id], memory_order_acquire) : NULL;
 }
 
-static inline struct dp_vtep *
-dp_vtep_get(uint32_t id)
-{
-	return atomic_load_explicit(&dp.vteps[id], memory_order_acquire);
-}
-
-/* table_fdb.c, table_net.c, table_vtep.c */
-struct rte_hash *dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err);
-int dp_tables_init(char *err);
-int dp_vteps_init(char *err);
-int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop);
-void dp_fdb_lookup(struct dp_worker *w, const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops);
-struct dp_hop dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
-struct dp_flood *dp_flood_get(uint32_t vni);
-bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
-struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
-
-/* The addresses of a frame, as they lie in memory. */
-static inline uint64_t
-dp_destination(const uint8_t *frame)
-{
-	return dp_load64(frame) & DP_MAC_MASK;
-}
-
-static inline uint64_t
-dp_source(const uint8_t *frame)
-{
-	return dp_load64(frame + 6) & DP_MAC_MASK;
-}
-
-/* The key under which a destination is found: every group address of a network shares its flood list. */
-static inline struct dp_fdb_key
-dp_fdb_key(uint32_t vni, uint64_t mac)
-{
-	return (struct dp_fdb_key){ .mac = mac & 1 ? DP_MAC_MASK : mac, .vni = vni };
-}
-
-static inline bool
-dp_fdb_key_equal(const struct dp_fdb_key *a, const struct dp_fdb_key *b)
-{
-	return a->mac == b->mac && a->vni == b->vni;
-}
-
-static inline struct dp_addr
-dp_addr4(const uint8_t ip[4])
-{
-	struct dp_addr addr = { .b = { [10] = 0xff, [11] = 0xff } };
-
-	memcpy(addr.b + 12, ip, 4);
-	return addr;
-}
-
-static inline bool
-dp_addr_is4(const struct dp_addr *addr)
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-	return !memcmp(addr->b, mapped, sizeof(mapped));
-}
-
-static inline bool
-dp_addr_equal(const struct dp_addr *a, const struct dp_addr *b)
-{
-	return !memcmp(a, b, sizeof(*a));
-}
-
-/* An IPv6 address, or an IPv4 one mapped into it. */
-static inline struct dp_addr
-dp_addr_of(const uint8_t *ip, uint8_t version)
-{
-	struct dp_addr addr;
-
-	if (version == 4)
-		return dp_addr4(ip);
-	memcpy(addr.b, ip, sizeof(addr.b));
-	return addr;
-}
-
-/* stage_encap.c: frames that a container sent; each is answered, delivered, queued on the underlay, or dropped. */
-void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n);
-
-/* stage_neigh.c: true when the frame was an ARP or ND question that was answered or dropped here. */
-bool dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
-/* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */
-void dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *frame);
-/* Tells a port, unasked, at which MAC the target is. */
-void dp_tell(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6]);
-
-/* stage_neigh_pending.c: questions that are answered when the answer is known. */
-void dp_ask_later(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target);
-void dp_answer_late(struct dp_worker *w);
-/* By the control thread, of what the neighbour table has got. */
-void dp_late_news(void);
-
-/* stage_decap.c: one VXLAN packet each, as UDP payload; merged frames are delivered by dp_decap_flush. */
-struct dp_packet {
-	uint8_t *data;
-	uint32_t len;
-	uint8_t tos; /* outer */
-	const struct dp_vtep *from;
-	struct rte_mbuf **mbuf; /* as in struct dp_frame */
-};
-void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
-void dp_decap_flush(struct dp_worker *w);
-
 /* What n packets of so many bytes together cost a worker, counted in bytes: a packet costs as much as a thousand of them. */
 static inline uint64_t
 dp_work(uint64_t packets, uint64_t bytes)
@@ -370,23 +201,24 @@ enum dp_read {
 	DP_READ_DROPPED,
 	DP_READ_EMPTY,
 };
+
 /* Reads one frame into the buffer, which is a worker's. */
 enum dp_read dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f);
 int dp_tap_start(struct dp_port *port);
 void dp_tap_stop(struct dp_port *port);
 
-/* worker.c */
-struct dp_worker *dp_worker_new(unsigned id, char *err);
-void dp_worker_free(struct dp_worker *w);
-int dp_worker_main(void *arg);
+/* port_epoll.c */
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
 /* Whether what is there to read ends no sleep, of a descriptor that is watched. */
 void dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed);
+/* Ends its sleep. */
+void dp_worker_wake(struct dp_worker *w);
 
-/* worker_sched.c */
-/* One turn for every port that has something; true when there may be more to read. */
-bool dp_serve_ports(struct dp_worker *w);
+/* What an epoll event is about: a port by its number, or one of these. */
+#define DP_TAG_WAKE (1ull << 32)
+#define DP_TAG_UNDERLAY (2ull << 32)
+#define DP_TAG_DEVICE (3ull << 32)
 
 /* The inner packet's congestion mark, which the outer one carries as well (RFC 6040 section 4.1). */
 static inline uint8_t
@@ -434,10 +266,5 @@ dp_eth_give(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, c
 	m->pkt_len = len;
 	dp_eth_queue(w, port->eth, port, m);
 }
-
-/* What an epoll event is about: a port by its number, or one of these. */
-#define DP_TAG_WAKE (1ull << 32)
-#define DP_TAG_UNDERLAY (2ull << 32)
-#define DP_TAG_DEVICE (3ull << 32)
 
 #endif
