@@ -20,7 +20,7 @@ hush(struct dp_worker *w, struct dp_port *port, bool hushed)
 static void
 serve(struct dp_worker *w, struct dp_sched *s, uint32_t id)
 {
-	struct dp_port *port = dp_port_get(id);
+	struct dp_port *port = atomic_load_explicit(&dp.ports[id], memory_order_acquire);
 
 	/* A port that is gone may have left its number to one without a queue. */
 	if (port && port->ops->read && port->ops->read(w, port)) {
