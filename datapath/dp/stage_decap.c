@@ -15,24 +15,43 @@
 #define ECN_ECT0 2
 #define ECN_CE 3
 
+/* The ways out. */
+enum edge {
+	DROP_RUNT = DP_DROP_RUNT,
+	DROP_VXLAN_FLAGS = DP_DROP_VXLAN_FLAGS,
+	DROP_OVERLOAD = DP_DROP_OVERLOAD,
+	DROP_VLAN = DP_DROP_VLAN,
+	DROP_MALFORMED = DP_DROP_MALFORMED,
+	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
+	DROP_SRC_UNKNOWN = DP_DROP_SRC_UNKNOWN,
+	DROP_VNI_UNKNOWN = DP_DROP_VNI_UNKNOWN,
+	DROP_ECN = DP_DROP_ECN,
+	DROP_PORT_GONE = DP_DROP_PORT_GONE,
+	DROP_NOT_LOCAL = DP_DROP_NOT_LOCAL,
+	DROP_FDB_MISS = DP_DROP_FDB_MISS,
+	DROP_NOBODY = DP_DROP_NOBODY,
+	TO_GRO = DP_DROP_COUNT, /* merged with others for a tap; dp_decap_flush writes them */
+	TO_PORT,                /* as it is: to one on a device */
+	TO_ALL,                 /* ports of the network */
+	STAYS,                  /* none yet */
+};
+
 /* Reserved bits are ignored, as section 5 tells. */
-static inline bool
-vxlan_ok(struct dp_worker *w, const struct dp_packet *p)
+static inline enum edge
+admit(struct dp_worker *w, const struct dp_packet *p)
 {
-	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN) {
-		dp_count(w, DP_DROP_RUNT);
-		return false;
-	}
-	if (!(p->data[0] & VXLAN_FLAG_I)) {
-		dp_count(w, DP_DROP_VXLAN_FLAGS);
-		return false;
-	}
-	return true;
+	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN)
+		return DROP_RUNT;
+	if (!(p->data[0] & VXLAN_FLAG_I))
+		return DROP_VXLAN_FLAGS;
+	if (unlikely(w->share.pressed) && dp_share_over(&w->share, dp_source(p->data + DP_VXLAN_LEN)))
+		return DROP_OVERLOAD;
+	return STAYS;
 }
 
-/* The frame in a packet; false when it was dropped. */
-static inline bool
-open_packet(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
+/* The frame in a packet. */
+static inline enum edge
+parse_inner(const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
 {
 	f->data = p->data + DP_VXLAN_LEN;
 	f->len = p->len - DP_VXLAN_LEN;
@@ -42,13 +61,11 @@ open_packet(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct
 	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
 	case DP_PARSE_OK:
 	case DP_PARSE_NOT_IP:
-		return true;
+		return STAYS;
 	case DP_PARSE_VLAN:
-		dp_count(w, DP_DROP_VLAN);
-		return false;
+		return DROP_VLAN;
 	default:
-		dp_count(w, DP_DROP_MALFORMED);
-		return false;
+		return DROP_MALFORMED;
 	}
 }
 
@@ -56,40 +73,38 @@ open_packet(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct
  * RFC 6040 figure 4: congestion outside is congestion inside, or a drop where the inner packet can't say so; ECT(1)
  * outside makes ECT(0) inside ECT(1).
  */
-static bool
-congestion_inwards(struct dp_worker *w, struct dp_frame *f, uint8_t outer)
+static enum edge
+congestion_inwards(struct dp_frame *f, uint8_t outer)
 {
 	uint8_t *ip, inner, shift;
 	uint16_t before;
 
 	if (outer == ECN_NOT_ECT || !f->hdrs.version)
-		return true;
+		return STAYS;
 	ip = f->data + f->hdrs.l3;
 	shift = f->hdrs.version == 6 ? 4 : 0;
 	inner = ip[1] >> shift & ECN_MASK;
-	if (outer == ECN_CE && inner == ECN_NOT_ECT) {
-		dp_count(w, DP_DROP_ECN);
-		return false;
-	}
+	if (outer == ECN_CE && inner == ECN_NOT_ECT)
+		return DROP_ECN;
 	if (outer != ECN_CE && !(outer == ECN_ECT1 && inner == ECN_ECT0))
-		return true;
+		return STAYS;
 	before = dp_load16(ip);
 	ip[1] = (ip[1] & ~(ECN_MASK << shift)) | outer << shift;
 	/* RFC 1624 equation 3 */
 	if (f->hdrs.version == 4)
 		dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
-	return true;
+	return STAYS;
 }
 
 /* Why the forwarding table does not confirm that `f` comes from where its source lives. */
-static enum dp_drop
+static enum edge
 source_drop(const struct dp_frame *f, struct dp_hop source)
 {
 	static const uint8_t group[6] = { 1 };
 
 	if (source.kind != DP_KIND_NONE)
-		return DP_DROP_SPOOFED_MAC;
-	return dp_fdb_lookup_one(f->vni, group).kind ? DP_DROP_SRC_UNKNOWN : DP_DROP_VNI_UNKNOWN;
+		return DROP_SPOOFED_MAC;
+	return dp_fdb_lookup_one(f->vni, group).kind ? DROP_SRC_UNKNOWN : DROP_VNI_UNKNOWN;
 }
 
 static void
@@ -108,7 +123,7 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 		nobody = false;
 	}
 	if (nobody)
-		dp_count(w, DP_DROP_NOBODY);
+		dp_count(w, (enum dp_drop)DROP_NOBODY);
 }
 
 static void
@@ -129,38 +144,9 @@ port_of(struct dp_hop hop)
 	return port && port->generation == hop.generation ? port : NULL;
 }
 
-static void
-deliver_elsewhere(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop)
-{
-	switch (hop.kind) {
-	case DP_KIND_PORT:
-		dp_count(w, DP_DROP_PORT_GONE);
-		break;
-	case DP_KIND_FLOOD:
-		flood_local(w, f);
-		break;
-	case DP_KIND_VTEP:
-		dp_count(w, DP_DROP_NOT_LOCAL);
-		break;
-	default:
-		dp_count(w, DP_DROP_FDB_MISS);
-	}
-}
-
-static void
-deliver(struct dp_worker *w, struct dp_frame *f, struct dp_hop hop, struct dp_port *port)
-{
-	if (!port)
-		deliver_elsewhere(w, f, hop);
-	else if (port->ops->merges)
-		merge(w, port, f);
-	else
-		port->ops->deliver(w, port, f);
-}
-
 /* Two VTEPs may share an address, with other ports: packets tell the address alone. */
 static bool
-speaks_for(const struct dp_vtep *from, struct dp_hop source)
+source_vtep_ok(const struct dp_vtep *from, struct dp_hop source)
 {
 	struct dp_vtep *owner;
 
@@ -170,28 +156,61 @@ speaks_for(const struct dp_vtep *from, struct dp_hop source)
 	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
 }
 
+/* Port is the one that the destination's entry names, or NULL. */
+static inline enum edge
+edge_of(const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp_hop to, const struct dp_port *port, struct dp_frame *f)
+{
+	enum edge edge = parse_inner(p, vni, f);
+
+	if (edge != STAYS)
+		return edge;
+	if (!source_vtep_ok(p->from, source))
+		return source_drop(f, source);
+	edge = congestion_inwards(f, p->tos & ECN_MASK);
+	if (edge != STAYS)
+		return edge;
+	switch (to.kind) {
+	case DP_KIND_PORT:
+		return !port ? DROP_PORT_GONE : (port->ops->merges ? TO_GRO : TO_PORT);
+	case DP_KIND_FLOOD:
+		return TO_ALL;
+	case DP_KIND_VTEP:
+		return DROP_NOT_LOCAL;
+	default:
+		return DROP_FDB_MISS;
+	}
+}
+
 static void
-take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp_hop hop, struct dp_port *port)
+take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp_hop to, struct dp_port *port)
 {
 	struct dp_frame f;
+	enum edge edge = edge_of(p, vni, source, to, port, &f);
 
-	if (!open_packet(w, p, vni, &f))
-		return;
-	if (!speaks_for(p->from, source))
-		dp_count(w, source_drop(&f, source));
-	else if (congestion_inwards(w, &f, p->tos & ECN_MASK))
-		deliver(w, &f, hop, port);
+	switch (edge) {
+	case TO_GRO:
+		merge(w, port, &f);
+		break;
+	case TO_PORT:
+		port->ops->deliver(w, port, &f);
+		break;
+	case TO_ALL:
+		flood_local(w, &f);
+		break;
+	default:
+		dp_count(w, (enum dp_drop)edge);
+	}
 }
 
 /* Does what take does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
 static inline bool
-hand_on(struct dp_worker *w, const struct dp_packet *p, struct dp_hop source, struct dp_port *port)
+forward(struct dp_worker *w, const struct dp_packet *p, struct dp_hop source, struct dp_port *port)
 {
 	uint8_t *frame = p->data + DP_VXLAN_LEN;
 	uint32_t len = p->len - DP_VXLAN_LEN;
 	struct dp_hdrs hdrs;
 
-	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !speaks_for(p->from, source))
+	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !source_vtep_ok(p->from, source))
 		return false;
 	dp_eth_give(w, port, p->mbuf, frame, len);
 	return true;
@@ -214,13 +233,12 @@ sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 
 	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *frame = packets[i].data + DP_VXLAN_LEN;
+		enum edge edge = admit(w, &packets[i]);
 		uint64_t mac;
 		uint32_t vni;
 
-		if (!vxlan_ok(w, &packets[i]))
-			continue;
-		if (unlikely(w->share.pressed) && dp_share_over(&w->share, dp_source(frame))) {
-			dp_count(w, DP_DROP_OVERLOAD);
+		if (unlikely(edge != STAYS)) {
+			dp_count(w, (enum dp_drop)edge);
 			continue;
 		}
 		vni = dp_load_be32(packets[i].data + 4) >> 8;
@@ -257,7 +275,7 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 		bool travels = port && !port->ops->merges && port->eth;
 
 		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
-			if (!travels || unlikely(!hand_on(w, b.packets[i], source[i], port)))
+			if (!travels || unlikely(!forward(w, b.packets[i], source[i], port)))
 				take(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);

@@ -5,6 +5,25 @@
  */
 #include "stage.h"
 
+/* The ways out. */
+enum edge {
+	DROP_RUNT = DP_DROP_RUNT,
+	DROP_VLAN = DP_DROP_VLAN,
+	DROP_MALFORMED = DP_DROP_MALFORMED,
+	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
+	DROP_SPOOFED_IP = DP_DROP_SPOOFED_IP,
+	DROP_OFFLOAD = DP_DROP_OFFLOAD,
+	DROP_FDB_MISS = DP_DROP_FDB_MISS, /* and its sender hears of a MAC that has changed: stage_neigh.c */
+	DROP_PORT_GONE = DP_DROP_PORT_GONE,
+	DROP_HAIRPIN = DP_DROP_HAIRPIN,
+	DROP_NOBODY = DP_DROP_NOBODY,
+	TO_NEIGH = DP_DROP_COUNT, /* ARP and ND: stage_neigh.c answers them, or drops them */
+	TO_VTEP,
+	TO_PORT, /* of this host */
+	TO_ALL,  /* ports and VTEPs of the network */
+	STAYS,   /* none yet */
+};
+
 static bool
 source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
 {
@@ -38,36 +57,28 @@ offload_ok(const struct dp_frame *f)
 	return v->csum_start >= f->hdrs.l4 && (uint32_t)v->csum_start + v->csum_offset + 2 <= f->len;
 }
 
-static bool
-admit(struct dp_worker *w, const struct dp_port *port, struct dp_frame *f)
+static inline enum edge
+admit(const struct dp_port *port, struct dp_frame *f)
 {
 	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
 	case DP_PARSE_OK:
 	case DP_PARSE_NOT_IP:
 		break;
 	case DP_PARSE_VLAN:
-		dp_count(w, DP_DROP_VLAN);
-		return false;
+		return DROP_VLAN;
 	case DP_PARSE_RUNT:
-		dp_count(w, DP_DROP_RUNT);
-		return false;
+		return DROP_RUNT;
 	default:
-		dp_count(w, DP_DROP_MALFORMED);
-		return false;
+		return DROP_MALFORMED;
 	}
-	if (memcmp(f->data + 6, port->mac, 6)) {
-		dp_count(w, DP_DROP_SPOOFED_MAC);
-		return false;
-	}
-	if (f->hdrs.version && !source_ip_ok(port, f)) {
-		dp_count(w, DP_DROP_SPOOFED_IP);
-		return false;
-	}
-	if (!offload_ok(f)) {
-		dp_count(w, DP_DROP_OFFLOAD);
-		return false;
-	}
-	return true;
+	if (memcmp(f->data + 6, port->mac, 6))
+		return DROP_SPOOFED_MAC;
+	if (f->hdrs.version && !source_ip_ok(port, f))
+		return DROP_SPOOFED_IP;
+	if (!offload_ok(f))
+		return DROP_OFFLOAD;
+	/* No question comes over TCP or UDP. */
+	return f->hdrs.transport ? STAYS : TO_NEIGH;
 }
 
 /*
@@ -100,31 +111,49 @@ flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 		nobody = false;
 	}
 	if (nobody)
-		dp_count(w, DP_DROP_NOBODY);
+		dp_count(w, (enum dp_drop)DROP_NOBODY);
 }
 
-static void
-forward(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, struct dp_hop hop)
+static enum edge
+edge_of(struct dp_hop hop, const struct dp_port *from, struct dp_port **to)
 {
-	struct dp_port *port;
-
 	switch (hop.kind) {
+	case DP_KIND_VTEP:
+		return TO_VTEP;
 	case DP_KIND_PORT:
-		port = dp_port_get(hop.index);
-		if (!port || port->generation != hop.generation)
-			dp_count(w, DP_DROP_PORT_GONE);
-		else if (port == from)
-			dp_count(w, DP_DROP_HAIRPIN);
-		else
-			port->ops->deliver(w, port, f);
-		break;
+		*to = dp_port_get(hop.index);
+		if (!*to || (*to)->generation != hop.generation)
+			return DROP_PORT_GONE;
+		return *to == from ? DROP_HAIRPIN : TO_PORT;
 	case DP_KIND_FLOOD:
+		return TO_ALL;
+	default:
+		return DROP_FDB_MISS;
+	}
+}
+
+/* False when the frame stays: no question that is answered here. */
+static bool
+leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
+{
+	switch (edge) {
+	case STAYS:
+		return false;
+	case TO_NEIGH:
+		return dp_respond(w, from, f);
+	case TO_PORT:
+		to->ops->deliver(w, to, f);
+		break;
+	case TO_ALL:
 		flood(w, f, from);
 		break;
-	default:
+	case DROP_FDB_MISS:
 		dp_correct(w, from, f);
-		dp_count(w, DP_DROP_FDB_MISS);
+		/* fallthrough */
+	default:
+		dp_count(w, (enum dp_drop)edge);
 	}
+	return true;
 }
 
 /* Frames that follow each other go to the same VTEP more often than not: sends as many as do, and returns their number. */
@@ -139,7 +168,7 @@ send_run(struct dp_worker *w, struct dp_frame **frames, const struct dp_hop *hop
 	if (likely(vtep != NULL))
 		dp_underlay_send(w, frames, run, vtep);
 	else
-		w->drops[DP_DROP_FDB_MISS] += run;
+		w->drops[DROP_FDB_MISS] += run;
 	return run;
 }
 
@@ -154,10 +183,11 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	dp_stage(w, DP_STAGE_READ, n);
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_frame *f = &frames[i];
+		enum edge edge;
 
 		f->vni = from[i]->vni;
-		/* No question comes over TCP or UDP. */
-		if (!admit(w, from[i], f) || (!f->hdrs.transport && dp_respond(w, from[i], f)))
+		edge = admit(from[i], f);
+		if (unlikely(edge != STAYS) && leave(w, f, from[i], edge, NULL))
 			continue;
 		keys[kept] = dp_fdb_key(f->vni, dp_destination(f->data));
 		admitted[kept++] = f;
@@ -166,12 +196,14 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 		return;
 	dp_fdb_lookup(w->memos, keys, kept, hops);
 	for (unsigned i = 0; i < kept;) {
-		if (likely(hops[i].kind == DP_KIND_VTEP)) {
+		struct dp_port *sender = from[admitted[i] - frames], *to = NULL;
+		enum edge edge = edge_of(hops[i], sender, &to);
+
+		if (likely(edge == TO_VTEP)) {
 			i += send_run(w, admitted + i, hops + i, kept - i);
-		} else {
-			forward(w, admitted[i], from[admitted[i] - frames], hops[i]);
-			i++;
+			continue;
 		}
+		leave(w, admitted[i++], sender, edge, to);
 	}
 	dp_stage(w, DP_STAGE_ENCAP, n);
 }

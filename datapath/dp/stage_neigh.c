@@ -9,14 +9,21 @@
 
 #define NS_LEN 24 /* type, code, checksum, flags, target: RFC 4861 section 4.3 */
 
-static void
-unknown(struct dp_worker *w, struct dp_port *from, struct dp_addr asker, struct dp_addr target, enum dp_drop why)
-{
-	dp_count(w, why);
-	dp_ask_later(w, from, asker, target);
-}
+/* The ways out. */
+enum edge {
+	DROP_MALFORMED = DP_DROP_MALFORMED,
+	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
+	DROP_SPOOFED_IP = DP_DROP_SPOOFED_IP,
+	DROP_PROBE = DP_DROP_PROBE,
+	DROP_ARP_UNKNOWN = DP_DROP_ARP_UNKNOWN, /* and answered when the answer comes: stage_neigh_pending.c */
+	DROP_ND_UNKNOWN = DP_DROP_ND_UNKNOWN,   /* likewise */
+	DROP_ROUTER = DP_DROP_ROUTER,
+	DROP_ROUTER_SOLICITED = DP_DROP_ROUTER_SOLICITED,
+	ANSWERED = DP_DROP_COUNT, /* stage_neigh_reply.c */
+	STAYS,                    /* goes the way of all frames */
+};
 
-static bool
+static enum edge
 respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
 	static const uint8_t none[4];
@@ -24,30 +31,23 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	struct dp_addr target;
 	uint8_t mac[6];
 
-	if (f->len < DP_ARP_LEN || memcmp(arp, dp_arp_ethernet_ipv4, 6)) {
-		dp_count(w, DP_DROP_MALFORMED);
-		return true;
-	}
-	if (memcmp(arp + 8, from->mac, 6)) {
-		dp_count(w, DP_DROP_SPOOFED_MAC);
-		return true;
-	}
-	if (memcmp(arp + 14, none, 4) && !(from->has_ip4 && !memcmp(arp + 14, from->ip4.b + 12, 4))) {
-		dp_count(w, DP_DROP_SPOOFED_IP);
-		return true;
-	}
+	if (f->len < DP_ARP_LEN || memcmp(arp, dp_arp_ethernet_ipv4, 6))
+		return DROP_MALFORMED;
+	if (memcmp(arp + 8, from->mac, 6))
+		return DROP_SPOOFED_MAC;
+	if (memcmp(arp + 14, none, 4) && !(from->has_ip4 && !memcmp(arp + 14, from->ip4.b + 12, 4)))
+		return DROP_SPOOFED_IP;
 	target = dp_addr4(arp + 24);
-	if (from->has_ip4 && dp_addr_equal(&target, &from->ip4)) {
-		dp_count(w, DP_DROP_PROBE);
-		return true;
-	}
+	if (from->has_ip4 && dp_addr_equal(&target, &from->ip4))
+		return DROP_PROBE;
 	if (dp_load_be16(arp + 6) != 1)
-		return false;
-	if (dp_neigh_lookup(f->vni, &target, mac))
+		return STAYS;
+	if (dp_neigh_lookup(f->vni, &target, mac)) {
 		dp_arp_reply(w, from, arp + 14, arp + 24, mac);
-	else
-		unknown(w, from, dp_addr4(arp + 14), target, DP_DROP_ARP_UNKNOWN);
-	return true;
+		return ANSWERED;
+	}
+	dp_ask_later(w, from, dp_addr4(arp + 14), target);
+	return DROP_ARP_UNKNOWN;
 }
 
 static void
@@ -71,49 +71,52 @@ own_ip6(const struct dp_port *port, const struct dp_addr *addr)
 	return (port->has_ip6 && dp_addr_equal(addr, &port->ip6)) || dp_addr_equal(addr, &port->link_local);
 }
 
-static bool
+static enum edge
 respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
 	const uint8_t *icmp = f->data + f->hdrs.l4;
 	struct dp_addr target;
 	uint8_t mac[6];
 
-	if (f->hdrs.l4 < f->hdrs.end && (icmp[0] == ND_ROUTER_SOLICIT || icmp[0] == ND_ROUTER_ADVERT || icmp[0] == ND_REDIRECT)) {
-		dp_count(w, icmp[0] == ND_ROUTER_SOLICIT ? DP_DROP_ROUTER_SOLICITED : DP_DROP_ROUTER);
-		return true;
-	}
-	if ((uint32_t)f->hdrs.l4 + NS_LEN > f->hdrs.end) {
-		if (f->hdrs.l4 >= f->hdrs.end || (icmp[0] != ND_NEIGHBOR_SOLICIT && icmp[0] != ND_NEIGHBOR_ADVERT))
-			return false;
-		dp_count(w, DP_DROP_MALFORMED);
-		return true;
-	}
-	if (icmp[0] != ND_NEIGHBOR_SOLICIT && icmp[0] != ND_NEIGHBOR_ADVERT)
-		return false;
+	if (f->hdrs.l4 < f->hdrs.end && (icmp[0] == ND_ROUTER_SOLICIT || icmp[0] == ND_ROUTER_ADVERT || icmp[0] == ND_REDIRECT))
+		return icmp[0] == ND_ROUTER_SOLICIT ? DROP_ROUTER_SOLICITED : DROP_ROUTER;
+	if (f->hdrs.l4 >= f->hdrs.end || (icmp[0] != ND_NEIGHBOR_SOLICIT && icmp[0] != ND_NEIGHBOR_ADVERT))
+		return STAYS;
+	if ((uint32_t)f->hdrs.l4 + NS_LEN > f->hdrs.end)
+		return DROP_MALFORMED;
 	memcpy(target.b, icmp + 8, 16);
-	if (icmp[0] == ND_NEIGHBOR_ADVERT) {
-		if (own_ip6(from, &target))
-			return false;
-		dp_count(w, DP_DROP_SPOOFED_IP);
-		return true;
-	}
+	if (icmp[0] == ND_NEIGHBOR_ADVERT)
+		return own_ip6(from, &target) ? STAYS : DROP_SPOOFED_IP;
 	if (own_ip6(from, &target))
-		dp_count(w, DP_DROP_PROBE);
-	else if (dp_addr_is4(&target)) /* under this key lies what ARP asks for */
-		dp_count(w, DP_DROP_ND_UNKNOWN);
-	else if (dp_neigh_lookup(f->vni, &target, mac))
+		return DROP_PROBE;
+	if (dp_addr_is4(&target)) /* under this key lies what ARP asks for */
+		return DROP_ND_UNKNOWN;
+	if (dp_neigh_lookup(f->vni, &target, mac)) {
 		advertise_asked(w, from, f, mac);
-	else
-		unknown(w, from, dp_addr_of(f->data + f->hdrs.l3 + 8, 6), target, DP_DROP_ND_UNKNOWN);
-	return true;
+		return ANSWERED;
+	}
+	dp_ask_later(w, from, dp_addr_of(f->data + f->hdrs.l3 + 8, 6), target);
+	return DROP_ND_UNKNOWN;
+}
+
+static enum edge
+edge_of(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
+{
+	if (f->hdrs.version == 6 && f->hdrs.proto == IPPROTO_ICMPV6 && !f->hdrs.fragment)
+		return respond_nd(w, from, f);
+	if (!f->hdrs.version && dp_load_be16(f->data + 12) == ETH_P_ARP)
+		return respond_arp(w, from, f);
+	return STAYS;
 }
 
 bool
 dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
 {
-	if (f->hdrs.version == 6)
-		return f->hdrs.proto == IPPROTO_ICMPV6 && !f->hdrs.fragment && respond_nd(w, from, f);
-	return !f->hdrs.version && dp_load_be16(f->data + 12) == ETH_P_ARP && respond_arp(w, from, f);
+	enum edge edge = edge_of(w, from, f);
+
+	if (edge < ANSWERED)
+		dp_count(w, (enum dp_drop)edge);
+	return edge != STAYS;
 }
 
 /*
