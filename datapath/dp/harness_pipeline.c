@@ -124,22 +124,22 @@ dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us)
 void
 dp_harness_settle(bool more, bool full)
 {
-	dp_share_settle(&dp_harness_worker()->share, more, full);
+	dp_rx_fairness_settle(&dp_harness_worker()->fairness, more, full);
 }
 
 void
 dp_harness_charge(uint64_t mac, uint64_t us)
 {
 	for (uint64_t i = 0; i < us; i++)
-		dp_share_charge(&dp_harness_worker()->share, mac, dp_cycles(1));
+		dp_rx_fairness_charge(&dp_harness_worker()->fairness, mac, dp_cycles(1));
 }
 
 bool
 dp_harness_over(uint64_t mac)
 {
-	struct dp_share *share = &dp_harness_worker()->share;
+	struct dp_rx_fairness *f = &dp_harness_worker()->fairness;
 
-	return share->pressed && dp_share_over(share, mac);
+	return f->congested && dp_rx_fairness_over(f, mac);
 }
 
 void

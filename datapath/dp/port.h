@@ -110,9 +110,9 @@ struct dp_worker {
 	bool armed;  /* devices are to interrupt the sleep */
 	bool waited; /* for room to send, as long as a turn may */
 	struct dp_gro *gro;
-	struct dp_fdb_memo *memos;
+	struct dp_flow_slot *flow_cache;
 	struct dp_udp udp;
-	struct dp_share share;
+	struct dp_rx_fairness fairness;
 	struct dp_neigh_pending *pending;
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];

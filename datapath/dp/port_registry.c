@@ -99,5 +99,5 @@ dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port)
 
 	if (!p)
 		return -ENOENT;
-	return dp_fdb_set(vni, mac, (struct dp_hop){ .kind = DP_KIND_PORT, .index = port, .generation = p->generation });
+	return dp_fdb_set(vni, mac, (struct dp_fdb_entry){ .kind = DP_KIND_PORT, .index = port, .generation = p->generation });
 }

@@ -44,7 +44,7 @@ admit(struct dp_worker *w, const struct dp_packet *p)
 		return DROP_RUNT;
 	if (!(p->data[0] & VXLAN_FLAG_I))
 		return DROP_VXLAN_FLAGS;
-	if (unlikely(w->share.pressed) && dp_share_over(&w->share, dp_source(p->data + DP_VXLAN_LEN)))
+	if (unlikely(w->fairness.congested) && dp_rx_fairness_over(&w->fairness, dp_source(p->data + DP_VXLAN_LEN)))
 		return DROP_OVERLOAD;
 	return STAYS;
 }
@@ -98,7 +98,7 @@ congestion_inwards(struct dp_frame *f, uint8_t outer)
 
 /* Why the forwarding table does not confirm that `f` comes from where its source lives. */
 static enum edge
-source_drop(const struct dp_frame *f, struct dp_hop source)
+source_drop(const struct dp_frame *f, struct dp_fdb_entry source)
 {
 	static const uint8_t group[6] = { 1 };
 
@@ -137,16 +137,16 @@ merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 
 /* The port that a forwarding entry names, unless it is gone. */
 static inline struct dp_port *
-port_of(struct dp_hop hop)
+port_of(struct dp_fdb_entry entry)
 {
-	struct dp_port *port = hop.kind == DP_KIND_PORT ? dp_port_get(hop.index) : NULL;
+	struct dp_port *port = entry.kind == DP_KIND_PORT ? dp_port_get(entry.index) : NULL;
 
-	return port && port->generation == hop.generation ? port : NULL;
+	return port && port->generation == entry.generation ? port : NULL;
 }
 
 /* Two VTEPs may share an address, with other ports: packets tell the address alone. */
 static bool
-source_vtep_ok(const struct dp_vtep *from, struct dp_hop source)
+source_vtep_ok(const struct dp_vtep *from, struct dp_fdb_entry source)
 {
 	struct dp_vtep *owner;
 
@@ -158,7 +158,7 @@ source_vtep_ok(const struct dp_vtep *from, struct dp_hop source)
 
 /* Port is the one that the destination's entry names, or NULL. */
 static inline enum edge
-edge_of(const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp_hop to, const struct dp_port *port, struct dp_frame *f)
+edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, const struct dp_port *port, struct dp_frame *f)
 {
 	enum edge edge = parse_inner(p, vni, f);
 
@@ -182,7 +182,7 @@ edge_of(const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp
 }
 
 static void
-take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_hop source, struct dp_hop to, struct dp_port *port)
+take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
 {
 	struct dp_frame f;
 	enum edge edge = edge_of(p, vni, source, to, port, &f);
@@ -204,7 +204,7 @@ take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_hop
 
 /* Does what take does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
 static inline bool
-forward(struct dp_worker *w, const struct dp_packet *p, struct dp_hop source, struct dp_port *port)
+forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry source, struct dp_port *port)
 {
 	uint8_t *frame = p->data + DP_VXLAN_LEN;
 	uint32_t len = p->len - DP_VXLAN_LEN;
@@ -260,7 +260,7 @@ sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 void
 dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 {
-	struct dp_hop source[DP_BURST], to[DP_BURST];
+	struct dp_fdb_entry source[DP_BURST], to[DP_BURST];
 	struct burst b;
 
 	dp_stage(w, DP_STAGE_RECEIVE, n);
@@ -268,8 +268,8 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 	sort_burst(w, packets, n, &b);
 	if (!b.n)
 		return;
-	dp_fdb_lookup(w->memos, b.source, b.n, source);
-	dp_fdb_lookup(w->memos, b.to, b.runs, to);
+	dp_fdb_lookup(w->flow_cache, b.source, b.n, source);
+	dp_fdb_lookup(w->flow_cache, b.to, b.runs, to);
 	for (unsigned run = 0; run < b.runs; run++) {
 		struct dp_port *port = port_of(to[run]);
 		bool travels = port && !port->ops->merges && port->eth;
@@ -284,11 +284,11 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 static void
 write_unit(struct dp_worker *w, struct dp_port *port, const struct dp_gro_unit *unit)
 {
-	uint64_t start = w->share.pressed ? rte_rdtsc() : 0;
+	uint64_t start = w->fairness.congested ? rte_rdtsc() : 0;
 
 	port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
-	if (w->share.pressed)
-		dp_share_charge(&w->share, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);
+	if (w->fairness.congested)
+		dp_rx_fairness_charge(&w->fairness, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);
 }
 
 /* Writes what was merged since the last call; the packets it lies in may be overwritten afterwards. */

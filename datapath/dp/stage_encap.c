@@ -77,7 +77,7 @@ admit(const struct dp_port *port, struct dp_frame *f)
 		return DROP_SPOOFED_IP;
 	if (!offload_ok(f))
 		return DROP_OFFLOAD;
-	/* No question comes over TCP or UDP. */
+	/* No request comes over TCP or UDP. */
 	return f->hdrs.transport ? STAYS : TO_NEIGH;
 }
 
@@ -115,14 +115,14 @@ flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 }
 
 static enum edge
-edge_of(struct dp_hop hop, const struct dp_port *from, struct dp_port **to)
+edge_of(struct dp_fdb_entry entry, const struct dp_port *from, struct dp_port **to)
 {
-	switch (hop.kind) {
+	switch (entry.kind) {
 	case DP_KIND_VTEP:
 		return TO_VTEP;
 	case DP_KIND_PORT:
-		*to = dp_port_get(hop.index);
-		if (!*to || (*to)->generation != hop.generation)
+		*to = dp_port_get(entry.index);
+		if (!*to || (*to)->generation != entry.generation)
 			return DROP_PORT_GONE;
 		return *to == from ? DROP_HAIRPIN : TO_PORT;
 	case DP_KIND_FLOOD:
@@ -132,7 +132,7 @@ edge_of(struct dp_hop hop, const struct dp_port *from, struct dp_port **to)
 	}
 }
 
-/* False when the frame stays: no question that is answered here. */
+/* False when the frame stays: no request that is answered here. */
 static bool
 leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
 {
@@ -140,7 +140,7 @@ leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge e
 	case STAYS:
 		return false;
 	case TO_NEIGH:
-		return dp_respond(w, from, f);
+		return dp_neigh_respond(w, from, f);
 	case TO_PORT:
 		to->ops->deliver(w, to, f);
 		break;
@@ -148,7 +148,7 @@ leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge e
 		flood(w, f, from);
 		break;
 	case DROP_FDB_MISS:
-		dp_correct(w, from, f);
+		dp_neigh_correct(w, from, f);
 		/* fallthrough */
 	default:
 		dp_count(w, (enum dp_drop)edge);
@@ -158,12 +158,12 @@ leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge e
 
 /* Frames that follow each other go to the same VTEP more often than not: sends as many as do, and returns their number. */
 static inline unsigned
-send_run(struct dp_worker *w, struct dp_frame **frames, const struct dp_hop *hops, unsigned n)
+send_run(struct dp_worker *w, struct dp_frame **frames, const struct dp_fdb_entry *entries, unsigned n)
 {
-	struct dp_vtep *vtep = dp_vtep_get(hops[0].index);
+	struct dp_vtep *vtep = dp_vtep_get(entries[0].index);
 	unsigned run = 1;
 
-	while (run < n && hops[run].kind == DP_KIND_VTEP && hops[run].index == hops[0].index)
+	while (run < n && entries[run].kind == DP_KIND_VTEP && entries[run].index == entries[0].index)
 		run++;
 	if (likely(vtep != NULL))
 		dp_underlay_send(w, frames, run, vtep);
@@ -176,7 +176,7 @@ void
 dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n)
 {
 	struct dp_fdb_key keys[DP_BURST];
-	struct dp_hop hops[DP_BURST];
+	struct dp_fdb_entry entries[DP_BURST];
 	struct dp_frame *admitted[DP_BURST];
 	unsigned kept = 0;
 
@@ -194,13 +194,13 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	}
 	if (!kept)
 		return;
-	dp_fdb_lookup(w->memos, keys, kept, hops);
+	dp_fdb_lookup(w->flow_cache, keys, kept, entries);
 	for (unsigned i = 0; i < kept;) {
 		struct dp_port *sender = from[admitted[i] - frames], *to = NULL;
-		enum edge edge = edge_of(hops[i], sender, &to);
+		enum edge edge = edge_of(entries[i], sender, &to);
 
 		if (likely(edge == TO_VTEP)) {
-			i += send_run(w, admitted + i, hops + i, kept - i);
+			i += send_run(w, admitted + i, entries + i, kept - i);
 			continue;
 		}
 		leave(w, admitted[i++], sender, edge, to);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * ARP (RFC 826) and neighbour discovery (RFC 4861) answered on the spot: the control plane knows every address, so no
- * question leaves the host.
+ * request leaves the host.
  */
 #include <netinet/icmp6.h>
 
@@ -46,23 +46,23 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 		dp_arp_reply(w, from, arp + 14, arp + 24, mac);
 		return ANSWERED;
 	}
-	dp_ask_later(w, from, dp_addr4(arp + 14), target);
+	dp_neigh_pending_add(w, from, dp_addr4(arp + 14), target);
 	return DROP_ARP_UNKNOWN;
 }
 
 static void
-advertise_asked(struct dp_worker *w, struct dp_port *to, const struct dp_frame *question, const uint8_t mac[6])
+advertise_asked(struct dp_worker *w, struct dp_port *to, const struct dp_frame *request, const uint8_t mac[6])
 {
 	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
 	static const uint8_t none[16];
-	const uint8_t *asker = question->data + question->hdrs.l3 + 8;
-	const uint8_t *target = question->data + question->hdrs.l4 + 8;
+	const uint8_t *asker = request->data + request->hdrs.l3 + 8;
+	const uint8_t *target = request->data + request->hdrs.l4 + 8;
 
 	/* Duplicate detection: the asker has no address to answer to. */
 	if (!memcmp(asker, none, 16))
-		dp_advertise(w, to, all_nodes, target, mac, DP_NA_OVERRIDE);
+		dp_nd_advertise(w, to, all_nodes, target, mac, DP_NA_OVERRIDE);
 	else
-		dp_advertise(w, to, asker, target, mac, DP_NA_OVERRIDE | DP_NA_SOLICITED);
+		dp_nd_advertise(w, to, asker, target, mac, DP_NA_OVERRIDE | DP_NA_SOLICITED);
 }
 
 static bool
@@ -95,7 +95,7 @@ respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 		advertise_asked(w, from, f, mac);
 		return ANSWERED;
 	}
-	dp_ask_later(w, from, dp_addr_of(f->data + f->hdrs.l3 + 8, 6), target);
+	dp_neigh_pending_add(w, from, dp_addr_of(f->data + f->hdrs.l3 + 8, 6), target);
 	return DROP_ND_UNKNOWN;
 }
 
@@ -110,7 +110,7 @@ edge_of(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 }
 
 bool
-dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
+dp_neigh_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
 {
 	enum edge edge = edge_of(w, from, f);
 
@@ -124,7 +124,7 @@ dp_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
  * until a timer of its kernel's runs out. What it sends there tells that it has to be told.
  */
 void
-dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
+dp_neigh_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
 	const uint8_t *ip = f->data + f->hdrs.l3;
 	struct dp_addr asker, target;
@@ -137,5 +137,5 @@ dp_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 	if (f->hdrs.version == 6 && dp_addr_is4(&target))
 		return;
 	if (dp_neigh_lookup(f->vni, &target, mac) && memcmp(mac, f->data, 6))
-		dp_tell(w, from, &asker, &target, mac);
+		dp_neigh_reply(w, from, &asker, &target, mac);
 }

@@ -36,7 +36,7 @@ dp_arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], co
 }
 
 void
-dp_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
+dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
 {
 	uint8_t reply[DP_ETH_LEN + IPV6_LEN + NA_LEN] = { 0 };
 	uint8_t *ip = reply + DP_ETH_LEN, *na = ip + IPV6_LEN;
@@ -63,10 +63,10 @@ dp_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], c
 }
 
 void
-dp_tell(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6])
+dp_neigh_reply(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6])
 {
 	if (dp_addr_is4(target))
 		dp_arp_reply(w, to, asker->b + 12, target->b + 12, mac);
 	else
-		dp_advertise(w, to, asker->b, target->b, mac, DP_NA_OVERRIDE);
+		dp_nd_advertise(w, to, asker->b, target->b, mac, DP_NA_OVERRIDE);
 }

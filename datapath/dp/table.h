@@ -34,12 +34,12 @@ enum dp_kind {
 };
 
 /* As it lies in the table: 64 bits. */
-struct dp_hop {
+struct dp_fdb_entry {
 	uint32_t index;
 	uint32_t generation : 24; /* of the port */
 	uint32_t kind : 8;
 };
-_Static_assert(sizeof(struct dp_hop) == sizeof(void *), "a hop is the table's data word");
+_Static_assert(sizeof(struct dp_fdb_entry) == sizeof(void *), "an entry is the table's data word");
 
 /* rte_hash compares 16-byte keys with vector code. Whole words: the look-up reads them back as such. */
 struct dp_fdb_key {
@@ -48,20 +48,20 @@ struct dp_fdb_key {
 } __rte_aligned(16);
 
 /* What a worker has looked up of late. An entry holds as long as the table is as it was: see dp_fdb_lookup. */
-struct dp_fdb_memo {
+struct dp_flow_slot {
 	struct dp_fdb_key key;
 	uint64_t version;
-	struct dp_hop hop;
+	struct dp_fdb_entry entry;
 } __rte_aligned(32);
 
-#define DP_FDB_MEMOS (1 << 16)
+#define DP_FLOW_SLOTS (1 << 16)
 
 /* table_fdb.c */
 int dp_fdb_init(char *err);
-int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop);
-/* Through the caller's memos, DP_FDB_MEMOS of them, all 0 at first. */
-void dp_fdb_lookup(struct dp_fdb_memo *memos, const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops);
-struct dp_hop dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
+int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_fdb_entry entry);
+/* Through the caller's flow cache: DP_FLOW_SLOTS of them, all 0 at first. */
+void dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries);
+struct dp_fdb_entry dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
 
 /* The key under which a destination is found: every group address of a network shares its flood list. */
 static inline struct dp_fdb_key

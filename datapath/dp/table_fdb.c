@@ -10,11 +10,11 @@
 #define FDB_ENTRIES (1 << 17)
 
 static struct rte_hash *fdb;
-/* Counts the table's changes, from 1, which no empty memo carries. */
+/* Counts the table's changes, from 1, which no empty slot of a cache carries. */
 static _Atomic uint64_t version = 1;
 
-#define MEMO_BITS 16
-_Static_assert(1 << MEMO_BITS == DP_FDB_MEMOS, "a slot for each hash");
+#define CACHE_BITS 16
+_Static_assert(1 << CACHE_BITS == DP_FLOW_SLOTS, "a slot for each hash");
 
 int
 dp_fdb_init(char *err)
@@ -24,41 +24,41 @@ dp_fdb_init(char *err)
 }
 
 static void *
-hop_pack(struct dp_hop hop)
+entry_pack(struct dp_fdb_entry entry)
 {
 	void *data;
 
-	memcpy(&data, &hop, sizeof(data));
+	memcpy(&data, &entry, sizeof(data));
 	return data;
 }
 
-static struct dp_hop
-hop_unpack(void *data)
+static struct dp_fdb_entry
+entry_unpack(void *data)
 {
-	struct dp_hop hop;
+	struct dp_fdb_entry entry;
 
-	memcpy(&hop, &data, sizeof(hop));
-	return hop;
+	memcpy(&entry, &data, sizeof(entry));
+	return entry;
 }
 
 /* Spreads MACs that were counted up, as container engines give them. */
 static inline uint32_t
-memo_slot(const struct dp_fdb_key *key)
+cache_slot(const struct dp_fdb_key *key)
 {
 	uint64_t mixed = (key->mac ^ key->vni << 40) * 0x9e3779b97f4a7c15;
 
-	return mixed >> (64 - MEMO_BITS);
+	return mixed >> (64 - CACHE_BITS);
 }
 
 static inline bool
-memo_holds(const struct dp_fdb_memo *memo, const struct dp_fdb_key *key, uint64_t now)
+cache_hit(const struct dp_flow_slot *slot, const struct dp_fdb_key *key, uint64_t now)
 {
-	return memo->version == now && dp_fdb_key_equal(&memo->key, key);
+	return slot->version == now && dp_fdb_key_equal(&slot->key, key);
 }
 
 /* Looks up keys[missing[]] in the table. Neighbouring equal keys, as a burst from one container has them, share one lookup. */
 static void
-lookup_missing(struct dp_fdb_memo *memos, const struct dp_fdb_key *keys, const uint8_t *missing, unsigned n, struct dp_hop *hops, uint64_t now)
+lookup_missing(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, const uint8_t *missing, unsigned n, struct dp_fdb_entry *entries, uint64_t now)
 {
 	const void *distinct[DP_BURST];
 	void *data[DP_BURST];
@@ -77,38 +77,38 @@ lookup_missing(struct dp_fdb_memo *memos, const struct dp_fdb_key *keys, const u
 	for (unsigned i = 0; i < n; i++) {
 		const struct dp_fdb_key *key = &keys[missing[i]];
 
-		hops[missing[i]] = (struct dp_hop){ 0 };
+		entries[missing[i]] = (struct dp_fdb_entry){ 0 };
 		if (!(hits & (1ull << slot[i])))
 			continue;
-		hops[missing[i]] = hop_unpack(data[slot[i]]);
-		memos[memo_slot(key)] = (struct dp_fdb_memo){ .key = *key, .version = now, .hop = hop_unpack(data[slot[i]]) };
+		entries[missing[i]] = entry_unpack(data[slot[i]]);
+		cache[cache_slot(key)] = (struct dp_flow_slot){ .key = *key, .version = now, .entry = entry_unpack(data[slot[i]]) };
 	}
 }
 
 /*
  * n is 1 to DP_BURST. What a worker remembers holds as long as nothing was written: the version is read before the
- * table, and counted up behind a change, so that no memo of an old entry carries the new version. A worker that has
+ * table, and counted up behind a change, so that no copy of an old entry carries the new version. A worker that has
  * passed its quiescent state since the change reads that version.
  */
 void
-dp_fdb_lookup(struct dp_fdb_memo *memos, const struct dp_fdb_key *keys, unsigned n, struct dp_hop *hops)
+dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries)
 {
 	uint64_t now = atomic_load_explicit(&version, memory_order_acquire);
-	const struct dp_fdb_memo *found[DP_BURST];
+	const struct dp_flow_slot *found[DP_BURST];
 	uint8_t missing[DP_BURST];
 	unsigned n_missing = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		found[i] = &memos[memo_slot(&keys[i])];
+		found[i] = &cache[cache_slot(&keys[i])];
 		rte_prefetch0(found[i]);
 	}
 	for (unsigned i = 0; i < n; i++) {
-		hops[i] = found[i]->hop;
-		if (unlikely(!memo_holds(found[i], &keys[i], now)))
+		entries[i] = found[i]->entry;
+		if (unlikely(!cache_hit(found[i], &keys[i], now)))
 			missing[n_missing++] = i;
 	}
 	if (n_missing)
-		lookup_missing(memos, keys, missing, n_missing, hops, now);
+		lookup_missing(cache, keys, missing, n_missing, entries, now);
 }
 
 static struct dp_fdb_key
@@ -120,22 +120,22 @@ key_of(uint32_t vni, const uint8_t mac[6])
 	return dp_fdb_key(vni, word);
 }
 
-struct dp_hop
+struct dp_fdb_entry
 dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6])
 {
 	struct dp_fdb_key key = key_of(vni, mac);
 	void *data;
 
-	return rte_hash_lookup_data(fdb, &key, &data) >= 0 ? hop_unpack(data) : (struct dp_hop){ 0 };
+	return rte_hash_lookup_data(fdb, &key, &data) >= 0 ? entry_unpack(data) : (struct dp_fdb_entry){ 0 };
 }
 
 int
-dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop)
+dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_fdb_entry entry)
 {
 	struct dp_fdb_key key = key_of(vni, mac);
 	int ret;
 
-	ret = rte_hash_add_key_data(fdb, &key, hop_pack(hop));
+	ret = rte_hash_add_key_data(fdb, &key, entry_pack(entry));
 	atomic_fetch_add_explicit(&version, 1, memory_order_release);
 	return ret;
 }
@@ -143,7 +143,7 @@ dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_hop hop)
 int
 dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep)
 {
-	return dp_fdb_set(vni, mac, (struct dp_hop){ .kind = DP_KIND_VTEP, .index = vtep });
+	return dp_fdb_set(vni, mac, (struct dp_fdb_entry){ .kind = DP_KIND_VTEP, .index = vtep });
 }
 
 int

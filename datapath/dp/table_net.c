@@ -18,9 +18,9 @@ static const uint8_t group[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 static struct dp_net *
 net_get(uint32_t vni)
 {
-	struct dp_hop hop = dp_fdb_lookup_one(vni, group);
+	struct dp_fdb_entry entry = dp_fdb_lookup_one(vni, group);
 
-	return hop.kind == DP_KIND_FLOOD ? atomic_load_explicit(&nets[hop.index], memory_order_acquire) : NULL;
+	return entry.kind == DP_KIND_FLOOD ? atomic_load_explicit(&nets[entry.index], memory_order_acquire) : NULL;
 }
 
 struct dp_flood *
@@ -48,7 +48,7 @@ dp_net_add(uint32_t vni)
 	if (!net)
 		return -ENOMEM;
 	atomic_store_explicit(&nets[id], net, memory_order_release);
-	ret = dp_fdb_set(vni, group, (struct dp_hop){ .kind = DP_KIND_FLOOD, .index = id });
+	ret = dp_fdb_set(vni, group, (struct dp_fdb_entry){ .kind = DP_KIND_FLOOD, .index = id });
 	if (ret) {
 		atomic_store(&nets[id], NULL);
 		free(net);
@@ -59,13 +59,13 @@ dp_net_add(uint32_t vni)
 int
 dp_net_del(uint32_t vni)
 {
-	struct dp_hop hop = dp_fdb_lookup_one(vni, group);
+	struct dp_fdb_entry entry = dp_fdb_lookup_one(vni, group);
 	struct dp_net *net = net_get(vni);
 
 	if (!net)
 		return -ENOENT;
 	dp_fdb_del(vni, group);
-	atomic_store_explicit(&nets[hop.index], NULL, memory_order_release);
+	atomic_store_explicit(&nets[entry.index], NULL, memory_order_release);
 	dp_synchronize();
 	free(atomic_load(&net->flood));
 	free(net);

@@ -2,7 +2,7 @@
 /*
  * The loop of a worker: read what is ready, take it through the pipeline to its end, look for more; spin for a while
  * when there is nothing, giving way to whoever wants the CPU, then sleep until something comes. Nothing it holds
- * outlives a turn but its own buffers, and questions by their port's number and generation.
+ * outlives a turn but its own buffers, and pending requests by their port's number and generation.
  */
 #include <errno.h>
 #include <poll.h>
@@ -54,10 +54,10 @@ dp_worker_new(unsigned id, char *err)
 	w->id = id;
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->memos = rte_zmalloc("memos", DP_FDB_MEMOS * sizeof(*w->memos), sizeof(*w->memos));
+	w->flow_cache = rte_zmalloc("flow cache", DP_FLOW_SLOTS * sizeof(*w->flow_cache), sizeof(*w->flow_cache));
 	w->pending = rte_zmalloc("pending", sizeof(*w->pending), RTE_CACHE_LINE_SIZE);
 	w->gro = rte_zmalloc("gro", sizeof(*w->gro), RTE_CACHE_LINE_SIZE);
-	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->memos || !w->pending || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
+	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->flow_cache || !w->pending || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
 		snprintf(err, DP_ERR_LEN, "no memory or file descriptors for worker %u", id);
 		return NULL;
 	}
@@ -72,7 +72,7 @@ dp_worker_free(struct dp_worker *w)
 	dp_udp_close(w);
 	rte_pktmbuf_free_bulk(w->mbufs, DP_BURST);
 	rte_free(w->gro);
-	rte_free(w->memos);
+	rte_free(w->flow_cache);
 	rte_free(w->pending);
 	close(w->wake);
 	close(w->epoll);

@@ -16,7 +16,7 @@ turn_sockets(struct dp_worker *w)
 	while ((n = dp_udp_packets(w, packets)))
 		dp_decap(w, packets, n);
 	dp_decap_flush(w);
-	dp_share_settle(&w->share, more, more && w->share.pressed && dp_udp_half_full(&w->udp));
+	dp_rx_fairness_settle(&w->fairness, more, more && w->fairness.congested && dp_udp_half_full(&w->udp));
 	return more;
 }
 
@@ -106,8 +106,8 @@ dp_turn(struct dp_worker *w)
 		w->underlay_ready = turn_sockets(w);
 	turn.polled = turn_devices(w);
 	turn.more = dp_turn_ports(w);
-	if (unlikely(atomic_load_explicit(&w->pending->news, memory_order_relaxed)))
-		dp_answer_late(w);
+	if (unlikely(atomic_load_explicit(&w->pending->wake_up, memory_order_relaxed)))
+		dp_neigh_pending_reply(w);
 	dp_eth_flush(w);
 	return turn;
 }

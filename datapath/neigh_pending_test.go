@@ -20,12 +20,12 @@ func TestAnswerThatComesLate(t *testing.T) {
 	box := rawSocket(t, boxSpace)
 	for _, c := range []struct {
 		drop, target string
-		question     []byte
+		request      []byte
 	}{
 		{"arp_unknown", peerIP4, arp(t, layers.ARPRequest, hostMAC, hostIP4, peerIP4)},
 		{"nd_unknown", peerIP6, neighbour(t, layers.ICMPv6TypeNeighborSolicitation, peerIP6)},
 	} {
-		drops(t, 1, func() { box.send(t, c.question) }, c.drop)
+		drops(t, 1, func() { box.send(t, c.request) }, c.drop)
 		target := netip.MustParseAddr(c.target)
 		must(t, plane.SetNeighbour(vni, target, parseMAC(peerMAC)))
 		answers := func(frame []byte) bool {
@@ -60,7 +60,7 @@ func askMany(t *testing.T, box raw, mac, from string, block, n int) {
 	}, "arp_unknown")
 }
 
-// One container that asks for many addresses takes the others' questions from them.
+// One container that asks for many addresses takes the others' pending requests from them.
 func TestOneContainerCrowdsOutTheOthers(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
@@ -72,6 +72,6 @@ func TestOneContainerCrowdsOutTheOthers(t *testing.T) {
 	drops(t, 1, func() { other.send(t, arp(t, layers.ARPRequest, otherMAC, otherIP, "10.62.9.9")) }, "arp_unknown")
 	askMany(t, box, hostMAC, hostIP4, 10, 100)
 	if !answered(t, other, otherMAC, "10.62.9.9", time.Second) {
-		t.Error("a container's only question is forgotten: another one asked for 100 addresses")
+		t.Error("a container's only request is forgotten: another one asked for 100 addresses")
 	}
 }
