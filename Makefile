@@ -171,7 +171,7 @@ fuzz-gossip: ## Fuzz what decodes gossip and the node's files, and keep what is 
 .PHONY: lint
 lint: build-packages ## Look for what the compilers let pass
 	@contrib/setup/packages $(LINT_PACKAGES)
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint-go lint-shell lint-c
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint-go lint-shell lint-c lint-layers
 
 .PHONY: lint-go
 lint-go:
@@ -189,6 +189,10 @@ lint-c:
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) datapath/dp/*.c
 	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
 	ls datapath/dp/*.c | grep -v harness_ | xargs -P2 -I{} clang-tidy --quiet {} -- -D_GNU_SOURCE -std=gnu11 $$(pkg-config --cflags libdpdk)
+
+.PHONY: lint-layers
+lint-layers:
+	contrib/lint/layers
 
 .PHONY: clean
 clean: ## Remove what was built

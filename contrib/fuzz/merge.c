@@ -7,11 +7,11 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
-#include "csum.h"
+#include "pure_csum.h"
 #include "fuzz.h"
-#include "gro.h"
-#include "gso.h"
-#include "l4.h"
+#include "pure_gro.h"
+#include "pure_gso.h"
+#include "pure_l4.h"
 
 #define FRAMES 64
 

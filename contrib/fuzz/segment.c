@@ -5,9 +5,9 @@
  */
 #include <stdlib.h>
 
-#include "csum.h"
+#include "pure_csum.h"
 #include "fuzz.h"
-#include "gso.h"
+#include "pure_gso.h"
 
 static void
 check_segment(const uint8_t *segment, uint32_t len)

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "drops.h"
-#include "stages.h"
+#include "pure_drops.h"
+#include "pure_stages.h"
 
 #define DP_MAX_WORKERS 16
 #define DP_MAX_PORTS 4096

@@ -7,8 +7,8 @@
 #include <rte_ethdev.h>
 
 #include "harness_pipeline.h"
-#include "outer.h"
-#include "pipeline.h"
+#include "port_outer.h"
+#include "worker.h"
 
 /* An mbuf whose data end where their memory ends; take_room brings its own memory back. */
 static struct rte_mbuf *
@@ -64,7 +64,7 @@ dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t 
 	struct rte_mbuf *m = exact_mbuf(bytes, len), *in = m;
 	void *room = m->buf_addr;
 
-	dp_port_eth_take(w, dp_port_get(port), &m, 1);
+	dp_turn_native(w, dp_port_get(port), &m, 1);
 	if (m)
 		give_back(m, room);
 	collect(w, out, in, room, sent);
@@ -79,7 +79,7 @@ dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uin
 	struct rte_mbuf *m = exact_mbuf(bytes, len), *in = m;
 	void *room = m->buf_addr;
 
-	dp_underlay_eth_take(w, dp_eth_get(device), &m, 1);
+	dp_turn_underlay(w, dp_eth_get(device), &m, 1);
 	if (m)
 		give_back(m, room);
 	collect(w, out, in, room, sent);
@@ -100,7 +100,7 @@ dp_harness_eth_burst(uint32_t device, const uint8_t *bytes, const uint32_t *lens
 		memcpy(rte_pktmbuf_append(mbufs[i], lens[i]), bytes, lens[i]);
 		bytes += lens[i];
 	}
-	dp_underlay_eth_take(w, dp_eth_get(device), mbufs, n);
+	dp_turn_underlay(w, dp_eth_get(device), mbufs, n);
 	n_sent = queue->n_tx;
 	for (unsigned i = 0; i < n_sent; i++) {
 		sent[i].len = queue->tx[i]->data_len;

@@ -3,9 +3,9 @@
 #define DP_HARNESS_OFFLOAD_H
 
 /* What harness_offload.go can't say in Go: integers as cookies, and loops to measure without a call from Go a round. */
-#include "csum.h"
-#include "gro.h"
-#include "gso.h"
+#include "pure_csum.h"
+#include "pure_gro.h"
+#include "pure_gso.h"
 
 bool dp_test_gro_add(struct dp_gro *gro, uintptr_t port, uint8_t *frame, uint32_t len);
 uintptr_t dp_test_gro_port(const struct dp_gro_unit *unit);

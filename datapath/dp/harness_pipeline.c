@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-#include "cycles.h"
-#include "pipeline.h"
+#include "pure_cycles.h"
+#include "worker.h"
 
 /* A worker without a thread: the test is its thread. Its queues of the ports are those behind the real workers'. */
 struct dp_worker *
@@ -78,7 +78,7 @@ dp_harness_serve(const uint32_t *ports, uint32_t n)
 
 	memcpy(w->ready, ports, n * sizeof(*ports));
 	w->n_ready = n;
-	dp_serve_ports(w);
+	dp_turn_ports(w);
 	w->n_ready = 0;
 	return first->worker[w->id].traffic.rx_packets - before;
 }
@@ -124,22 +124,22 @@ dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us)
 void
 dp_harness_settle(bool more, bool full)
 {
-	dp_share_settle(&dp_harness_worker()->share, more, full);
+	dp_rx_fairness_settle(&dp_harness_worker()->fairness, more, full);
 }
 
 void
 dp_harness_charge(uint64_t mac, uint64_t us)
 {
 	for (uint64_t i = 0; i < us; i++)
-		dp_share_charge(&dp_harness_worker()->share, mac, dp_cycles(1));
+		dp_rx_fairness_charge(&dp_harness_worker()->fairness, mac, dp_cycles(1));
 }
 
 bool
 dp_harness_over(uint64_t mac)
 {
-	struct dp_share *share = &dp_harness_worker()->share;
+	struct dp_rx_fairness *f = &dp_harness_worker()->fairness;
 
-	return share->pressed && dp_share_over(share, mac);
+	return f->congested && dp_rx_fairness_over(f, mac);
 }
 
 void

@@ -49,7 +49,7 @@ func restAfter(modest, turn, then int) int {
 	return int(C.dp_harness_rest_after(C.uint32_t(modest), C.uint32_t(turn), C.uint32_t(then)))
 }
 
-// settle tells the worker's share of a read of the underlay, charge of a delivery, and over whether a source must wait.
+// settle tells the rx fairness of a read of the underlay, charge of a delivery, and over whether a source must wait.
 func settle(more, full bool) { C.dp_harness_settle(C.bool(more), C.bool(full)) }
 func charge(mac uint64, microseconds int) {
 	C.dp_harness_charge(C.uint64_t(mac), C.uint64_t(microseconds))

@@ -1,89 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A port that is an ethdev: what a DPDK-native container hangs on. Its frames carry no virtio-net header. */
-#include <errno.h>
+/*
+ * Devices as every worker polls them, each its own queue. What a burst sends is gathered for each device and sent at once.
+ */
+#include <rte_ethdev.h>
 
-#include <rte_prefetch.h>
+#include "port.h"
+#include "pure_cycles.h"
 
-#include "pipeline.h"
+/* How long full rings are waited for in a turn: a peer empties them meanwhile, one that does not must not hold up the others. */
+#define WAIT_US 200
+
+static void
+drop_rest(struct dp_worker *w, typeof(((struct dp_eth *)0)->worker[0]) *queue, unsigned sent, enum dp_drop reason)
+{
+	w->drops[reason] += queue->n_tx - sent;
+	rte_pktmbuf_free_bulk(queue->tx + sent, queue->n_tx - sent);
+}
+
+static unsigned
+send_burst(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n)
+{
+	unsigned sent = rte_eth_tx_burst(eth->dev, w->id, mbufs, n);
+	uint64_t start;
+
+	if (likely(sent == n) || w->waited)
+		return sent;
+	start = rte_rdtsc();
+	while (sent < n && !w->waited) {
+		rte_pause();
+		sent += rte_eth_tx_burst(eth->dev, w->id, mbufs + sent, n - sent);
+		w->waited = rte_rdtsc() - start > dp_cycles(WAIT_US);
+	}
+	return sent;
+}
+
+/* Sends a device's queue; what it does not take is dropped. */
+void
+dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
+{
+	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
+	struct dp_port *port = queue->port;
+	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
+	uint32_t outer = port ? 0 : (dp_addr_is4(&dp.config.vtep) ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN;
+	bool up = atomic_load_explicit(&eth->up, memory_order_acquire);
+	unsigned sent = likely(up) ? send_burst(w, eth, queue->tx, queue->n_tx) : 0;
+
+	for (unsigned i = sent; i < queue->n_tx; i++)
+		queue->bytes -= queue->tx[i]->pkt_len;
+	traffic->tx_packets += sent;
+	traffic->tx_bytes += queue->bytes - sent * outer;
+	if (unlikely(sent < queue->n_tx))
+		drop_rest(w, queue, sent, !up ? DP_DROP_DEVICE_DOWN : (port ? DP_DROP_DEVICE_FULL : DP_DROP_UNDERLAY_FULL));
+	queue->n_tx = 0;
+	queue->bytes = 0;
+}
+
+unsigned
+dp_eth_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs)
+{
+	return likely(atomic_load_explicit(&eth->up, memory_order_acquire)) ? rte_eth_rx_burst(eth->dev, w->id, mbufs, DP_BURST) : 0;
+}
 
 void
-dp_port_eth_take(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbufs, unsigned n)
+dp_eth_free(struct rte_mbuf **mbufs, unsigned n)
 {
-	struct dp_traffic *traffic = &port->worker[w->id].traffic;
-	unsigned kept = 0;
-	uint64_t bytes = 0;
-
 	for (unsigned i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+		if (unlikely(mbufs[i] != NULL))
+			rte_pktmbuf_free(mbufs[i]);
+}
+
+void
+dp_eth_flush(struct dp_worker *w)
+{
+	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+
 	for (unsigned i = 0; i < n; i++) {
-		struct dp_frame *f = &w->frames[kept];
+		struct dp_eth *eth = dp_eth_get(i);
 
-		bytes += mbufs[i]->pkt_len;
-		if (unlikely(mbufs[i]->nb_segs > 1)) {
-			dp_count(w, DP_DROP_OVERSIZE);
-			continue;
-		}
-		f->data = rte_pktmbuf_mtod(mbufs[i], uint8_t *);
-		f->mbuf = &mbufs[i];
-		f->len = mbufs[i]->data_len;
-		f->vnet = (struct virtio_net_hdr){ 0 };
-		w->from[kept++] = port;
+		if (eth && eth->worker[w->id].n_tx)
+			dp_eth_send_queue(w, eth);
 	}
-	traffic->rx_packets += n;
-	traffic->rx_bytes += bytes;
-	dp_encap(w, w->frames, w->from, kept);
-	dp_udp_flush(w);
 }
 
-static void
-queue_copy(struct dp_worker *w, const struct dp_frame *f, void *to, struct rte_mbuf *m)
+bool
+dp_eth_silent(void)
 {
-	struct dp_port *port = to;
-
-	(void)f;
-	dp_eth_queue(w, port->eth, port, m);
+	return atomic_load_explicit(&dp.n_silent, memory_order_acquire);
 }
-
-static void
-eth_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
-{
-	if (f->mbuf)
-		dp_eth_give(w, port, f->mbuf, f->data, f->len);
-	else
-		dp_eth_copy(w, f, queue_copy, port);
-}
-
-/* Answers and copies of group frames: their virtio-net header wishes nothing. */
-static void
-eth_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
-{
-	struct dp_frame f = { .data = iov[n - 1].iov_base, .len = len };
-
-	dp_eth_copy(w, &f, queue_copy, port);
-}
-
-static int
-eth_start(struct dp_port *port)
-{
-	if (!port->eth)
-		return -ENOENT;
-	if (port->eth->users || atomic_load(&port->eth->underlay))
-		return -EBUSY;
-	port->eth->users++;
-	atomic_store_explicit(&port->eth->port, port, memory_order_release);
-	return 0;
-}
-
-static void
-eth_stop(struct dp_port *port)
-{
-	atomic_store_explicit(&port->eth->port, NULL, memory_order_release);
-	port->eth->users--;
-}
-
-const struct dp_port_ops dp_port_eth_ops = {
-	.start = eth_start,
-	.stop = eth_stop,
-	.write = eth_write,
-	.deliver = eth_deliver,
-};

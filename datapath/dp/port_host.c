@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "pipeline.h"
+#include "port.h"
 
 /* What the host may send before containers have their turn. */
 #define TURN_FRAMES 16

@@ -10,8 +10,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "l4.h"
-#include "pipeline.h"
+#include "pure_l4.h"
+#include "port.h"
 
 /*
  * What one port may put into a burst, so that a flooding container leaves room for the others: frames, and work. What is

@@ -2,7 +2,7 @@
 /*
  * The loop of a worker: read what is ready, take it through the pipeline to its end, look for more; spin for a while
  * when there is nothing, giving way to whoever wants the CPU, then sleep until something comes. Nothing it holds
- * outlives a turn but its own buffers, and questions by their port's number and generation.
+ * outlives a turn but its own buffers, and pending requests by their port's number and generation.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,8 +17,8 @@
 #include <rte_log.h>
 #include <rte_malloc.h>
 
-#include "cycles.h"
-#include "pipeline.h"
+#include "pure_cycles.h"
+#include "worker.h"
 
 /* Long enough to bridge the gap to the answer of a peer on the same machine; a packet now and then costs this much of a CPU. */
 #define SPIN_US 50
@@ -40,28 +40,7 @@
 #define LOOK_TURNS 16
 #define EVENTS 64
 
-int
-dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag)
-{
-	/* A device's socket is read by its driver, of which another worker may be the one, its interrupt by nobody: they tell of what is new alone. */
-	struct epoll_event event = { .events = EPOLLIN | (tag == DP_TAG_DEVICE ? EPOLLET : 0), .data.u64 = tag };
-
-	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
-void
-dp_worker_unwatch(struct dp_worker *w, int fd)
-{
-	epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
-}
-
-void
-dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed)
-{
-	struct epoll_event event = { .events = hushed ? 0 : EPOLLIN, .data.u64 = tag };
-
-	epoll_ctl(w->epoll, EPOLL_CTL_MOD, fd, &event);
-}
+atomic_bool dp_stopping, dp_measuring;
 
 struct dp_worker *
 dp_worker_new(unsigned id, char *err)
@@ -75,9 +54,10 @@ dp_worker_new(unsigned id, char *err)
 	w->id = id;
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->memos = rte_zmalloc("memos", DP_FDB_MEMOS * sizeof(*w->memos), sizeof(*w->memos));
+	w->flow_cache = rte_zmalloc("flow cache", DP_FLOW_SLOTS * sizeof(*w->flow_cache), sizeof(*w->flow_cache));
+	w->pending = rte_zmalloc("pending", sizeof(*w->pending), RTE_CACHE_LINE_SIZE);
 	w->gro = rte_zmalloc("gro", sizeof(*w->gro), RTE_CACHE_LINE_SIZE);
-	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->memos || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
+	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->flow_cache || !w->pending || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
 		snprintf(err, DP_ERR_LEN, "no memory or file descriptors for worker %u", id);
 		return NULL;
 	}
@@ -92,7 +72,8 @@ dp_worker_free(struct dp_worker *w)
 	dp_udp_close(w);
 	rte_pktmbuf_free_bulk(w->mbufs, DP_BURST);
 	rte_free(w->gro);
-	rte_free(w->memos);
+	rte_free(w->flow_cache);
+	rte_free(w->pending);
 	close(w->wake);
 	close(w->epoll);
 	rte_free(w);
@@ -142,14 +123,14 @@ sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 	unsigned us = silent ? *nap_us : NAP_MAX_US;
 	struct timespec nap = { .tv_nsec = (w->resting ? RTE_MIN(us, dp_rest_left(&w->rest, rte_rdtsc())) : us) * 1000l };
 
-	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
+	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
 	if (timed)
 		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &nap, NULL) > 0;
 	if (event)
 		event = look(w, timed ? 0 : (atomic_load(&dp.n_eths) ? DOZE_MS : -1));
 	else if (!w->resting)
 		*nap_us = RTE_MIN(*nap_us * NAP_GROWTH, (unsigned)NAP_MAX_US);
-	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
+	rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
 	dp_eth_disarm(w);
 	w->mark = rte_rdtsc();
 	return event;
@@ -158,7 +139,7 @@ sleep_until_event(struct dp_worker *w, unsigned *nap_us)
 static void
 begin_turn(struct dp_worker *w)
 {
-	bool measuring = atomic_load_explicit(&dp.measuring, memory_order_relaxed);
+	bool measuring = atomic_load_explicit(&dp_measuring, memory_order_relaxed);
 
 	if (unlikely(measuring && !w->measuring))
 		w->mark = rte_rdtsc();
@@ -181,26 +162,20 @@ dp_worker_main(void *arg)
 	struct dp_worker *w = arg;
 	const uint64_t spin = dp_cycles(SPIN_US);
 	uint64_t last = rte_rdtsc();
-	unsigned turn = 0, nap_us = NAP_MIN_US;
+	unsigned turns = 0, nap_us = NAP_MIN_US;
 
 	come_first(w);
-	rte_rcu_qsbr_thread_register(dp.qsbr, w->id);
-	rte_rcu_qsbr_thread_online(dp.qsbr, w->id);
-	while (!atomic_load_explicit(&dp.stopping, memory_order_relaxed)) {
-		bool polled, more;
+	rte_rcu_qsbr_thread_register(dp_qsbr, w->id);
+	rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
+	while (!atomic_load_explicit(&dp_stopping, memory_order_relaxed)) {
+		struct dp_turn turn;
 
 		begin_turn(w);
-		if (w->underlay_ready)
-			w->underlay_ready = dp_udp_receive(w);
-		polled = dp_eth_poll(w);
-		more = dp_serve_ports(w);
-		if (unlikely(atomic_load_explicit(&w->news, memory_order_relaxed)))
-			dp_answer_late(w);
-		dp_eth_flush(w);
-		rte_rcu_qsbr_quiescent(dp.qsbr, w->id);
-		if (polled && ++turn % LOOK_TURNS)
+		turn = dp_turn(w);
+		rte_rcu_qsbr_quiescent(dp_qsbr, w->id);
+		if (turn.polled && ++turns % LOOK_TURNS)
 			continue;
-		if (look(w, 0) || polled || w->underlay_ready || more) {
+		if (look(w, 0) || turn.polled || w->underlay_ready || turn.more) {
 			last = rte_rdtsc();
 			nap_us = NAP_MIN_US;
 			dp_eth_disarm(w);
@@ -211,7 +186,7 @@ dp_worker_main(void *arg)
 		}
 		dp_stage(w, DP_STAGE_LOOK, 0);
 	}
-	rte_rcu_qsbr_thread_offline(dp.qsbr, w->id);
-	rte_rcu_qsbr_thread_unregister(dp.qsbr, w->id);
+	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
+	rte_rcu_qsbr_thread_unregister(dp_qsbr, w->id);
 	return 0;
 }

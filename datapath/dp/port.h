@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_PORT_H
+#define DP_PORT_H
+
+/*
+ * Ports and underlays: what they read into bursts, and write from them. A worker owns its struct and its queue of every port,
+ * and writes nothing else. The struct lies here since ports are the lowest to know workers.
+ */
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include <rte_common.h>
+#include <rte_cycles.h>
+#include <rte_mbuf.h>
+
+#include "dp.h"
+#include "port_eth.h"
+#include "port_udp.h"
+#include "pure_compat.h"
+#include "pure_gro.h"
+#include "pure_parse.h"
+#include "pure_rest.h"
+#include "pure_rx_fairness.h"
+#include "table.h"
+
+#define DP_VNET_LEN sizeof(struct virtio_net_hdr)
+#define DP_VXLAN_LEN 8
+#define DP_ETH_LEN 14
+/* Room in front of a frame for its virtio header, and for the VXLAN header that takes its place. */
+#define DP_HEADROOM 64
+#define DP_BUF_LEN 65535
+_Static_assert(DP_HEADROOM + DP_FRAME_MAX + 1 <= DP_BUF_LEN, "a frame, and a byte to tell a longer one, fit a buffer");
+
+struct dp_frame;
+struct dp_neigh_pending;
+struct dp_port;
+struct dp_worker;
+
+/* What the kinds of port do their own way. */
+struct dp_port_ops {
+	bool merges; /* takes what dp_gro has merged */
+	/* Queues are polled or watched from then on, and no longer. 0, or a negative errno and nothing changed. */
+	int (*start)(struct dp_port *port);
+	void (*stop)(struct dp_port *port);
+	/* Of one with queues to watch: reads a turn's worth; true when there may be more. */
+	bool (*read)(struct dp_worker *w, struct dp_port *port);
+	/* Writes n pieces, a virtio-net header first; len is that of the frame behind it. */
+	void (*write)(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len);
+	/* Writes the frame, or gives its mbuf away. */
+	void (*deliver)(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
+};
+
+extern const struct dp_port_ops dp_tap_ops, dp_native_ops, dp_host_ops;
+
+struct dp_port {
+	const struct dp_port_ops *ops;
+	struct dp_eth *eth; /* that the port is, or whose traffic with the host it carries */
+	uint32_t id;
+	uint32_t generation;
+	uint32_t vni;
+	uint8_t mac[6];
+	bool has_ip4, has_ip6;
+	struct dp_addr ip4, ip6;
+	struct dp_addr link_local; /* the MAC's: RFC 4291 appendix A */
+	int fds[DP_MAX_WORKERS];
+	struct {
+		struct dp_traffic traffic;
+		uint64_t work;   /* done for the port and not yet held against one of its turns */
+		unsigned unread; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
+		bool hushed;     /* see dp_worker_hush */
+	} __rte_cache_aligned worker[DP_MAX_WORKERS];
+};
+
+/* A frame on its way: `data` is its Ethernet header, with DP_HEADROOM writable bytes before it when it came from a port. */
+struct dp_frame {
+	uint8_t *data;
+	uint32_t len;
+	struct dp_hdrs hdrs;
+	struct rte_mbuf **mbuf; /* where the owner of its mbuf keeps it, until someone takes it; NULL: the bytes can only be copied */
+	struct virtio_net_hdr vnet;
+	uint32_t vni;
+};
+
+/* One VXLAN packet of the underlay, as UDP payload. */
+struct dp_packet {
+	uint8_t *data;
+	uint32_t len;
+	uint8_t tos; /* outer */
+	const struct dp_vtep *from;
+	struct rte_mbuf **mbuf; /* as in struct dp_frame */
+};
+
+struct dp_worker {
+	unsigned id;
+	int epoll;
+	int wake; /* eventfd: something changed, look at `dp_stopping` and at who waits for neighbours */
+	struct rte_mbuf *mbufs[DP_BURST];
+	struct dp_frame frames[DP_BURST];
+	struct dp_port *from[DP_BURST]; /* port of each frame */
+	unsigned n_frames;
+	/* Ports with something to read, each once. */
+	uint32_t ready[DP_MAX_PORTS];
+	bool is_ready[DP_MAX_PORTS];
+	unsigned n_ready;
+	unsigned n_greedy; /* of them, at the beginning of the turn */
+	bool resting;      /* these, in the turn */
+	struct dp_rest rest;
+	bool underlay_ready;
+	bool armed;  /* devices are to interrupt the sleep */
+	bool waited; /* for room to send, as long as a turn may */
+	struct dp_gro *gro;
+	struct dp_flow_slot *flow_cache;
+	struct dp_udp udp;
+	struct dp_rx_fairness fairness;
+	struct dp_neigh_pending *pending;
+	struct dp_traffic underlay;
+	uint64_t drops[DP_DROP_COUNT];
+	bool measuring; /* since the turn began */
+	uint64_t mark;  /* cycles before it were given to a stage */
+	struct dp_stage_sum stages[DP_STAGE_COUNT];
+} __rte_cache_aligned;
+
+struct dp {
+	struct dp_config config;
+	struct rte_mempool *pool;
+	struct rte_mempool *eth_pool; /* NULL: no ethdevs */
+	struct dp_worker *workers[DP_MAX_WORKERS];
+	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
+	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
+	atomic_uint n_eths;   /* numbers in use lie below */
+	atomic_uint n_silent; /* of them that wake no worker */
+	atomic_bool uso;      /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
+};
+
+extern struct dp dp;
+
+static inline void
+dp_count(struct dp_worker *w, enum dp_drop reason)
+{
+	w->drops[reason]++;
+}
+
+/* Ends a stage of n packets: the cycles since the last one ended are its own. */
+static inline void
+dp_stage(struct dp_worker *w, enum dp_stage stage, unsigned n)
+{
+	uint64_t now;
+
+	if (likely(!w->measuring))
+		return;
+	now = rte_rdtsc();
+	w->stages[stage].cycles += now - w->mark;
+	w->stages[stage].packets += n;
+	w->mark = now;
+}
+
+static inline struct dp_port *
+dp_port_get(uint32_t id)
+{
+	return id < DP_MAX_PORTS ? atomic_load_explicit(&dp.ports[id], memory_order_acquire) : NULL;
+}
+
+static inline struct dp_eth *
+dp_eth_get(uint32_t id)
+{
+	return id < DP_MAX_DEVICES ? atomic_load_explicit(&dp.eths[id], memory_order_acquire) : NULL;
+}
+
+/* What n packets of so many bytes together cost a worker, counted in bytes: a packet costs as much as a thousand of them. */
+static inline uint64_t
+dp_work(uint64_t packets, uint64_t bytes)
+{
+	return packets * 1024 + bytes;
+}
+
+/*
+ * A port that has had something to read for about so many turns on end, other than TCP, has overrun the worker: it waits for
+ * nobody's answer. Beside ports that do, its turns are a part of theirs, and it rests in between, until it has been empty
+ * some times.
+ */
+#define DP_GREEDY_TURNS 16
+#define DP_GREEDY_PART 8
+
+static inline bool
+dp_greedy(const struct dp_worker *w, const struct dp_port *port)
+{
+	return port->worker[w->id].unread >= DP_GREEDY_TURNS;
+}
+
+/* Of a whole turn the port gets this part. */
+static inline unsigned
+dp_turn_part(const struct dp_worker *w, const struct dp_port *port)
+{
+	return dp_greedy(w, port) && w->n_ready > w->n_greedy ? DP_GREEDY_PART : 1;
+}
+
+/* port_tap.c */
+enum dp_read {
+	DP_READ_FRAME,
+	DP_READ_DROPPED,
+	DP_READ_EMPTY,
+};
+
+/* Reads one frame into the buffer, which is a worker's. */
+enum dp_read dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f);
+int dp_tap_start(struct dp_port *port);
+void dp_tap_stop(struct dp_port *port);
+
+/* port_epoll.c */
+int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
+void dp_worker_unwatch(struct dp_worker *w, int fd);
+/* Whether what is there to read ends no sleep, of a descriptor that is watched. */
+void dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed);
+/* Ends its sleep. */
+void dp_worker_wake(struct dp_worker *w);
+
+/* What an epoll event is about: a port by its number, or one of these. */
+#define DP_TAG_WAKE (1ull << 32)
+#define DP_TAG_UNDERLAY (2ull << 32)
+#define DP_TAG_DEVICE (3ull << 32)
+
+/* The inner packet's congestion mark, which the outer one carries as well (RFC 6040 section 4.1). */
+static inline uint8_t
+dp_ecn(const struct dp_frame *f)
+{
+	const uint8_t *ip = f->data + f->hdrs.l3;
+
+	return f->hdrs.version == 4 ? ip[1] & 3 : (f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0);
+}
+
+static inline void
+dp_underlay_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_vtep *to)
+{
+	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
+
+	if (outer)
+		dp_eth_send(w, frames, n, outer);
+	else
+		for (unsigned i = 0; i < n; i++)
+			dp_udp_send(w, frames[i], to);
+}
+
+/* Owns the mbuf from then on; port is NULL on the underlay. The turn in which the port was found sends it. */
+static inline void
+dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct dp_port *port, struct rte_mbuf *m)
+{
+	typeof(eth->worker[0]) *queue = &eth->worker[w->id];
+
+	queue->tx[queue->n_tx++] = m;
+	queue->port = port;
+	queue->bytes += m->pkt_len;
+	if (unlikely(queue->n_tx == DP_ETH_TX))
+		dp_eth_send_queue(w, eth);
+}
+
+/* Gives the mbuf in which a frame lies to a port that is an ethdev. */
+static inline void
+dp_eth_give(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, const uint8_t *data, uint32_t len)
+{
+	struct rte_mbuf *m = *mbuf;
+
+	*mbuf = NULL;
+	m->data_off = data - (uint8_t *)m->buf_addr;
+	m->data_len = len;
+	m->pkt_len = len;
+	dp_eth_queue(w, port->eth, port, m);
+}
+
+#endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The descriptors on which a worker sleeps. */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "port.h"
+
+int
+dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag)
+{
+	/* A device's socket is read by its driver, of which another worker may be the one, its interrupt by nobody: they tell of what is new alone. */
+	struct epoll_event event = { .events = EPOLLIN | (tag == DP_TAG_DEVICE ? EPOLLET : 0), .data.u64 = tag };
+
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+void
+dp_worker_unwatch(struct dp_worker *w, int fd)
+{
+	epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void
+dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed)
+{
+	struct epoll_event event = { .events = hushed ? 0 : EPOLLIN, .data.u64 = tag };
+
+	epoll_ctl(w->epoll, EPOLL_CTL_MOD, fd, &event);
+}
+
+void
+dp_worker_wake(struct dp_worker *w)
+{
+	eventfd_write(w->wake, 1);
+}

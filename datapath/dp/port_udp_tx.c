@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * To the underlay: packets are gathered in runs of equal size to one VTEP, each one sendmsg with UDP_SEGMENT, and sent
+ * together at the end of a burst.
+ */
+#include <errno.h>
+#include <poll.h>
+
+#include "pure_bytes.h"
+#include "pure_csum.h"
+#include "pure_gso.h"
+#include "port.h"
+
+/* linux/udp.h: UDP_MAX_SEGMENTS where it is smallest, and what fits behind the larger outer header in 64 KiB. */
+#define RUN_SEGMENTS 64
+#define RUN_BYTES (65535 - 40 - 8)
+/* How long a full send buffer is waited for, once a turn: a card empties it at line rate, a slow path must not hold up the others. */
+#define WAIT_MS 1
+
+static enum dp_drop
+send_drop(int error, bool segmented)
+{
+	switch (error) {
+	case EMSGSIZE:
+		return DP_DROP_UNDERLAY_MTU;
+	case EINVAL: /* a segment with its headers is longer than the path: udp_send_skb() */
+		return segmented ? DP_DROP_UNDERLAY_MTU : DP_DROP_UNDERLAY_ERROR;
+	case EAGAIN:
+	case ENOBUFS:
+	case ENOMEM:
+		return DP_DROP_UNDERLAY_FULL;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+		return DP_DROP_UNDERLAY_UNREACHABLE;
+	default:
+		return DP_DROP_UNDERLAY_ERROR;
+	}
+}
+
+static void
+add_control(struct msghdr *msg, int level, int type, const void *value, size_t len)
+{
+	struct cmsghdr *c = (struct cmsghdr *)((char *)msg->msg_control + msg->msg_controllen);
+
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), value, len);
+	msg->msg_controllen += CMSG_SPACE(len);
+}
+
+static void
+close_message(struct msghdr *msg, const struct dp_udp_run *run)
+{
+	bool v4 = run->to->to.ss_family == AF_INET;
+	int tos = run->tos;
+
+	if (run->segments > 1)
+		add_control(msg, SOL_UDP, UDP_SEGMENT, &run->size, sizeof(run->size));
+	if (tos)
+		add_control(msg, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof(tos));
+	if (!msg->msg_controllen)
+		msg->msg_control = NULL;
+}
+
+/* Sends messages [at, end), all from one socket; what the kernel refuses is counted and passed over. */
+static void
+send_some(struct dp_worker *w, unsigned at, unsigned end)
+{
+	struct dp_udp *udp = &w->udp;
+
+	while (at < end) {
+		int fd = udp->runs[at].fd;
+		int sent = fd < 0 ? -1 : sendmmsg(fd, udp->tx_msgs + at, end - at, MSG_DONTWAIT);
+		int error = fd < 0 ? ENETUNREACH : errno;
+
+		for (int i = 0; i < sent; i++, at++) {
+			w->underlay.tx_packets += udp->runs[at].segments;
+			w->underlay.tx_bytes += udp->runs[at].bytes;
+		}
+		if (sent > 0)
+			continue;
+		/* IPsec on the path, or before Linux 6.11 a device that leaves checksums to the kernel: no UDP_SEGMENT. */
+		if (error == EIO && udp->runs[at].segments > 1)
+			atomic_store_explicit(&udp->runs[at].to->one_by_one, true, memory_order_relaxed);
+		if (error == EAGAIN && !w->waited) {
+			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, WAIT_MS);
+			w->waited = true;
+			continue;
+		}
+		w->drops[send_drop(error, udp->runs[at].segments > 1)] += udp->runs[at].segments;
+		at++;
+	}
+}
+
+void
+dp_udp_flush(struct dp_worker *w)
+{
+	struct dp_udp *udp = &w->udp;
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < udp->n_runs; i++)
+		close_message(&udp->tx_msgs[i].msg_hdr, &udp->runs[i]);
+	for (unsigned i = 1; i <= udp->n_runs; i++) {
+		if (i < udp->n_runs && udp->runs[i].fd == udp->runs[at].fd)
+			continue;
+		send_some(w, at, i);
+		at = i;
+	}
+	udp->n_runs = 0;
+	udp->n_iovs = 0;
+	udp->n_slots = 0;
+}
+
+static struct msghdr *
+start_run(struct dp_udp *udp, struct dp_udp_run run)
+{
+	unsigned i = udp->n_runs++;
+	struct msghdr *msg = &udp->tx_msgs[i].msg_hdr;
+
+	udp->runs[i] = run;
+	*msg = (struct msghdr){
+		.msg_name = (void *)&run.to->to,
+		.msg_namelen = run.to->to_len,
+		.msg_iov = &udp->iovs[udp->n_iovs],
+		.msg_control = udp->tx_control[i],
+	};
+	return msg;
+}
+
+/* Adds one UDP payload of n pieces to the open run if it fits there, else to a new one. There is room: make_room. */
+static void
+add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, unsigned n)
+{
+	struct dp_udp_run *open = udp->n_runs ? &udp->runs[udp->n_runs - 1] : NULL;
+	struct msghdr *msg;
+
+	if (open && !open->closed && !atomic_load_explicit(&run.to->one_by_one, memory_order_relaxed) && open->to == run.to && open->fd == run.fd && open->tos == run.tos && run.size <= open->size &&
+	    open->segments < RUN_SEGMENTS && open->bytes + run.size <= RUN_BYTES) {
+		msg = &udp->tx_msgs[udp->n_runs - 1].msg_hdr;
+		open->segments++;
+		open->bytes += run.size;
+		open->closed = run.size < open->size;
+	} else {
+		run.segments = 1;
+		run.bytes = run.size;
+		msg = start_run(udp, run);
+	}
+	memcpy(&udp->iovs[udp->n_iovs], iov, n * sizeof(*iov));
+	udp->n_iovs += n;
+	msg->msg_iovlen += n;
+}
+
+static void
+make_room(struct dp_worker *w)
+{
+	struct dp_udp *udp = &w->udp;
+
+	if (udp->n_runs == DP_UDP_MSGS || udp->n_iovs + 2 > DP_UDP_IOVS || udp->n_slots == DP_UDP_SLOTS)
+		dp_udp_flush(w);
+}
+
+static void
+put_vxlan(uint8_t *at, uint32_t vni)
+{
+	dp_store_be32(at, 0x08000000);
+	dp_store_be32(at + 4, vni << 8);
+}
+
+static void
+send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
+{
+	struct dp_gso gso;
+	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
+
+	if (n < 0) {
+		dp_count(w, DP_DROP_OFFLOAD);
+		return;
+	}
+	for (int i = 0; i < n; i++) {
+		const uint8_t *payload;
+		uint32_t payload_len;
+		uint8_t *slot;
+
+		make_room(w);
+		slot = w->udp.slots[w->udp.n_slots++];
+		put_vxlan(slot, f->vni);
+		dp_gso_segment(&gso, i, slot + DP_VXLAN_LEN, &payload, &payload_len);
+		run.size = DP_VXLAN_LEN + gso.hdr_len + payload_len;
+		add_packet(&w->udp, run, (struct iovec[]){ { slot, DP_VXLAN_LEN + gso.hdr_len }, { (void *)payload, payload_len } }, 2);
+	}
+}
+
+void
+dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
+{
+	unsigned source = dp_flow_hash(f->data, &f->hdrs) % DP_UDP_SOURCES;
+	struct dp_udp_run run = {
+		.to = to,
+		.fd = to->to.ss_family == AF_INET ? w->udp.tx4[source] : w->udp.tx6[source],
+		.tos = dp_ecn(f),
+	};
+
+	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+		send_segments(w, f, run);
+		return;
+	}
+	if (f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
+		if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
+			dp_count(w, DP_DROP_OFFLOAD);
+			return;
+		}
+		f->vnet.flags = 0; /* done, should the frame go to another VTEP as well */
+	}
+	make_room(w);
+	put_vxlan(f->data - DP_VXLAN_LEN, f->vni);
+	run.size = DP_VXLAN_LEN + f->len;
+	add_packet(&w->udp, run, &(struct iovec){ f->data - DP_VXLAN_LEN, run.size }, 1);
+}

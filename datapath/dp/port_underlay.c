@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The underlay on an ethdev: outer headers are put in front of frames here, and looked at on packets (RFC 7348 section 5).
+ */
+#include <rte_prefetch.h>
+
+#include "pure_csum.h"
+#include "port_outer.h"
+#include "port.h"
+
+/* Dynamic ports: RFC 7348 section 5, RFC 6335 section 6. */
+#define SOURCE_FIRST 0xc000
+#define SOURCE_MASK 0x3fff
+
+/* The mbuf with a copy of the template in front of its frame; NULL when that was dropped. hdr_len is the template's. */
+static inline uint8_t *
+put_template(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct rte_mbuf *m)
+{
+	uint8_t *out;
+
+	if (unlikely(hdr_len - DP_ETH_LEN + m->data_len > o->eth->mtu)) {
+		dp_count(w, DP_DROP_UNDERLAY_MTU);
+		rte_pktmbuf_free(m);
+		return NULL;
+	}
+	m->data_off -= hdr_len;
+	m->data_len += hdr_len;
+	m->pkt_len = m->data_len;
+	out = rte_pktmbuf_mtod(m, uint8_t *);
+	memcpy(out, o->bytes, hdr_len);
+	return out;
+}
+
+static inline void
+put_udp(uint8_t *udp, const struct dp_frame *f, uint16_t len)
+{
+	dp_store_be16(udp, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
+	dp_store_be16(udp + 4, len);
+	dp_store_be32(udp + DP_UDP_HDR + 4, f->vni << 8);
+}
+
+static inline void
+encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	uint16_t total = DP_OUTER4_LEN - DP_ETH_LEN + m->data_len;
+	uint8_t tos = dp_ecn(f);
+	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m), *ip;
+	uint32_t sum = o->sum + htons(total) + htons(tos);
+
+	if (unlikely(!out))
+		return;
+	ip = out + DP_ETH_LEN;
+	ip[1] = tos;
+	dp_store_be16(ip + 2, total);
+	sum = (sum & 0xffff) + (sum >> 16);
+	dp_store16(ip + 10, ~(sum + (sum >> 16)));
+	put_udp(ip + DP_IP4_HDR, f, total - DP_IP4_HDR);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
+static void
+encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - DP_IP6_HDR + m->data_len, sum;
+	uint8_t tos = dp_ecn(f);
+	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m), *ip, *udp;
+
+	if (!out)
+		return;
+	ip = out + DP_ETH_LEN;
+	udp = ip + DP_IP6_HDR;
+	ip[1] = tos << 4;
+	dp_store_be16(ip + 4, len);
+	put_udp(udp, f, len);
+	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
+	dp_store16(udp + 6, sum ? sum : 0xffff);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
+static inline void
+encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	if (likely(o->is4))
+		encapsulate4(w, f, o, m);
+	else
+		encapsulate6(w, f, o, m);
+}
+
+static void
+encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
+{
+	encapsulate(w, f, outer, m);
+}
+
+void
+dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_frame *f = frames[i];
+		struct rte_mbuf *m;
+
+		if (unlikely(!f->mbuf)) {
+			dp_eth_copy(w, f, encapsulate_copy, o);
+			continue;
+		}
+		m = *f->mbuf;
+		*f->mbuf = NULL;
+		encapsulate(w, f, o, m);
+	}
+}
+
+/* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
+static void
+refuse(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
+{
+	struct dp_port *host = atomic_load_explicit(&eth->host, memory_order_acquire);
+
+	if (host && (drop == DP_DROP_UNDERLAY_FOREIGN || drop == DP_DROP_UNDERLAY_FRAGMENT))
+		dp_host_give(w, host, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+	else
+		dp_count(w, drop);
+}
+
+unsigned
+dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n, struct dp_packet *packets)
+{
+	struct dp_outer outer;
+	unsigned kept = 0;
+	uint64_t bytes = 0;
+
+	dp_outer_begin(&outer, eth);
+	for (unsigned i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_packet *p = &packets[kept];
+		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_open(&outer, &mbufs[i], p);
+
+		if (unlikely(drop != DP_DROP_COUNT)) {
+			refuse(w, eth, mbufs[i], drop);
+			continue;
+		}
+		bytes += p->len;
+		kept++;
+	}
+	w->underlay.rx_packets += kept;
+	w->underlay.rx_bytes += bytes;
+	return kept;
+}

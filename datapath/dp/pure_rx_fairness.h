@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_RX_FAIRNESS_H
+#define DP_RX_FAIRNESS_H
+
+/*
+ * Who gets a worker's time when more comes from the underlay than it can deliver. Left to itself the kernel's queue
+ * would overflow, and cost whoever keeps to his share as much as whoever does not. So once the queue has not been
+ * empty for a while, the time that deliveries take is held against their inner sources, and a source that is far ahead
+ * of the others is dropped before it costs anything, until the queue is empty again.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Sources are told apart by a hash of their MAC. */
+#define DP_RX_SOURCES 256
+
+struct dp_rx_fairness {
+	bool congested;
+	uint64_t waiting;                /* cycle count since when there was always more to read; 0: there was not */
+	uint64_t settled;                /* cycle count of the last settlement */
+	uint64_t charged;                /* cycles since then */
+	uint64_t ahead;                  /* cycles of deficit that are borne */
+	uint64_t deficit[DP_RX_SOURCES]; /* cycles that a source took beyond its share */
+};
+
+/* After each read of the underlay: settles what was delivered, and notes whether there is more, and whether the queue may overflow. */
+void dp_rx_fairness_settle(struct dp_rx_fairness *f, bool more, bool full);
+/* Holds a delivery that took so many cycles against its source. */
+void dp_rx_fairness_charge(struct dp_rx_fairness *f, uint64_t mac, uint64_t cycles);
+/* Must the source wait for the others? */
+bool dp_rx_fairness_over(struct dp_rx_fairness *f, uint64_t mac);
+
+#endif

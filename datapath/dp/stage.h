@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_STAGE_H
+#define DP_STAGE_H
+
+/* Stages: what becomes of a burst. They call ports and tables; which comes after which the worker alone knows. */
+#include "port.h"
+
+/* stage_encap.c: frames that a container sent; each is answered, delivered, queued on the underlay, or dropped. */
+void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n);
+
+/* stage_decap.c: VXLAN packets; merged frames are delivered by dp_decap_flush. */
+void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
+void dp_decap_flush(struct dp_worker *w);
+
+/* stage_neigh.c: true when the frame was an ARP or ND request that was answered or dropped here. */
+bool dp_neigh_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
+/* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */
+void dp_neigh_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *frame);
+
+/* stage_neigh_reply.c */
+#define DP_ARP_LEN (DP_ETH_LEN + 28)
+/* How an ARP packet of Ethernet and IPv4 begins. */
+static const uint8_t dp_arp_ethernet_ipv4[6] = { 0, 1, 8, 0, 6, 4 };
+/* Flags of a neighbour advertisement: RFC 4861 section 4.4. */
+#define DP_NA_OVERRIDE 0x20
+#define DP_NA_SOLICITED 0x40
+
+/* Tells a port at which MAC the target is, as it asked. */
+void dp_arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const uint8_t target[4], const uint8_t mac[6]);
+void dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags);
+/* Unasked, or asked a while ago. */
+void dp_neigh_reply(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6]);
+
+/* stage_neigh_pending.c: requests that are answered when the answer is known. */
+/* An ARP request or neighbour solicitation that nobody could answer yet. */
+struct dp_pending_request {
+	uint32_t port, generation;
+	struct dp_addr target;
+	struct dp_addr asker;
+	uint64_t since; /* cycles */
+};
+
+#define DP_PENDING_REQUESTS 256
+/* Of one port. */
+#define DP_PORT_PENDING_REQUESTS 16
+
+/* Of one worker, who alone writes them, but for `wake_up`. */
+struct dp_neigh_pending {
+	struct dp_pending_request requests[DP_PENDING_REQUESTS];
+	atomic_uint n_requests;
+	atomic_bool wake_up; /* one of them may have an answer */
+};
+
+void dp_neigh_pending_add(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target);
+void dp_neigh_pending_reply(struct dp_worker *w);
+
+#endif

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
+ * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other.
+ */
+#include "pure_bytes.h"
+#include "pure_csum.h"
+#include "stage.h"
+
+#define VXLAN_FLAG_I 0x08
+/* RFC 3168 section 5 */
+#define ECN_MASK 3
+#define ECN_NOT_ECT 0
+#define ECN_ECT1 1
+#define ECN_ECT0 2
+#define ECN_CE 3
+
+/* The ways out. */
+enum edge {
+	DROP_RUNT = DP_DROP_RUNT,
+	DROP_VXLAN_FLAGS = DP_DROP_VXLAN_FLAGS,
+	DROP_OVERLOAD = DP_DROP_OVERLOAD,
+	DROP_VLAN = DP_DROP_VLAN,
+	DROP_MALFORMED = DP_DROP_MALFORMED,
+	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
+	DROP_SRC_UNKNOWN = DP_DROP_SRC_UNKNOWN,
+	DROP_VNI_UNKNOWN = DP_DROP_VNI_UNKNOWN,
+	DROP_ECN = DP_DROP_ECN,
+	DROP_PORT_GONE = DP_DROP_PORT_GONE,
+	DROP_NOT_LOCAL = DP_DROP_NOT_LOCAL,
+	DROP_FDB_MISS = DP_DROP_FDB_MISS,
+	DROP_NOBODY = DP_DROP_NOBODY,
+	TO_GRO = DP_DROP_COUNT, /* merged with others for a tap; dp_decap_flush writes them */
+	TO_PORT,                /* as it is: to one on a device */
+	TO_ALL,                 /* ports of the network */
+	STAYS,                  /* none yet */
+};
+
+/* Reserved bits are ignored, as section 5 tells. */
+static inline enum edge
+admit(struct dp_worker *w, const struct dp_packet *p)
+{
+	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN)
+		return DROP_RUNT;
+	if (!(p->data[0] & VXLAN_FLAG_I))
+		return DROP_VXLAN_FLAGS;
+	if (unlikely(w->fairness.congested) && dp_rx_fairness_over(&w->fairness, dp_source(p->data + DP_VXLAN_LEN)))
+		return DROP_OVERLOAD;
+	return STAYS;
+}
+
+/* The frame in a packet. */
+static inline enum edge
+parse_inner(const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
+{
+	f->data = p->data + DP_VXLAN_LEN;
+	f->len = p->len - DP_VXLAN_LEN;
+	f->vni = vni;
+	f->vnet = (struct virtio_net_hdr){ 0 };
+	f->mbuf = p->mbuf;
+	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
+	case DP_PARSE_OK:
+	case DP_PARSE_NOT_IP:
+		return STAYS;
+	case DP_PARSE_VLAN:
+		return DROP_VLAN;
+	default:
+		return DROP_MALFORMED;
+	}
+}
+
+/*
+ * RFC 6040 figure 4: congestion outside is congestion inside, or a drop where the inner packet can't say so; ECT(1)
+ * outside makes ECT(0) inside ECT(1).
+ */
+static enum edge
+congestion_inwards(struct dp_frame *f, uint8_t outer)
+{
+	uint8_t *ip, inner, shift;
+	uint16_t before;
+
+	if (outer == ECN_NOT_ECT || !f->hdrs.version)
+		return STAYS;
+	ip = f->data + f->hdrs.l3;
+	shift = f->hdrs.version == 6 ? 4 : 0;
+	inner = ip[1] >> shift & ECN_MASK;
+	if (outer == ECN_CE && inner == ECN_NOT_ECT)
+		return DROP_ECN;
+	if (outer != ECN_CE && !(outer == ECN_ECT1 && inner == ECN_ECT0))
+		return STAYS;
+	before = dp_load16(ip);
+	ip[1] = (ip[1] & ~(ECN_MASK << shift)) | outer << shift;
+	/* RFC 1624 equation 3 */
+	if (f->hdrs.version == 4)
+		dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
+	return STAYS;
+}
+
+/* Why the forwarding table does not confirm that `f` comes from where its source lives. */
+static enum edge
+source_drop(const struct dp_frame *f, struct dp_fdb_entry source)
+{
+	static const uint8_t group[6] = { 1 };
+
+	if (source.kind != DP_KIND_NONE)
+		return DROP_SPOOFED_MAC;
+	return dp_fdb_lookup_one(f->vni, group).kind ? DROP_SRC_UNKNOWN : DROP_VNI_UNKNOWN;
+}
+
+static void
+flood_local(struct dp_worker *w, struct dp_frame *f)
+{
+	const struct dp_flood *list = dp_flood_get(f->vni);
+	struct iovec iov[2] = { { &f->vnet, sizeof(f->vnet) }, { f->data, f->len } };
+	bool nobody = true;
+
+	for (unsigned i = 0; list && i < list->n_ports; i++) {
+		struct dp_port *port = dp_port_get(list->ports[i]);
+
+		if (!port)
+			continue;
+		port->ops->write(w, port, iov, 2, f->len);
+		nobody = false;
+	}
+	if (nobody)
+		dp_count(w, (enum dp_drop)DROP_NOBODY);
+}
+
+static void
+merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+{
+	if (dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs))
+		return;
+	dp_decap_flush(w);
+	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs);
+}
+
+/* The port that a forwarding entry names, unless it is gone. */
+static inline struct dp_port *
+port_of(struct dp_fdb_entry entry)
+{
+	struct dp_port *port = entry.kind == DP_KIND_PORT ? dp_port_get(entry.index) : NULL;
+
+	return port && port->generation == entry.generation ? port : NULL;
+}
+
+/* Two VTEPs may share an address, with other ports: packets tell the address alone. */
+static bool
+source_vtep_ok(const struct dp_vtep *from, struct dp_fdb_entry source)
+{
+	struct dp_vtep *owner;
+
+	if (source.kind != DP_KIND_VTEP)
+		return false;
+	owner = dp_vtep_get(source.index);
+	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
+}
+
+/* Port is the one that the destination's entry names, or NULL. */
+static inline enum edge
+edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, const struct dp_port *port, struct dp_frame *f)
+{
+	enum edge edge = parse_inner(p, vni, f);
+
+	if (edge != STAYS)
+		return edge;
+	if (!source_vtep_ok(p->from, source))
+		return source_drop(f, source);
+	edge = congestion_inwards(f, p->tos & ECN_MASK);
+	if (edge != STAYS)
+		return edge;
+	switch (to.kind) {
+	case DP_KIND_PORT:
+		return !port ? DROP_PORT_GONE : (port->ops->merges ? TO_GRO : TO_PORT);
+	case DP_KIND_FLOOD:
+		return TO_ALL;
+	case DP_KIND_VTEP:
+		return DROP_NOT_LOCAL;
+	default:
+		return DROP_FDB_MISS;
+	}
+}
+
+static void
+take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
+{
+	struct dp_frame f;
+	enum edge edge = edge_of(p, vni, source, to, port, &f);
+
+	switch (edge) {
+	case TO_GRO:
+		merge(w, port, &f);
+		break;
+	case TO_PORT:
+		port->ops->deliver(w, port, &f);
+		break;
+	case TO_ALL:
+		flood_local(w, &f);
+		break;
+	default:
+		dp_count(w, (enum dp_drop)edge);
+	}
+}
+
+/* Does what take does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
+static inline bool
+forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry source, struct dp_port *port)
+{
+	uint8_t *frame = p->data + DP_VXLAN_LEN;
+	uint32_t len = p->len - DP_VXLAN_LEN;
+	struct dp_hdrs hdrs;
+
+	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !source_vtep_ok(p->from, source))
+		return false;
+	dp_eth_give(w, port, p->mbuf, frame, len);
+	return true;
+}
+
+/* Packets that follow each other go to the same destination more often than not: each run of them is looked up once. */
+struct burst {
+	const struct dp_packet *packets[DP_BURST];
+	struct dp_fdb_key source[DP_BURST], to[DP_BURST];
+	uint8_t first[DP_BURST + 1]; /* of each run, and where the last one ends */
+	unsigned n, runs;
+};
+
+static inline void
+sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
+{
+	uint64_t last_mac = 0;
+	uint32_t last_vni = 0;
+	unsigned kept = 0, runs = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *frame = packets[i].data + DP_VXLAN_LEN;
+		enum edge edge = admit(w, &packets[i]);
+		uint64_t mac;
+		uint32_t vni;
+
+		if (unlikely(edge != STAYS)) {
+			dp_count(w, (enum dp_drop)edge);
+			continue;
+		}
+		vni = dp_load_be32(packets[i].data + 4) >> 8;
+		mac = dp_destination(frame);
+		if (unlikely(!runs || mac != last_mac || vni != last_vni)) {
+			last_mac = mac;
+			last_vni = vni;
+			b->first[runs] = kept;
+			b->to[runs++] = dp_fdb_key(vni, mac);
+		}
+		b->source[kept] = dp_fdb_key(vni, dp_source(frame));
+		b->packets[kept++] = &packets[i];
+	}
+	b->first[runs] = kept;
+	b->n = kept;
+	b->runs = runs;
+}
+
+void
+dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
+{
+	struct dp_fdb_entry source[DP_BURST], to[DP_BURST];
+	struct burst b;
+
+	dp_stage(w, DP_STAGE_RECEIVE, n);
+	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
+	sort_burst(w, packets, n, &b);
+	if (!b.n)
+		return;
+	dp_fdb_lookup(w->flow_cache, b.source, b.n, source);
+	dp_fdb_lookup(w->flow_cache, b.to, b.runs, to);
+	for (unsigned run = 0; run < b.runs; run++) {
+		struct dp_port *port = port_of(to[run]);
+		bool travels = port && !port->ops->merges && port->eth;
+
+		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
+			if (!travels || unlikely(!forward(w, b.packets[i], source[i], port)))
+				take(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
+	}
+	dp_stage(w, DP_STAGE_DECAP, n);
+}
+
+static void
+write_unit(struct dp_worker *w, struct dp_port *port, const struct dp_gro_unit *unit)
+{
+	uint64_t start = w->fairness.congested ? rte_rdtsc() : 0;
+
+	port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
+	if (w->fairness.congested)
+		dp_rx_fairness_charge(&w->fairness, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);
+}
+
+/* Writes what was merged since the last call; the packets it lies in may be overwritten afterwards. */
+void
+dp_decap_flush(struct dp_worker *w)
+{
+	if (!w->gro->n_units)
+		return;
+	for (unsigned i = 0; i < w->gro->n_units; i++) {
+		struct dp_gro_unit *unit = &w->gro->units[i];
+		struct dp_port *port = unit->cookie;
+
+		dp_gro_finish(unit);
+		write_unit(w, port, unit);
+	}
+	dp_stage(w, DP_STAGE_DELIVER, w->gro->n_units);
+	dp_gro_reset(w->gro);
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From a container: check who speaks, answer what can be answered here, and send the rest to where the forwarding
+ * table says.
+ */
+#include "stage.h"
+
+/* The ways out. */
+enum edge {
+	DROP_RUNT = DP_DROP_RUNT,
+	DROP_VLAN = DP_DROP_VLAN,
+	DROP_MALFORMED = DP_DROP_MALFORMED,
+	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
+	DROP_SPOOFED_IP = DP_DROP_SPOOFED_IP,
+	DROP_OFFLOAD = DP_DROP_OFFLOAD,
+	DROP_FDB_MISS = DP_DROP_FDB_MISS, /* and its sender hears of a MAC that has changed: stage_neigh.c */
+	DROP_PORT_GONE = DP_DROP_PORT_GONE,
+	DROP_HAIRPIN = DP_DROP_HAIRPIN,
+	DROP_NOBODY = DP_DROP_NOBODY,
+	TO_NEIGH = DP_DROP_COUNT, /* ARP and ND: stage_neigh.c answers them, or drops them */
+	TO_VTEP,
+	TO_PORT, /* of this host */
+	TO_ALL,  /* ports and VTEPs of the network */
+	STAYS,   /* none yet */
+};
+
+static bool
+source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
+{
+	static const uint8_t none[16];
+	const uint8_t *ip = f->data + f->hdrs.l3;
+
+	if (f->hdrs.version == 4) {
+		/* 0.0.0.0: a host that has no address yet, RFC 1122 section 3.2.1.3. */
+		return (port->has_ip4 && !memcmp(ip + 12, port->ip4.b + 12, 4)) || !memcmp(ip + 12, none, 4);
+	}
+	return (port->has_ip6 && !memcmp(ip + 8, port->ip6.b, 16)) || !memcmp(ip + 8, port->link_local.b, 16) ||
+	       !memcmp(ip + 8, none, 16);
+}
+
+/*
+ * A container chooses where the checksum is written: never over what was checked, that is Ethernet, IP, ARP and
+ * neighbour discovery. A super-frame to a group would leave here many thousandfold.
+ */
+static bool
+offload_ok(const struct dp_frame *f)
+{
+	const struct virtio_net_hdr *v = &f->vnet;
+	uint8_t type = v->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
+
+	if (!(v->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return v->gso_type == VIRTIO_NET_HDR_GSO_NONE;
+	if (!f->hdrs.version || f->hdrs.proto == IPPROTO_ICMPV6)
+		return false;
+	if ((f->data[0] & 1) && (type == VIRTIO_NET_HDR_GSO_TCPV4 || type == VIRTIO_NET_HDR_GSO_TCPV6))
+		return false;
+	return v->csum_start >= f->hdrs.l4 && (uint32_t)v->csum_start + v->csum_offset + 2 <= f->len;
+}
+
+static inline enum edge
+admit(const struct dp_port *port, struct dp_frame *f)
+{
+	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
+	case DP_PARSE_OK:
+	case DP_PARSE_NOT_IP:
+		break;
+	case DP_PARSE_VLAN:
+		return DROP_VLAN;
+	case DP_PARSE_RUNT:
+		return DROP_RUNT;
+	default:
+		return DROP_MALFORMED;
+	}
+	if (memcmp(f->data + 6, port->mac, 6))
+		return DROP_SPOOFED_MAC;
+	if (f->hdrs.version && !source_ip_ok(port, f))
+		return DROP_SPOOFED_IP;
+	if (!offload_ok(f))
+		return DROP_OFFLOAD;
+	/* No request comes over TCP or UDP. */
+	return f->hdrs.transport ? STAYS : TO_NEIGH;
+}
+
+/*
+ * The mbuf stays: every receiver writes its own headers, so each takes a copy. Ports first: on the underlay the VXLAN
+ * header takes the place of the virtio header, and the checksum is completed.
+ */
+static void
+flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
+{
+	const struct dp_flood *list = dp_flood_get(f->vni);
+	bool nobody = true;
+
+	f->mbuf = NULL;
+	if (list)
+		from->worker[w->id].work += (list->n_ports + list->n_vteps) * dp_work(1, f->len);
+	for (unsigned i = 0; list && i < list->n_ports; i++) {
+		struct dp_port *port = dp_port_get(list->ports[i]);
+
+		if (!port || port == from)
+			continue;
+		port->ops->deliver(w, port, f);
+		nobody = false;
+	}
+	for (unsigned i = 0; list && i < list->n_vteps; i++) {
+		struct dp_vtep *vtep = dp_vtep_get(list->vteps[i]);
+
+		if (!vtep)
+			continue;
+		dp_underlay_send(w, &f, 1, vtep);
+		nobody = false;
+	}
+	if (nobody)
+		dp_count(w, (enum dp_drop)DROP_NOBODY);
+}
+
+static enum edge
+edge_of(struct dp_fdb_entry entry, const struct dp_port *from, struct dp_port **to)
+{
+	switch (entry.kind) {
+	case DP_KIND_VTEP:
+		return TO_VTEP;
+	case DP_KIND_PORT:
+		*to = dp_port_get(entry.index);
+		if (!*to || (*to)->generation != entry.generation)
+			return DROP_PORT_GONE;
+		return *to == from ? DROP_HAIRPIN : TO_PORT;
+	case DP_KIND_FLOOD:
+		return TO_ALL;
+	default:
+		return DROP_FDB_MISS;
+	}
+}
+
+/* False when the frame stays: no request that is answered here. */
+static bool
+leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
+{
+	switch (edge) {
+	case STAYS:
+		return false;
+	case TO_NEIGH:
+		return dp_neigh_respond(w, from, f);
+	case TO_PORT:
+		to->ops->deliver(w, to, f);
+		break;
+	case TO_ALL:
+		flood(w, f, from);
+		break;
+	case DROP_FDB_MISS:
+		dp_neigh_correct(w, from, f);
+		/* fallthrough */
+	default:
+		dp_count(w, (enum dp_drop)edge);
+	}
+	return true;
+}
+
+/* Frames that follow each other go to the same VTEP more often than not: sends as many as do, and returns their number. */
+static inline unsigned
+send_run(struct dp_worker *w, struct dp_frame **frames, const struct dp_fdb_entry *entries, unsigned n)
+{
+	struct dp_vtep *vtep = dp_vtep_get(entries[0].index);
+	unsigned run = 1;
+
+	while (run < n && entries[run].kind == DP_KIND_VTEP && entries[run].index == entries[0].index)
+		run++;
+	if (likely(vtep != NULL))
+		dp_underlay_send(w, frames, run, vtep);
+	else
+		w->drops[DROP_FDB_MISS] += run;
+	return run;
+}
+
+void
+dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n)
+{
+	struct dp_fdb_key keys[DP_BURST];
+	struct dp_fdb_entry entries[DP_BURST];
+	struct dp_frame *admitted[DP_BURST];
+	unsigned kept = 0;
+
+	dp_stage(w, DP_STAGE_READ, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_frame *f = &frames[i];
+		enum edge edge;
+
+		f->vni = from[i]->vni;
+		edge = admit(from[i], f);
+		if (unlikely(edge != STAYS) && leave(w, f, from[i], edge, NULL))
+			continue;
+		keys[kept] = dp_fdb_key(f->vni, dp_destination(f->data));
+		admitted[kept++] = f;
+	}
+	if (!kept)
+		return;
+	dp_fdb_lookup(w->flow_cache, keys, kept, entries);
+	for (unsigned i = 0; i < kept;) {
+		struct dp_port *sender = from[admitted[i] - frames], *to = NULL;
+		enum edge edge = edge_of(entries[i], sender, &to);
+
+		if (likely(edge == TO_VTEP)) {
+			i += send_run(w, admitted + i, entries + i, kept - i);
+			continue;
+		}
+		leave(w, admitted[i++], sender, edge, to);
+	}
+	dp_stage(w, DP_STAGE_ENCAP, n);
+}

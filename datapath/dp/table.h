@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DP_TABLE_H
+#define DP_TABLE_H
+
+/*
+ * The tables: written by the control thread alone, read by workers, of whom they know nothing. What is taken out of one is
+ * reclaimed after a grace period (rte_rcu_qsbr).
+ */
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include <rte_common.h>
+#include <rte_rcu_qsbr.h>
+
+#include "dp.h"
+#include "pure_addr.h"
+
+/* What is looked up, read or written together. */
+#define DP_BURST 64
+
+struct dp_eth_outer;
+
+/* table_rcu.c: the grace periods, and tables whose entries outlive them. */
+extern struct rte_rcu_qsbr *dp_qsbr;
+int dp_rcu_init(char *err);
+struct rte_hash *dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err);
+
+/* Where the forwarding table sends a MAC. */
+enum dp_kind {
+	DP_KIND_NONE,
+	DP_KIND_PORT,
+	DP_KIND_VTEP,
+	DP_KIND_FLOOD,
+};
+
+/* As it lies in the table: 64 bits. */
+struct dp_fdb_entry {
+	uint32_t index;
+	uint32_t generation : 24; /* of the port */
+	uint32_t kind : 8;
+};
+_Static_assert(sizeof(struct dp_fdb_entry) == sizeof(void *), "an entry is the table's data word");
+
+/* rte_hash compares 16-byte keys with vector code. Whole words: the look-up reads them back as such. */
+struct dp_fdb_key {
+	uint64_t mac; /* its bytes as they lie in memory, and two of 0 */
+	uint64_t vni;
+} __rte_aligned(16);
+
+/* What a worker has looked up of late. An entry holds as long as the table is as it was: see dp_fdb_lookup. */
+struct dp_flow_slot {
+	struct dp_fdb_key key;
+	uint64_t version;
+	struct dp_fdb_entry entry;
+} __rte_aligned(32);
+
+#define DP_FLOW_SLOTS (1 << 16)
+
+/* table_fdb.c */
+int dp_fdb_init(char *err);
+int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_fdb_entry entry);
+/* Through the caller's flow cache: DP_FLOW_SLOTS of them, all 0 at first. */
+void dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries);
+struct dp_fdb_entry dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
+
+/* The key under which a destination is found: every group address of a network shares its flood list. */
+static inline struct dp_fdb_key
+dp_fdb_key(uint32_t vni, uint64_t mac)
+{
+	return (struct dp_fdb_key){ .mac = mac & 1 ? DP_MAC_MASK : mac, .vni = vni };
+}
+
+static inline bool
+dp_fdb_key_equal(const struct dp_fdb_key *a, const struct dp_fdb_key *b)
+{
+	return a->mac == b->mac && a->vni == b->vni;
+}
+
+/* table_neigh.c */
+int dp_neigh_init(char *err);
+int dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6]);
+bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
+
+/* table_net.c */
+/* Immutable; swapped whole. */
+struct dp_flood {
+	unsigned n_ports, n_vteps;
+	uint32_t *ports, *vteps;
+	uint32_t ids[];
+};
+
+struct dp_flood *dp_flood_get(uint32_t vni);
+
+/* table_vtep.c */
+struct dp_vtep {
+	uint32_t id;
+	struct dp_addr addr;
+	struct sockaddr_storage to;
+	socklen_t to_len;
+	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
+	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
+};
+
+extern _Atomic(struct dp_vtep *) dp_vteps[DP_MAX_VTEPS];
+
+int dp_vteps_init(char *err);
+struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
+/* By the control thread: no worker has it any more when this returns; its outer headers are the caller's. */
+void dp_vtep_remove(struct dp_vtep *vtep);
+
+static inline struct dp_vtep *
+dp_vtep_get(uint32_t id)
+{
+	return atomic_load_explicit(&dp_vteps[id], memory_order_acquire);
+}
+
+#endif
