@@ -153,7 +153,7 @@ bench-node: image ## One node: idle CPU and memory with and without endpoints, s
 	go run ./contrib/bench/node
 
 .PHONY: bench
-bench: ## Run all three benchmarks, and write the README's tables of figures anew
+bench: ## Run all three benchmarks, and write the tables of docs/performance.md anew
 	contrib/bench/record
 
 .PHONY: sim
