@@ -21,8 +21,10 @@ export GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 # A test run whose events are kept for the table of the slowest, in bin/tests/NAME.json: $(call gotestsum,NAME,FORMAT) FLAGS
 gotestsum = go run $(GOTESTSUM) --format $(2) --jsonfile-timing-events bin/tests/$(1).json --
 
-# Of the Debian package: below every release, and growing with each commit.
-VERSION = 0~$(shell git log -1 --date=format:%Y%m%d%H%M%S --format=%cd.%h)
+# What `overlane version` prints: the tag, the commits since and the last one's hash, or the hash alone where there is no tag.
+RELEASE = $(shell git describe --tags --always --dirty --match 'v[0-9]*')
+# Of the Debian package.
+VERSION = $(shell contrib/deb/version)
 
 # The version of the managed plugin, and the registry that plugin-push takes it to.
 TAG      := latest
@@ -50,7 +52,7 @@ help: ## Show this list
 
 .PHONY: build
 build: build-packages ## Build bin/overlane
-	go build -o bin/overlane ./cmd/overlane
+	go build -ldflags '-X main.release=$(RELEASE)' -o bin/overlane ./cmd/overlane
 
 .PHONY: install
 install: build ## Build overlane and install it into /usr/local/bin, as a service where systemd runs
@@ -58,8 +60,13 @@ install: build ## Build overlane and install it into /usr/local/bin, as a servic
 	contrib/systemd/install
 
 .PHONY: deb
-deb: build ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=0~DATE.COMMIT
+deb: build ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=that of the tag or commit
 	contrib/deb/build $(VERSION)
+
+.PHONY: man
+man: build ## Write the manual pages of all commands into bin/man
+	mkdir -p bin/man
+	bin/overlane man bin/man
 
 .PHONY: plugin
 plugin: build engine ## Make the managed plugin overlane/overlane:TAG in this machine's engine. TAG=latest
@@ -146,7 +153,7 @@ bench-node: image ## One node: idle CPU and memory with and without endpoints, s
 	go run ./contrib/bench/node
 
 .PHONY: bench
-bench: ## Run all three benchmarks, and write the README's tables of figures anew
+bench: ## Run all three benchmarks, and write the tables of docs/performance.md anew
 	contrib/bench/record
 
 .PHONY: sim

@@ -14,7 +14,9 @@ import (
 )
 
 // How memberlist is run. A crashed member is missed by the next probe, suspected,
-// and dead suspicionMult seconds later (times log10 of the members).
+// and dead after suspicionMult * max(1, log10(members)) * probeInterval: 4 s up to
+// ten members, 12 s with a thousand; up to maxSuspicionMult times as long while
+// few others suspect it too.
 const (
 	probeInterval    = time.Second
 	gossipInterval   = 500 * time.Millisecond // only of who comes and goes; to wake for it is half of what an idle daemon does

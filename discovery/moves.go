@@ -12,6 +12,7 @@ import (
 // address, or a loop. As in RFC 7432 section 15.1 it is then left where it is for
 // a while, and the operator is told.
 
+// The RFC's M and N, with its defaults.
 const (
 	movesWithin = 180 * time.Second
 	movesMost   = 5

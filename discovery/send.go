@@ -186,7 +186,7 @@ func (c *core) beacon() {
 }
 
 // beaconKeys is how many networks a part of a beacon names, so that it fits
-// into a datagram.
+// into a datagram: at most 48 + beaconKeys * (16 + maxKey) = 1200 bytes.
 const beaconKeys = 8
 
 func (c *core) ownVersions(keys []string) []ownerVersions {

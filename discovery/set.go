@@ -27,8 +27,8 @@ type item struct {
 	version  uint64
 }
 
-// maxRemoved bounds the removals a set remembers. Whoever is further behind
-// gets the full set.
+// maxRemoved bounds the removals a set remembers, 32 KiB of a delta. Whoever is
+// further behind gets the full set.
 const maxRemoved = 4096
 
 func newSet(incarnation, version uint64) *set {

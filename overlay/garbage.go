@@ -4,7 +4,7 @@ import "time"
 
 const (
 	garbageInterval = 10 * time.Second      // between looks for endpoints whose containers are gone
-	garbagePace     = 25 * time.Millisecond // for each endpoint, at least: before Linux 5.2 a look for one takes about 0.1 ms of CPU time
+	garbagePace     = 25 * time.Millisecond // for each endpoint, at least: before Linux 5.2 a look for one takes about 0.1 ms of CPU time, so 0.4 % of a core
 	garbageAfter    = 30 * time.Second      // one is removed that was found so for so long: a loaded engine takes its time between Join and the interface's move
 )
 

@@ -20,7 +20,7 @@ func keyringCommand() *cobra.Command {
 		Short: "Show and change the keys that encrypt gossip",
 		Long: "Show and change the keys that encrypt gossip. To change the key without an interruption, run on every host\n" +
 			"`overlane keyring add`, then on every host `overlane keyring use`, then on every host `overlane keyring remove`.\n" +
-			"A step that would cut off a host is refused; a host that was stopped in good order is not asked, and gets a new\n" +
+			"A step that would cut off a host is refused; a host that left or was shut down is not asked, and gets a new\n" +
 			"key in its data directory before it starts, by a copy of keyring.json. The keys stay on disk; --gossip-key then no longer counts.",
 	}
 	list := &cobra.Command{

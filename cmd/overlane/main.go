@@ -19,13 +19,12 @@ func main() {
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "overlane",
-		Short:             "Docker overlay networks with a DPDK VXLAN datapath",
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Use:           "overlane",
+		Short:         "Docker overlay networks with a DPDK VXLAN datapath",
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
-	root.AddCommand(daemonCommand(), checkCommand(), statusCommand(), ipamCommand(), keyringCommand(), leaveCommand(), versionCommand())
+	root.AddCommand(daemonCommand(), checkCommand(), statusCommand(), ipamCommand(), keyringCommand(), leaveCommand(), versionCommand(), manCommand())
 	return root
 }
 
@@ -38,19 +37,18 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is the module's version, and the commit where the build knows it.
+// release is what `git describe` said of the source, where the Makefile built this.
+var release string
+
+// version is the release's, or what the Go toolchain knows: the module's version, which names the commit where no tag does.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if release != "" {
+		return release
 	}
-	text := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			text += " " + s.Value[:min(len(s.Value), 12)]
-		}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
 	}
-	return text
+	return "unknown"
 }
 
 // built is when the commit was made that this program was made of; zero where the build does not know it.

@@ -139,7 +139,7 @@ func testPluginName(t *testing.T, h *Host) {
 	} {
 		_, err := h.Docker(t.Context(), append(append([]string{"network", "create"}, drivers...), "bare")...)
 		if err == nil || !strings.Contains(err.Error(), "driver") {
-			t.Errorf("%v: %v; README says that Docker refuses it", drivers, err)
+			t.Errorf("%v: %v; docs/plugin.md says that Docker refuses it", drivers, err)
 		}
 	}
 }

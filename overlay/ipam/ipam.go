@@ -17,7 +17,7 @@ const (
 	askRetry      = 200 * time.Millisecond // until a question that got no answer is asked again
 	askPatience   = time.Second            // until somebody else is asked
 	pauseLimit    = 10 * time.Second       // a daemon that did not run for so long starts anew
-	requestLimit  = 6 * time.Second        // until a request fails; a crash is found out in about five
+	requestLimit  = 6 * time.Second        // until a request fails; a crash is found out in about five: a probe's second and the suspicion's four
 	releaseHold   = time.Minute            // a released address is given out again no sooner, as long as another is free
 	reclaimHold   = time.Hour              // nor one of a host that was lost
 	collectAfter  = 20 * time.Second       // a lease that has had no endpoint for so long is given back

@@ -10,7 +10,7 @@ import (
 
 // Limits of what is taken from the wire, and kept to in what is sent.
 const (
-	maxMessage = 3 << 20 // bytes
+	maxMessage = 3 << 20 // bytes; discovery takes 4 << 20
 	maxSpans   = 32768   // of one pool
 	maxHeld    = 65536   // addresses that a host holds of others' blocks, in one message
 	maxKey     = 192     // bytes of a network's key
