@@ -128,6 +128,12 @@ dp_harness_settle(bool more, bool full)
 }
 
 void
+dp_harness_forget(void)
+{
+	dp_harness_worker()->fairness = (struct dp_rx_fairness){ 0 };
+}
+
+void
 dp_harness_charge(uint64_t mac, uint64_t us)
 {
 	for (uint64_t i = 0; i < us; i++)

@@ -49,8 +49,9 @@ func restAfter(modest, turn, then int) int {
 	return int(C.dp_harness_rest_after(C.uint32_t(modest), C.uint32_t(turn), C.uint32_t(then)))
 }
 
-// settle tells the rx fairness of a read of the underlay, charge of a delivery, and over whether a source must wait.
+// settle tells the rx fairness of a read of the underlay, charge of a delivery, over whether a source must wait; forget has it begin anew.
 func settle(more, full bool) { C.dp_harness_settle(C.bool(more), C.bool(full)) }
+func forget()                { C.dp_harness_forget() }
 func charge(mac uint64, microseconds int) {
 	C.dp_harness_charge(C.uint64_t(mac), C.uint64_t(microseconds))
 }

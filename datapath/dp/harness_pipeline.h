@@ -22,6 +22,7 @@ bool dp_harness_hushed(uint32_t port);
 uint32_t dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us);
 /* A read of the underlay, after which there is more, and perhaps a full queue; cycles held against a source; whether it must wait. */
 void dp_harness_settle(bool more, bool full);
+void dp_harness_forget(void);
 void dp_harness_charge(uint64_t mac, uint64_t us);
 bool dp_harness_over(uint64_t mac);
 /* As if the kernel had refused UDP_SEGMENT on the way to the VTEP, or had not. */

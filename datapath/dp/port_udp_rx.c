@@ -69,18 +69,20 @@ unsigned
 dp_udp_packets(struct dp_worker *w, struct dp_packet *packets)
 {
 	struct dp_udp *udp = &w->udp;
-	struct dp_udp_datagram *d = &udp->rx;
+	struct dp_udp_datagram d;
 	unsigned n = 0;
 
-	while (!d->len && udp->rx_opened < udp->rx_read)
+	while (!udp->rx.len && udp->rx_opened < udp->rx_read)
 		open_datagram(w, udp->rx_opened++);
-	while (d->len && n < DP_BURST) {
-		uint32_t len = RTE_MIN(d->size, d->len);
+	d = udp->rx;
+	while (d.len && n < DP_BURST) {
+		uint32_t len = RTE_MIN(d.size, d.len);
 
-		packets[n++] = (struct dp_packet){ .data = d->data, .len = len, .tos = d->tos, .from = d->from };
-		d->data += len;
-		d->len -= len;
+		packets[n++] = (struct dp_packet){ .data = d.data, .len = len, .tos = d.tos, .from = d.from };
+		d.data += len;
+		d.len -= len;
 	}
+	udp->rx = d;
 	return n;
 }
 

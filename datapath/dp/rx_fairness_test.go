@@ -57,11 +57,8 @@ func TestHogsWaitUnderPressure(t *testing.T) {
 }
 
 func TestSharesOfAloneAndEqual(t *testing.T) {
-	settle(false, false)
+	forget()
 	press(false)
-	for over(hog) || over(modest) {
-		settle(true, true)
-	}
 	for range 100 {
 		charge(hog, 1000)
 		settle(true, true)
