@@ -21,7 +21,7 @@ type EndpointState string
 // The states of an endpoint.
 const (
 	StateCreated EndpointState = "created" // has a port; no container answers, so nothing is announced
-	StateJoined  EndpointState = "joined"  // belongs to a sandbox and is announced
+	StateJoined  EndpointState = "joined"  // belongs to a sandbox, and is announced as soon as its port works
 )
 
 // Endpoint is one container's interface in a network of this host, as it is stored.
@@ -48,9 +48,11 @@ func (ep *Endpoint) record() discovery.Endpoint {
 // endpoint is an Endpoint at work.
 type endpoint struct {
 	Endpoint
-	hasPort bool // false after a start that could not take the tap back
-	port    datapath.PortID
-	missing time.Time // since when no container has it; see garbage.go
+	hasPort   bool // false after a start that could not take the tap back
+	port      datapath.PortID
+	announced bool
+	retry     retry     // of these
+	missing   time.Time // since when no container has it; see garbage.go
 }
 
 // EndpointSpec is Docker's wish for an endpoint.
@@ -162,8 +164,8 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if ep == nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: not known in network %s on this host: remove the container and create it again", short(id), short(networkID))
 	}
-	if !ep.hasPort {
-		return Endpoint{}, fmt.Errorf("endpoint %s: its tap was lost when the daemon started: remove the container and create it again", short(id))
+	if err := o.bringUpEndpoint(n, ep); err != nil {
+		return Endpoint{}, fmt.Errorf("endpoint %s: its tap can't be opened, remove the container and create it again: %w", short(id), err)
 	}
 	if err := o.free(n, &ep.Endpoint); err != nil {
 		return Endpoint{}, err
@@ -174,21 +176,18 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 		return Endpoint{}, err
 	}
 	ep.Endpoint = joined
-	o.cluster.Put(n.Key, ep.record())
+	ep.announced = false
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
-	return joined, nil
+	return joined, o.bringUpEndpoint(n, ep)
 }
 
 // Leave takes an endpoint from its sandbox and withdraws what was announced. One that is not known is no error.
 func (o *Overlay) Leave(networkID, id string) error {
 	return o.withEndpoint(networkID, id, func(n *network, ep *endpoint) error {
-		o.cluster.Delete(n.Key, ep.MAC)
-		left := ep.Endpoint
-		left.State, left.Sandbox = StateCreated, ""
-		if err := o.store.put(bucketEndpoints, id, left); err != nil {
+		o.withdraw(n, ep)
+		if err := o.store.put(bucketEndpoints, id, ep.Endpoint); err != nil {
 			return err
 		}
-		ep.Endpoint = left
 		n.logOf(ep).Info("endpoint left")
 		return nil
 	})
@@ -214,7 +213,7 @@ func (o *Overlay) withEndpoint(networkID, id string, do func(*network, *endpoint
 
 // remove gives back all that an endpoint holds. What fails leaves the endpoint in place, to be removed again.
 func (o *Overlay) remove(n *network, ep *endpoint) error {
-	o.cluster.Delete(n.Key, ep.MAC)
+	o.withdraw(n, ep)
 	if ep.hasPort {
 		if err := o.cfg.Datapath.DelPort(ep.port); err != nil {
 			return err

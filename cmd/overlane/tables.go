@@ -19,6 +19,9 @@ import (
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	tables := []func(io.Writer, overlay.Status){nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable}
+	if len(s.Pending) > 0 {
+		tables = append(tables, pendingTable)
+	}
 	if len(s.Gossip.Rejected) > 0 {
 		tables = append(tables, gossipTable)
 	}
@@ -110,7 +113,7 @@ func endpointTable(w io.Writer, s overlay.Status) {
 	for _, e := range s.Endpoints {
 		tap := e.Tap
 		if !e.HasPort {
-			tap += " (lost)"
+			tap += " (no port)"
 		}
 		row(w, short(e.ID), e.Network, list(e.Addrs), e.MAC, e.State, tap, e.Sandbox)
 	}
@@ -136,6 +139,14 @@ func dropTable(w io.Writer, s overlay.Status) {
 		if count := s.Datapath.Drops[name]; count > 0 {
 			row(w, name, count, datapath.DropReason(name))
 		}
+	}
+}
+
+// pendingTable lists what could not be applied, and is tried again.
+func pendingTable(w io.Writer, s overlay.Status) {
+	row(w, "PENDING", "NETWORK", "TRIES", "NEXT TRY", "BECAUSE")
+	for _, p := range s.Pending {
+		row(w, p.What, p.Network, p.Tries, p.Next.Local().Format(time.TimeOnly), p.Reason)
 	}
 }
 
