@@ -66,14 +66,19 @@ type EndpointSpec struct {
 // CreateEndpoint makes an endpoint and its tap in the daemon's namespace. The same wish again succeeds and gives the
 // same endpoint.
 func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
+	if err := spec.check(); err != nil {
+		return Endpoint{}, err
+	}
+	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
+	if spec.MAC == (discovery.MAC{}) {
+		ep.MAC = newMAC(spec.Addrs)
+	}
+	silent := o.silent(&ep.Endpoint)
 	n, unlock, err := o.lock(spec.NetworkID)
 	if err != nil {
 		return Endpoint{}, err
 	}
 	defer unlock()
-	if err := spec.check(); err != nil {
-		return Endpoint{}, err
-	}
 	if old := n.endpoints[spec.ID]; old != nil {
 		if slices.Equal(old.Addrs, spec.Addrs) && (old.MAC == spec.MAC || spec.MAC == discovery.MAC{}) {
 			return old.Endpoint, nil
@@ -81,14 +86,10 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("endpoint %s: exists with MAC %s and addresses %v, asked for again with MAC %s and addresses %v",
 			short(spec.ID), old.MAC, old.Addrs, spec.MAC, spec.Addrs)
 	}
-	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
-	if spec.MAC == (discovery.MAC{}) {
-		ep.MAC = newMAC(spec.Addrs)
-	}
 	if err := o.evict(n, ep.Addrs); err != nil {
 		return Endpoint{}, err
 	}
-	if err := o.free(n, &ep.Endpoint); err != nil {
+	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
 	}
 	return ep.Endpoint, o.create(n, ep)
@@ -155,6 +156,12 @@ func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 // Join gives an endpoint to a sandbox and announces it. Docker joins an endpoint that is joined already when its Leave
 // did not get here: the new sandbox replaces the old one.
 func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
+	var known Endpoint
+	o.withEndpoint(networkID, id, func(_ *network, ep *endpoint) error {
+		known = ep.Endpoint
+		return nil
+	})
+	silent := o.silent(&known)
 	n, unlock, err := o.lock(networkID)
 	if err != nil {
 		return Endpoint{}, err
@@ -167,7 +174,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if err := o.bringUpEndpoint(n, ep); err != nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: its tap can't be opened, remove the container and create it again: %w", short(id), err)
 	}
-	if err := o.free(n, &ep.Endpoint); err != nil {
+	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
 	}
 	joined := ep.Endpoint

@@ -1,7 +1,8 @@
 // Package overlay is overlane's domain: the networks and endpoints that Docker asked for, kept in a store under the
 // data directory, and the reconciler that turns what discovery learns from other hosts into datapath entries.
 //
-// A network has a lock of its own, held for the length of a call. Nothing here calls Docker: it waits for the answer.
+// A network has a lock of its own, held for the length of a call, but not while another host is asked for something.
+// Nothing here calls Docker: it waits for the answer.
 package overlay
 
 import (
@@ -28,6 +29,7 @@ type Cluster interface {
 	Self() discovery.Member
 	Members() []discovery.Member
 	Records() []discovery.Record
+	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Answers(member string) bool
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64

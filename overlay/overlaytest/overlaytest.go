@@ -194,6 +194,16 @@ func (c *Cluster) Records() []discovery.Record {
 	return all
 }
 
+// Claims lists those of others.
+func (c *Cluster) Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.remote), func(r discovery.Record) bool {
+		has := func(addr netip.Addr) bool { return slices.Contains(addrs, addr) }
+		return r.Network.Key != key || r.Endpoint.MAC != mac && !slices.ContainsFunc(r.Endpoint.Addrs, has)
+	})
+}
+
 func (c *Cluster) Conflicts() []discovery.Conflict {
 	return []discovery.Conflict{{
 		Member: Peer.ID, Host: Peer.Host,
