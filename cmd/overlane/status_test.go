@@ -112,6 +112,7 @@ func TestStatusTable(t *testing.T) {
 		`eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +joined +oveeeeeeeeeee +/var/run/docker/netns/0123456789ab`,
 		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
 		`MAC 02:00:00:00:00:09 +vni=5000 +1 +[0-9]{2}:[0-9]{2}:[0-9]{2} +no space left on device`,
+		`neighbours +99 +100 +remove networks .*`,
 		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0`,
 		`vtep_unknown +3 +from an address that is no VTEP of ours`,
 		`malformed +2`,
@@ -123,6 +124,9 @@ func TestStatusTable(t *testing.T) {
 	}
 	if strings.Contains(out, "spoofed_mac") {
 		t.Error("a drop that never happened is shown")
+	}
+	if strings.Contains(out, "4096") {
+		t.Error("a table with much room is shown")
 	}
 	if strings.Contains(out, "CONFLICT") {
 		t.Error("a table without rows is shown")

@@ -19,6 +19,9 @@ import (
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	tables := []func(io.Writer, overlay.Status){nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable}
+	if slices.ContainsFunc(s.Datapath.Tables, func(t datapath.TableStats) bool { return t.NearlyFull }) {
+		tables = append(tables, fullTable)
+	}
 	if len(s.Pending) > 0 {
 		tables = append(tables, pendingTable)
 	}
@@ -138,6 +141,16 @@ func dropTable(w io.Writer, s overlay.Status) {
 	for _, name := range slices.Sorted(maps.Keys(s.Datapath.Drops)) {
 		if count := s.Datapath.Drops[name]; count > 0 {
 			row(w, name, count, datapath.DropReason(name))
+		}
+	}
+}
+
+// fullTable lists the datapath's tables that have little room.
+func fullTable(w io.Writer, s overlay.Status) {
+	row(w, "NEARLY FULL", "ENTRIES", "ROOM", "NEXT STEP")
+	for _, t := range s.Datapath.Tables {
+		if t.NearlyFull {
+			row(w, t.Name, t.Entries, t.Room, "remove networks from this host, or containers from its networks: what does not fit is not reached")
 		}
 	}
 }

@@ -12,9 +12,6 @@
 
 #include "pipeline.h"
 
-#define FDB_ENTRIES (1 << 17)
-#define NEIGH_ENTRIES (1 << 18)
-
 struct neigh_key {
 	struct dp_addr addr;
 	uint32_t vni;
@@ -55,8 +52,8 @@ dp_table_new(const char *name, uint32_t entries, uint32_t key_len, char *err)
 int
 dp_tables_init(char *err)
 {
-	fdb = dp_table_new("fdb", FDB_ENTRIES, sizeof(struct dp_fdb_key), err);
-	neighs = dp_table_new("neighbours", NEIGH_ENTRIES, sizeof(struct neigh_key), err);
+	fdb = dp_table_new("fdb", DP_MAX_MACS, sizeof(struct dp_fdb_key), err);
+	neighs = dp_table_new("neighbours", DP_MAX_NEIGHBOURS, sizeof(struct neigh_key), err);
 	return fdb && neighs ? 0 : -ENOMEM;
 }
 
