@@ -174,6 +174,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if err := o.bringUpEndpoint(n, ep); err != nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: its tap can't be opened, remove the container and create it again: %w", short(id), err)
 	}
+	ep.retry = retry{}
 	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
 	}

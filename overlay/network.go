@@ -197,11 +197,9 @@ func (o *Overlay) removeNetwork(n *network) error {
 		}
 	}
 	o.cluster.Withdraw(n.Key)
-	n.shared = false
 	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}
-	n.added = false
 	if err := o.store.delete(bucketNetworks, n.ID); err != nil {
 		return err
 	}

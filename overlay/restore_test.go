@@ -91,6 +91,9 @@ func TestTapNotTakenBack(t *testing.T) {
 	_, err := h.Join(netID, epID, sandbox)
 	wantError(t, err, "eeeeeeeeeeee", "tap", "create it again", errFault.Error())
 	h.datapath.Fail("AddPort", nil)
+	_, err = h.Join(netID, epID, sandbox)
+	h.must(err)
+	h.wantPending(0)
 	h.run(ep2ID, "10.20.0.3")
 	h.must(h.DeleteEndpoint(netID, epID))
 	if eps := h.Status().Endpoints; len(eps) != 1 || eps[0].ID != ep2ID {
