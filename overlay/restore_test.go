@@ -1,12 +1,14 @@
 package overlay_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -135,6 +137,37 @@ func TestBroughtUpLater(t *testing.T) {
 				}
 				h.wantPending(0)
 			})
+		})
+	}
+}
+
+// What fails of one network is not in the way of another: its endpoints are announced, and records of other hosts applied.
+func TestOneNetworkFails(t *testing.T) {
+	for _, call := range []string{"AddNetwork 5000", "AddPort 5000"} {
+		t.Run(call, func(t *testing.T) {
+			h := newHost(t)
+			h.network()
+			h.run(epID, "10.20.0.2")
+			h.must(h.CreateNetwork(overlay.NetworkSpec{ID: otherID, Options: map[string]string{"vni": "6000"}, Pools: pools("10.30.0.0/16")}))
+			_, err := h.CreateEndpoint(overlay.EndpointSpec{NetworkID: otherID, ID: ep2ID, Addrs: []netip.Addr{netip.MustParseAddr("10.30.0.2")}})
+			h.must(err)
+			_, err = h.Join(otherID, ep2ID, sandbox)
+			h.must(err)
+			h.taps.Move("overlane:"+ep2ID, sandbox)
+			h.must(h.Close())
+			h.cluster, h.datapath = overlaytest.NewCluster(), overlaytest.NewDatapath(h.taps)
+			h.datapath.Fail(call, errFault)
+			h.open()
+			h.Attach(h.cluster)
+
+			other := discovery.Change{Network: discovery.Network{Key: "vni=6000", VNI: 6000}, Kind: discovery.KindMAC, VTEP: overlaytest.Peer.VTEP, MAC: mac2}
+			h.Observe([]discovery.Change{other})
+			if own, macs := h.cluster.Own("vni=6000"), h.datapath.MACs(); len(own) != 1 || macs["6000 "+mac2.String()] != overlaytest.Peer.VTEP.String() {
+				t.Errorf("announced %v, MACs %v", own, macs)
+			}
+			if own := h.cluster.Own(key); len(own) > 0 || len(h.Status().Pending) != 1 {
+				t.Errorf("announced %v, pending %v", own, h.Status().Pending)
+			}
 		})
 	}
 }

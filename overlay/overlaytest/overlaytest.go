@@ -3,6 +3,7 @@
 package overlaytest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -34,7 +35,8 @@ type Faults struct {
 	fails map[string]error
 }
 
-// Fail makes each further call of a method fail with err; nil lets it succeed again.
+// Fail makes each further call of a method fail with err; nil lets it succeed again. AddNetwork and AddPort fail for one VNI
+// alone as "AddNetwork 5000".
 func (f *Faults) Fail(method string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -331,6 +333,9 @@ func (d *Datapath) set(method string, do func()) error {
 func entry(vni uint32, what fmt.Stringer) string { return fmt.Sprintf("%d %s", vni, what) }
 
 func (d *Datapath) AddNetwork(vni uint32) error {
+	if err := d.check(fmt.Sprint("AddNetwork ", vni)); err != nil {
+		return err
+	}
 	return d.set("AddNetwork", func() { d.networks[vni] = true })
 }
 
@@ -369,7 +374,7 @@ func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
 }
 
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
-	if err := d.check("AddPort"); err != nil {
+	if err := cmp.Or(d.check("AddPort"), d.check(fmt.Sprint("AddPort ", c.VNI))); err != nil {
 		return 0, err
 	}
 	d.mu.Lock()
