@@ -188,7 +188,7 @@ func TestNobodyWaitsForASilentHost(t *testing.T) {
 	h.must(h.Close())
 	h.cluster, h.datapath = overlaytest.NewCluster(), overlaytest.NewDatapath(h.taps)
 	h.open()
-	peer := silentPeer{h.cluster, make(chan struct{}), make(chan struct{})}
+	peer := silentPeer{h.cluster, make(chan struct{}, 16), make(chan struct{})}
 	h.Attach(peer)
 	h.cluster.Announce(rival("02:42:0a:14:00:02", "10.20.0.2", 4, false))
 
@@ -213,6 +213,7 @@ func TestNobodyWaitsForASilentHost(t *testing.T) {
 		select {
 		case <-done:
 		case <-time.After(time.Minute):
+			close(peer.over)
 			t.Fatal("they wait")
 		}
 		peer.over <- struct{}{}
