@@ -46,7 +46,7 @@ func (d *Datapath) AddNetwork(vni uint32) error {
 		return fmt.Errorf("VNI %d: there are %d networks, and room for no more: remove one", vni, dp.MaxNetworks)
 	}
 	if err := dp.AddNet(vni); err != nil {
-		return fmt.Errorf("VNI %d: the forwarding table is full: %w", vni, err)
+		return fmt.Errorf("VNI %d: %w", vni, full(err, "MAC addresses", dp.MaxMACs))
 	}
 	d.nets[vni] = &network{
 		vni:        vni,
@@ -150,6 +150,9 @@ func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
 			d.release(v)
 			if old != nil {
 				n.macs[mac] = old
+			} else {
+				delete(n.neighbours, linkLocal(mac))
+				n.restoreNeighbour(linkLocal(mac))
 			}
 			return fmt.Errorf("forwarding entry for %s: %w", mac, err)
 		}
@@ -211,10 +214,10 @@ func (d *Datapath) with(vni uint32, f func(*network) error) error {
 // restoreMAC brings the forwarding table in line with what is said of the MAC.
 func (n *network) restoreMAC(mac MAC) error {
 	if id, ok := n.localMACs[mac]; ok {
-		return dp.SetMACPort(n.vni, mac, uint32(id))
+		return full(dp.SetMACPort(n.vni, mac, uint32(id)), "MAC addresses", dp.MaxMACs)
 	}
 	if v := n.macs[mac]; v != nil {
-		return dp.SetMACVTEP(n.vni, mac, v.id)
+		return full(dp.SetMACVTEP(n.vni, mac, v.id), "MAC addresses", dp.MaxMACs)
 	}
 	dp.DelMAC(n.vni, mac)
 	return nil
@@ -238,10 +241,10 @@ func (n *network) setNeighbour(addr netip.Addr, mac MAC) error {
 // restoreNeighbour brings the neighbour table in line with what is said of the address.
 func (n *network) restoreNeighbour(addr netip.Addr) error {
 	if mac, ok := n.localAddrs[addr]; ok {
-		return dp.SetNeighbour(n.vni, addr, mac)
+		return full(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
 	}
 	if mac, ok := n.neighbours[addr]; ok {
-		return dp.SetNeighbour(n.vni, addr, mac)
+		return full(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
 	}
 	dp.DelNeighbour(n.vni, addr)
 	return nil

@@ -13,6 +13,7 @@ type Stats struct {
 	Hugepages  bool              `json:"hugepages"` // packet memory lies on hugepages
 	MbufsInUse uint32            `json:"mbufs_in_use"`
 	MbufsTotal uint32            `json:"mbufs_total"`
+	Tables     []TableStats      `json:"tables"`
 	Ports      []PortStats       `json:"ports"`
 	Underlay   Traffic           `json:"underlay"`
 	Device     *DeviceStats      `json:"device,omitempty"` // that carries VXLAN; nil: the kernel's sockets do
@@ -63,6 +64,7 @@ func (d *Datapath) Stats() Stats {
 		Hugepages:  d.hugepages,
 		MbufsInUse: read.MbufsInUse,
 		MbufsTotal: read.MbufsTotal,
+		Tables:     d.tableStats(),
 		Ports:      make([]PortStats, 0, len(d.ports)),
 		Underlay:   Traffic(read.Underlay),
 		Drops:      read.Drops,

@@ -40,10 +40,28 @@ func (o *Overlay) lives(ep *endpoint) (bool, error) {
 	return o.cfg.HasTap(ep.Sandbox, ep.alias())
 }
 
+// silent asks the hosts that have the endpoint's MAC or one of its addresses whether they are there, and gives those that do
+// not answer. Each may take a second, so that no lock is held: what changes meanwhile is found by free.
+func (o *Overlay) silent(ep *Endpoint) map[string]bool {
+	o.mu.RLock()
+	n := o.networks[ep.NetworkID]
+	o.mu.RUnlock()
+	if n == nil {
+		return nil
+	}
+	silent := map[string]bool{}
+	for _, r := range o.rivals(n, ep) {
+		if _, asked := silent[r.Owner]; !asked && !r.Hidden {
+			silent[r.Owner] = !o.cluster.Answers(r.Owner)
+		}
+	}
+	return silent
+}
+
 // free checks that nobody else has the endpoint's MAC and addresses: Docker can't renumber a running container, so a
 // duplicate must be refused at its start. Records of hosts that are dead do not count, nor those of a host that has just
-// died: what it ran may be started elsewhere at once.
-func (o *Overlay) free(n *network, ep *Endpoint) error {
+// died, and so was silent: what it ran may be started elsewhere at once.
+func (o *Overlay) free(n *network, ep *Endpoint, silent map[string]bool) error {
 	for _, other := range n.endpoints {
 		if other.MAC == ep.MAC && other.ID != ep.ID {
 			return fmt.Errorf("MAC address %s in network %s: endpoint %s on this host has it: give another --mac-address", ep.MAC, n.Key, short(other.ID))
@@ -53,7 +71,7 @@ func (o *Overlay) free(n *network, ep *Endpoint) error {
 		if r.Hidden {
 			continue
 		}
-		if !o.cluster.Answers(r.Owner) {
+		if silent[r.Owner] {
 			n.log.WithFields(logrus.Fields{"endpoint": short(ep.ID), "addrs": ep.Addrs, "mac": ep.MAC}).Warnf("endpoint taken over from host %s, which does not answer", o.host(r.Owner))
 			continue
 		}
@@ -85,14 +103,7 @@ func otherAddress(owner string) string {
 
 // rivals are the records of other hosts with the endpoint's MAC or one of its addresses, hidden ones too.
 func (o *Overlay) rivals(n *network, ep *Endpoint) []discovery.Record {
-	self := o.cluster.Self().ID
-	return slices.DeleteFunc(o.cluster.Records(), func(r discovery.Record) bool {
-		return r.Owner == self || r.Network.Key != n.Key || !overlap(r.Endpoint, ep.record())
-	})
-}
-
-func overlap(a, b discovery.Endpoint) bool {
-	return a.MAC == b.MAC || slices.ContainsFunc(a.Addrs, func(addr netip.Addr) bool { return slices.Contains(b.Addrs, addr) })
+	return o.cluster.Claims(n.Key, ep.MAC, ep.Addrs)
 }
 
 // nextSeq is the mobility sequence number to announce: above that of every host which had the MAC or an address before

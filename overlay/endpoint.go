@@ -21,7 +21,7 @@ type EndpointState string
 // The states of an endpoint.
 const (
 	StateCreated EndpointState = "created" // has a port; no container answers, so nothing is announced
-	StateJoined  EndpointState = "joined"  // belongs to a sandbox and is announced
+	StateJoined  EndpointState = "joined"  // belongs to a sandbox, and is announced as soon as its port works
 )
 
 // Endpoint is one container's interface in a network of this host, as it is stored.
@@ -48,9 +48,11 @@ func (ep *Endpoint) record() discovery.Endpoint {
 // endpoint is an Endpoint at work.
 type endpoint struct {
 	Endpoint
-	hasPort bool // false after a start that could not take the tap back
-	port    datapath.PortID
-	missing time.Time // since when no container has it; see garbage.go
+	hasPort   bool // false after a start that could not take the tap back
+	port      datapath.PortID
+	announced bool
+	retry     retry     // of these
+	missing   time.Time // since when no container has it; see garbage.go
 }
 
 // EndpointSpec is Docker's wish for an endpoint.
@@ -64,14 +66,19 @@ type EndpointSpec struct {
 // CreateEndpoint makes an endpoint and its tap in the daemon's namespace. The same wish again succeeds and gives the
 // same endpoint.
 func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
+	if err := spec.check(); err != nil {
+		return Endpoint{}, err
+	}
+	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
+	if spec.MAC == (discovery.MAC{}) {
+		ep.MAC = newMAC(spec.Addrs)
+	}
+	silent := o.silent(&ep.Endpoint)
 	n, unlock, err := o.lock(spec.NetworkID)
 	if err != nil {
 		return Endpoint{}, err
 	}
 	defer unlock()
-	if err := spec.check(); err != nil {
-		return Endpoint{}, err
-	}
 	if old := n.endpoints[spec.ID]; old != nil {
 		if slices.Equal(old.Addrs, spec.Addrs) && (old.MAC == spec.MAC || spec.MAC == discovery.MAC{}) {
 			return old.Endpoint, nil
@@ -79,14 +86,10 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("endpoint %s: exists with MAC %s and addresses %v, asked for again with MAC %s and addresses %v",
 			short(spec.ID), old.MAC, old.Addrs, spec.MAC, spec.Addrs)
 	}
-	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
-	if spec.MAC == (discovery.MAC{}) {
-		ep.MAC = newMAC(spec.Addrs)
-	}
 	if err := o.evict(n, ep.Addrs); err != nil {
 		return Endpoint{}, err
 	}
-	if err := o.free(n, &ep.Endpoint); err != nil {
+	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
 	}
 	return ep.Endpoint, o.create(n, ep)
@@ -153,6 +156,12 @@ func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 // Join gives an endpoint to a sandbox and announces it. Docker joins an endpoint that is joined already when its Leave
 // did not get here: the new sandbox replaces the old one.
 func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
+	var known Endpoint
+	o.withEndpoint(networkID, id, func(_ *network, ep *endpoint) error {
+		known = ep.Endpoint
+		return nil
+	})
+	silent := o.silent(&known)
 	n, unlock, err := o.lock(networkID)
 	if err != nil {
 		return Endpoint{}, err
@@ -162,10 +171,11 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if ep == nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: not known in network %s on this host: remove the container and create it again", short(id), short(networkID))
 	}
-	if !ep.hasPort {
-		return Endpoint{}, fmt.Errorf("endpoint %s: its tap was lost when the daemon started: remove the container and create it again", short(id))
+	if err := o.bringUpEndpoint(n, ep); err != nil {
+		return Endpoint{}, fmt.Errorf("endpoint %s: its tap can't be opened, remove the container and create it again: %w", short(id), err)
 	}
-	if err := o.free(n, &ep.Endpoint); err != nil {
+	ep.retry = retry{}
+	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
 	}
 	joined := ep.Endpoint
@@ -174,21 +184,18 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 		return Endpoint{}, err
 	}
 	ep.Endpoint = joined
-	o.cluster.Put(n.Key, ep.record())
+	ep.announced = false
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
-	return joined, nil
+	return joined, o.bringUpEndpoint(n, ep)
 }
 
 // Leave takes an endpoint from its sandbox and withdraws what was announced. One that is not known is no error.
 func (o *Overlay) Leave(networkID, id string) error {
 	return o.withEndpoint(networkID, id, func(n *network, ep *endpoint) error {
-		o.cluster.Delete(n.Key, ep.MAC)
-		left := ep.Endpoint
-		left.State, left.Sandbox = StateCreated, ""
-		if err := o.store.put(bucketEndpoints, id, left); err != nil {
+		o.withdraw(n, ep)
+		if err := o.store.put(bucketEndpoints, id, ep.Endpoint); err != nil {
 			return err
 		}
-		ep.Endpoint = left
 		n.logOf(ep).Info("endpoint left")
 		return nil
 	})
@@ -214,7 +221,7 @@ func (o *Overlay) withEndpoint(networkID, id string, do func(*network, *endpoint
 
 // remove gives back all that an endpoint holds. What fails leaves the endpoint in place, to be removed again.
 func (o *Overlay) remove(n *network, ep *endpoint) error {
-	o.cluster.Delete(n.Key, ep.MAC)
+	o.withdraw(n, ep)
 	if ep.hasPort {
 		if err := o.cfg.Datapath.DelPort(ep.port); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
@@ -165,6 +166,71 @@ func TestTakenOverFromASilentHost(t *testing.T) {
 	h.run(epID, "10.20.0.2")
 	if got := h.cluster.Own(key)[0].Seq; got != 5 {
 		t.Errorf("announced with the sequence number %d, not one above the other's 4", got)
+	}
+}
+
+// silentPeer is a cluster whose other host does not answer, and takes its time for it.
+type silentPeer struct {
+	*overlaytest.Cluster
+	asked, over chan struct{}
+}
+
+func (c silentPeer) Answers(string) bool {
+	c.asked <- struct{}{}
+	<-c.over
+	return false
+}
+
+// While a host is waited for that does not answer, nothing else waits: neither calls of that network nor what other hosts announce.
+func TestNobodyWaitsForASilentHost(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.must(h.Close())
+	h.cluster, h.datapath = overlaytest.NewCluster(), overlaytest.NewDatapath(h.taps)
+	h.open()
+	peer := silentPeer{h.cluster, make(chan struct{}, 16), make(chan struct{})}
+	h.Attach(peer)
+	h.cluster.Announce(rival("02:42:0a:14:00:02", "10.20.0.2", 4, false))
+
+	started := make(chan error, 1)
+	start := func(call func() error) {
+		go func() { started <- call() }()
+		<-peer.asked
+	}
+	meanwhile := func(id, addr string) {
+		t.Helper()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.run(id, addr)
+			h.must(h.Leave(netID, id))
+			h.must(h.DeleteEndpoint(netID, id))
+			h.Observe(peerHas(false))
+			h.must(h.CreateNetwork(overlay.NetworkSpec{ID: otherID, Options: map[string]string{"vni": "6000"}, Pools: pools("10.30.0.0/16")}))
+			h.must(h.DeleteNetwork(otherID))
+			h.Status()
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			close(peer.over)
+			t.Fatal("they wait")
+		}
+		peer.over <- struct{}{}
+		h.must(<-started)
+	}
+	start(func() error {
+		_, err := h.CreateEndpoint(endpointSpec(epID, "10.20.0.2"))
+		return err
+	})
+	meanwhile(ep2ID, "10.20.0.3")
+	start(func() error {
+		_, err := h.Join(netID, epID, sandbox)
+		return err
+	})
+	meanwhile(ep2ID, "10.20.0.3")
+	if own := h.cluster.Own(key); len(own) != 1 || own[0].Seq != 5 {
+		t.Errorf("announced: %+v", own)
 	}
 }
 

@@ -39,17 +39,22 @@ type network struct {
 	log   logrus.FieldLogger
 	heard bool // Docker created it since the daemon started, which hears of its end as well
 
+	remotes remotes
+
 	mu        sync.Mutex // guards all below; held for the length of a call
+	added     bool       // to the datapath
+	shared    bool       // this host takes part in it
+	retry     retry      // of these two
 	endpoints map[string]*endpoint
-	vteps     map[netip.AddrPort]bool // remote ones that take part
 }
 
 func (o *Overlay) newNetwork(n Network) *network {
+	log := o.log.WithFields(logrus.Fields{"network": short(n.ID), "key": n.Key, "vni": n.VNI})
 	return &network{
 		Network:   n,
-		log:       o.log.WithFields(logrus.Fields{"network": short(n.ID), "key": n.Key, "vni": n.VNI}),
+		log:       log,
 		endpoints: map[string]*endpoint{},
-		vteps:     map[netip.AddrPort]bool{},
+		remotes:   remotes{vni: n.VNI, log: log, vteps: map[netip.AddrPort]bool{}, pending: map[subject]*record{}},
 	}
 }
 
@@ -163,6 +168,7 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 	if err := o.cluster.Participate(n.identity()); err != nil {
 		return errors.Join(err, o.cfg.Datapath.DelNetwork(n.VNI))
 	}
+	n.added, n.shared = true, true
 	o.networks[n.ID] = n
 	o.known.changes.Add(1)
 	n.log.WithFields(logrus.Fields{"mtu": n.MTU, "pools": n.Pools}).Info("network created")

@@ -1,7 +1,8 @@
 // Package overlay is overlane's domain: the networks and endpoints that Docker asked for, kept in a store under the
 // data directory, and the reconciler that turns what discovery learns from other hosts into datapath entries.
 //
-// A network has a lock of its own, held for the length of a call. Nothing here calls Docker: it waits for the answer.
+// A network has a lock of its own, held for the length of a call, but not while another host is asked for something.
+// Nothing here calls Docker: it waits for the answer.
 package overlay
 
 import (
@@ -28,6 +29,7 @@ type Cluster interface {
 	Self() discovery.Member
 	Members() []discovery.Member
 	Records() []discovery.Record
+	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Answers(member string) bool
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64
@@ -74,6 +76,7 @@ type Overlay struct {
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	failure chan struct{} // something is to be tried again
 
 	addresses *ipam.Manager
 	known     inUseCache
@@ -88,7 +91,7 @@ func Open(cfg Config) (*Overlay, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), networks: map[string]*network{}}
+	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: taken, InUse: o.inUse, Log: cfg.Log})
 	if err == nil {
@@ -102,7 +105,7 @@ func Open(cfg Config) (*Overlay, error) {
 }
 
 // Attach announces the networks and the joined endpoints to the cluster. It is called once, before any other call of
-// Docker's is let in. A network that the cluster refuses is logged and keeps working on this host alone.
+// Docker's is let in. A network that the cluster refuses keeps working on this host alone until it is taken.
 func (o *Overlay) Attach(c Cluster) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -110,18 +113,11 @@ func (o *Overlay) Attach(c Cluster) {
 	o.addresses.Attach(c)
 	o.running.Go(o.runGarbage)
 	for _, n := range o.networks {
-		if err := c.Participate(n.identity()); err != nil {
-			n.log.WithError(err).Error("the cluster refuses the network: its containers reach this host alone")
-			continue
-		}
 		n.mu.Lock()
-		for _, ep := range n.endpoints {
-			if ep.State == StateJoined {
-				c.Put(n.Key, ep.record())
-			}
-		}
+		o.bringUp(n)
 		n.mu.Unlock()
 	}
+	o.running.Go(o.runReconciler)
 }
 
 // Close ends what Attach began, and closes the store. The datapath's taps stay.

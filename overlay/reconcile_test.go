@@ -3,7 +3,11 @@ package overlay_test
 import (
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -62,13 +66,83 @@ func TestReconcileUnknownNetwork(t *testing.T) {
 	h.wantTables(nil, nil, nil)
 }
 
-// One entry that the datapath refuses does not stop those after it.
+// wantPending checks what Status shows as not applied, each after a number of tries.
+func (h *host) wantPending(tries int, want ...string) {
+	h.t.Helper()
+	var got []string
+	for _, p := range h.Status().Pending {
+		got = append(got, p.What)
+		if p.Network != key || !strings.Contains(p.Reason, errFault.Error()) || p.Tries != tries || p.Next.IsZero() {
+			h.t.Errorf("pending: %+v, want %d tries", p, tries)
+		}
+	}
+	if !slices.Equal(got, want) {
+		h.t.Errorf("pending: %v, want %v", got, want)
+	}
+}
+
+// One entry that the datapath refuses does not stop those after it, and is tried again until it is applied.
 func TestReconcileGoesOn(t *testing.T) {
-	h := newHost(t)
-	h.network()
-	h.datapath.Fail("SetMAC", errFault)
-	h.Observe(peerHas(false))
-	h.wantTables(map[string]bool{"5000 192.0.2.2:4789": true}, nil, map[string]string{"5000 10.20.0.2": "02:42:0a:14:00:02"})
+	for method, what := range map[string]string{"AddVTEP": "VTEP 192.0.2.2:4789", "SetMAC": "MAC 02:42:0a:14:00:02", "SetNeighbour": "address 10.20.0.2"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.network()
+				h.datapath.Fail(method, errFault)
+				h.Observe(peerHas(false))
+				if got := len(h.datapath.VTEPs()) + len(h.datapath.MACs()) + len(h.datapath.Neighbours()); got != 2 {
+					t.Errorf("%d entries beside the refused one, want 2", got)
+				}
+				h.wantPending(1, what)
+				time.Sleep(600 * time.Millisecond)
+				synctest.Wait()
+				h.wantPending(2, what)
+
+				h.datapath.Fail(method, nil)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				h.wantPending(0)
+				h.wantTables(map[string]bool{"5000 192.0.2.2:4789": true},
+					map[string]string{"5000 02:42:0a:14:00:02": "192.0.2.2:4789"}, map[string]string{"5000 10.20.0.2": "02:42:0a:14:00:02"})
+			})
+		})
+	}
+}
+
+// What is withdrawn before it could be applied is not applied later; what could not be withdrawn is withdrawn later.
+func TestWithdrawnMeanwhile(t *testing.T) {
+	for method, pending := range map[string][]string{"SetMAC": nil, "DelMAC": {"MAC 02:42:0a:14:00:02 (withdrawn)"}} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.network()
+				h.datapath.Fail(method, errFault)
+				h.Observe(peerHas(false))
+				h.Observe(peerHas(true))
+				h.wantPending(1, pending...)
+				h.datapath.Fail(method, nil)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				h.wantTables(nil, nil, nil)
+				h.wantPending(0)
+			})
+		})
+	}
+}
+
+// The longer a fault stays, the less often the datapath is asked.
+func TestBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.network()
+		h.datapath.Fail("SetMAC", errFault)
+		h.Observe(peerHas(false))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if tries := h.Status().Pending[0].Tries; tries < 120 || tries > 130 {
+			t.Errorf("%d tries in an hour, want one each half minute", tries)
+		}
+	})
 }
 
 // Another host that claims a local container's MAC and address does not get them while the container is here, and is

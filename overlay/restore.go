@@ -1,6 +1,6 @@
 package overlay
 
-// restore takes back what the store holds. A network or endpoint that fails is logged and must not stop the others.
+// restore takes back what the store holds. A network or endpoint that fails must not stop the others: it is tried again.
 func (o *Overlay) restore() error {
 	networks, err := load[Network](o.store, bucketNetworks)
 	if err != nil {
@@ -13,9 +13,7 @@ func (o *Overlay) restore() error {
 	for _, stored := range networks {
 		n := o.newNetwork(stored)
 		o.networks[n.ID] = n
-		if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
-			n.log.WithError(err).Error("network not restored")
-		}
+		o.bringUp(n)
 	}
 	for _, stored := range endpoints {
 		ep := &endpoint{Endpoint: stored}
@@ -27,21 +25,25 @@ func (o *Overlay) restore() error {
 			}
 			continue
 		}
-		if err := o.restoreEndpoint(n, ep); err != nil {
-			n.logOf(ep).WithError(err).Error("endpoint not restored")
-		}
+		o.restoreEndpoint(n, ep)
+	}
+	for _, n := range o.networks {
+		o.bringUp(n)
 	}
 	return nil
 }
 
-// restoreEndpoint takes an endpoint's tap back from its sandbox. Where the container went, or left the network, while the
-// daemon was down, nobody else gives back what the endpoint held.
-func (o *Overlay) restoreEndpoint(n *network, ep *endpoint) error {
+// restoreEndpoint makes an endpoint known again, whose tap is then taken back from its sandbox. Where the container went,
+// or left the network, while the daemon was down, nobody else gives back what the endpoint held.
+func (o *Overlay) restoreEndpoint(n *network, ep *endpoint) {
 	if ep.State == StateJoined {
 		lives, err := o.lives(ep)
 		if err == nil && !lives {
 			n.logOf(ep).WithField("sandbox", ep.Sandbox).Warn("the container went while the daemon was down: endpoint removed")
-			return o.collect(n, ep)
+			if err := o.collect(n, ep); err == nil {
+				return
+			}
+			ep.State, ep.Sandbox = StateCreated, "" // until it is garbage
 		}
 		// What can't be found out is no reason to take a container off its network.
 		if err != nil {
@@ -49,7 +51,6 @@ func (o *Overlay) restoreEndpoint(n *network, ep *endpoint) error {
 		}
 	}
 	n.endpoints[ep.ID] = ep
-	return o.openPort(n, ep, ep.Sandbox)
 }
 
 // collect gives back what an endpoint without a container held. Its tap went with the sandbox or was moved back to the

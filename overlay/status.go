@@ -21,6 +21,7 @@ type Status struct {
 	Remote    []RemoteStatus   `json:"remote_endpoints"`
 	Conflicts []Conflict       `json:"conflicts"`
 	Refused   []RefusedNetwork `json:"refused_networks"`
+	Pending   []PendingStatus  `json:"pending"`
 	Gossip    GossipStatus     `json:"gossip"`
 	Datapath  datapath.Stats   `json:"datapath"`
 }
@@ -120,7 +121,7 @@ func (o *Overlay) Status() Status {
 		Gossip:    GossipStatus{Rejected: o.cluster.Rejected()},
 		Datapath:  o.cfg.Datapath.Stats(),
 	}
-	s.Networks, s.Endpoints = o.localStatus(self, members)
+	o.addLocal(&s, self, members)
 	return s
 }
 
@@ -194,25 +195,27 @@ func refusedNetworks(conflicts []discovery.Conflict) []RefusedNetwork {
 	return all
 }
 
-func (o *Overlay) localStatus(self discovery.Member, members []discovery.Member) ([]NetworkStatus, []EndpointStatus) {
+// addLocal adds the networks and endpoints of this host, and what is pending of them.
+func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery.Member) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	networks, endpoints := []NetworkStatus{}, []EndpointStatus{}
+	s.Networks, s.Endpoints, s.Pending = []NetworkStatus{}, []EndpointStatus{}, []PendingStatus{}
 	for _, id := range slices.Sorted(maps.Keys(o.networks)) {
 		n := o.networks[id]
 		n.mu.Lock()
 		taking := []string{self.Host}
 		for _, m := range members {
-			if n.vteps[m.VTEP] {
+			// A host may have an older node at its VTEP that left, or died.
+			if n.remotes.takesPart(m.VTEP) && m.State != discovery.StateLeft && !slices.Contains(taking, m.Host) {
 				taking = append(taking, m.Host)
 			}
 		}
-		networks = append(networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, taking})
+		s.Networks = append(s.Networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, taking})
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
-			endpoints = append(endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort})
+			s.Endpoints = append(s.Endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort})
 		}
+		s.Pending = append(s.Pending, n.pending()...)
 		n.mu.Unlock()
 	}
-	return networks, endpoints
 }

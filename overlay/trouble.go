@@ -57,7 +57,7 @@ func memberTrouble(m discovery.Member) Trouble {
 	case m.State == discovery.StateDead:
 		return Trouble{"it does not answer; its endpoints are hidden", fmt.Sprintf("start overlane there, or see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
 	case m.State == discovery.StateLeft:
-		return Trouble{"overlane was stopped there; its endpoints are withdrawn", "start overlane there, if it is to be back"}
+		return Trouble{"it was shut down, or left for good; its endpoints are withdrawn", "start overlane there, if it is to be back"}
 	}
 	return Trouble{}
 }

@@ -13,7 +13,7 @@ func TestEveryMemberThatIsNotWellSaysWhy(t *testing.T) {
 		"owes an answer":  {State: discovery.StateSuspect},
 		"does not answer": {State: discovery.StateDead},
 		"cut off":         {State: discovery.StateDead, Frozen: true},
-		"was stopped":     {State: discovery.StateLeft},
+		"was shut down":   {State: discovery.StateLeft},
 	} {
 		got := memberTrouble(m)
 		if !strings.Contains(got.Reason, want) || (want == "") != (got.Reason == "") || (got.Reason == "") != (got.Advice == "") {

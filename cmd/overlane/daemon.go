@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
@@ -23,15 +22,13 @@ import (
 	"github.com/overlane/overlane/plugin"
 )
 
-// How long the cluster gets to hear that this host leaves.
-const leaveTimeout = 5 * time.Second
-
 func daemonCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "Run the network driver on this host",
 		Long: "Run the network driver on this host. Every flag has an environment variable, which counts where the flag is\n" +
-			"not given. SIGTERM and SIGINT end it: containers keep their interfaces, which a new start takes back.",
+			"not given. SIGTERM and SIGINT end it: containers keep their interfaces, which a new start takes back, and the other hosts\n" +
+			"keep their records for some seconds, unless the host shuts down.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := readSettings(cmd.Flags(), daemonSettings)
@@ -79,9 +76,9 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 
 	failed := make(chan error, 3)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	ctl := newControl(stop)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ctl := newControl(func() { stop(errLeave) })
 	go func() { failed <- driver.Serve(pluginListener) }()
 	go func() { failed <- ctl.server.Serve(controlListener) }()
 
@@ -112,10 +109,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
 	metrics.Shutdown(context.WithoutCancel(ctx))
-	if err := n.cluster.Leave(leaveTimeout); err != nil {
-		log.WithError(err).Warn("not every host may have heard that this one leaves")
-	}
-	return errors.Join(err, n.close())
+	return errors.Join(err, n.stop(context.Cause(ctx) == errLeave || shutsDown(), log))
 }
 
 // node is all that moves packets and records.
@@ -180,19 +174,4 @@ func underlayMTU(vtep netip.Addr, d *datapath.Datapath) (int, error) {
 		mtu = min(mtu, limit)
 	}
 	return mtu, err
-}
-
-// close ends what was started. The containers' taps stay, for the next start.
-func (n *node) close() error {
-	var errs []error
-	if n.cluster != nil {
-		errs = append(errs, n.cluster.Close())
-	}
-	if n.overlay != nil {
-		errs = append(errs, n.overlay.Close())
-	}
-	if n.datapath != nil {
-		errs = append(errs, n.datapath.Close())
-	}
-	return errors.Join(errs...)
 }

@@ -10,25 +10,38 @@ import (
 )
 
 // metricsHandler serves what the cluster and the datapath count.
-func metricsHandler(cluster prometheus.Collector, d drops) http.Handler {
+func metricsHandler(cluster prometheus.Collector, p pipeline) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(cluster, d)
+	registry.MustRegister(cluster, p)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }
 
-// drops collects the packets that were dropped, by reason.
-type drops func() datapath.Stats
+// pipeline collects the packets that were dropped, by reason, and how full the tables are.
+type pipeline func() datapath.Stats
 
-var dropsDesc = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
+var (
+	dropsDesc   = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
+	entriesDesc = prometheus.NewDesc("overlane_table_entries", "Entries of the datapath's tables.", []string{"table"}, nil)
+	roomDesc    = prometheus.NewDesc("overlane_table_room", "Entries for which the datapath's tables have room.", []string{"table"}, nil)
+)
 
 // Describe implements prometheus.Collector.
-func (d drops) Describe(ch chan<- *prometheus.Desc) { ch <- dropsDesc }
+func (p pipeline) Describe(ch chan<- *prometheus.Desc) {
+	ch <- dropsDesc
+	ch <- entriesDesc
+	ch <- roomDesc
+}
 
 // Collect implements prometheus.Collector.
-func (d drops) Collect(ch chan<- prometheus.Metric) {
-	for reason, n := range d().Drops {
+func (p pipeline) Collect(ch chan<- prometheus.Metric) {
+	s := p()
+	for reason, n := range s.Drops {
 		ch <- prometheus.MustNewConstMetric(dropsDesc, prometheus.CounterValue, float64(n), reason)
+	}
+	for _, t := range s.Tables {
+		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), t.Name)
+		ch <- prometheus.MustNewConstMetric(roomDesc, prometheus.GaugeValue, float64(t.Room), t.Name)
 	}
 }

@@ -55,14 +55,15 @@ func daemon(t *testing.T, o *overlay.Overlay) string {
 	return path
 }
 
-// busy is an overlay with a network, an endpoint here and one on another host.
+// busy is an overlay with a network, an endpoint here and one on another host, whose MAC address could not be applied.
 func busy(t *testing.T) *overlay.Overlay {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	taps, cluster := overlaytest.NewTaps(), overlaytest.NewCluster()
+	pipeline := overlaytest.NewDatapath(taps)
 	o, err := overlay.Open(overlay.Config{
-		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: overlaytest.NewDatapath(taps), Version: "v1.2.3", Log: log,
+		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: pipeline, Version: "v1.2.3", Log: log,
 		UnderlayMTU: func() (int, error) { return 1500, nil },
 		HasTap:      taps.Has,
 	})
@@ -86,6 +87,11 @@ func busy(t *testing.T) *overlay.Overlay {
 		Network:  discovery.Network{Key: "vni=5000", VNI: 5000},
 		Endpoint: discovery.Endpoint{ID: strings.Repeat("d", 64), MAC: discovery.MAC{2, 0, 0, 0, 0, 9}, Addrs: []netip.Addr{netip.MustParseAddr("10.20.0.9")}},
 	})
+	pipeline.Fail("SetMAC", errors.New("no space left on device"))
+	o.Observe([]discovery.Change{{
+		Network: discovery.Network{Key: "vni=5000", VNI: 5000}, Kind: discovery.KindMAC,
+		VTEP: overlaytest.Peer.VTEP, MAC: discovery.MAC{2, 0, 0, 0, 0, 9},
+	}})
 	return o
 }
 
@@ -105,6 +111,8 @@ func TestStatusTable(t *testing.T) {
 		`aaaaaaaaaaaa +vni=5000 +5000 +1450 +10\.20\.0\.0/16 +host1`,
 		`eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +joined +oveeeeeeeeeee +/var/run/docker/netns/0123456789ab`,
 		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
+		`MAC 02:00:00:00:00:09 +vni=5000 +1 +[0-9]{2}:[0-9]{2}:[0-9]{2} +no space left on device`,
+		`neighbours +99 +100 +remove networks .*`,
 		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0`,
 		`vtep_unknown +3 +from an address that is no VTEP of ours`,
 		`malformed +2`,
@@ -116,6 +124,9 @@ func TestStatusTable(t *testing.T) {
 	}
 	if strings.Contains(out, "spoofed_mac") {
 		t.Error("a drop that never happened is shown")
+	}
+	if strings.Contains(out, "4096") {
+		t.Error("a table with much room is shown")
 	}
 	if strings.Contains(out, "CONFLICT") {
 		t.Error("a table without rows is shown")
@@ -131,8 +142,12 @@ func TestStatusJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	var s struct {
-		Node     struct{ Host, VTEP string }
-		Members  []struct{ State string }
+		Node    struct{ Host, VTEP string }
+		Members []struct{ State string }
+		Pending []struct {
+			What, Reason string
+			NextTry      time.Time `json:"next_try"`
+		}
 		Datapath struct {
 			Drops map[string]uint64
 			Ports []struct{ MAC string }
@@ -144,6 +159,9 @@ func TestStatusJSON(t *testing.T) {
 	if _, shown := s.Datapath.Drops["spoofed_mac"]; !shown || s.Node.Host != "host1" || s.Node.VTEP != "192.0.2.1:4789" ||
 		len(s.Members) != 2 || len(s.Datapath.Ports) != 1 || s.Datapath.Ports[0].MAC != "02:42:0a:14:00:02" {
 		t.Errorf("status: %s", out)
+	}
+	if p := s.Pending; len(p) != 1 || p[0].What != "MAC 02:00:00:00:00:09" || p[0].Reason != "no space left on device" || p[0].NextTry.IsZero() {
+		t.Errorf("pending: %+v", p)
 	}
 }
 

@@ -19,6 +19,12 @@ import (
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	tables := []func(io.Writer, overlay.Status){nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable}
+	if slices.ContainsFunc(s.Datapath.Tables, func(t datapath.TableStats) bool { return t.NearlyFull }) {
+		tables = append(tables, fullTable)
+	}
+	if len(s.Pending) > 0 {
+		tables = append(tables, pendingTable)
+	}
 	if len(s.Gossip.Rejected) > 0 {
 		tables = append(tables, gossipTable)
 	}
@@ -110,7 +116,7 @@ func endpointTable(w io.Writer, s overlay.Status) {
 	for _, e := range s.Endpoints {
 		tap := e.Tap
 		if !e.HasPort {
-			tap += " (lost)"
+			tap += " (no port)"
 		}
 		row(w, short(e.ID), e.Network, list(e.Addrs), e.MAC, e.State, tap, e.Sandbox)
 	}
@@ -136,6 +142,24 @@ func dropTable(w io.Writer, s overlay.Status) {
 		if count := s.Datapath.Drops[name]; count > 0 {
 			row(w, name, count, datapath.DropReason(name))
 		}
+	}
+}
+
+// fullTable lists the datapath's tables that have little room.
+func fullTable(w io.Writer, s overlay.Status) {
+	row(w, "NEARLY FULL", "ENTRIES", "ROOM", "NEXT STEP")
+	for _, t := range s.Datapath.Tables {
+		if t.NearlyFull {
+			row(w, t.Name, t.Entries, t.Room, "remove networks from this host, or containers from its networks: what does not fit is not reached")
+		}
+	}
+}
+
+// pendingTable lists what could not be applied, and is tried again.
+func pendingTable(w io.Writer, s overlay.Status) {
+	row(w, "PENDING", "NETWORK", "TRIES", "NEXT TRY", "BECAUSE")
+	for _, p := range s.Pending {
+		row(w, p.What, p.Network, p.Tries, p.Next.Local().Format(time.TimeOnly), p.Reason)
 	}
 }
 

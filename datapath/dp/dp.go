@@ -25,11 +25,13 @@ import (
 
 // What the pipeline has room for. MaxFrame is in bytes, Ethernet header included.
 const (
-	MaxWorkers  = C.DP_MAX_WORKERS
-	MaxPorts    = C.DP_MAX_PORTS
-	MaxVTEPs    = C.DP_MAX_VTEPS
-	MaxNetworks = C.DP_MAX_NETS
-	MaxFrame    = C.DP_FRAME_MAX
+	MaxWorkers    = C.DP_MAX_WORKERS
+	MaxPorts      = C.DP_MAX_PORTS
+	MaxVTEPs      = C.DP_MAX_VTEPS
+	MaxNetworks   = C.DP_MAX_NETS
+	MaxMACs       = C.DP_MAX_MACS
+	MaxNeighbours = C.DP_MAX_NEIGHBOURS
+	MaxFrame      = C.DP_FRAME_MAX
 )
 
 // Config starts the pipeline.

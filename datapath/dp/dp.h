@@ -17,6 +17,9 @@
 #define DP_MAX_PORTS 4096
 #define DP_MAX_VTEPS 4096
 #define DP_MAX_NETS 4096
+#define DP_MAX_MACS (1 << 17) /* with one for each network */
+/* An endpoint has two addresses and a link-local one. */
+#define DP_MAX_NEIGHBOURS (3 * DP_MAX_MACS)
 #define DP_MAX_DEVICES 32
 #define DP_ERR_LEN 256
 /* Longest frame that a port takes, Ethernet header included. */

@@ -7,8 +7,6 @@
 
 #include "table.h"
 
-#define FDB_ENTRIES (1 << 17)
-
 static struct rte_hash *fdb;
 /* Counts the table's changes, from 1, which no empty slot of a cache carries. */
 static _Atomic uint64_t version = 1;
@@ -19,7 +17,7 @@ _Static_assert(1 << CACHE_BITS == DP_FLOW_SLOTS, "a slot for each hash");
 int
 dp_fdb_init(char *err)
 {
-	fdb = dp_table_new("fdb", FDB_ENTRIES, sizeof(struct dp_fdb_key), err);
+	fdb = dp_table_new("fdb", DP_MAX_MACS, sizeof(struct dp_fdb_key), err);
 	return fdb ? 0 : -ENOMEM;
 }
 

@@ -6,8 +6,6 @@
 
 #include "table.h"
 
-#define NEIGH_ENTRIES (1 << 18)
-
 struct neigh_key {
 	struct dp_addr addr;
 	uint32_t vni;
@@ -19,7 +17,7 @@ static struct rte_hash *neighs;
 int
 dp_neigh_init(char *err)
 {
-	neighs = dp_table_new("neighbours", NEIGH_ENTRIES, sizeof(struct neigh_key), err);
+	neighs = dp_table_new("neighbours", DP_MAX_NEIGHBOURS, sizeof(struct neigh_key), err);
 	return neighs ? 0 : -ENOMEM;
 }
 

@@ -128,7 +128,8 @@ func stop(t *testing.T, hosts ...*Host) {
 	shells(t, hosts, func(*Host) string { return stopDaemon })
 }
 
-const stopDaemon = "for pid in $(pidof overlane); do kill $pid; " + ends + "$pid; done"
+// stopDaemon has the daemon leave: it takes the host for one that shuts down.
+const stopDaemon = "echo stopping >/run/state; for pid in $(pidof overlane); do kill $pid; " + ends + "$pid; done; echo running >/run/state"
 
 // restartWith starts the daemons anew, with an empty log, after what the script for each sets up until the end of the test.
 func restartWith(t *testing.T, hosts []*Host, script func(*Host) string) {

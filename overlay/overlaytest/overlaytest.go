@@ -3,6 +3,7 @@
 package overlaytest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -34,7 +35,8 @@ type Faults struct {
 	fails map[string]error
 }
 
-// Fail makes each further call of a method fail with err; nil lets it succeed again.
+// Fail makes each further call of a method fail with err; nil lets it succeed again. AddNetwork and AddPort fail for one VNI
+// alone as "AddNetwork 5000".
 func (f *Faults) Fail(method string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -194,6 +196,16 @@ func (c *Cluster) Records() []discovery.Record {
 	return all
 }
 
+// Claims lists those of others.
+func (c *Cluster) Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.remote), func(r discovery.Record) bool {
+		has := func(addr netip.Addr) bool { return slices.Contains(addrs, addr) }
+		return r.Network.Key != key || r.Endpoint.MAC != mac && !slices.ContainsFunc(r.Endpoint.Addrs, has)
+	})
+}
+
 func (c *Cluster) Conflicts() []discovery.Conflict {
 	return []discovery.Conflict{{
 		Member: Peer.ID, Host: Peer.Host,
@@ -321,6 +333,9 @@ func (d *Datapath) set(method string, do func()) error {
 func entry(vni uint32, what fmt.Stringer) string { return fmt.Sprintf("%d %s", vni, what) }
 
 func (d *Datapath) AddNetwork(vni uint32) error {
+	if err := d.check(fmt.Sprint("AddNetwork ", vni)); err != nil {
+		return err
+	}
 	return d.set("AddNetwork", func() { d.networks[vni] = true })
 }
 
@@ -359,7 +374,7 @@ func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
 }
 
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
-	if err := d.check("AddPort"); err != nil {
+	if err := cmp.Or(d.check("AddPort"), d.check(fmt.Sprint("AddPort ", c.VNI))); err != nil {
 		return 0, err
 	}
 	d.mu.Lock()
@@ -396,11 +411,12 @@ func (d *Datapath) Stages(_ context.Context, length time.Duration) (datapath.Sta
 	return datapath.Stages{CyclesPerSecond: 1e6, Seconds: length.Seconds(), Stages: []datapath.Stage{stage}}, nil
 }
 
-// Stats shows the ports without traffic.
+// Stats shows the ports without traffic, and one table that is nearly full.
 func (d *Datapath) Stats() datapath.Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"spoofed_mac": 0, "vtep_unknown": 3}}
+	s.Tables = []datapath.TableStats{{Name: "ports", Entries: 1, Room: 4096}, {Name: "neighbours", Entries: 99, Room: 100, NearlyFull: true}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})

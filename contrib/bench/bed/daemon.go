@@ -69,6 +69,16 @@ func (d *Daemon) End(signal os.Signal) {
 	d.client.CloseIdleConnections()
 }
 
+// Leave has the daemon leave the cluster for good, and waits for its end.
+func (d *Daemon) Leave(ctx context.Context) error {
+	if _, err := d.exchange(ctx, http.MethodPost, "http://control.sock/leave", nil); err != nil {
+		return err
+	}
+	d.process.Wait()
+	d.client.CloseIdleConnections()
+	return nil
+}
+
 // PID is the process's: `ip netns exec` becomes the daemon.
 func (d *Daemon) PID() int { return d.process.Process.Pid }
 

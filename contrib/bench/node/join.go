@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/overlane/overlane/contrib/bench/bed"
@@ -29,7 +28,9 @@ func joins(ctx context.Context, c *cluster, taken figures) error {
 			return err
 		}
 		taken.note("join_ms", milliseconds(time.Since(began)))
-		daemon.End(syscall.SIGTERM)
+		if err := daemon.Leave(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

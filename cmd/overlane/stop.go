@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// How long the cluster gets to hear that this host leaves.
+const leaveTimeout = 5 * time.Second
+
+// errLeave is why a daemon ends whose host goes for good.
+var errLeave = errors.New("this host leaves for good")
+
+// stop ends what was started. One that leaves takes back all that it announced. Else the others take it for one that has
+// crashed, and go on using its records for some seconds: an upgrade or a restart cuts no connection of its containers.
+func (n *node) stop(leaves bool, log logrus.FieldLogger) error {
+	if leaves {
+		if err := n.cluster.Leave(leaveTimeout); err != nil {
+			log.WithError(err).Warn("not every host may have heard that this one leaves")
+		}
+	}
+	return n.close()
+}
+
+// close ends each part before those that it uses. The containers' taps stay, for the next start.
+func (n *node) close() error {
+	var errs []error
+	if n.overlay != nil {
+		errs = append(errs, n.overlay.Close())
+	}
+	if n.cluster != nil {
+		errs = append(errs, n.cluster.Close())
+	}
+	if n.datapath != nil {
+		errs = append(errs, n.datapath.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// How long systemd may take to answer.
+const systemdTimeout = 2 * time.Second
+
+// shutsDown says whether the whole host stops, as systemd has it. Where there is none to ask, the daemon alone does.
+func shutsDown() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
+	defer cancel()
+	state, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its status is 1 for most states
+	return strings.TrimSpace(string(state)) == "stopping"
+}

@@ -1,0 +1,66 @@
+package discovery
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Claims lists the records of others that have the MAC address or one of the
+// addresses in a network this node takes part in, hidden ones last.
+func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.claims(key, Endpoint{MAC: mac, Addrs: addrs})
+}
+
+// claims finds what is in use by its subjects, in the view. What is hidden is
+// few hosts' and in no view: their sets are looked through.
+func (c *core) claims(key string, to Endpoint) []Record {
+	nv := c.view.networks[key]
+	if nv == nil {
+		return nil
+	}
+	var records []Record
+	found := map[*Endpoint]bool{}
+	claim := func(r Record, e *Endpoint) {
+		if !found[e] {
+			found[e] = true
+			r.Network, r.Endpoint = nv.network, *e
+			r.Endpoint.Addrs = slices.Clone(e.Addrs)
+			records = append(records, r)
+		}
+	}
+	for _, s := range to.subjects() {
+		if ct := nv.contests[s]; ct != nil {
+			for _, cand := range ct.candidates {
+				claim(Record{Owner: cand.owner.claimant(), VTEP: cand.vtep}, cand.endpoint)
+			}
+		}
+	}
+	for _, o := range c.order {
+		if o == c.self || o.shown {
+			continue
+		}
+		if s := o.set(key); s != nil {
+			for _, it := range s.live {
+				if it.endpoint.claims(to) {
+					claim(Record{Owner: o.id.String(), VTEP: o.meta.vtep, Hidden: true}, it.endpoint)
+				}
+			}
+		}
+	}
+	return records
+}
+
+// claims says whether two endpoints have the MAC address or an address in common.
+func (e *Endpoint) claims(to Endpoint) bool {
+	return e.MAC == to.MAC || slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool { return slices.Contains(to.Addrs, a) })
+}
+
+// claimant is the Record.Owner of a claim in the view, where static endpoints are nobody's.
+func (id nodeID) claimant() string {
+	if id == (nodeID{}) {
+		return StaticOwner
+	}
+	return id.String()
+}

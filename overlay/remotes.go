@@ -1,0 +1,166 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+// remotes is what other hosts have of a network.
+type remotes struct {
+	vni uint32
+	log logrus.FieldLogger
+
+	mu      sync.Mutex
+	vteps   map[netip.AddrPort]bool // that take part
+	pending map[subject]*record     // in which discovery and the datapath differ
+}
+
+// record is the latest change of a subject, which could not be applied.
+type record struct {
+	discovery.Change
+	retry
+}
+
+// subject is what a change replaces the one before it of.
+type subject struct {
+	kind discovery.Kind
+	at   netip.AddrPort // VTEP; an address has port 0
+	mac  discovery.MAC
+}
+
+func subjectOf(c discovery.Change) subject {
+	switch c.Kind {
+	case discovery.KindVTEP:
+		return subject{kind: c.Kind, at: c.VTEP}
+	case discovery.KindMAC:
+		return subject{kind: c.Kind, mac: c.MAC}
+	}
+	return subject{kind: c.Kind, at: netip.AddrPortFrom(c.Addr, 0)}
+}
+
+// what names a record for people.
+func (r *record) what() string {
+	var what string
+	switch r.Kind {
+	case discovery.KindVTEP:
+		what = fmt.Sprintf("VTEP %s", r.VTEP)
+	case discovery.KindMAC:
+		what = fmt.Sprintf("MAC %s", r.MAC)
+	case discovery.KindAddr:
+		what = fmt.Sprintf("address %s", r.Addr)
+	}
+	if r.Gone {
+		what += " (withdrawn)"
+	}
+	return what
+}
+
+// Observe applies discovery's changes to the datapath, in order. A network that this host has left by then is passed over.
+// What the datapath refuses is tried again, and the others still count.
+func (o *Overlay) Observe(changes []discovery.Change) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	byKey := make(map[string]*network, len(o.networks))
+	for _, n := range o.networks {
+		byKey[n.Key] = n
+	}
+	failed := false
+	for _, c := range changes {
+		if n := byKey[c.Network.Key]; n != nil {
+			failed = !n.remotes.observe(o.cfg.Datapath, c) || failed
+		}
+	}
+	if failed {
+		o.noteFailure()
+	}
+}
+
+// observe applies a change, or keeps it to be tried again, in place of an older one of its subject.
+func (r *remotes) observe(dp Datapath, c discovery.Change) (applied bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.Kind == discovery.KindVTEP && c.Gone {
+		delete(r.vteps, c.VTEP)
+	} else if c.Kind == discovery.KindVTEP {
+		r.vteps[c.VTEP] = true
+	}
+	r.pending[subjectOf(c)] = &record{Change: c}
+	return r.apply(dp, r.pending[subjectOf(c)])
+}
+
+// applyDue tries the records that are due, and says when the next try is; zero: all are applied.
+func (r *remotes) applyDue(dp Datapath) (next time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending) == 0 {
+		return time.Time{}
+	}
+	now := time.Now()
+	for _, p := range r.pending {
+		if !p.due(now) || !r.apply(dp, p) {
+			next = earlier(next, p.next)
+		}
+	}
+	if len(r.pending) == 0 {
+		r.log.Info("all that other hosts announced is applied now")
+	}
+	return next
+}
+
+func (r *remotes) apply(dp Datapath, p *record) (applied bool) {
+	err := r.tell(dp, p.Change)
+	if err == nil {
+		delete(r.pending, subjectOf(p.Change))
+		return true
+	}
+	p.failed(err, time.Now())
+	if p.failures == 1 && len(r.pending) == 1 {
+		r.log.WithError(err).WithField("record", p.what()).Error("could not apply all that other hosts announced: overlane tries again, and `overlane status` shows what is pending")
+	}
+	return false
+}
+
+func (r *remotes) tell(dp Datapath, c discovery.Change) error {
+	switch {
+	case c.Kind == discovery.KindVTEP && c.Gone:
+		return dp.DelVTEP(r.vni, c.VTEP)
+	case c.Kind == discovery.KindVTEP:
+		return dp.AddVTEP(r.vni, c.VTEP)
+	case c.Kind == discovery.KindMAC && c.Gone:
+		return dp.DelMAC(r.vni, datapath.MAC(c.MAC))
+	case c.Kind == discovery.KindMAC:
+		return dp.SetMAC(r.vni, datapath.MAC(c.MAC), c.VTEP)
+	case c.Gone:
+		return dp.DelNeighbour(r.vni, c.Addr)
+	}
+	return dp.SetNeighbour(r.vni, c.Addr, datapath.MAC(c.MAC))
+}
+
+// list gives the records that are not applied, by name.
+func (r *remotes) list() []*record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*record, 0, len(r.pending))
+	for _, p := range r.pending {
+		copied := *p
+		all = append(all, &copied)
+	}
+	slices.SortFunc(all, func(a, b *record) int { return strings.Compare(a.what(), b.what()) })
+	return all
+}
+
+// takesPart says whether a VTEP does.
+func (r *remotes) takesPart(vtep netip.AddrPort) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.vteps[vtep]
+}
