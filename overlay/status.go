@@ -203,14 +203,8 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 	for _, id := range slices.Sorted(maps.Keys(o.networks)) {
 		n := o.networks[id]
 		n.mu.Lock()
-		taking := []string{self.Host}
-		for _, m := range members {
-			// A host may have an older node at its VTEP that left, or died.
-			if n.remotes.takesPart(m.VTEP) && m.State != discovery.StateLeft && !slices.Contains(taking, m.Host) {
-				taking = append(taking, m.Host)
-			}
-		}
-		s.Networks = append(s.Networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, taking})
+		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.takesPart)...)
+		s.Networks = append(s.Networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, hosts})
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
 			s.Endpoints = append(s.Endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort})
@@ -218,4 +212,16 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 		s.Pending = append(s.Pending, n.pending()...)
 		n.mu.Unlock()
 	}
+}
+
+// hostsAt lists the hosts whose VTEP is asked for. One that was set up anew has older nodes at its VTEP, which left or died.
+func hostsAt(members []discovery.Member, asked func(vtep netip.AddrPort) bool) (hosts []string) {
+	shown := map[netip.AddrPort]bool{}
+	for _, m := range members {
+		if asked(m.VTEP) && m.State != discovery.StateLeft && !shown[m.VTEP] {
+			shown[m.VTEP] = true
+			hosts = append(hosts, m.Host)
+		}
+	}
+	return hosts
 }
