@@ -26,12 +26,14 @@ func deliver(milliseconds int, full bool) {
 }
 
 func TestHogsWaitUnderPressure(t *testing.T) {
+	bench()
 	settle(false, false)
 	press(false)
 	deliver(5, false)
 	if over(hog) || over(modest) {
 		t.Errorf("after 5 ms over: the hog %t, the other %t", over(hog), over(modest))
 	}
+	begin := time.Now()
 	deliver(25, false)
 	if !over(hog) || over(modest) {
 		t.Errorf("after 30 ms over: the hog %t, the other %t", over(hog), over(modest))
@@ -40,8 +42,7 @@ func TestHogsWaitUnderPressure(t *testing.T) {
 	if over(hog) {
 		t.Error("the hog is over though nothing waits")
 	}
-	press(false)
-	if !over(hog) {
+	if press(false); !over(hog) && time.Since(begin) < 50*time.Millisecond { // in a second what it took is forgiven
 		t.Error("the hog is not over when the pressure comes back at once")
 	}
 	for start := time.Now(); over(hog); settle(true, false) { // nothing of it is delivered, and nobody else asks
@@ -57,6 +58,7 @@ func TestHogsWaitUnderPressure(t *testing.T) {
 }
 
 func TestSharesOfAloneAndEqual(t *testing.T) {
+	bench()
 	forget()
 	press(false)
 	for range 100 {

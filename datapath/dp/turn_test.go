@@ -120,8 +120,11 @@ func TestFloodRests(t *testing.T) {
 	ports, far := pairOfPorts(t, 1)
 	udp := make([]byte, vnetLen+1400)
 	tcp := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 16, 0}, udp[vnetLen:]...) // NEEDS_CSUM, and where TCP has it
-	// read is how many frames a turn reads after many, always with more behind them, if others have work for the worker or not.
-	read := func(contested bool, frames ...[]byte) int {
+	const window = 20 * time.Millisecond                                   // in which the worker looks whom a rest would help
+	// read is how many frames a turn reads after many, always with more behind them, if others have work for the worker or not. One
+	// that another process has interrupted for a window says nothing: it is done again.
+	var read func(contested bool, frames ...[]byte) int
+	read = func(contested bool, frames ...[]byte) int {
 		rest(false, false, 0)
 		for range 80 {
 			for i, err := 0, error(nil); err == nil; i++ {
@@ -129,8 +132,12 @@ func TestFloodRests(t *testing.T) {
 			}
 			serve(ports[0])
 		}
+		begin := time.Now()
 		rest(contested, true, long)
-		return serve(ports[0], ports[1])
+		if n := serve(ports[0], ports[1]); time.Since(begin) < window/2 {
+			return n
+		}
+		return read(contested, frames...)
 	}
 	if read(false, udp) == 0 {
 		t.Error("a flood rests that nobody minds")
