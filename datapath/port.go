@@ -54,7 +54,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	}
 	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
 	if err != nil {
-		dp.CloseTap(fds, false)
+		dp.CloseTap(fds, c.Netns != "")
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	id := PortID(number)
@@ -62,7 +62,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	d.ports[id], d.aliases[c.Alias] = p, id
 	net.ports[id] = struct{}{}
 	if err := d.announcePort(net, id, p); err != nil {
-		d.removePort(id, p)
+		d.removePort(id, p, c.Netns != "") // a container's own tap is not ours to take: it may be asked for again
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	return id, nil
@@ -90,11 +90,11 @@ func (d *Datapath) DelPort(id PortID) error {
 	if p == nil {
 		return nil
 	}
-	return d.removePort(id, p)
+	return d.removePort(id, p, false)
 }
 
-// removePort gives the MAC and addresses back to whoever else was said to have them.
-func (d *Datapath) removePort(id PortID, p *port) error {
+// removePort gives the MAC and addresses back to whoever else was said to have them. The tap goes with it unless it is kept.
+func (d *Datapath) removePort(id PortID, p *port, keep bool) error {
 	net := d.nets[p.config.VNI]
 	delete(net.ports, id)
 	delete(d.ports, id)
@@ -109,7 +109,7 @@ func (d *Datapath) removePort(id PortID, p *port) error {
 	if gone := dp.DelPort(uint32(id)); err == nil {
 		err = gone
 	}
-	dp.CloseTap(p.fds, false)
+	dp.CloseTap(p.fds, keep)
 	if err != nil {
 		return fmt.Errorf("port %s: %w", p.config.Name, err)
 	}

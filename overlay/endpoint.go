@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -174,6 +175,9 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if err := o.bringUpEndpoint(n, ep); err != nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: its tap can't be opened, remove the container and create it again: %w", short(id), err)
 	}
+	if !ep.hasPort {
+		return Endpoint{}, fmt.Errorf("endpoint %s: its network does not work yet, `overlane status` shows why: %w", short(id), n.retry.err)
+	}
 	ep.retry = retry{}
 	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
@@ -187,6 +191,21 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	ep.announced = false
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
 	return joined, o.bringUpEndpoint(n, ep)
+}
+
+// Joined says whether a container of this host is on a network.
+func (o *Overlay) Joined() bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, n := range o.networks {
+		n.mu.Lock()
+		joined := slices.ContainsFunc(slices.Collect(maps.Values(n.endpoints)), func(ep *endpoint) bool { return ep.State == StateJoined })
+		n.mu.Unlock()
+		if joined {
+			return true
+		}
+	}
+	return false
 }
 
 // Leave takes an endpoint from its sandbox and withdraws what was announced. One that is not known is no error.

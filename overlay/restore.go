@@ -62,5 +62,6 @@ func (o *Overlay) collect(n *network, ep *endpoint) error {
 	if err := o.cfg.Datapath.DelPort(ep.port); err != nil {
 		return err
 	}
+	ep.hasPort = false // the number may be another endpoint's next
 	return o.store.delete(bucketEndpoints, ep.ID)
 }

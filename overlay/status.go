@@ -216,10 +216,14 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 
 // hostsAt lists the hosts whose VTEP is asked for. One that was set up anew has older nodes at its VTEP, which left or died.
 func hostsAt(members []discovery.Member, asked func(vtep netip.AddrPort) bool) (hosts []string) {
-	shown := map[netip.AddrPort]bool{}
+	up := map[netip.AddrPort]bool{}
 	for _, m := range members {
-		if asked(m.VTEP) && m.State != discovery.StateLeft && !shown[m.VTEP] {
-			shown[m.VTEP] = true
+		if m.State != discovery.StateDead && m.State != discovery.StateLeft {
+			up[m.VTEP] = true
+		}
+	}
+	for _, m := range members {
+		if asked(m.VTEP) && m.State != discovery.StateLeft && (m.State != discovery.StateDead || !up[m.VTEP]) {
 			hosts = append(hosts, m.Host)
 		}
 	}

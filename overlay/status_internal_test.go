@@ -13,7 +13,7 @@ func TestHostsAtVTEPs(t *testing.T) {
 	a, b := netip.MustParseAddrPort("192.0.2.1:4789"), netip.MustParseAddrPort("192.0.2.2:4789")
 	members := []discovery.Member{
 		{Host: "left", VTEP: a, State: discovery.StateLeft},
-		{Host: "alpha", VTEP: a, State: discovery.StateDead},
+		{Host: "dead", VTEP: a, State: discovery.StateDead},
 		{Host: "alpha", VTEP: a, State: discovery.StateAlive},
 		{Host: "beta", VTEP: b, State: discovery.StateAlive},
 	}

@@ -28,7 +28,7 @@ func daemonCommand() *cobra.Command {
 		Short: "Run the network driver on this host",
 		Long: "Run the network driver on this host. Every flag has an environment variable, which counts where the flag is\n" +
 			"not given. SIGTERM and SIGINT end it: containers keep their interfaces, which a new start takes back, and the other hosts\n" +
-			"keep their records for some seconds, unless the host shuts down.",
+			"keep their records for some seconds, unless the host shuts down or has no container on a network.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := readSettings(cmd.Flags(), daemonSettings)
@@ -109,7 +109,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
 	metrics.Shutdown(context.WithoutCancel(ctx))
-	return errors.Join(err, n.stop(context.Cause(ctx) == errLeave || shutsDown(), log))
+	return errors.Join(err, n.stop(n.leaves(context.Cause(ctx)), log))
 }
 
 // node is all that moves packets and records.

@@ -16,6 +16,12 @@ const leaveTimeout = 5 * time.Second
 // errLeave is why a daemon ends whose host goes for good.
 var errLeave = errors.New("this host leaves for good")
 
+// leaves says whether the others are to take this host for gone. One with a container on a network is to be back, unless the whole
+// host stops: of one without nothing can be cut.
+func (n *node) leaves(cause error) bool {
+	return cause == errLeave || !n.overlay.Joined() || shutsDown()
+}
+
 // stop ends what was started. One that leaves takes back all that it announced. Else the others take it for one that has
 // crashed, and go on using its records for some seconds: an upgrade or a restart cuts no connection of its containers.
 func (n *node) stop(leaves bool, log logrus.FieldLogger) error {

@@ -151,6 +151,20 @@ func TestOverlayIsClosedFirst(t *testing.T) {
 	}
 }
 
+// A host is to be back as long as a container of it is on a network.
+func TestLeaves(t *testing.T) {
+	n := running(t, nil)
+	if n.leaves(nil) || !n.leaves(errLeave) {
+		t.Errorf("with a container: leaves %t, by `overlane leave` %t", n.leaves(nil), n.leaves(errLeave))
+	}
+	if err := n.overlay.Leave("net", "endpoint"); err != nil {
+		t.Fatal(err)
+	}
+	if !n.leaves(nil) {
+		t.Error("without a container it does not leave")
+	}
+}
+
 // The host goes when systemd says so; one without systemd merely stops its daemon.
 func TestHostShutsDown(t *testing.T) {
 	dir := t.TempDir()
