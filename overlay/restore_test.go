@@ -84,6 +84,13 @@ func startFaulty(t *testing.T, fail func(*host)) *host {
 	return h
 }
 
+// A container is not told that it has an interface on a network which does not work.
+func TestJoinWithoutItsNetwork(t *testing.T) {
+	h := startFaulty(t, func(h *host) { h.datapath.Fail("AddNetwork", errFault) })
+	_, err := h.Join(netID, epID, sandbox)
+	wantError(t, err, "eeeeeeeeeeee", "network does not work yet", "overlane status", errFault.Error())
+}
+
 // One endpoint that can't be taken back stops neither the start nor the others, and can be removed.
 func TestTapNotTakenBack(t *testing.T) {
 	h := startFaulty(t, func(h *host) { h.datapath.Fail("AddPort", errFault) })
