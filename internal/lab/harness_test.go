@@ -165,6 +165,7 @@ func boot(t *testing.T, h *Host, how string) {
 // hostStatus is the part of `overlane status -o json` that the tests look at.
 type hostStatus struct {
 	Members []struct {
+		ID    string `json:"id"`
 		Host  string `json:"host"`
 		State string `json:"state"`
 	} `json:"members"`
