@@ -131,17 +131,12 @@ func (c *core) step(now time.Time, event func()) output {
 	return out
 }
 
-// pace is how often the clock is to be looked at.
+// pace is how often the clock, and who is up, are to be looked at: a host without a pool waits for nothing but to meet others.
 func (c *core) pace() time.Duration {
-	if len(c.searches) > 0 || len(c.reclaims) > 0 {
-		return tick
+	if len(c.pools) == 0 && len(c.searches) == 0 && len(c.reclaims) == 0 {
+		return idleTick
 	}
-	for _, p := range c.pools {
-		if !c.atRest(p) {
-			return tick
-		}
-	}
-	return idleTick
+	return tick
 }
 
 // atRest says whether nothing is waited for in a pool: all others that are up were last heard to have the same table, or

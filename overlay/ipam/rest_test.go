@@ -23,7 +23,7 @@ func TestAtRest(t *testing.T) {
 	before := s.order
 	s.run(time.Minute)
 	// An event is a beat or a message that arrives; the simulation looks at its hosts five times a second.
-	beats, messages := 3*int(time.Minute/idleTick), 2*3*int(time.Minute/restInterval)
+	beats, messages := 3*int(time.Minute/tick), 2*3*int(time.Minute/restInterval)
 	if events, most := s.order-before, 5*60+beats+messages; events > most+5 {
 		t.Errorf("%d events in a minute of rest, want %d at most", events, most)
 	}
