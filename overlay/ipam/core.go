@@ -139,18 +139,6 @@ func (c *core) pace() time.Duration {
 	return tick
 }
 
-// atRest says whether nothing is waited for in a pool: all others that are up were last heard to have the same table, or
-// not the pool.
-func (c *core) atRest(p *pool) bool {
-	if !p.settled || p.quiet || !p.Member || p.question != nil || len(p.waiting) > 0 || len(p.opening) > 0 {
-		return false
-	}
-	return !slices.ContainsFunc(c.order, func(id string) bool {
-		peer := p.peers[id]
-		return peer == nil || !peer.fresh || peer.knows && peer.hash != p.hash
-	})
-}
-
 // wake has everything heard anew after the daemon did not run for a while: what it knows of the others may be old.
 func (c *core) wake() {
 	for _, p := range c.sorted() {

@@ -13,7 +13,6 @@ const (
 	tick          = 250 * time.Millisecond // between looks at the clock
 	idleTick      = time.Second            // while there is nothing to wait for
 	syncInterval  = time.Second            // between exchanges of a pool's state with another host
-	restInterval  = 5 * time.Second        // while all have the same
 	askRetry      = 200 * time.Millisecond // until a question that got no answer is asked again
 	askPatience   = time.Second            // until somebody else is asked
 	pauseLimit    = 10 * time.Second       // a daemon that did not run for so long starts anew

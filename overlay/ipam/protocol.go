@@ -205,11 +205,8 @@ func (c *core) grantHeld(p *pool, to string) {
 // sync has the pool's state compared with that of another host now and then: one that takes part, or any.
 func (c *core) sync(p *pool) {
 	interval := syncInterval
-	switch {
-	case p.quiet:
+	if p.quiet {
 		interval = askRetry
-	case c.atRest(p):
-		interval = restInterval
 	}
 	if c.now.Sub(p.synced) < interval || len(c.order) == 0 {
 		return
