@@ -143,8 +143,10 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 	return &message{Answer: &answer{ID: a.ID}, Spans: c.give(p, table{{First: a.First, Last: a.First}}, to)}
 }
 
-// answered takes the answer to a question of this host. What was given is in the table already.
-func (c *core) answered(p *pool, from string, a *answer) {
+// answered takes the answer to a question of this host. What was given is in the table already. Who has nothing to give, but another
+// table, may have been given something that it has not heard of yet: it is told, and asked anew.
+func (c *core) answered(p *pool, from string, m *message) {
+	a := m.Answer
 	questions := []*question{p.question}
 	for _, r := range p.waiting {
 		questions = append(questions, r.question)
@@ -152,6 +154,9 @@ func (c *core) answered(p *pool, from string, a *answer) {
 	for _, q := range questions {
 		switch {
 		case q == nil || q.host != from || q.ID != a.ID:
+		case a.Why == nothing && m.Hash != p.hash:
+			p.question, p.left = nil, false
+			c.sendTo(from, &message{Full: true}, p)
 		case a.Why != "":
 			c.refuse(p, q, a.Why)
 		case q == p.question:

@@ -88,6 +88,35 @@ func TestHostWithoutFreeAddressesIsAsked(t *testing.T) {
 	}
 }
 
+// A gift that got lost on its way, or was overtaken, is somebody's all the same: who has not heard yet that it owns the last free address
+// says that it has none, and is told and asked again.
+func TestRefusalWithoutTheLastGiftIsNotTheLast(t *testing.T) {
+	c, p := testCore("b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	says(c, p, "b", p.hash)
+	var failed error
+	c.step(c.now, func() {
+		c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(_ netip.Addr, err error) { failed = err })
+	})
+	refuses := func(hash uint64) output {
+		o := p.Origin
+		m := &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: hash, Answer: &answer{ID: p.question.ID, Why: nothing}}
+		out := c.step(c.now, func() { deliver(c, "b", m) })
+		for _, done := range out.done {
+			done(nil)
+		}
+		return out
+	}
+	first := p.question.ID
+	told := slices.ContainsFunc(refuses(p.hash+1).sends, func(s send) bool { return s.to == "b" && s.message.Full })
+	if failed != nil || p.question == nil || p.question.ID == first || !told {
+		t.Errorf("refused by who has another table: error %v, question %+v, told what this host knows: %v; want another question, and told", failed, p.question, told)
+	}
+	if refuses(p.hash); failed == nil {
+		t.Error("refused by who agrees, and still waiting")
+	}
+}
+
 // heard is in the messages of a host that has heard all that a core ever says.
 func heard(c *core) number { return number{c.run, math.MaxUint64} }
 

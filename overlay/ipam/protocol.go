@@ -171,7 +171,7 @@ func (c *core) receiveSame(p *pool, from string, m *message) {
 		c.answerTo(p, from, m.Ask)
 	}
 	if m.Answer != nil {
-		c.answered(p, from, m.Answer)
+		c.answered(p, from, m)
 	}
 	switch {
 	case m.Need || m.Reply && m.Hash != p.hash:
