@@ -113,7 +113,7 @@ test-deb: deb ## Look into the Debian package, and have systemd look at the serv
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 20m -parallel 3 ./internal/lab/...
+	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 3 ./internal/lab/...
 
 .PHONY: soak
 soak: soak-unit soak-datapath sim soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000

@@ -17,6 +17,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay/ipam"
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // Cluster is what overlay needs of discovery.
@@ -61,7 +62,7 @@ type Config struct {
 	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
 	Datapath    Datapath
 	Version     string // shown by Status
-	Defaults    []ipam.DefaultPool
+	Defaults    []prefix.DefaultPool
 	Joins       bool // the daemon was told of hosts to join
 	Log         logrus.FieldLogger
 }

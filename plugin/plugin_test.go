@@ -17,7 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/overlay"
-	"github.com/overlane/overlane/overlay/ipam"
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
@@ -80,7 +80,7 @@ func activateWith(t *testing.T, scope string) *docker {
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
 		UnderlayMTU: func() (int, error) { return 1500, nil },
 		HasTap:      d.datapath.Taps.Has,
-		Defaults:    []ipam.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}},
+		Defaults:    []prefix.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
-	"github.com/overlane/overlane/overlay/ipam"
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // settings are the daemon's, checked.
@@ -30,7 +30,7 @@ type settings struct {
 	cpus          []int
 	pluginSocket  string
 	controlSocket string
-	defaultPools  []ipam.DefaultPool
+	defaultPools  []prefix.DefaultPool
 	scope         string
 	static        []discovery.Static
 	metrics       string // empty: none
@@ -269,7 +269,7 @@ func isHostName(name string) bool {
 }
 
 func parseDefaultPools(s *settings, text string) (err error) {
-	s.defaultPools, err = ipam.ParseDefaultPools(text)
+	s.defaultPools, err = prefix.ParseDefaultPools(text)
 	return err
 }
 

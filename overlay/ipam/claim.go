@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // openPool makes this host take part in a pool. done is called when the pool is ready, or can't be.
@@ -25,7 +27,7 @@ func (c *core) openPool(id poolID, within netip.Prefix, done func(error)) {
 		return
 	}
 	p.Member, p.Range, p.Released = true, within, false
-	p.lo, p.hi = boundsWithin(id.Subnet, within)
+	p.lo, p.hi = prefix.BoundsWithin(id.Subnet, within)
 	if p.settled {
 		c.write(p)
 		c.tell(p, message{Reply: true})
@@ -82,7 +84,7 @@ func (c *core) settle(p *pool) {
 		c.askAround(p)
 		return
 	}
-	lo, hi := bounds(p.Subnet)
+	lo, hi := prefix.Bounds(p.Subnet)
 	p.settled = true
 	c.put(p, table{{First: lo, Last: hi, Owner: p.Owner, Version: 1}})
 	for _, id := range c.order {
@@ -195,7 +197,7 @@ func (c *core) passOn(p *pool) {
 		c.doubt(p)
 	}
 	if i := slices.IndexFunc(c.order, func(id string) bool { return c.mayGive(p, id) }); i >= 0 && p.own > 0 {
-		c.give(p, p.Table.owned(p.Owner, 1, maxOffset), p.peers[c.order[i]].owner)
+		c.give(p, p.Table.owned(p.Owner, 1, prefix.MaxOffset), p.peers[c.order[i]].owner)
 		return
 	}
 	if c.dissenter(p) != "" || c.mayKnow(p) != "" || p.question != nil {
@@ -258,9 +260,9 @@ func (c *core) ownerless(p *pool) bool {
 
 // gather asks the first of the known hosts that owns something for all of it.
 func (c *core) gather(p *pool, known []string) {
-	lo, hi := bounds(p.Subnet)
+	lo, hi := prefix.Bounds(p.Subnet)
 	for _, id := range known {
-		if owner := p.peers[id].owner; p.Table.owned(owner, 1, maxOffset) != nil {
+		if owner := p.peers[id].owner; p.Table.owned(owner, 1, prefix.MaxOffset) != nil {
 			c.doubt(p)
 			c.ask(p, owner, ask{First: lo, Last: hi, Urgent: true})
 			return

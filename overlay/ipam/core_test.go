@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 func capacity(p *pool) uint64 {
-	lo, hi := bounds(p.Subnet)
+	lo, hi := prefix.Bounds(p.Subnet)
 	n := hi - lo + 1
 	for _, s := range p.Table {
 		if !isHost(s.Owner) {
@@ -60,7 +62,7 @@ func drawRange(t *rapid.T, subnet netip.Prefix) netip.Prefix {
 	if subnet.Addr().Is6() {
 		bits++ // only the first half is handed out
 	}
-	return DefaultPool{subnet, bits}.subnet(uint64(part))
+	return prefix.DefaultPool{Base: subnet, Bits: bits}.Subnet(uint64(part))
 }
 
 // act does one thing to one host.
@@ -93,7 +95,7 @@ func (s *simulation) act(t *rapid.T) {
 			h.runOne()
 		}
 	case "exact":
-		h.container(address(s.pool.Subnet, uint64(rapid.IntRange(2, 12).Draw(t, "addr"))))
+		h.container(prefix.Address(s.pool.Subnet, uint64(rapid.IntRange(2, 12).Draw(t, "addr"))))
 	case "stop":
 		if all := h.addrs(); len(all) > 0 {
 			h.stop(all[rapid.IntRange(0, len(all)-1).Draw(t, "which")])
@@ -256,7 +258,7 @@ func (s *simulation) full(p *pool) bool {
 func (s *simulation) held() bool {
 	for _, h := range s.hosts {
 		for addr := range h.containers {
-			at, _ := offset(s.pool.Subnet, addr)
+			at, _ := prefix.Offset(s.pool.Subnet, addr)
 			clash := slices.ContainsFunc(s.hosts, func(other *simHost) bool { _, has := other.containers[addr]; return has && other != h })
 			if owner, _ := h.state().Table.of(at); owner.Owner != h.state().Owner && !clash && isHost(owner.Owner) {
 				return false

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // reclaim is an operator's word that hosts are lost for good. It waits until the others agree on who owns what: one of
@@ -57,7 +59,7 @@ func (c *core) inTheWay(p *pool, lost []string) error {
 	if dissenter != "" {
 		return fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, dissenter), p.Key)
 	}
-	if first := c.heir(p, lost); nodeOf(first) != c.self && p.Table.owned(first, 1, maxOffset) == nil {
+	if first := c.heir(p, lost); nodeOf(first) != c.self && p.Table.owned(first, 1, prefix.MaxOffset) == nil {
 		return fmt.Errorf("nobody is left who has addresses of %s: reclaim on host %s, which is to have them", p.Key, c.name(p, nodeOf(first)))
 	}
 	return nil
@@ -119,7 +121,7 @@ func (c *core) heir(p *pool, lost []string) string {
 
 func (c *core) reclaimFrom(p *pool, owner, heir string) (taken uint64) {
 	var all table
-	for _, s := range p.Table.owned(owner, 1, maxOffset) {
+	for _, s := range p.Table.owned(owner, 1, prefix.MaxOffset) {
 		taken += s.size()
 		all = append(all, p.Table.given(s.First, s.Last, heir, 1)...)
 	}
@@ -156,7 +158,7 @@ func (c *core) change(p *pool, t table) {
 // reclaimed are the addresses that this host has got since from owners that were lost, by owner.
 func (p *pool) reclaimed(before table) map[string]table {
 	from := map[string]table{}
-	for _, s := range p.Table.owned(p.Owner, 1, maxOffset) {
+	for _, s := range p.Table.owned(p.Owner, 1, prefix.MaxOffset) {
 		for s.First <= s.Last {
 			was, known := before.of(s.First)
 			if !known {
@@ -190,7 +192,7 @@ func (c *core) join(p *pool) {
 	}
 	if len(all) < len(p.Table) {
 		c.put(p, all)
-		c.tell(p, message{Spans: all.owned(p.Owner, 1, maxOffset)})
+		c.tell(p, message{Spans: all.owned(p.Owner, 1, prefix.MaxOffset)})
 	}
 }
 

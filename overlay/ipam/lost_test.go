@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // testCore is a core of host "a" with one settled pool, whose table has a block of 10 addresses for each of the owners.
@@ -204,7 +206,7 @@ func TestTwoReclaimAlike(t *testing.T) {
 		reclaims(c, 1, "b")
 		says(c, p, other, p.hash)
 		c.step(c.now, nil)
-		if taken := p.Table.owned("b.1", 1, maxOffset); taken != nil {
+		if taken := p.Table.owned("b.1", 1, prefix.MaxOffset); taken != nil {
 			t.Fatalf("on host %s: %+v are the lost one's still", self, taken)
 		}
 		tables = append(tables, p.Table)
@@ -244,7 +246,7 @@ func TestWhoWasAwayHearsAllOthersFirst(t *testing.T) {
 		o := p.Origin
 		deliver(c, "b", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Ask: &ask{ID: 1, First: 1, Last: 254, Urgent: true}})
 	})
-	if own := p.Table.owned("a.1", 1, maxOffset); got.IsValid() || len(own) != 1 || own[0].size() != 10 {
+	if own := p.Table.owned("a.1", 1, prefix.MaxOffset); got.IsValid() || len(own) != 1 || own[0].size() != 10 {
 		t.Fatalf("before host c has told: handed out %s, has %+v", got, own)
 	}
 	lost := p.Table.given(1, 10, "c.1", 1)
@@ -252,7 +254,7 @@ func TestWhoWasAwayHearsAllOthersFirst(t *testing.T) {
 		o := p.Origin
 		deliver(c, "c", &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "c.1", Member: true, Origin: &o, Spans: merge(p.Table, lost), Full: true})
 	})
-	if own := p.Table.owned("a.1", 1, maxOffset); got.IsValid() || own != nil {
+	if own := p.Table.owned("a.1", 1, prefix.MaxOffset); got.IsValid() || own != nil {
 		t.Errorf("host c has its addresses: handed out %s, has %+v", got, own)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // Messages that wait to be looked at. Beyond them they are dropped, and come again.
@@ -35,7 +36,7 @@ type InUse map[netip.Prefix]map[netip.Addr]bool
 // Config says how to open a Manager.
 type Config struct {
 	DB       *bbolt.DB
-	Defaults []DefaultPool
+	Defaults []prefix.DefaultPool
 	Seeded   bool                                    // the daemon was told of hosts to join
 	Taken    func() (func(netip.Prefix) bool, error) // says whether a route or an interface of this host uses a subnet
 	InUse    func() InUse
@@ -181,7 +182,7 @@ func (m *Manager) lastUsed(id poolID, node string) []uint64 {
 	var all []uint64
 	for _, r := range m.cluster.Records() {
 		for _, addr := range r.Endpoint.Addrs {
-			if at, err := offset(id.Subnet, addr); err == nil && r.Owner == node {
+			if at, err := prefix.Offset(id.Subnet, addr); err == nil && r.Owner == node {
 				all = append(all, at)
 			}
 		}
@@ -276,7 +277,7 @@ func (m *Manager) RequestPool(key string, subnet, within netip.Prefix, v6 bool) 
 			key = SubnetKey(subnet)
 		}
 	}
-	if err := CheckPool(subnet, within); err != nil {
+	if err := prefix.Check(subnet, within); err != nil {
 		return "", netip.Prefix{}, err
 	}
 	pool := poolID{key, subnet}
@@ -315,7 +316,7 @@ func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("subnet: which ones this host uses is not known: %w: give --subnet", err)
 	}
 	return wait(m, func(c *core, done func(netip.Prefix, error)) {
-		done(choose(m.cfg.Defaults, key, v6, func(subnet netip.Prefix) bool {
+		done(prefix.Choose(m.cfg.Defaults, key, v6, func(subnet netip.Prefix) bool {
 			return taken(subnet) || c.overlapping(poolID{"", subnet}) != nil
 		}))
 	})

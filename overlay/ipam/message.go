@@ -6,6 +6,8 @@ import (
 	"math"
 	"net/netip"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // Limits of what is taken from the wire, and kept to in what is sent.
@@ -104,10 +106,10 @@ func (m *message) check() error {
 		}
 		return nil
 	}
-	if err := CheckPool(m.Subnet, netip.Prefix{}); err != nil {
+	if err := prefix.Check(m.Subnet, netip.Prefix{}); err != nil {
 		return err
 	}
-	lo, hi := bounds(m.Subnet)
+	lo, hi := prefix.Bounds(m.Subnet)
 	if a := m.Ask; a != nil && (a.First < lo || a.First > a.Last || a.Exact && a.First != a.Last || a.Last > hi || a.To != "" && isHost(a.To)) {
 		return errors.New("a question for addresses outside the subnet")
 	}

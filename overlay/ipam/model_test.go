@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // The model visits every state that some hosts can get into: the cores themselves, their disks, and the messages under way, of
@@ -321,7 +323,7 @@ func (m *model) check(w *world) {
 			if p == nil || q == nil || !p.settled || !q.settled || p.quiet || q.quiet || p.Origin != q.Origin {
 				continue
 			}
-			for _, mine := range p.Table.owned(p.Owner, 0, maxOffset) {
+			for _, mine := range p.Table.owned(p.Owner, 0, prefix.MaxOffset) {
 				if both := q.Table.owned(q.Owner, mine.First, mine.Last); both != nil {
 					m.fail("%s and %s both own %+v and %+v after:\n%s", a.id, b.id, mine, both, strings.Join(m.path, "\n"))
 				}
@@ -346,7 +348,7 @@ func (m *model) checkLeaks(w *world) {
 		}
 		for _, owner := range all.owners() {
 			if !names[owner] {
-				m.fail("%s is no more, and has %+v after:\n%s", owner, all.owned(owner, 0, maxOffset), strings.Join(m.path, "\n"))
+				m.fail("%s is no more, and has %+v after:\n%s", owner, all.owned(owner, 0, prefix.MaxOffset), strings.Join(m.path, "\n"))
 			}
 		}
 	}

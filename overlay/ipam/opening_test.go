@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // outcome is what an event that takes its time ends with, within a minute.
@@ -68,7 +70,7 @@ func TestNoSubnetFound(t *testing.T) {
 	if want := "subnet: host host-b does not say whether it has the network network=app: give --subnet, or try again"; got != want {
 		t.Errorf("refused with %q, want %q", got, want)
 	}
-	_, err := choose([]DefaultPool{{netip.MustParsePrefix("10.208.0.0/12"), 20}}, "network=app", false, func(netip.Prefix) bool { return true })
+	_, err := prefix.Choose([]prefix.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}}, "network=app", false, func(netip.Prefix) bool { return true })
 	if want := "subnet: none is free in the default pools [10.208.0.0/12]: give --subnet, or the daemon other --default-pools"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("refused with %v, want %q", err, want)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // openOn has the hosts use the pool, one after the other.
@@ -370,7 +372,7 @@ func TestReclaimAmongMany(t *testing.T) {
 		lost.lose()
 		s.run(10 * time.Second)
 		h := s.hosts[0]
-		at := h.state().Table.owned(s.hosts[1].state().Owner, 1, maxOffset)[0].First
+		at := h.state().Table.owned(s.hosts[1].state().Owner, 1, prefix.MaxOffset)[0].First
 		h.container(h.state().addr(at + 3)) // --ip of another's block
 		s.run(time.Second)
 		failed := errors.New("no answer")
@@ -484,7 +486,7 @@ func TestRangeOfOneAddress(t *testing.T) {
 	c.meet(map[string]string{"b": "host-b"}, nil)
 	says(c, p, "b", p.hash)
 	p.Range = netip.MustParsePrefix("10.20.0.9/32")
-	p.lo, p.hi = boundsWithin(p.Subnet, p.Range)
+	p.lo, p.hi = prefix.BoundsWithin(p.Subnet, p.Range)
 	var failed error
 	run := func(event func()) {
 		for _, done := range c.step(c.now, event).done {

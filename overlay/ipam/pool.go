@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // poolID names a pool on all hosts that use it.
@@ -105,7 +107,7 @@ type question struct {
 
 func newPool(s stored, now time.Time) *pool {
 	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, missing: map[uint64]time.Time{}}
-	p.lo, p.hi = boundsWithin(s.Subnet, s.Range)
+	p.lo, p.hi = prefix.BoundsWithin(s.Subnet, s.Range)
 	p.settled = len(s.Table) > 0
 	if p.Names == nil {
 		p.Names = map[string]string{}
@@ -157,7 +159,7 @@ func (p *pool) freeWithin() uint64 { return p.freeFrom(p.lo, p.hi) }
 
 // freeFrom counts the free addresses of this host from one to another.
 func (p *pool) freeFrom(first, last uint64) (n uint64) {
-	if lo, hi := bounds(p.Subnet); first <= lo && last >= hi {
+	if lo, hi := prefix.Bounds(p.Subnet); first <= lo && last >= hi {
 		return p.free()
 	}
 	for _, s := range p.Table.owned(p.Owner, first, last) {
@@ -186,7 +188,7 @@ func (p *pool) inUse(at uint64) bool {
 	return used
 }
 
-func (p *pool) addr(at uint64) netip.Addr { return address(p.Subnet, at) }
+func (p *pool) addr(at uint64) netip.Addr { return prefix.Address(p.Subnet, at) }
 
 // held lists the addresses in use here that others own.
 func (p *pool) held() []uint64 {

@@ -3,6 +3,8 @@ package ipam
 import (
 	"maps"
 	"slices"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // receive takes a message from another host.
@@ -126,7 +128,7 @@ func (c *core) meetClaim(p *pool, from string, m *message) {
 
 // adopt takes another host's table in place of this host's claim.
 func (c *core) adopt(p *pool, from string, m *message) {
-	if !m.Spans.covers(bounds(p.Subnet)) {
+	if !m.Spans.covers(prefix.Bounds(p.Subnet)) {
 		return
 	}
 	if p.settled {

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // alone is a cluster of one host.
@@ -69,7 +70,7 @@ func TestFailedCreateBesideANetworkOfAnotherDriver(t *testing.T) {
 	c.step(c.now, func() { c.openPool(p.id, netip.Prefix{}, func(error) {}) }) // the second network
 	c.step(c.now, func() { c.releasePool(p.id) })                              // it failed
 	c.step(c.now.Add(time.Second), nil)
-	at, _ := offset(p.Subnet, got)
+	at, _ := prefix.Offset(p.Subnet, got)
 	if s, _ := p.Table.of(at); !p.inUse(at) || s.Owner != "a.1" {
 		t.Errorf("address %s, on which a container runs, is in use: %v, and %s's: that host hands it out", got, p.inUse(at), s.Owner)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // request is one of Docker's that waits for its answer.
@@ -63,8 +65,8 @@ func (c *core) await(p *pool, r *request) {
 
 // usable is the offset of an address that a host may have.
 func (p *pool) usable(addr netip.Addr) (uint64, error) {
-	at, err := offset(p.Subnet, addr)
-	lo, hi := bounds(p.Subnet)
+	at, err := prefix.Offset(p.Subnet, addr)
+	lo, hi := prefix.Bounds(p.Subnet)
 	if err == nil && (at < lo || at > hi) {
 		err = fmt.Errorf("address %s: is not for hosts in subnet %s", addr, p.Subnet)
 	}
@@ -241,7 +243,7 @@ func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
 		return at, true, nil
 	}
 	if !r.exact {
-		r.at, _ = bounds(p.Subnet)
+		r.at, _ = prefix.Bounds(p.Subnet)
 	}
 	return c.reserve(p, r, "gateway", ownerGateway)
 }
@@ -337,7 +339,7 @@ func (c *core) release(id poolID, addr netip.Addr) {
 	if p == nil {
 		return
 	}
-	if at, err := offset(p.Subnet, addr); err == nil {
+	if at, err := prefix.Offset(p.Subnet, addr); err == nil {
 		c.unlease(p, at)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // reclaimed has one host of a cluster take what another had, which is lost.
@@ -135,7 +137,7 @@ func TestReclaimOfWhatIsLearntLater(t *testing.T) {
 		says(c, q, id, q.hash)
 	}
 	c.step(c.now, nil)
-	if p.Table.owned("b.1", 1, maxOffset) == nil {
+	if p.Table.owned("b.1", 1, prefix.MaxOffset) == nil {
 		t.Errorf("e has said nothing since the reclaim began, and what b had is taken: %+v", p.Table)
 	}
 }
@@ -173,7 +175,7 @@ func TestReclaimWhileAForgottenHostIsDown(t *testing.T) {
 	c.reclaim([]string{"b"}, func(uint64, error) {})
 	says(c, p, "d", p.hash)
 	c.step(c.now, nil)
-	if p.Table.owned("b.1", 1, maxOffset) == nil {
+	if p.Table.owned("b.1", 1, prefix.MaxOffset) == nil {
 		t.Error("taken while host e, which has the pool, is down")
 	}
 }
@@ -238,7 +240,7 @@ func TestNewClaimIsGivenUp(t *testing.T) {
 func TestNotForgottenWhileAsking(t *testing.T) {
 	c, p := testCore("a.1", "b.1", "c.1")
 	p.Member = false
-	c.give(p, p.Table.owned("a.1", 1, maxOffset), "b.1")
+	c.give(p, p.Table.owned("a.1", 1, prefix.MaxOffset), "b.1")
 	c.meet(map[string]string{"b": "host-b", "c": "host-c"}, nil)
 	leaves := func(id string, member bool) {
 		o := p.Origin

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // A simulated cluster: cores on one clock, over a network that loses, delays, reorders and duplicates. Nothing in it
@@ -383,7 +385,7 @@ func (s *simulation) checkOwners() {
 			if p == nil || q == nil || !p.settled || !q.settled || p.quiet || q.quiet || p.Origin != q.Origin {
 				continue
 			}
-			for _, mine := range p.Table.owned(p.Owner, 0, maxOffset) {
+			for _, mine := range p.Table.owned(p.Owner, 0, prefix.MaxOffset) {
 				if both := q.Table.owned(q.Owner, mine.First, mine.Last); both != nil {
 					s.fail("%s and %s both own %+v: %+v", a.id, b.id, mine, both)
 				}

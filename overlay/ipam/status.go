@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // Status is what `overlane ipam` shows.
@@ -90,7 +92,7 @@ func (c *core) blocks(p *pool) []BlockStatus {
 	for _, owner := range p.Table.owners() {
 		node := nodeOf(owner)
 		b := BlockStatus{Key: p.Key, Subnet: p.Subnet, Node: node, Host: c.name(p, node), State: "down"}
-		for _, s := range p.Table.owned(owner, 1, maxOffset) {
+		for _, s := range p.Table.owned(owner, 1, prefix.MaxOffset) {
 			b.Blocks++
 			b.Addresses += s.size()
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // Buckets of the store: poolID to the JSON of a stored, poolID and address to that of a lease, poolID to that of the
@@ -34,48 +36,45 @@ func load(db *bbolt.DB) (d disk, err error) {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
 		}
-		err1 = inPools.ForEach(func(key, text []byte) error {
-			var s stored
-			if err := json.Unmarshal(text, &s); err != nil {
-				return fmt.Errorf("pool %s: %w", key, err)
-			}
+		err1 = read("pool", inPools, func(key string, s stored) error {
 			d.pools = append(d.pools, s)
 			return nil
 		})
-		err2 = inHeard.ForEach(func(key, text []byte) error {
-			id, err := parsePoolID(string(key))
-			var hosts map[string]string
-			if err == nil {
-				err = json.Unmarshal(text, &hosts)
-			}
-			if err != nil {
-				return fmt.Errorf("hosts of pool %s: %w", key, err)
-			}
+		err2 = read("hosts of pool", inHeard, func(key string, hosts map[string]string) error {
+			id, err := parsePoolID(key)
 			d.heard[id] = hosts
-			return nil
+			return err
 		})
-		err3 = inLeases.ForEach(func(key, text []byte) error {
-			id, at, err := parseLeaseKey(string(key))
-			var l lease
-			if err == nil {
-				err = json.Unmarshal(text, &l)
-			}
-			if err != nil {
-				return fmt.Errorf("lease %s: %w", key, err)
-			}
+		err3 = read("lease", inLeases, func(key string, l lease) error {
+			id, at, err := parseLeaseKey(key)
 			if d.leases[id] == nil {
 				d.leases[id] = map[uint64]lease{}
 			}
 			d.leases[id][at] = l
-			return nil
+			return err
 		})
 		return errors.Join(err1, err2, err3)
 	})
 	return d, err
 }
 
+// read gives the keys of a bucket with their values, which are JSON.
+func read[T any](what string, bucket *bbolt.Bucket, take func(key string, value T) error) error {
+	return bucket.ForEach(func(key, text []byte) error {
+		var value T
+		err := json.Unmarshal(text, &value)
+		if err == nil {
+			err = take(string(key), value)
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", what, key, err)
+		}
+		return nil
+	})
+}
+
 func leaseKey(id poolID, at uint64) []byte {
-	return fmt.Appendf(nil, "%s %s", id, address(id.Subnet, at))
+	return fmt.Appendf(nil, "%s %s", id, prefix.Address(id.Subnet, at))
 }
 
 func parseLeaseKey(key string) (id poolID, at uint64, err error) {
@@ -90,7 +89,7 @@ func parseLeaseKey(key string) (id poolID, at uint64, err error) {
 	if err != nil {
 		return id, 0, err
 	}
-	at, err = offset(id.Subnet, addr)
+	at, err = prefix.Offset(id.Subnet, addr)
 	return id, at, err
 }
 

@@ -1,4 +1,4 @@
-package ipam
+package prefix
 
 import (
 	"net/netip"
@@ -15,7 +15,7 @@ func prefix(text string) netip.Prefix {
 	return netip.MustParsePrefix(text)
 }
 
-func TestCheckPool(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ subnet, within, want string }{
 		{"10.20.0.0/16", "", ""},
 		{"10.20.0.0/30", "", ""},
@@ -43,7 +43,7 @@ func TestCheckPool(t *testing.T) {
 		{"fd00:20::/48", "fd00:20:0:1::/64", "ip-range fd00:20:0:1::/64: has no address"}, // beyond the first 2^63
 		{"fd00:20::/64", "fd00:20::1:0/112", ""},
 	} {
-		err := CheckPool(prefix(tt.subnet), prefix(tt.within))
+		err := Check(prefix(tt.subnet), prefix(tt.within))
 		switch {
 		case tt.want == "" && err != nil:
 			t.Errorf("subnet %s, range %s: %v", tt.subnet, tt.within, err)
@@ -65,8 +65,8 @@ func TestBounds(t *testing.T) {
 		{"fd00:20::/64", "fd00:20::ff00/120", "fd00:20::ff00", "fd00:20::ffff"},
 	} {
 		subnet := prefix(tt.subnet)
-		lo, hi := boundsWithin(subnet, prefix(tt.within))
-		if first, last := address(subnet, lo), address(subnet, hi); first.String() != tt.first || last.String() != tt.last {
+		lo, hi := BoundsWithin(subnet, prefix(tt.within))
+		if first, last := Address(subnet, lo), Address(subnet, hi); first.String() != tt.first || last.String() != tt.last {
 			t.Errorf("subnet %s, range %s: from %s to %s, want %s to %s", tt.subnet, tt.within, first, last, tt.first, tt.last)
 		}
 	}
@@ -76,19 +76,19 @@ func TestBounds(t *testing.T) {
 func TestOffset(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		subnet := prefix(rapid.SampledFrom([]string{"10.20.0.0/30", "10.20.0.0/16", "10.0.0.0/8", "fd00:20::/126", "fd00:20::/64", "fd00:20::/48"}).Draw(t, "subnet"))
-		lo, hi := bounds(subnet)
+		lo, hi := Bounds(subnet)
 		at := rapid.Uint64Range(lo, hi).Draw(t, "offset")
-		addr := address(subnet, at)
-		if got, err := offset(subnet, addr); err != nil || got != at || !subnet.Contains(addr) {
+		addr := Address(subnet, at)
+		if got, err := Offset(subnet, addr); err != nil || got != at || !subnet.Contains(addr) {
 			t.Fatalf("offset %d of %s is %s, whose offset is %d (%v)", at, subnet, addr, got, err)
 		}
 	})
 	for _, addr := range []string{"10.20.1.0", "fd00:20::1", "fd00:21::1"} {
-		if _, err := offset(prefix("10.20.0.0/24"), netip.MustParseAddr(addr)); err == nil {
+		if _, err := Offset(prefix("10.20.0.0/24"), netip.MustParseAddr(addr)); err == nil {
 			t.Errorf("%s has an offset in 10.20.0.0/24", addr)
 		}
 	}
-	if _, err := offset(prefix("fd00:20::/64"), netip.MustParseAddr("fd00:20::8000:0:0:0")); err == nil {
+	if _, err := Offset(prefix("fd00:20::/64"), netip.MustParseAddr("fd00:20::8000:0:0:0")); err == nil {
 		t.Error("an address beyond the first 2^63 of a subnet has an offset")
 	}
 }

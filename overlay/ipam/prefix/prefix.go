@@ -1,4 +1,5 @@
-package ipam
+// Package prefix is the arithmetic of a pool's subnets: which are fit to be one, and which of their addresses hosts may have.
+package prefix
 
 import (
 	"encoding/binary"
@@ -13,11 +14,11 @@ const (
 )
 
 // Addresses are counted from the subnet's first one. Of a subnet with more only so many are given out.
-const maxOffset = 1<<63 - 1
+const MaxOffset = 1<<63 - 1
 
-// CheckPool says what is wrong with a pool: subnet and, where valid, the range in it from which this host gives out
+// Check says what is wrong with a pool: subnet and, where valid, the range in it from which this host gives out
 // addresses.
-func CheckPool(subnet, within netip.Prefix) error {
+func Check(subnet, within netip.Prefix) error {
 	longest := maxBits4
 	if subnet.Addr().Is6() {
 		longest = maxBits6
@@ -38,17 +39,17 @@ func CheckPool(subnet, within netip.Prefix) error {
 	case within.Bits() < subnet.Bits() || !subnet.Contains(within.Addr()):
 		return fmt.Errorf("ip-range %s: lies outside subnet %s: give one within it", within, subnet)
 	}
-	if lo, hi := boundsWithin(subnet, within); lo > hi {
+	if lo, hi := BoundsWithin(subnet, within); lo > hi {
 		return fmt.Errorf("ip-range %s: has no address of subnet %s that a container may have: give a larger one", within, subnet)
 	}
 	return nil
 }
 
-// bounds are the first and last offset of a subnet that a host may have.
-func bounds(subnet netip.Prefix) (lo, hi uint64) {
+// Bounds are the first and last offset of a subnet that a host may have.
+func Bounds(subnet netip.Prefix) (lo, hi uint64) {
 	host := subnet.Addr().BitLen() - subnet.Bits()
 	if host >= 63 {
-		return 1, maxOffset
+		return 1, MaxOffset
 	}
 	if subnet.Addr().Is4() {
 		return 1, 1<<host - 2
@@ -56,25 +57,25 @@ func bounds(subnet netip.Prefix) (lo, hi uint64) {
 	return 1, 1<<host - 1 // offset 0 is the routers' anycast address: RFC 4291 section 2.6.1
 }
 
-// boundsWithin are those of the addresses in a range of the subnet.
-func boundsWithin(subnet, within netip.Prefix) (lo, hi uint64) {
-	lo, hi = bounds(subnet)
+// BoundsWithin are those of the addresses in a range of the subnet.
+func BoundsWithin(subnet, within netip.Prefix) (lo, hi uint64) {
+	lo, hi = Bounds(subnet)
 	if !within.IsValid() {
 		return lo, hi
 	}
-	first, err := offset(subnet, within.Addr())
+	first, err := Offset(subnet, within.Addr())
 	if err != nil {
 		return hi + 1, hi // beyond what is given out
 	}
-	last := uint64(maxOffset)
+	last := uint64(MaxOffset)
 	if host := within.Addr().BitLen() - within.Bits(); host < 63 {
 		last = min(last, first+1<<host-1)
 	}
 	return max(lo, first), min(hi, last)
 }
 
-// offset counts from the subnet's first address.
-func offset(subnet netip.Prefix, addr netip.Addr) (uint64, error) {
+// Offset counts from the subnet's first address.
+func Offset(subnet netip.Prefix, addr netip.Addr) (uint64, error) {
 	if !subnet.Contains(addr) {
 		return 0, fmt.Errorf("address %s: lies outside subnet %s", addr, subnet)
 	}
@@ -85,8 +86,8 @@ func offset(subnet netip.Prefix, addr netip.Addr) (uint64, error) {
 	return binary.BigEndian.Uint64(a[8:]) - binary.BigEndian.Uint64(base[8:]), nil
 }
 
-// address is the one at an offset.
-func address(subnet netip.Prefix, offset uint64) netip.Addr {
+// Address is the one at an offset.
+func Address(subnet netip.Prefix, offset uint64) netip.Addr {
 	a := subnet.Addr().As16()
 	binary.BigEndian.PutUint64(a[8:], binary.BigEndian.Uint64(a[8:])+offset)
 	addr := netip.AddrFrom16(a)
