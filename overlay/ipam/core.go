@@ -16,37 +16,37 @@ import (
 // core is one host's part in all of its pools, and the protocol: a step function from time and event to output, without
 // goroutines, clocks or I/O. It is not safe for concurrent use.
 type core struct {
-	now      time.Time // of the current step
-	started  time.Time
-	rand     *rand.Rand
-	self     string
-	host     string
-	seeded   bool // it was told of hosts to join, and may not have met them yet
-	pools    map[poolID]*pool
-	searches []*search
-	reclaims []*reclaim
-	members  map[string]string                    // the others that are up: ID to name
-	absent   map[string]string                    // and those that are down, and have not left
-	heard    map[poolID]map[string]string         // who else has which pools, also such as this host does not have: ID to name
-	order    []string                             // their IDs
-	lives    func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
-	inUse    func(p poolID) bool                  // whether a network of this host has the subnet
-	lastUsed func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
-	run      uint64                               // see number
-	sent     uint64
-	latest   map[poolID]map[string]number // of what came about a pool, by its sender
-	out      output
+	now       time.Time // of the current step
+	started   time.Time
+	rand      *rand.Rand
+	self      string
+	host      string
+	seeded    bool // it was told of hosts to join, and may not have met them yet
+	pools     map[poolID]*pool
+	searches  []*search
+	reclaims  []*reclaim
+	members   map[string]string                    // the others that are up: ID to name
+	absent    map[string]string                    // and those that are down, and have not left
+	peerPools map[poolID]map[string]string         // who else has which pools, also such as this host does not have: ID to name
+	order     []string                             // their IDs
+	lives     func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
+	inUse     func(p poolID) bool                  // whether a network of this host has the subnet
+	lastUsed  func(p poolID, host string) []uint64 // what the endpoints of another host have, or had
+	run       uint64                               // see number
+	sent      uint64
+	latest    map[poolID]map[string]number // of what came about a pool, by its sender
+	out       output
 }
 
 // output is what a step wants done, in this order.
 type output struct {
-	pools  []*pool      // to be written
-	gone   []poolID     // to be removed, leases too
-	leases []leaseWrite // to be written
-	heard  []poolID     // to be written
-	sends  []send
-	done   []func(failed error) // failed: what was decided is not on disk
-	notes  []note
+	pools     []*pool      // to be written
+	gone      []poolID     // to be removed, leases too
+	leases    []leaseWrite // to be written
+	peerPools []poolID     // to be written
+	sends     []send
+	done      []func(failed error) // failed: what was decided is not on disk
+	notes     []note
 }
 
 // after puts what an earlier step could not write before what this one wants written.
@@ -61,7 +61,7 @@ func (o *output) after(failed *output) {
 	}
 	o.gone = append(slices.DeleteFunc(failed.gone, written), o.gone...)
 	o.leases = append(failed.leases, o.leases...)
-	o.heard = append(failed.heard, o.heard...)
+	o.peerPools = append(failed.peerPools, o.peerPools...)
 }
 
 type leaseWrite struct {
@@ -88,7 +88,7 @@ func newCore(now time.Time, run uint64, self, host string, pools []stored, lease
 		now: now, started: now, self: self, host: host,
 		rand:  rand.New(rand.NewPCG(seed.Sum64()+run, uint64(now.UnixNano()))),
 		run:   run,
-		pools: map[poolID]*pool{}, members: map[string]string{}, heard: map[poolID]map[string]string{}, latest: map[poolID]map[string]number{},
+		pools: map[poolID]*pool{}, members: map[string]string{}, peerPools: map[poolID]map[string]string{}, latest: map[poolID]map[string]number{},
 		lives:    func(poolID, netip.Addr) bool { return true },
 		inUse:    func(poolID) bool { return false },
 		lastUsed: func(poolID, string) []uint64 { return nil },
@@ -99,7 +99,7 @@ func newCore(now time.Time, run uint64, self, host string, pools []stored, lease
 			p.used[at] = l
 		}
 		p.count()
-		p.quiet = true
+		p.resyncing = true
 		c.pools[p.id] = p
 	}
 	return c
@@ -118,8 +118,8 @@ func (c *core) step(now time.Time, event func()) output {
 	for _, p := range c.sorted() {
 		c.advance(p)
 	}
-	c.searches = slices.DeleteFunc(c.searches, c.seek)
-	c.reclaims = slices.DeleteFunc(c.reclaims, c.takeBack)
+	c.searches = slices.DeleteFunc(c.searches, c.advanceSearch)
+	c.reclaims = slices.DeleteFunc(c.reclaims, c.advanceReclaim)
 	out := c.out
 	c.out = output{}
 	for i, s := range out.sends {
@@ -143,21 +143,9 @@ func (c *core) pace() time.Duration {
 func (c *core) wake() {
 	for _, p := range c.sorted() {
 		p.began = c.now
-		p.quiet = p.settled
-		c.doubt(p)
+		p.resyncing = p.bootstrapped
+		c.invalidate(p)
 	}
-}
-
-// doubt has every other host say again what it knows of a pool.
-func (c *core) doubt(p *pool) {
-	for _, peer := range p.peers {
-		c.doubtPeer(peer)
-	}
-}
-
-// doubtPeer has a host's next word count that answers what is said from here on.
-func (c *core) doubtPeer(peer *peerState) {
-	peer.fresh, peer.told, peer.doubted = false, false, c.sent+uint64(len(c.out.sends))
 }
 
 // sorted lists the pools in an order that does not depend on chance.
@@ -165,46 +153,31 @@ func (c *core) sorted() []*pool {
 	return slices.SortedFunc(maps.Values(c.pools), func(a, b *pool) int { return a.id.compare(b.id) })
 }
 
-// lonely says whether this host has just started and has yet to meet others.
-func (c *core) lonely() bool {
+// unjoined says whether this host has just started and has yet to meet others.
+func (c *core) unjoined() bool {
 	return c.seeded && len(c.order) == 0 && c.now.Sub(c.started) < helloPatience
 }
 
 // advance does what is due for a pool.
 func (c *core) advance(p *pool) {
-	if p.quiet && c.heardAll(p) {
-		p.quiet = false
+	if p.resyncing && c.resynced(p) {
+		p.resyncing = false
 	}
-	if p.settled && !p.quiet && c.ended(p) {
+	if p.bootstrapped && !p.resyncing && c.ended(p) {
 		c.startOver(p)
 	}
-	if !p.settled {
-		c.settle(p)
+	if !p.bootstrapped {
+		c.bootstrap(p)
 	}
-	if p.settled && c.pools[p.id] == p {
+	if p.bootstrapped && c.pools[p.id] == p {
 		c.finishOpening(p, nil)
-		c.join(p)
+		c.compact(p)
 		c.askMore(p)
 		c.sync(p)
 		c.passOn(p)
 	}
 	p.waiting = slices.DeleteFunc(p.waiting, func(r *request) bool { return c.try(p, r) })
 	c.askAgain(p)
-}
-
-// heardAll says whether every host that is up has told what changed since this host was away. One that the pool's table
-// does not name may be who has its addresses by now. Who is down can't tell, and is waited for a little alone.
-func (c *core) heardAll(p *pool) bool {
-	if len(c.order) == 0 {
-		return len(p.Names) == 0 && !c.seeded || c.now.Sub(p.began) >= helloPatience
-	}
-	missing := slices.ContainsFunc(slices.Collect(maps.Keys(p.Names)), func(id string) bool { return !c.up(id) }) // it may be about to come
-	return len(c.unheard(p)) == 0 && (!missing || c.now.Sub(p.began) >= helloPatience)
-}
-
-// unheard are the hosts that are up and have not told yet what they know.
-func (c *core) unheard(p *pool) []string {
-	return slices.DeleteFunc(slices.Clone(c.order), func(id string) bool { return p.peer(id).told })
 }
 
 // meet tells the core who else is up, and who is down and has not left: names by ID. Whoever is new hears of every pool.
@@ -214,7 +187,7 @@ func (c *core) meet(members, absent map[string]string) {
 	for id := range before {
 		if !c.up(id) {
 			for _, p := range c.sorted() {
-				c.doubtPeer(p.peer(id))
+				c.invalidatePeer(p.peer(id))
 			}
 		}
 	}
@@ -229,7 +202,7 @@ func (c *core) meet(members, absent map[string]string) {
 
 // gone forgets what a host said that is lost for good.
 func (c *core) gone(id string) {
-	c.unhear(id)
+	c.forgetPeerPools(id)
 	for _, p := range c.pools {
 		delete(p.peers, id)
 		delete(p.Names, id)
@@ -244,7 +217,7 @@ func (c *core) up(id string) bool {
 // there says whether an owner is up, and has not forgotten since what it had.
 func (c *core) there(p *pool, owner string) bool {
 	peer := p.peers[nodeOf(owner)]
-	return c.up(nodeOf(owner)) && (peer == nil || !peer.told && !peer.knows || peer.knows && peer.owner == owner)
+	return c.up(nodeOf(owner)) && (peer == nil || !peer.synced && !peer.knows || peer.knows && peer.owner == owner)
 }
 
 // ownerName names a host as the owner of blocks. One that takes part in a pool, forgets it, and takes part again is not
@@ -260,7 +233,7 @@ func nodeOf(owner string) string {
 // sendTo sends a message with where this host stands on the pool.
 func (c *core) sendTo(id string, m *message, p *pool) {
 	m.Key, m.Subnet, m.Host = p.Key, p.Subnet, c.host
-	m.Member, m.Owner, m.Proposed = p.Member, p.Owner, !p.settled
+	m.Member, m.Owner, m.Proposed = p.Member, p.Owner, !p.bootstrapped
 	if p.Origin != (origin{}) {
 		o := p.Origin
 		m.Origin = &o
@@ -269,7 +242,7 @@ func (c *core) sendTo(id string, m *message, p *pool) {
 		o := peer.origin
 		m.Re = &o
 	}
-	if p.settled {
+	if p.bootstrapped {
 		m.Free, m.Hash, m.Held = p.free(), p.hash, p.held()
 	}
 	if m.Full {
@@ -288,13 +261,6 @@ func (c *core) tell(p *pool, m message) {
 	}
 }
 
-// put changes the table.
-func (c *core) put(p *pool, t table) {
-	p.Table = t
-	p.count()
-	c.write(p)
-}
-
 func (c *core) write(p *pool) {
 	if !slices.Contains(c.out.pools, p) {
 		c.out.pools = append(c.out.pools, p)
@@ -306,7 +272,7 @@ func (c *core) name(p *pool, id string) string {
 	if name := c.members[id]; name != "" {
 		return name
 	}
-	for _, names := range []map[string]string{c.absent, p.Names, c.heard[p.id]} {
+	for _, names := range []map[string]string{c.absent, p.Names, c.peerPools[p.id]} {
 		if name := names[id]; name != "" {
 			return name
 		}
@@ -324,4 +290,14 @@ func (c *core) names(p *pool, ids []string) string {
 
 func (c *core) notef(level logrus.Level, format string, args ...any) {
 	c.out.notes = append(c.out.notes, note{level, fmt.Sprintf(format, args...)})
+}
+
+// overlapping is another pool of this host with some of the same addresses.
+func (c *core) overlapping(id poolID) *pool {
+	for _, p := range c.sorted() {
+		if p.id != id && p.Member && p.Subnet.Overlaps(id.Subnet) {
+			return p
+		}
+	}
+	return nil
 }

@@ -147,11 +147,11 @@ func (h *simHost) runOne() {
 	if p == nil {
 		return // its first claim has failed meanwhile
 	}
-	free := p.Member && p.settled && !p.quiet && p.available()
+	free := p.Member && p.bootstrapped && !p.resyncing && p.available()
 	before := len(h.containers)
 	h.container(netip.Addr{})
 	if free && len(h.containers) <= before {
-		h.sim.fail("%s has %d free addresses and hands out none\n%s%+v", h.id, p.free(), h.sim.describe(), p.cooling)
+		h.sim.fail("%s has %d free addresses and hands out none\n%s%+v", h.id, p.free(), h.sim.describe(), p.quarantine)
 	}
 }
 
@@ -271,7 +271,7 @@ func (s *simulation) held() bool {
 func (s *simulation) agree() bool {
 	for _, h := range s.hosts {
 		p, first := h.state(), s.hosts[0].state()
-		if p == nil || !p.settled || !p.Member {
+		if p == nil || !p.bootstrapped || !p.Member {
 			h.open()
 			return false
 		}

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +45,7 @@ type Manager struct {
 	cfg     Config
 	loaded  disk // until Attach
 	cluster Cluster
-	inbox   chan letter
+	inbox   chan userMessage
 	paced   chan struct{}   // the pace has changed
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
@@ -59,7 +56,7 @@ type Manager struct {
 	unwritten output     // what could not be written
 }
 
-type letter struct {
+type userMessage struct {
 	from string
 	text []byte
 }
@@ -72,7 +69,7 @@ func Open(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("addresses in %s: %w", cfg.DB.Path(), err)
 	}
-	m := &Manager{cfg: cfg, loaded: loaded, inbox: make(chan letter, inboxSize), paced: make(chan struct{}, 1)}
+	m := &Manager{cfg: cfg, loaded: loaded, inbox: make(chan userMessage, inboxSize), paced: make(chan struct{}, 1)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m, nil
 }
@@ -84,7 +81,7 @@ func (m *Manager) Attach(c Cluster) {
 	defer m.mu.Unlock()
 	m.cluster = c
 	m.core = newCore(time.Now(), self.Incarnation, self.ID, self.Host, m.loaded.pools, m.loaded.leases)
-	m.core.heard = m.loaded.heard
+	m.core.peerPools = m.loaded.peerPools
 	m.core.seeded = m.cfg.Seeded
 	m.core.lastUsed = m.lastUsed
 	m.done.Go(m.run)
@@ -99,7 +96,7 @@ func (m *Manager) Close() {
 // Receive takes a message from another host's Manager. It never waits.
 func (m *Manager) Receive(from string, text []byte) {
 	select {
-	case m.inbox <- letter{from, text}:
+	case m.inbox <- userMessage{from, text}:
 	default:
 	}
 }
@@ -208,10 +205,10 @@ func (m *Manager) step(event func(*core)) {
 		}
 	}
 	out.after(&m.unwritten)
-	failed := save(m.cfg.DB, &out, m.core.heard)
+	failed := save(m.cfg.DB, &out, m.core.peerPools)
 	m.unwritten = output{}
 	if failed != nil {
-		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, heard: out.heard}
+		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, peerPools: out.peerPools}
 	}
 	m.mu.Unlock()
 	for _, n := range out.notes {
@@ -293,16 +290,6 @@ func (m *Manager) RequestPool(key string, subnet, within netip.Prefix, v6 bool) 
 
 // SubnetKey is the key of a network that its hosts agree on by its subnet alone.
 func SubnetKey(subnet netip.Prefix) string { return "subnet=" + subnet.String() }
-
-// overlapping is another pool of this host with some of the same addresses.
-func (c *core) overlapping(id poolID) *pool {
-	for _, p := range c.sorted() {
-		if p.id != id && p.Member && p.Subnet.Overlaps(id.Subnet) {
-			return p
-		}
-	}
-	return nil
-}
 
 func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 	if key != "" {
@@ -392,40 +379,6 @@ func (m *Manager) Reclaim(hosts []string) (uint64, error) {
 	})
 }
 
-// find is the ID of a host that owns addresses.
-func (c *core) find(host string) (string, error) {
-	nodes := map[string]string{}
-	maps.Copy(nodes, c.absent)
-	for _, hosts := range c.heard {
-		maps.Copy(nodes, hosts)
-	}
-	for _, p := range c.sorted() {
-		for _, owner := range p.Table.owners() {
-			nodes[nodeOf(owner)] = c.name(p, nodeOf(owner))
-		}
-	}
-	var found, begin, names []string
-	for _, node := range slices.Sorted(maps.Keys(nodes)) {
-		names = append(names, nodes[node])
-		switch {
-		case nodes[node] == host:
-			found = append(found, node)
-		case host != "" && strings.HasPrefix(node, host):
-			begin = append(begin, node)
-		}
-	}
-	if found == nil {
-		found = begin
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", fmt.Errorf("node %q: owns no addresses: those that do are %s", host, strings.Join(names, ", "))
-	}
-	return "", fmt.Errorf("node %q: several are called so: give an ID of %s", host, strings.Join(found, ", "))
-}
-
 // How long the others may take to hear of what a host gives them when it leaves.
 const leavePatience = 10 * time.Second
 
@@ -447,40 +400,4 @@ func (m *Manager) Leave() error {
 		}
 	}
 	return err
-}
-
-// leave closes all pools of this host, and says which.
-func (c *core) leave() (closed []poolID, err error) {
-	for _, p := range c.sorted() {
-		for at, l := range p.used {
-			if l.MAC != "" {
-				return nil, fmt.Errorf("address %s of %s is in use by a container: remove this host's containers and networks first", p.addr(at), p.Key)
-			}
-		}
-	}
-	for _, p := range c.sorted() {
-		if p.Member {
-			closed = append(closed, p.id)
-			c.closePool(p.id)
-		}
-	}
-	return closed, nil
-}
-
-// stay takes a leave back.
-func (c *core) stay(closed []poolID) {
-	for _, id := range closed {
-		if p := c.pools[id]; p != nil {
-			p.Member = true
-			c.write(p)
-		}
-	}
-}
-
-// owning is a pool of which this host still has something, or not all others know that it has nothing; empty: there is none.
-func (c *core) owning() string {
-	if left := c.sorted(); len(left) > 0 {
-		return left[0].id.String()
-	}
-	return ""
 }

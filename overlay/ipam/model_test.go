@@ -45,12 +45,12 @@ type world struct {
 }
 
 type modelHost struct {
-	id     string
-	core   *core // nil: down
-	life   uint64
-	chance uint64 // what its random numbers go on with
-	disk   *stored
-	heard  map[string]string
+	id        string
+	core      *core // nil: down
+	life      uint64
+	chance    uint64 // what its random numbers go on with
+	disk      *stored
+	peerPools map[string]string
 }
 
 // counting is a source of random numbers that has no two alike.
@@ -65,7 +65,7 @@ func (w *world) clone() *world {
 	for i, h := range w.hosts {
 		copied := *h
 		c.hosts[i] = &copied
-		copied.heard = maps.Clone(h.heard)
+		copied.peerPools = maps.Clone(h.peerPools)
 		if h.core != nil {
 			copied.core = h.core.clone()
 			copied.core.rand = rand.New(counting{&copied.chance})
@@ -82,7 +82,7 @@ func (w *world) clone() *world {
 func (c *core) clone() *core {
 	d := *c
 	d.pools = make(map[poolID]*pool, len(c.pools))
-	d.heard, d.latest = map[poolID]map[string]string{}, map[poolID]map[string]number{}
+	d.peerPools, d.latest = map[poolID]map[string]string{}, map[poolID]map[string]number{}
 	for id, p := range c.pools {
 		q := *p
 		q.Names = maps.Clone(p.Names)
@@ -98,8 +98,8 @@ func (c *core) clone() *core {
 		q.opening = slices.Clone(p.opening)
 		d.pools[id] = &q
 	}
-	for id := range c.heard {
-		d.heard[id] = maps.Clone(c.heard[id])
+	for id := range c.peerPools {
+		d.peerPools[id] = maps.Clone(c.peerPools[id])
 	}
 	for id := range c.latest {
 		d.latest[id] = maps.Clone(c.latest[id])
@@ -123,8 +123,8 @@ func (w *world) step(h *modelHost, event func()) {
 	if out.gone != nil {
 		h.disk = nil
 	}
-	if out.heard != nil {
-		h.heard = maps.Clone(h.core.heard[modelPool])
+	if out.peerPools != nil {
+		h.peerPools = maps.Clone(h.core.peerPools[modelPool])
 	}
 	from := slices.Index(w.hosts, h)
 	for _, s := range out.sends {
@@ -167,8 +167,8 @@ func (w *world) start(h *modelHost) {
 	h.life++
 	h.core = newCore(w.now, h.life, h.id, h.id, disk, nil)
 	h.core.rand = rand.New(counting{&h.chance})
-	if h.heard != nil {
-		h.core.heard[modelPool] = maps.Clone(h.heard)
+	if h.peerPools != nil {
+		h.core.peerPools[modelPool] = maps.Clone(h.peerPools)
 	}
 	w.meet()
 }
@@ -221,7 +221,7 @@ func (w *world) events() (all []event) {
 				add(&w.left.compares, h.id+" compares with "+other.id, func(w *world) { w.left.compares--; w.compare(i, j) })
 			}
 		}
-		if !p.settled {
+		if !p.bootstrapped {
 			continue
 		}
 		if p.Member {
@@ -229,7 +229,7 @@ func (w *world) events() (all []event) {
 				w.left.closes--
 				w.step(w.hosts[i], func() { w.hosts[i].core.closePool(modelPool) })
 			})
-			if p.question == nil && !p.quiet {
+			if p.question == nil && !p.resyncing {
 				add(&w.left.asks, h.id+" asks", func(w *world) { w.ask(i) })
 			}
 		}
@@ -260,8 +260,8 @@ func (w *world) crash(i int) {
 func (w *world) compare(i, j int) {
 	h := w.hosts[i]
 	w.step(h, func() {
-		h.pool().nextJoin, h.pool().nextAsk = time.Time{}, time.Time{}
-		h.core.sendTo(w.hosts[j].id, &message{Reply: true, Need: !h.pool().settled}, h.pool())
+		h.pool().nextCompaction, h.pool().nextAsk = time.Time{}, time.Time{}
+		h.core.sendTo(w.hosts[j].id, &message{Reply: true, Need: !h.pool().bootstrapped}, h.pool())
 	})
 }
 
@@ -320,7 +320,7 @@ func (m *model) check(w *world) {
 	for i, a := range w.hosts {
 		for _, b := range w.hosts[:i] {
 			p, q := a.pool(), b.pool()
-			if p == nil || q == nil || !p.settled || !q.settled || p.quiet || q.quiet || p.Origin != q.Origin {
+			if p == nil || q == nil || !p.bootstrapped || !q.bootstrapped || p.resyncing || q.resyncing || p.Origin != q.Origin {
 				continue
 			}
 			for _, mine := range p.Table.owned(p.Owner, 0, prefix.MaxOffset) {
@@ -462,7 +462,7 @@ func (c *canonical) rank(w *world) {
 		if p := h.pool(); p != nil {
 			note(&p.Origin)
 			for _, peer := range p.peers {
-				sent[h.id] = append(sent[h.id], peer.doubted)
+				sent[h.id] = append(sent[h.id], peer.invalidated)
 				note(&peer.origin)
 				note(&peer.echo)
 			}
@@ -569,7 +569,7 @@ func (c *canonical) message(from, to string, m *message) {
 func (c *canonical) host(h *modelHost) {
 	c.num(h.life)
 	c.flags(h.core != nil, h.disk != nil)
-	for _, id := range slices.Sorted(maps.Keys(h.heard)) {
+	for _, id := range slices.Sorted(maps.Keys(h.peerPools)) {
 		c.b = append(c.b, id...)
 	}
 	if h.disk != nil {
@@ -601,7 +601,7 @@ func (c *canonical) pool(h *modelHost) {
 	}
 	c.name(p.Owner)
 	c.origin(&p.Origin)
-	c.flags(p.Member, p.settled, p.quiet, p.left, p.question != nil, len(p.opening) > 0)
+	c.flags(p.Member, p.bootstrapped, p.resyncing, p.leaving, p.question != nil, len(p.opening) > 0)
 	c.table(p.Table)
 	c.num(uint64(len(p.Names)))
 	if p.question != nil {
@@ -612,11 +612,11 @@ func (c *canonical) pool(h *modelHost) {
 		peer := p.peers[id]
 		c.b = append(c.b, id...)
 		c.name(peer.owner)
-		c.flags(peer.member, peer.knows, peer.proposed, peer.fresh, peer.told, peer.hash == p.hash, peer.answer != nil)
+		c.flags(peer.member, peer.knows, peer.proposed, peer.fresh, peer.synced, peer.hash == p.hash, peer.answer != nil)
 		c.origin(&peer.origin)
 		c.origin(&peer.echo)
 		c.num(peer.free)
-		c.num(c.sent[h.id][peer.doubted])
+		c.num(c.sent[h.id][peer.invalidated])
 		if peer.answer != nil {
 			c.id(peer.answered)
 			c.table(peer.answer.Spans)

@@ -16,7 +16,7 @@ func openOn(s *simulation, hosts ...*simHost) {
 	for _, h := range hosts {
 		h.open()
 		s.run(3 * time.Second)
-		if p := h.state(); p == nil || !p.settled {
+		if p := h.state(); p == nil || !p.bootstrapped {
 			s.fail("setup: %s has no pool\n%s", h.id, s.describe())
 		}
 	}
@@ -118,12 +118,12 @@ func TestConflictThenReclaim(t *testing.T) {
 	}
 	p.count()
 	c.lastUsed = func(poolID, string) []uint64 { return []uint64{3} }
-	c.change(p, merge(p.Table, p.Table.given(1, 10, "a.1", 1)))
+	c.apply(p, merge(p.Table, p.Table.given(1, 10, "a.1", 1)))
 	for _, at := range []uint64{1, 2, 4, 5, 6, 7, 8, 9, 10} {
 		p.used[at] = lease{MAC: fmt.Sprint(at), At: c.now}
 	}
 	p.count()
-	if at, ok := p.pickReleased(c.now.Add(2 * reclaimHold)); ok {
+	if at, ok := p.pickReleased(c.now.Add(2 * reclaimQuarantine)); ok {
 		t.Errorf("address %d is handed out again on the host where %s has it", at, p.used[at].MAC)
 	}
 }

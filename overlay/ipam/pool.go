@@ -33,37 +33,37 @@ type stored struct {
 	Member   bool              `json:"member"`   // a network of this host uses the pool; else the host only keeps what it has to pass on
 	Released bool              `json:"released"` // Docker has given the pool back, of a network that it is about to delete
 	Origin   origin            `json:"origin"`
-	Table    table             `json:"table"` // of everything, once the first claim is settled
+	Table    table             `json:"table"` // of everything, once the first claim is over
 	Names    map[string]string `json:"names"` // of the hosts that were met, by their ID
 }
 
 // pool is a pool at work.
 type pool struct {
 	stored
-	id      poolID
-	lo, hi  uint64 // of the addresses that this host gives out
-	settled bool
-	began   time.Time // of the first claim, or of the daemon
-	asked   time.Time // last word about the first claim
-	quiet   bool      // taken from disk: the others are to be heard first
-	left    bool      // and the others were asked since what they know
+	id           poolID
+	lo, hi       uint64 // of the addresses that this host gives out
+	bootstrapped bool
+	began        time.Time // of the first claim, or of the daemon
+	asked        time.Time // last word about the first claim
+	resyncing    bool      // taken from disk: the others are to be heard first
+	leaving      bool      // and the others were asked since what they know
 
-	used      map[uint64]lease
-	cooling   []release // the next to be free again first
-	cools     map[uint64]bool
-	cursor    uint64 // of the last address given out
-	own       uint64 // addresses that this host owns
-	ownUsed   uint64 // of them in use
-	hash      uint64
-	peers     map[string]*peerState
-	opening   []opening
-	waiting   []*request
-	question  *question // the one for any addresses that is under way
-	synced    time.Time // last exchange with another host
-	nextJoin  time.Time
-	poorUntil time.Time            // nobody had a fresh address to give lately
-	nextAsk   time.Time            // for more, ahead of need
-	missing   map[uint64]time.Time // since when a lease has had no endpoint
+	used           map[uint64]lease
+	quarantine     []release // the next to be free again first
+	quarantined    map[uint64]bool
+	cursor         uint64 // of the last address given out
+	own            uint64 // addresses that this host owns
+	ownUsed        uint64 // of them in use
+	hash           uint64
+	peers          map[string]*peerState
+	opening        []opening
+	waiting        []*request
+	question       *question // the one for any addresses that is under way
+	lastSync       time.Time // last exchange with another host
+	nextCompaction time.Time
+	exhaustedUntil time.Time            // nobody had a fresh address to give lately
+	nextAsk        time.Time            // for more, ahead of need
+	missing        map[uint64]time.Time // since when a lease has had no endpoint
 }
 
 // opening waits for a pool to be ready.
@@ -80,21 +80,21 @@ type release struct {
 
 // peerState is another host as its last message about the pool shows it.
 type peerState struct {
-	owner    string // it in the table
-	member   bool
-	knows    bool
-	proposed bool
-	origin   origin
-	echo     origin       // what it had heard of this host's
-	other    netip.Prefix // of the same network, if it has that and not this pool
-	free     uint64
-	hash     uint64
-	held     map[uint64]bool
-	fresh    bool   // its last word was said since it is up, and since it was doubted
-	told     bool   // and since then it has told all that it knows; or that it does not have the pool
-	doubted  uint64 // messages that this host had sent by then: what does not answer a later one may be old
-	answered uint64 // the last question that was answered
-	answer   *message
+	owner       string // it in the table
+	member      bool
+	knows       bool
+	proposed    bool
+	origin      origin
+	echo        origin       // what it had heard of this host's
+	other       netip.Prefix // of the same network, if it has that and not this pool
+	free        uint64
+	hash        uint64
+	held        map[uint64]bool
+	fresh       bool   // its last word was said since it is up, and since it was invalidated
+	synced      bool   // and since then it has told all that it knows; or that it does not have the pool
+	invalidated uint64 // messages that this host had sent by then: what does not answer a later one may be old
+	answered    uint64 // the last question that was answered
+	answer      *message
 }
 
 // question is an ask on its way.
@@ -106,9 +106,9 @@ type question struct {
 }
 
 func newPool(s stored, now time.Time) *pool {
-	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, cools: map[uint64]bool{}, peers: map[string]*peerState{}, missing: map[uint64]time.Time{}}
+	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, quarantined: map[uint64]bool{}, peers: map[string]*peerState{}, missing: map[uint64]time.Time{}}
 	p.lo, p.hi = prefix.BoundsWithin(s.Subnet, s.Range)
-	p.settled = len(s.Table) > 0
+	p.bootstrapped = len(s.Table) > 0
 	if p.Names == nil {
 		p.Names = map[string]string{}
 	}
@@ -136,10 +136,10 @@ func (p *pool) count() {
 			p.ownUsed++
 		}
 	}
-	p.cooling = slices.DeleteFunc(p.cooling, func(r release) bool {
+	p.quarantine = slices.DeleteFunc(p.quarantine, func(r release) bool {
 		s, _ := p.Table.of(r.at)
 		if s.Owner != p.Owner {
-			delete(p.cools, r.at)
+			delete(p.quarantined, r.at)
 		}
 		return s.Owner != p.Owner
 	})
@@ -218,7 +218,7 @@ func (p *pool) holder(at uint64) (string, bool) {
 // pick finds a free address of this host: one that was not in use lately, or one whose hold is over. The search goes on
 // where it ended last.
 func (p *pool) pick(now time.Time) (uint64, bool) {
-	if p.free() <= uint64(len(p.cooling)) {
+	if p.free() <= uint64(len(p.quarantine)) {
 		return p.pickReleased(now)
 	}
 	spans := p.Table.owned(p.Owner, p.lo, p.hi)
@@ -238,7 +238,7 @@ func (p *pool) pick(now time.Time) (uint64, bool) {
 }
 
 func (p *pool) fresh(at uint64) bool {
-	if p.inUse(at) || p.cools[at] {
+	if p.inUse(at) || p.quarantined[at] {
 		return false
 	}
 	_, held := p.holder(at)
@@ -247,7 +247,7 @@ func (p *pool) fresh(at uint64) bool {
 
 // pickReleased finds the address that was released first, if its hold is over by then.
 func (p *pool) pickReleased(by time.Time) (uint64, bool) {
-	for _, r := range p.cooling {
+	for _, r := range p.quarantine {
 		if r.until.After(by) {
 			return 0, false
 		}
@@ -261,19 +261,19 @@ func (p *pool) pickReleased(by time.Time) (uint64, bool) {
 	return 0, false
 }
 
-// cool keeps an address from being given out again for a while.
-func (p *pool) cool(at uint64, until time.Time) {
-	p.warm(at)
+// putInQuarantine keeps an address from being given out again for a while.
+func (p *pool) putInQuarantine(at uint64, until time.Time) {
+	p.endQuarantine(at)
 	r := release{at, until}
-	i, _ := slices.BinarySearchFunc(p.cooling, r, func(a, b release) int { return cmp.Or(a.until.Compare(b.until), cmp.Compare(a.at, b.at)) })
-	p.cooling = slices.Insert(p.cooling, i, r)
-	p.cools[at] = true
+	i, _ := slices.BinarySearchFunc(p.quarantine, r, func(a, b release) int { return cmp.Or(a.until.Compare(b.until), cmp.Compare(a.at, b.at)) })
+	p.quarantine = slices.Insert(p.quarantine, i, r)
+	p.quarantined[at] = true
 }
 
-func (p *pool) warm(at uint64) {
-	if p.cools[at] {
-		delete(p.cools, at)
-		p.cooling = slices.DeleteFunc(p.cooling, func(r release) bool { return r.at == at })
+func (p *pool) endQuarantine(at uint64) {
+	if p.quarantined[at] {
+		delete(p.quarantined, at)
+		p.quarantine = slices.DeleteFunc(p.quarantine, func(r release) bool { return r.at == at })
 	}
 }
 
@@ -286,7 +286,7 @@ func (p *pool) spare(first, last, most uint64, released bool) table {
 		kept = slices.AppendSeq(kept, maps.Keys(peer.held))
 	}
 	if !released {
-		kept = slices.AppendSeq(kept, maps.Keys(p.cools))
+		kept = slices.AppendSeq(kept, maps.Keys(p.quarantined))
 	}
 	slices.Sort(kept)
 	kept = slices.Compact(kept)

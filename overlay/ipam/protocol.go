@@ -17,8 +17,8 @@ func (c *core) receive(from string, m *message) {
 		return
 	}
 	c.noteOther(from, m)
-	c.hear(from, m)
-	c.heed(from, m)
+	c.notePeerPool(from, m)
+	c.takeSearchAnswer(from, m)
 	p := c.pools[id]
 	if p == nil {
 		c.receiveUnknown(from, m)
@@ -27,13 +27,13 @@ func (c *core) receive(from string, m *message) {
 	c.take(p.peer(from), m)
 	c.seen(p, from, m.Host)
 	if m.Origin == nil {
-		p.peers[from].told = m.answers(p) && p.peers[from].fresh
+		p.peers[from].synced = m.answers(p) && p.peers[from].fresh
 		return
 	}
 	switch {
-	case !p.settled && !m.Proposed:
+	case !p.bootstrapped && !m.Proposed:
 		c.meetClaim(p, from, m)
-	case !p.settled:
+	case !p.bootstrapped:
 		if m.Reply {
 			c.sendTo(from, &message{}, p)
 		}
@@ -64,7 +64,7 @@ func (m *message) answers(p *pool) bool { return m.Re != nil && *m.Re == p.Origi
 func (c *core) seen(p *pool, id, name string) {
 	if old, met := p.Names[id]; !met || old != name {
 		p.Names[id] = name
-		if p.settled {
+		if p.bootstrapped {
 			c.write(p)
 		}
 	}
@@ -79,7 +79,7 @@ func (c *core) noteOther(from string, m *message) {
 		if m.Proposed && !m.Origin.before(p.Origin) {
 			continue
 		}
-		if !p.settled && p.Key == m.Key && p.Subnet != m.Subnet && p.Subnet.Addr().Is4() == m.Subnet.Addr().Is4() {
+		if !p.bootstrapped && p.Key == m.Key && p.Subnet != m.Subnet && p.Subnet.Addr().Is4() == m.Subnet.Addr().Is4() {
 			p.peer(from).other = m.Subnet
 		}
 	}
@@ -94,7 +94,7 @@ func (c *core) receiveUnknown(from string, m *message) {
 	told := false
 	v6 := m.V6 || m.Subnet.IsValid() && m.Subnet.Addr().Is6()
 	for _, p := range c.sorted() {
-		if p.Key == m.Key && p.Subnet.Addr().Is6() == v6 && (p.Member || p.settled) {
+		if p.Key == m.Key && p.Subnet.Addr().Is6() == v6 && (p.Member || p.bootstrapped) {
 			c.sendTo(from, &message{}, p)
 			told = true
 		}
@@ -108,12 +108,12 @@ func (c *core) receiveUnknown(from string, m *message) {
 // older one gives it to who uses it.
 func (c *core) meetClaim(p *pool, from string, m *message) {
 	peer := p.peers[from]
-	older := p.settled && (m.Proposed || p.Origin.before(*m.Origin))
+	older := p.bootstrapped && (m.Proposed || p.Origin.before(*m.Origin))
 	ownerless := older && c.ownerless(p)
 	// It has nothing of this claim. What it has in use of its own it tells once it has taken this one.
-	peer.told = older && peer.fresh && (m.Proposed || ownerless)
+	peer.synced = older && peer.fresh && (m.Proposed || ownerless)
 	switch {
-	case older && m.Proposed && p.quiet, ownerless: // whoever takes a claim that has ended keeps it alive
+	case older && m.Proposed && p.resyncing, ownerless: // whoever takes a claim that has ended keeps it alive
 		if !peer.fresh {
 			c.sendTo(from, &message{Reply: true}, p)
 		}
@@ -131,16 +131,16 @@ func (c *core) adopt(p *pool, from string, m *message) {
 	if !m.Spans.covers(prefix.Bounds(p.Subnet)) {
 		return
 	}
-	if p.settled {
+	if p.bootstrapped {
 		c.notef(logWarn, "pool %s was claimed by others before: the claim of host %s counts", p.id, m.Host)
 	}
 	before := p.Table
-	p.Origin, p.settled = *m.Origin, true
+	p.Origin, p.bootstrapped = *m.Origin, true
 	p.dropQuestions()
-	c.doubt(p) // what was told then is void
+	c.invalidate(p) // what was told then is void
 	c.put(p, merge(nil, m.Spans))
 	c.tell(p, message{Full: true, Reply: true})
-	c.grantHeld(p, from)
+	c.transferHeld(p, from)
 	c.restore(p, before)
 }
 
@@ -161,15 +161,15 @@ func (c *core) restore(p *pool, before table) {
 func (c *core) receiveSame(p *pool, from string, m *message) {
 	if len(m.Spans) > 0 {
 		if t := merge(p.Table, m.Spans); !slices.Equal(t, p.Table) {
-			c.change(p, t)
+			c.apply(p, t)
 		}
 	}
 	peer := p.peers[from]
 	if (m.Full || m.Hash == p.hash) && peer.fresh {
-		peer.told = true
+		peer.synced = true
 	}
-	c.grantHeld(p, from)
-	if m.Ask != nil && (c.mayGive(p, from) || !p.Member && !p.quiet && peer.fresh) {
+	c.transferHeld(p, from)
+	if m.Ask != nil && (c.mayTransfer(p, from) || !p.Member && !p.resyncing && peer.fresh) {
 		c.answerTo(p, from, m.Ask)
 	}
 	if m.Answer != nil {
@@ -183,14 +183,14 @@ func (c *core) receiveSame(p *pool, from string, m *message) {
 	}
 }
 
-// mayGive says whether this host knows that it has its addresses still, and by a fresh word that the other takes part.
-func (c *core) mayGive(p *pool, to string) bool {
-	return !p.quiet && c.takesPart(p, to) && p.peers[to].fresh
+// mayTransfer says whether this host knows that it has its addresses still, and by a fresh word that the other takes part.
+func (c *core) mayTransfer(p *pool, to string) bool {
+	return !p.resyncing && c.takesPart(p, to) && p.peers[to].fresh
 }
 
-// grantHeld gives the addresses that are in use on another host to it, where this host owns them and does not use them.
-func (c *core) grantHeld(p *pool, to string) {
-	if !c.mayGive(p, to) {
+// transferHeld gives the addresses that are in use on another host to it, where this host owns them and does not use them.
+func (c *core) transferHeld(p *pool, to string) {
+	if !c.mayTransfer(p, to) {
 		return
 	}
 	var spans table
@@ -200,21 +200,21 @@ func (c *core) grantHeld(p *pool, to string) {
 		}
 	}
 	if spans != nil {
-		c.give(p, spans, p.peers[to].owner)
+		c.transfer(p, spans, p.peers[to].owner)
 	}
 }
 
 // sync has the pool's state compared with that of another host now and then: one that takes part, or any.
 func (c *core) sync(p *pool) {
 	interval := syncInterval
-	if p.quiet {
+	if p.resyncing {
 		interval = askRetry
 	}
-	if c.now.Sub(p.synced) < interval || len(c.order) == 0 {
+	if c.now.Sub(p.lastSync) < interval || len(c.order) == 0 {
 		return
 	}
-	p.synced = c.now
-	if p.quiet {
+	p.lastSync = c.now
+	if p.resyncing {
 		for _, id := range c.unheard(p) {
 			c.sendTo(id, &message{Reply: true}, p)
 		}
@@ -234,7 +234,7 @@ func (c *core) knowing(p *pool) []string {
 
 // take notes where another host stands.
 func (c *core) take(s *peerState, m *message) {
-	s.fresh = m.Heard.Run == c.run && m.Heard.Sent > s.doubted
+	s.fresh = m.Heard.Run == c.run && m.Heard.Sent > s.invalidated
 	s.owner = m.Owner
 	s.member, s.free, s.hash = m.Member, m.Free, m.Hash
 	s.knows, s.proposed = m.Origin != nil, m.Proposed

@@ -57,7 +57,7 @@ func TestFailedCreateBesideANetworkOfAnotherDriver(t *testing.T) {
 	c.meet(map[string]string{"b": "host-b"}, nil)
 	says(c, p, "b", p.hash)
 	says(c, p, "b", p.hash)
-	p.quiet = false
+	p.resyncing = false
 	var got netip.Addr
 	for _, done := range c.step(c.now, func() {
 		c.request(p.id, Request{MAC: "02:00:00:00:00:01"}, func(a netip.Addr, _ error) { got = a })

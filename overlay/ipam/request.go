@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/overlane/overlane/overlay/ipam/prefix"
@@ -101,9 +100,9 @@ func (c *core) try(p *pool, r *request) bool {
 
 func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
 	switch {
-	case !p.settled:
+	case !p.bootstrapped:
 		return 0, false, nil
-	case p.quiet:
+	case p.resyncing:
 		return 0, false, nil
 	case r.Gateway:
 		return c.gateway(p, r)
@@ -127,34 +126,34 @@ func (c *core) anyOf(p *pool, r *request) (uint64, bool, error) {
 	if p.question != nil {
 		return 0, false, nil
 	}
-	if id := c.richest(p, r.refused); id != "" && c.now.After(p.poorUntil) {
+	if id := c.mostFree(p, r.refused); id != "" && c.now.After(p.exhaustedUntil) {
 		c.ask(p, id, ask{First: p.lo, Last: p.hi, Free: p.freeWithin(), Urgent: true})
 		return 0, false, nil
 	}
-	if at, ok := p.pickReleased(c.now.Add(2 * reclaimHold)); ok {
-		if !c.now.Before(p.poorUntil) {
-			p.poorUntil = c.now.Add(poorTime)
+	if at, ok := p.pickReleased(c.now.Add(2 * reclaimQuarantine)); ok {
+		if !c.now.Before(p.exhaustedUntil) {
+			p.exhaustedUntil = c.now.Add(exhaustedTime)
 		}
 		c.lease(p, at, r)
 		return at, true, nil
 	}
-	p.poorUntil = time.Time{}
-	if c.richest(p, r.refused) != "" || c.now.Sub(r.began) <= requestLimit && r.forgive() {
+	p.exhaustedUntil = time.Time{}
+	if c.mostFree(p, r.refused) != "" || c.now.Sub(r.began) <= requestLimit && r.retrySilent() {
 		return 0, false, nil
 	}
 	return 0, false, c.full(p, r)
 }
 
-// forgive is true when there is somebody to ask anew: a host that was silent was busy, perhaps.
-func (r *request) forgive() bool {
+// retrySilent is true when there is somebody to ask anew: a host that was silent was busy, perhaps.
+func (r *request) retrySilent() bool {
 	refusals := len(r.refused)
 	maps.DeleteFunc(r.refused, func(_, why string) bool { return why == silent })
 	return len(r.refused) < refusals
 }
 
-// richest is the host that is up and says it has most addresses to give. One that had none when it last said so is asked
+// mostFree is the host that is up and says it has most addresses to give. One that had none when it last said so is asked
 // as well: it may have got or released some since.
-func (c *core) richest(p *pool, not map[string]string) string {
+func (c *core) mostFree(p *pool, not map[string]string) string {
 	best, most := "", uint64(0)
 	for _, id := range p.Table.owners() {
 		if _, refused := not[nodeOf(id)]; refused || id == p.Owner || !c.there(p, id) || p.Table.owned(id, p.lo, p.hi) == nil {
@@ -169,43 +168,6 @@ func (c *core) richest(p *pool, not map[string]string) string {
 		}
 	}
 	return best
-}
-
-// full says who has the addresses of a subnet.
-func (c *core) full(p *pool, r *request) error {
-	var who []string
-	var down, busy string
-	for _, id := range p.Table.owners() {
-		var n uint64
-		for _, s := range p.Table.owned(id, p.lo, p.hi) {
-			n += s.size()
-		}
-		switch {
-		case n == 0:
-		case id == p.Owner:
-			who = append(who, fmt.Sprintf("this host %d, all in use", n))
-		case !c.there(p, id):
-			down = c.name(p, nodeOf(id))
-			who = append(who, fmt.Sprintf("host %s %d, and it is down", down, n))
-		case r.silent[nodeOf(id)]:
-			busy = c.name(p, nodeOf(id))
-			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", busy, n))
-		default:
-			who = append(who, fmt.Sprintf("host %s %d, all in use", c.name(p, nodeOf(id)), n))
-		}
-	}
-	within := fmt.Sprintf("subnet %s", p.Subnet)
-	if p.Range.IsValid() {
-		within = fmt.Sprintf("ip-range %s of subnet %s", p.Range, p.Subnet)
-	}
-	cure := "remove containers, or use a network with a larger subnet"
-	switch {
-	case busy != "":
-		cure = fmt.Sprintf("try again, or see `overlane status members` on %s", busy)
-	case down != "":
-		cure = fmt.Sprintf("if %s is lost for good, `overlane ipam reclaim %s` takes back what it had", down, down)
-	}
-	return fmt.Errorf("%s has no free address: %s: %s", within, strings.Join(who, "; "), cure)
 }
 
 // exactly hands out the address that is asked for, once its owner gives it.
@@ -229,7 +191,7 @@ func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 		return r.at, true, nil
 	}
 	if !isHost(s.Owner) {
-		return 0, false, fmt.Errorf("address %s: is the network's %s: choose another --ip", p.addr(r.at), nobodys[s.Owner])
+		return 0, false, fmt.Errorf("address %s: is the network's %s: choose another --ip", p.addr(r.at), reservedFor[s.Owner])
 	}
 	return 0, false, c.askFor(p, r, s.Owner, "")
 }
@@ -260,17 +222,17 @@ func (c *core) reserve(p *pool, r *request, what, to string) (uint64, bool, erro
 	switch s.Owner {
 	case to:
 	case p.Owner:
-		c.give(p, table{{First: r.at, Last: r.at}}, to)
+		c.transfer(p, table{{First: r.at, Last: r.at}}, to)
 	case ownerGateway, ownerReserved:
-		return 0, false, fmt.Errorf("%s %s: is the network's %s: give another", what, p.addr(r.at), nobodys[s.Owner])
+		return 0, false, fmt.Errorf("%s %s: is the network's %s: give another", what, p.addr(r.at), reservedFor[s.Owner])
 	default:
 		return 0, false, c.askFor(p, r, s.Owner, to)
 	}
 	return r.at, true, nil
 }
 
-// nobodys says what an address is that no host owns.
-var nobodys = map[string]string{ownerGateway: "gateway", ownerReserved: "reserved address (--aux-address)"}
+// reservedFor says what an address is that no host owns.
+var reservedFor = map[string]string{ownerGateway: "gateway", ownerReserved: "reserved address (--aux-address)"}
 
 func (p *pool) gateway() (uint64, bool) {
 	i := slices.IndexFunc(p.Table, func(s span) bool { return s.Owner == ownerGateway })
@@ -278,103 +240,4 @@ func (p *pool) gateway() (uint64, bool) {
 		return 0, false
 	}
 	return p.Table[i].First, true
-}
-
-// askFor asks an address's owner for it. The error is why it can't be had.
-func (c *core) askFor(p *pool, r *request, owner, to string) error {
-	node := nodeOf(owner)
-	name := c.name(p, node)
-	why := r.refused[node]
-	switch {
-	case !c.there(p, owner):
-		return fmt.Errorf("address %s: belongs to host %s, which is down: choose another --%s, or, if the host is lost for good, run `overlane ipam reclaim %s`", p.addr(r.at), name, r.option(), name)
-	case why != "" && why != silent:
-		return fmt.Errorf("address %s: host %s has it: %s: choose another --%s, or remove the container that has it", p.addr(r.at), name, why, r.option())
-	case r.question == nil || r.question.host != node:
-		r.question = c.newQuestion(p, owner, ask{First: r.at, Last: r.at, Exact: true, To: to})
-	}
-	return nil
-}
-
-// late says why a request has waited for too long.
-func (c *core) late(p *pool, r *request) error {
-	if !p.settled {
-		return fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p))
-	}
-	if p.quiet {
-		return fmt.Errorf("subnet %s: this host was away, and has yet to hear from %s what changed meanwhile: try again", p.Subnet, c.names(p, c.unheard(p)))
-	}
-	if q := r.question; q != nil {
-		return fmt.Errorf("address %s: belongs to host %s, which does not answer: choose another --%s, or try again", p.addr(r.at), c.name(p, q.host), r.option())
-	}
-	if p.question != nil {
-		r.silent[p.question.host] = true
-	}
-	return c.full(p, r)
-}
-
-// lease puts an address in use.
-func (c *core) lease(p *pool, at uint64, r *request) {
-	l := lease{MAC: r.MAC, Name: r.Name, At: c.now}
-	if !p.inUse(at) {
-		p.ownUsed += p.ours(at)
-	}
-	p.used[at] = l
-	p.warm(at)
-	delete(p.missing, at)
-	c.out.leases = append(c.out.leases, leaseWrite{p.id, at, &l})
-}
-
-// ours is 1 for an address that this host owns.
-func (p *pool) ours(at uint64) uint64 {
-	if s, ok := p.Table.of(at); ok && s.Owner == p.Owner {
-		return 1
-	}
-	return 0
-}
-
-// release gives an address back. One that is not in use is no error: Docker may say it twice.
-func (c *core) release(id poolID, addr netip.Addr) {
-	p := c.pools[id]
-	if p == nil {
-		return
-	}
-	if at, err := prefix.Offset(p.Subnet, addr); err == nil {
-		c.unlease(p, at)
-	}
-}
-
-func (c *core) unlease(p *pool, at uint64) {
-	if !p.inUse(at) {
-		return
-	}
-	delete(p.used, at)
-	delete(p.missing, at)
-	if ours := p.ours(at); ours > 0 {
-		p.ownUsed -= ours
-		p.cool(at, c.now.Add(releaseHold))
-	}
-	c.out.leases = append(c.out.leases, leaseWrite{p.id, at, nil})
-}
-
-// stale says whether an address was given to an endpoint that is no more: its release did not get here.
-func (c *core) stale(p *pool, at uint64, l lease) bool {
-	return l.MAC != "" && c.now.Sub(l.At) > collectAfter && !c.lives(p.id, p.addr(at))
-}
-
-// collect gives back the addresses of endpoints that are no more.
-func (c *core) collect() {
-	for _, p := range c.sorted() {
-		for at, l := range p.used {
-			switch since, missing := p.missing[at]; {
-			case l.MAC == "" || c.lives(p.id, p.addr(at)):
-				delete(p.missing, at)
-			case !missing:
-				p.missing[at] = c.now
-			case c.now.Sub(since) > collectAfter: // Docker tells of an endpoint's end before it releases the address
-				c.notef(logWarn, "address %s is given back: no endpoint of this host has it", p.addr(at))
-				c.unlease(p, at)
-			}
-		}
-	}
 }

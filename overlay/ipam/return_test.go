@@ -167,7 +167,7 @@ func TestReclaimNamesWhoIsUp(t *testing.T) {
 func TestReclaimWhileAForgottenHostIsDown(t *testing.T) {
 	c, p := testCore("a.1", "b.1")
 	p.Names = map[string]string{"b": "host-b", "e": "host-e"}
-	c.heard[p.id] = map[string]string{"e": "host-e"}
+	c.peerPools[p.id] = map[string]string{"e": "host-e"}
 	c.meet(map[string]string{"d": "host-d"}, map[string]string{"b": "host-b", "e": "host-e"})
 	c.meet(map[string]string{"d": "host-d"}, nil)
 	says(c, p, "d", p.hash)
@@ -202,7 +202,7 @@ func TestEndedClaimBeginsAnew(t *testing.T) {
 		members, claim := ended(s, time.Duration(seed)*37*time.Millisecond)
 		s.until("all have one new claim", func() bool {
 			for _, h := range members {
-				if p := h.state(); p == nil || !p.settled || p.quiet || p.Origin == claim || p.Origin != members[0].state().Origin {
+				if p := h.state(); p == nil || !p.bootstrapped || p.resyncing || p.Origin == claim || p.Origin != members[0].state().Origin {
 					return false
 				}
 			}
@@ -221,7 +221,7 @@ func TestNewClaimIsGivenUp(t *testing.T) {
 	s := newSimulation(2, "10.20.0.0/24", 1, t.Fatalf)
 	members, _ := ended(s, 0)
 	a := members[0]
-	for i := 0; a.state() == nil || a.state().settled; i++ { // it is open for a few milliseconds
+	for i := 0; a.state() == nil || a.state().bootstrapped; i++ { // it is open for a few milliseconds
 		if s.run(time.Millisecond); i > 20000 {
 			t.Fatalf("the claim does not begin anew:\n%s", s.describe())
 		}
@@ -240,7 +240,7 @@ func TestNewClaimIsGivenUp(t *testing.T) {
 func TestNotForgottenWhileAsking(t *testing.T) {
 	c, p := testCore("a.1", "b.1", "c.1")
 	p.Member = false
-	c.give(p, p.Table.owned("a.1", 1, prefix.MaxOffset), "b.1")
+	c.transfer(p, p.Table.owned("a.1", 1, prefix.MaxOffset), "b.1")
 	c.meet(map[string]string{"b": "host-b", "c": "host-c"}, nil)
 	leaves := func(id string, member bool) {
 		o := p.Origin
@@ -280,10 +280,10 @@ func TestTableThatAnswersAnotherClaimIsNotTaken(t *testing.T) {
 		m := &message{Key: s.pool.Key, Subnet: s.pool.Subnet, Owner: "k.1", Origin: &older, Re: &re, Full: true, Spans: table{{First: 1, Last: 254, Owner: "k.1", Version: 1}}}
 		c.step(s.now, func() { deliver(c, "k", m) })
 	}
-	if full(origin{2, "a.0"}); p.settled {
+	if full(origin{2, "a.0"}); p.bootstrapped {
 		t.Error("the table was an answer to an earlier claim, and is taken")
 	}
-	if full(p.Origin); !p.settled || p.Origin != older {
+	if full(p.Origin); !p.bootstrapped || p.Origin != older {
 		t.Error("the table is an answer to this claim, and is not taken")
 	}
 }

@@ -22,8 +22,8 @@ func (c *core) search(key string, v6 bool, done func(netip.Prefix, error)) {
 	c.searches = append(c.searches, &search{key: key, v6: v6, began: c.now, heard: map[string]bool{}, done: done})
 }
 
-// seek is true when a search is over.
-func (c *core) seek(s *search) bool {
+// advanceSearch is true when a search is over.
+func (c *core) advanceSearch(s *search) bool {
 	finish := func(subnet netip.Prefix, err error) bool {
 		c.out.done = append(c.out.done, func(error) { s.done(subnet, err) })
 		return true
@@ -33,7 +33,7 @@ func (c *core) seek(s *search) bool {
 			return finish(p.Subnet, nil)
 		}
 	}
-	for id := range c.heard {
+	for id := range c.peerPools {
 		if id.Key == s.key && id.Subnet.Addr().Is6() == s.v6 {
 			return finish(id.Subnet, nil)
 		}
@@ -48,7 +48,7 @@ func (c *core) seek(s *search) bool {
 		}
 	}
 	switch {
-	case c.lonely():
+	case c.unjoined():
 		return false
 	case silent == nil:
 		return finish(netip.Prefix{}, nil)
@@ -63,8 +63,8 @@ func (c *core) seek(s *search) bool {
 	return false
 }
 
-// heed takes an answer to a search.
-func (c *core) heed(from string, m *message) {
+// takeSearchAnswer takes an answer to a search.
+func (c *core) takeSearchAnswer(from string, m *message) {
 	for _, s := range c.searches {
 		if s.key != m.Key || s.v6 != (m.V6 || m.Subnet.Addr().Is6()) {
 			continue

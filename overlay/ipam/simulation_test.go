@@ -204,7 +204,7 @@ func (h *simHost) start() {
 	h.life++
 	h.core = newCore(h.sim.now.Add(h.skew), uint64(h.life), h.id, "host-"+h.id[28:], slices.SortedFunc(maps.Values(h.pools), func(a, b stored) int { return poolID{a.Key, a.Subnet}.compare(poolID{b.Key, b.Subnet}) }), h.leases)
 	for id, hosts := range h.heard {
-		h.core.heard[id] = maps.Clone(hosts)
+		h.core.peerPools[id] = maps.Clone(hosts)
 	}
 	h.core.lives = func(_ poolID, addr netip.Addr) bool { _, lives := h.containers[addr]; return lives }
 	life := h.life
@@ -242,7 +242,7 @@ func (h *simHost) comeBack() {
 		}
 	}
 	h.sim.heal()
-	for h.state() != nil && h.state().quiet {
+	for h.state() != nil && h.state().resyncing {
 		h.container(netip.Addr{})
 		h.sim.run(100 * time.Millisecond)
 	}
@@ -255,8 +255,8 @@ func (h *simHost) step(event func()) {
 		s.Table, s.Names = slices.Clone(s.Table), maps.Clone(s.Names)
 		h.pools[p.id] = s
 	}
-	for _, id := range out.heard {
-		h.heard[id] = maps.Clone(h.core.heard[id])
+	for _, id := range out.peerPools {
+		h.heard[id] = maps.Clone(h.core.peerPools[id])
 	}
 	for _, id := range out.gone {
 		delete(h.pools, id)
@@ -309,7 +309,7 @@ func (s *simulation) carry(from *simHost, m send) {
 			to.step(func() { to.core.receive(from.id, m) })
 			about := simTopic{from.id, poolID{m.Key, m.Subnet}}
 			p := to.core.pools[about.pool]
-			if m.Origin != nil && !m.Proposed && p != nil && p.settled && p.Origin == *m.Origin && !sent.Before(to.words[about].sent) {
+			if m.Origin != nil && !m.Proposed && p != nil && p.bootstrapped && p.Origin == *m.Origin && !sent.Before(to.words[about].sent) {
 				to.words[about] = simWord{p.Origin, sent}
 			}
 		})
@@ -382,7 +382,7 @@ func (s *simulation) checkOwners() {
 	for i, a := range s.hosts {
 		for _, b := range s.hosts[:i] {
 			p, q := a.state(), b.state()
-			if p == nil || q == nil || !p.settled || !q.settled || p.quiet || q.quiet || p.Origin != q.Origin {
+			if p == nil || q == nil || !p.bootstrapped || !q.bootstrapped || p.resyncing || q.resyncing || p.Origin != q.Origin {
 				continue
 			}
 			for _, mine := range p.Table.owned(p.Owner, 0, prefix.MaxOffset) {
@@ -403,7 +403,7 @@ func (s *simulation) describe() string {
 			fmt.Fprintf(&b, "%s: side %d, daemon %t, no pool\n", h.id[28:], h.side, h.core != nil)
 			continue
 		}
-		fmt.Fprintf(&b, "%s: side %d, member %t, settled %t, quiet %t, claim %v, containers %v, free %d, used %v, waiting %d, asks %+v\n", h.id[28:], h.side, p.Member, p.settled, p.quiet, p.Origin, h.addrs(), p.free(), slices.Sorted(maps.Keys(p.used)), len(p.waiting), p.question)
+		fmt.Fprintf(&b, "%s: side %d, member %t, settled %t, quiet %t, claim %v, containers %v, free %d, used %v, waiting %d, asks %+v\n", h.id[28:], h.side, p.Member, p.bootstrapped, p.resyncing, p.Origin, h.addrs(), p.free(), slices.Sorted(maps.Keys(p.used)), len(p.waiting), p.question)
 		for _, span := range p.Table {
 			fmt.Fprintf(&b, "    %d-%d %s %d/%d\n", span.First, span.Last, span.Owner, span.Epoch, span.Version)
 		}

@@ -79,7 +79,7 @@ func (p *pool) status() PoolStatus {
 		s.Gateway = p.addr(at)
 	}
 	switch {
-	case !p.settled || p.quiet:
+	case !p.bootstrapped || p.resyncing:
 		s.State = "starting"
 	case !p.Member:
 		s.State = "leaving"

@@ -15,24 +15,24 @@ import (
 // Buckets of the store: poolID to the JSON of a stored, poolID and address to that of a lease, poolID to that of the
 // hosts that have it.
 var (
-	bucketPools  = []byte("pools")
-	bucketLeases = []byte("leases")
-	bucketHeard  = []byte("heard")
+	bucketPools     = []byte("pools")
+	bucketLeases    = []byte("leases")
+	bucketPeerPools = []byte("heard")
 )
 
 // disk is what was stored.
 type disk struct {
-	pools  []stored
-	leases map[poolID]map[uint64]lease
-	heard  map[poolID]map[string]string
+	pools     []stored
+	leases    map[poolID]map[uint64]lease
+	peerPools map[poolID]map[string]string
 }
 
 func load(db *bbolt.DB) (d disk, err error) {
-	d = disk{leases: map[poolID]map[uint64]lease{}, heard: map[poolID]map[string]string{}}
+	d = disk{leases: map[poolID]map[uint64]lease{}, peerPools: map[poolID]map[string]string{}}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		inPools, err1 := tx.CreateBucketIfNotExists(bucketPools)
 		inLeases, err2 := tx.CreateBucketIfNotExists(bucketLeases)
-		inHeard, err3 := tx.CreateBucketIfNotExists(bucketHeard)
+		inPeerPools, err3 := tx.CreateBucketIfNotExists(bucketPeerPools)
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
 		}
@@ -40,9 +40,9 @@ func load(db *bbolt.DB) (d disk, err error) {
 			d.pools = append(d.pools, s)
 			return nil
 		})
-		err2 = read("hosts of pool", inHeard, func(key string, hosts map[string]string) error {
+		err2 = read("hosts of pool", inPeerPools, func(key string, hosts map[string]string) error {
 			id, err := parsePoolID(key)
-			d.heard[id] = hosts
+			d.peerPools[id] = hosts
 			return err
 		})
 		err3 = read("lease", inLeases, func(key string, l lease) error {
@@ -106,8 +106,8 @@ func parsePoolID(text string) (poolID, error) {
 }
 
 // save puts on disk what a step changed. It is synced when save returns.
-func save(db *bbolt.DB, out *output, heard map[poolID]map[string]string) error {
-	if len(out.pools)+len(out.gone)+len(out.leases)+len(out.heard) == 0 {
+func save(db *bbolt.DB, out *output, peerPools map[poolID]map[string]string) error {
+	if len(out.pools)+len(out.gone)+len(out.leases)+len(out.peerPools) == 0 {
 		return nil
 	}
 	return db.Update(func(tx *bbolt.Tx) error {
@@ -128,12 +128,12 @@ func save(db *bbolt.DB, out *output, heard map[poolID]map[string]string) error {
 				return err
 			}
 		}
-		for _, id := range out.heard {
+		for _, id := range out.peerPools {
 			key, err := []byte(id.String()), error(nil)
-			if hosts := heard[id]; hosts == nil {
-				err = tx.Bucket(bucketHeard).Delete(key)
+			if hosts := peerPools[id]; hosts == nil {
+				err = tx.Bucket(bucketPeerPools).Delete(key)
 			} else {
-				err = putJSON(tx.Bucket(bucketHeard), key, hosts)
+				err = putJSON(tx.Bucket(bucketPeerPools), key, hosts)
 			}
 			if err != nil {
 				return err

@@ -17,9 +17,9 @@ const (
 	logInfo = logrus.InfoLevel
 )
 
-// give makes another host the owner of what this host owns, and tells all. Spans may be given of what is in use by that
+// transfer makes another host the owner of what this host owns, and tells all. Spans may be given of what is in use by that
 // host alone.
-func (c *core) give(p *pool, spans table, to string) table {
+func (c *core) transfer(p *pool, spans table, to string) table {
 	var given table
 	for _, s := range spans {
 		given = append(given, p.Table.given(s.First, s.Last, to, 0)...)
@@ -61,7 +61,7 @@ func (c *core) askAgain(p *pool) {
 // refuse notes that a host gave nothing, for those who wait. Who was asked ahead of need may have something in need.
 func (c *core) refuse(p *pool, q *question, why string) {
 	if p.question == q {
-		p.question, p.left = nil, false // it may be under way still
+		p.question, p.leaving = nil, false // it may be under way still
 		for _, r := range p.waiting {
 			r.silent[q.host] = why == silent
 			if q.Urgent || why == silent {
@@ -80,10 +80,10 @@ func (c *core) refuse(p *pool, q *question, why string) {
 
 // askMore asks ahead of need whoever has much more.
 func (c *core) askMore(p *pool) {
-	if !p.Member || p.quiet || p.question != nil || c.now.Before(p.nextAsk) || p.freeWithin() >= lowWater {
+	if !p.Member || p.resyncing || p.question != nil || c.now.Before(p.nextAsk) || p.freeWithin() >= lowWatermark {
 		return
 	}
-	if id := nodeOf(c.richest(p, nil)); id != "" && p.peers[id] != nil && p.peers[id].free > 2*p.freeWithin()+1 {
+	if id := nodeOf(c.mostFree(p, nil)); id != "" && p.peers[id] != nil && p.peers[id].free > 2*p.freeWithin()+1 {
 		p.nextAsk = c.now.Add(moreInterval)
 		c.ask(p, id, ask{First: p.lo, Last: p.hi, Free: p.freeWithin()})
 	}
@@ -97,13 +97,13 @@ func (c *core) answerTo(p *pool, from string, a *ask) {
 		c.sendTo(from, &again, p)
 		return
 	}
-	m := c.donate(p, from, a)
+	m := c.grant(p, from, a)
 	peer.answered, peer.answer = a.ID, m
 	again := *m
 	c.sendTo(from, &again, p)
 }
 
-func (c *core) donate(p *pool, from string, a *ask) *message {
+func (c *core) grant(p *pool, from string, a *ask) *message {
 	peer := p.peers[from]
 	refusal := func(why string) *message { return &message{Answer: &answer{ID: a.ID, Why: why}} }
 	if !a.Exact {
@@ -122,7 +122,7 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 		if spare == nil {
 			return refusal(nothing)
 		}
-		return &message{Answer: &answer{ID: a.ID}, Spans: c.give(p, spare, peer.owner)}
+		return &message{Answer: &answer{ID: a.ID}, Spans: c.transfer(p, spare, peer.owner)}
 	}
 	s, _ := p.Table.of(a.First)
 	holder, held := p.holder(a.First)
@@ -140,7 +140,7 @@ func (c *core) donate(p *pool, from string, a *ask) *message {
 	case s.Owner != p.Owner:
 		return &message{Answer: &answer{ID: a.ID}, Spans: p.Table} // it belongs to somebody else by now
 	}
-	return &message{Answer: &answer{ID: a.ID}, Spans: c.give(p, table{{First: a.First, Last: a.First}}, to)}
+	return &message{Answer: &answer{ID: a.ID}, Spans: c.transfer(p, table{{First: a.First, Last: a.First}}, to)}
 }
 
 // answered takes the answer to a question of this host. What was given is in the table already. Who has nothing to give, but another
@@ -155,7 +155,7 @@ func (c *core) answered(p *pool, from string, m *message) {
 		switch {
 		case q == nil || q.host != from || q.ID != a.ID:
 		case a.Why == nothing && m.Hash != p.hash:
-			p.question, p.left = nil, false
+			p.question, p.leaving = nil, false
 			c.sendTo(from, &message{Full: true}, p)
 		case a.Why != "":
 			c.refuse(p, q, a.Why)

@@ -11,7 +11,7 @@ import (
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
-// testCore is a core of host "a" with one settled pool, whose table has a block of 10 addresses for each of the owners.
+// testCore is a core of host "a" with one bootstrapped pool, whose table has a block of 10 addresses for each of the owners.
 func testCore(owners ...string) (*core, *pool) {
 	s := stored{
 		Key: "k", Subnet: netip.MustParsePrefix("10.20.0.0/24"), Owner: "a.1", Member: true, Origin: origin{1, "a"},
@@ -27,7 +27,7 @@ func testCore(owners ...string) (*core, *pool) {
 func TestSpareKeepsWhatMayBeInUse(t *testing.T) {
 	c, p := testCore("a.1", "b.1")
 	p.peer("c").held = map[uint64]bool{3: true}
-	p.cool(5, c.now.Add(reclaimHold))
+	p.putInQuarantine(5, c.now.Add(reclaimQuarantine))
 	for _, s := range p.spare(1, 20, 20, false) {
 		for _, at := range []uint64{3, 5} {
 			if s.First <= at && at <= s.Last {
@@ -223,9 +223,9 @@ func TestReclaimedAddressesOfContainersComeLast(t *testing.T) {
 	c.self = "c"
 	p.count()
 	c.lastUsed = func(_ poolID, host string) []uint64 { return map[string][]uint64{"b": {3, 15}}[host] }
-	c.change(p, merge(p.Table, p.Table.given(1, 10, "c.1", 1)))
-	if !p.cools[3] || p.cools[15] || len(p.cooling) != 1 {
-		t.Errorf("held back: %+v, want address 3 alone", p.cooling)
+	c.apply(p, merge(p.Table, p.Table.given(1, 10, "c.1", 1)))
+	if !p.quarantined[3] || p.quarantined[15] || len(p.quarantine) != 1 {
+		t.Errorf("held back: %+v, want address 3 alone", p.quarantine)
 	}
 }
 
@@ -280,11 +280,11 @@ func TestReleasedAddressesAreGivenLast(t *testing.T) {
 	c, p := testCore("a.1")
 	p.peer("b").owner = "b.1"
 	for at := uint64(2); at <= 9; at++ {
-		p.cool(at, c.now.Add(reclaimHold))
+		p.putInQuarantine(at, c.now.Add(reclaimQuarantine))
 	}
 	var given []uint64
 	for range 12 {
-		m := c.donate(p, "b", &ask{ID: uint64(len(given) + 1), First: 1, Last: 254, Urgent: true})
+		m := c.grant(p, "b", &ask{ID: uint64(len(given) + 1), First: 1, Last: 254, Urgent: true})
 		for _, s := range m.Spans {
 			for at := s.First; at <= s.Last; at++ {
 				given = append(given, at)
