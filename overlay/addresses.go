@@ -61,6 +61,9 @@ func (o *Overlay) Receive(from string, text []byte) { o.addresses.Receive(from, 
 // ReclaimAddresses takes the addresses of hosts that are lost for good, by name or ID, and says how many they are.
 func (o *Overlay) ReclaimAddresses(hosts []string) (uint64, error) { return o.addresses.Reclaim(hosts) }
 
+// TakeAddress makes an address this host's whose owner is down, on an operator's word that its container there does not run any more.
+func (o *Overlay) TakeAddress(addr netip.Addr) error { return o.addresses.Take(addr) }
+
 // LeaveAddresses gives this host's addresses to the others, for good.
 func (o *Overlay) LeaveAddresses() error { return o.addresses.Leave() }
 

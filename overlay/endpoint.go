@@ -52,6 +52,7 @@ type endpoint struct {
 	hasPort   bool // false after a start that could not take the tap back
 	port      datapath.PortID
 	announced bool
+	takenBy   string    // the host that has taken over one of its addresses; empty: none has
 	retry     retry     // of these
 	missing   time.Time // since when no container has it; see garbage.go
 }
@@ -179,6 +180,9 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("endpoint %s: its network does not work yet, `overlane status` shows why: %w", short(id), n.retry.err)
 	}
 	ep.retry = retry{}
+	if ep.takenBy != "" {
+		return Endpoint{}, o.fenced(n, ep)
+	}
 	if err := o.free(n, &ep.Endpoint, silent); err != nil {
 		return Endpoint{}, err
 	}

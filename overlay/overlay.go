@@ -94,7 +94,7 @@ func Open(cfg Config) (*Overlay, error) {
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
-	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: taken, InUse: o.inUse, Log: cfg.Log})
+	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: taken, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {
 		err = o.restore()
 	}

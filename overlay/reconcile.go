@@ -101,6 +101,9 @@ func (o *Overlay) bringUpEndpoint(n *network, ep *endpoint) error {
 			return err
 		}
 	}
+	if ep.takenBy != "" {
+		return o.fenced(n, ep)
+	}
 	if ep.State == StateJoined && n.shared && !ep.announced {
 		o.cluster.Put(n.Key, ep.record())
 		ep.announced = true

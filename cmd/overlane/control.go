@@ -34,6 +34,7 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("GET /stages", c.stages)
 	mux.HandleFunc("GET /ipam", c.addresses)
 	mux.HandleFunc("POST /ipam/reclaim", c.reclaim)
+	mux.HandleFunc("POST /ipam/take", c.take)
 	mux.HandleFunc("POST /leave", c.leave)
 	mux.HandleFunc("GET /keyring", c.listKeyring)
 	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)

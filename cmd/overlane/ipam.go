@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,6 +33,14 @@ func ipamCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return tell(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
 		},
+	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "take ADDRESS",
+		Short: "Take one address from a host that is down, for a container of this host",
+		Long: "Take one address from a host that is down, for a container of this host: for when `docker run --ip` refuses it since this host may be\n" +
+			"the one that is cut off. It is your word that the container there does not run any more: if it does, it is cut off when its host is back.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return tell(cmd, f, "ipam/take", args[0]) },
 	})
 	f.addOutput(cmd)
 	f.addSocket(cmd)
@@ -111,6 +120,27 @@ func (c *control) reclaim(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintf(w, "%d addresses of %s can be handed out again\n", taken, strings.Join(hosts, ", "))
+}
+
+func (c *control) take(w http.ResponseWriter, r *http.Request) {
+	o := c.ready(w)
+	if o == nil {
+		return
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
+	if err != nil {
+		return // the client went away
+	}
+	addr, err := netip.ParseAddr(string(text))
+	if err != nil {
+		http.Error(w, fmt.Sprintf("address %q: want one such as 10.20.0.9", text), http.StatusBadRequest)
+		return
+	}
+	if err := o.TakeAddress(addr); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	fmt.Fprintf(w, "%s is this host's now: start its container here\n", addr)
 }
 
 // leave ends the daemon once its addresses are given away.

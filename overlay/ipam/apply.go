@@ -7,10 +7,11 @@ func (c *core) apply(p *pool, t table) {
 	before := p.Table
 	c.put(p, t)
 	for _, s := range before {
-		if now, _ := t.of(s.First); now.Epoch > s.Epoch && nodeOf(s.Owner) != c.self && !c.up(nodeOf(s.Owner)) {
+		if now, _ := t.of(s.First); now.Epoch > s.Epoch && nodeOf(s.Owner) != c.self && !c.up(nodeOf(s.Owner)) && t.owned(s.Owner, 1, prefix.MaxOffset) == nil {
 			c.gone(nodeOf(s.Owner))
 		}
 	}
+	c.noteTaken(p, before)
 	for lost, spans := range p.reclaimed(before) {
 		for _, at := range c.lastUsed(p.id, nodeOf(lost)) {
 			if _, ok := spans.of(at); ok && !p.inUse(at) {

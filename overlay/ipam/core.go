@@ -139,11 +139,12 @@ func (c *core) pace() time.Duration {
 	return tick
 }
 
-// wake has everything heard anew after the daemon did not run for a while: what it knows of the others may be old.
+// wake has everything heard anew after the daemon did not run, or was alone, for a while: what it knows of the others may be old.
 func (c *core) wake() {
 	for _, p := range c.sorted() {
-		p.began = c.now
-		p.resyncing = p.bootstrapped
+		if p.bootstrapped && len(p.Names) > 0 {
+			p.began, p.resyncing = c.now, true
+		}
 		c.invalidate(p)
 	}
 }
@@ -184,6 +185,9 @@ func (c *core) advance(p *pool) {
 func (c *core) meet(members, absent map[string]string) {
 	before := c.members
 	c.members, c.order, c.absent = members, slices.Sorted(maps.Keys(members)), absent
+	if len(before) == 0 && len(members) > 0 {
+		c.wake() // it was alone: the others may have taken over addresses meanwhile
+	}
 	for id := range before {
 		if !c.up(id) {
 			for _, p := range c.sorted() {

@@ -30,5 +30,6 @@ type Request struct {
 	Addr    netip.Addr // invalid: any
 	MAC     string     // of the endpoint; empty, with an address: that is reserved on every host (--aux-address)
 	Name    string     // of the container; empty where the engine does not say
+	Ordered bool       // an operator takes the address from a host that is down; it is not handed out
 	Gateway bool       // the address is the network's gateway, the same on every host and owned by none
 }

@@ -78,4 +78,6 @@ type lease struct {
 	MAC  string    `json:"mac,omitempty"`
 	Name string    `json:"name,omitempty"` // of the container
 	At   time.Time `json:"at"`
+	// Since when another host has the address, which took it over while this one was away; zero: none has.
+	Taken time.Time `json:"taken,omitzero"`
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ type Config struct {
 	Seeded   bool                                    // the daemon was told of hosts to join
 	Taken    func() (func(netip.Prefix) bool, error) // says whether a route or an interface of this host uses a subnet
 	InUse    func() InUse
+	Lost     func(map[netip.Addr]string) // gets the addresses in use here that other hosts took over, and those hosts' names, when that changes
 	Log      logrus.FieldLogger
 }
 
@@ -54,6 +56,7 @@ type Manager struct {
 	mu        sync.Mutex // held until what a step changed is on disk
 	core      *core      // nil before Attach
 	unwritten output     // what could not be written
+	taken     map[netip.Addr]string
 }
 
 type userMessage struct {
@@ -112,6 +115,7 @@ func (m *Manager) run() {
 			beat.Reset(m.pace())
 		case <-beat.C:
 			m.informed(func(c *core) { c.collect() })
+			m.tellTaken()
 		case l := <-m.inbox:
 			message, err := decode(l.text)
 			if err != nil {
@@ -120,6 +124,17 @@ func (m *Manager) run() {
 			}
 			m.receive(l.from, message)
 		}
+	}
+}
+
+// tellTaken is only called by run.
+func (m *Manager) tellTaken() {
+	m.mu.Lock()
+	taken := m.core.taken()
+	m.mu.Unlock()
+	if !maps.Equal(taken, m.taken) {
+		m.taken = taken
+		m.cfg.Lost(taken)
 	}
 }
 
@@ -361,6 +376,20 @@ func (m *Manager) KeyOf(subnet netip.Prefix) string {
 		}
 	}
 	return ""
+}
+
+// Take makes an address this host's whose owner is down, on an operator's word that its container there does not run any more.
+func (m *Manager) Take(addr netip.Addr) error {
+	_, err := wait(m, func(c *core, done func(netip.Addr, error)) {
+		for _, p := range c.sorted() {
+			if p.Member && p.Subnet.Contains(addr) {
+				c.request(p.id, Request{Addr: addr, Ordered: true}, done)
+				return
+			}
+		}
+		done(netip.Addr{}, fmt.Errorf("address %s: no network of this host has it: `overlane ipam` lists their subnets", addr))
+	})
+	return err
 }
 
 // Reclaim has the others take the addresses of hosts that are lost for good: by name or ID. The number is of addresses.

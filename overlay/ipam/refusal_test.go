@@ -22,7 +22,15 @@ func TestRefusedAddress(t *testing.T) {
 		"reserved": {given(3, 3, ownerReserved), exact("10.20.0.3", mac),
 			"address 10.20.0.3: is the network's reserved address (--aux-address): choose another --ip"},
 		"of a host that is down": {func(*core, *pool) {}, exact("10.20.0.23", mac),
-			"address 10.20.0.23: belongs to host host-c, which is down: choose another --ip, or, if the host is lost for good, run `overlane ipam reclaim host-c`"},
+			"address 10.20.0.23: belongs to host host-c, which is down, and host host-b, without which it can't be taken over, does not answer: choose another --ip, or try again"},
+		"of a host that is down, with nobody else": {func(c *core, p *pool) { c.meet(nil, map[string]string{"c": "host-c"}) }, exact("10.20.0.23", mac),
+			"address 10.20.0.23: belongs to host host-c, which is down, and no third host is up to say that it is not this one that is cut off: choose another --ip or, if its container there does not run any more, run `overlane ipam take 10.20.0.23` here"},
+		"of a host that is down, like another": {func(c *core, p *pool) {
+			c.meet(map[string]string{"b": "host-b"}, map[string]string{"c": "host-c", "d": "host-d"})
+		}, exact("10.20.0.23", mac),
+			"address 10.20.0.23: belongs to host host-c, which is down, and so is host host-d, so that this one may be cut off: choose another --ip or, if its container there does not run any more, run `overlane ipam take 10.20.0.23` here"},
+		"gateway of a host that is down": {func(*core, *pool) {}, Request{Addr: netip.MustParseAddr("10.20.0.23"), Gateway: true},
+			"address 10.20.0.23: belongs to host host-c, which is down: choose another --gateway, or, if the host is lost for good, run `overlane ipam reclaim host-c`"},
 		"of a host that is silent": {func(*core, *pool) {}, exact("10.20.0.13", mac),
 			"address 10.20.0.13: belongs to host host-b, which does not answer: choose another --ip, or try again"},
 		"of a host that was silent before": {func(c *core, p *pool) { c.ask(p, "b.1", ask{First: 1, Last: 20}) }, exact("10.20.0.13", ""),

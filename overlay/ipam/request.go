@@ -14,14 +14,16 @@ import (
 // request is one of Docker's that waits for its answer.
 type request struct {
 	Request
-	at       uint64 // the address that is wanted, if exact
-	exact    bool
-	began    time.Time
-	question *question // about the exact address
-	refused  map[string]string
-	silent   map[string]bool // hosts whose last question got no answer
-	restores bool            // nobody waits for the answer
-	done     func(netip.Addr, error)
+	at        uint64 // the address that is wanted, if exact
+	exact     bool
+	began     time.Time
+	question  *question // about the exact address
+	refused   map[string]string
+	silent    map[string]bool // hosts whose last question got no answer
+	restores  bool            // nobody waits for the answer
+	agreeing  bool            // in a takeover: the others were asked where they stand
+	takenFrom string          // and then the address was taken from this owner
+	done      func(netip.Addr, error)
 }
 
 // request hands out an address, now or as soon as another host has given it.
@@ -88,6 +90,9 @@ func (c *core) try(p *pool, r *request) bool {
 	if !ready && err == nil {
 		return false
 	}
+	if r.Ordered && err == nil {
+		c.unlease(p, at)
+	}
 	if r.restores {
 		if err != nil {
 			c.notef(logWarn, "pool %s, of which another claim counts than this host's: %v", p.id, err)
@@ -106,6 +111,8 @@ func (c *core) answer(p *pool, r *request) (at uint64, ready bool, err error) {
 		return 0, false, nil
 	case r.Gateway:
 		return c.gateway(p, r)
+	case r.Ordered:
+		return c.exactly(p, r)
 	case r.exact && r.MAC == "" && p.inUse(r.at):
 		return r.at, true, nil // Docker tells, at its start, which addresses its containers have
 	case r.exact && r.MAC == "":
@@ -172,12 +179,16 @@ func (c *core) mostFree(p *pool, not map[string]string) string {
 
 // exactly hands out the address that is asked for, once its owner gives it.
 func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
+	if r.takenFrom != "" {
+		confirmed, err := c.confirm(p, r)
+		return r.at, confirmed, err
+	}
 	l, used := p.used[r.at]
 	switch {
-	case used && l.MAC == r.MAC:
+	case used && l.MAC == r.MAC && l.Taken.IsZero() && !r.Ordered:
 		c.lease(p, r.at, r)
 		return r.at, true, nil
-	case used && c.stale(p, r.at, l):
+	case used && (c.stale(p, r.at, l) || !l.Taken.IsZero()):
 		c.unlease(p, r.at) // its owner may have handed it out, where that is another host
 	case used:
 		return 0, false, fmt.Errorf("address %s: is in use on this host: choose another --ip, or remove the container that has it", p.addr(r.at))
@@ -192,6 +203,9 @@ func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 	}
 	if !isHost(s.Owner) {
 		return 0, false, fmt.Errorf("address %s: is the network's %s: choose another --ip", p.addr(r.at), reservedFor[s.Owner])
+	}
+	if !c.there(p, s.Owner) {
+		return 0, false, c.takeOver(p, r, s.Owner)
 	}
 	return 0, false, c.askFor(p, r, s.Owner, "")
 }
