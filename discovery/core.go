@@ -187,7 +187,7 @@ func (c *core) step(now time.Time, ev event) output {
 	c.deliverMail()
 	c.sender = recipient{}
 	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
-	c.out.notes = append(c.out.notes, c.view.takeAlarms()...)
+	c.out.notes = append(c.out.notes, c.view.takeWarnings()...)
 	out := c.out
 	c.out = output{}
 	return out
@@ -245,7 +245,7 @@ func (c *core) runTimers() {
 // housekeep hides who has been dead for a while and forgets who has been away
 // for long.
 func (c *core) housekeep() {
-	c.view.thaw(c.now)
+	c.view.unfreeze(c.now)
 	c.order = slices.DeleteFunc(c.order, func(o *owner) bool {
 		if o.member {
 			return false

@@ -117,7 +117,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 		s.loss, s.dup, s.jitter = 0.05, 0.05, 5*time.Millisecond
 		s.run(25 * time.Second)
 		if slices.ContainsFunc(s.hosts, func(h *simHost) bool { return h.core != nil && len(h.core.view.frozen) > 0 }) {
-			s.run(movesWithin)
+			s.run(moveWindow)
 		}
 		s.checkAgreement()
 		if !s.rewound { // else what was said once may outrank what is said now, until its owner hears of it
@@ -561,7 +561,7 @@ func TestResolveIsTheSameEverywhereAndAvoidsOthers(t *testing.T) {
 	}
 }
 
-func TestWinnerIsHighestSequenceThenLowestVTEP(t *testing.T) {
+func TestBestPathIsHighestSequenceThenLowestVTEP(t *testing.T) {
 	s := startSim(t, 4, 0)
 	e := testEndpoint(50, 1)
 	at := func() int {
@@ -578,7 +578,7 @@ func TestWinnerIsHighestSequenceThenLowestVTEP(t *testing.T) {
 		t.Helper()
 		s.run(50 * time.Millisecond)
 		if got := at(); got != want {
-			t.Fatalf("winner is host %d, not %d", got, want)
+			t.Fatalf("the best path is to host %d, not %d", got, want)
 		}
 	}
 	s.hosts[1].put(appKey, e)

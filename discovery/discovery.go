@@ -116,7 +116,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// Change is one change of the winning view of the networks this node takes part
+// Change is one change of the best paths in the networks this node takes part
 // in. Only remote owners count: a node's own endpoints never appear. A Change
 // that is not Gone replaces the previous one for the same VTEP, MAC or address;
 // a Gone one carries the values it removes.

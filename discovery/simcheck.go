@@ -87,14 +87,14 @@ func (s *simulation) checkAgreement() {
 
 func (h *simHost) checkAgreement() {
 	records := map[string]bool{}
-	winners := map[string]simClaim{}
+	best := map[string]simPath{}
 	claim := func(owner nodeID, n Network, vtep netip.AddrPort, endpoints []*Endpoint) {
-		simClaim{change: Change{Network: n, Kind: KindVTEP, VTEP: vtep}, owner: owner}.enter(winners)
+		simPath{change: Change{Network: n, Kind: KindVTEP, VTEP: vtep}, owner: owner}.enter(best)
 		for _, e := range endpoints {
 			records[fmt.Sprintf("%s %v %+v", owner, n, *e)] = true
-			simClaim{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: e.MAC}, e.Seq, owner}.enter(winners)
+			simPath{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: e.MAC}, e.Seq, owner}.enter(best)
 			for _, a := range e.Addrs {
-				simClaim{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(winners)
+				simPath{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(best)
 			}
 		}
 	}
@@ -120,8 +120,8 @@ func (h *simHost) checkAgreement() {
 		return
 	}
 	want, got := map[string]bool{}, map[string]bool{}
-	for _, w := range winners {
-		want[fmt.Sprintf("%+v", w.change)] = true
+	for _, p := range best {
+		want[fmt.Sprintf("%+v", p.change)] = true
 	}
 	for _, ch := range h.view {
 		got[fmt.Sprintf("%+v", ch)] = true
@@ -129,30 +129,30 @@ func (h *simHost) checkAgreement() {
 	h.compare("view", got, want)
 }
 
-// simClaim is a claim to what its change is about. Which one wins is said here a
+// simPath is a path to what its change is about. Which one is best is said here a
 // second time, in the plainest way.
-type simClaim struct {
+type simPath struct {
 	change Change
 	seq    uint32
 	owner  nodeID
 }
 
-func (c simClaim) beats(o simClaim) bool {
+func (p simPath) better(o simPath) bool {
 	switch {
-	case c.seq != o.seq:
-		return c.seq > o.seq
-	case c.change.VTEP != o.change.VTEP:
-		return c.change.VTEP.Compare(o.change.VTEP) < 0
-	case c.owner != o.owner:
-		return bytes.Compare(c.owner[:], o.owner[:]) < 0
+	case p.seq != o.seq:
+		return p.seq > o.seq
+	case p.change.VTEP != o.change.VTEP:
+		return p.change.VTEP.Compare(o.change.VTEP) < 0
+	case p.owner != o.owner:
+		return bytes.Compare(p.owner[:], o.owner[:]) < 0
 	}
-	return compareMACs(c.change.MAC, o.change.MAC) < 0
+	return compareMACs(p.change.MAC, o.change.MAC) < 0
 }
 
-func (c simClaim) enter(winners map[string]simClaim) {
-	subject := c.change.subject()
-	if other, ok := winners[subject]; !ok || c.beats(other) {
-		winners[subject] = c
+func (p simPath) enter(best map[string]simPath) {
+	about := p.change.about()
+	if other, ok := best[about]; !ok || p.better(other) {
+		best[about] = p
 	}
 }
 

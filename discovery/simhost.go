@@ -298,8 +298,8 @@ func (h *simHost) step(ev event) {
 
 // take follows the observer's changes and checks that each makes sense.
 func (h *simHost) take(ch Change) {
-	subject := ch.subject()
-	old, known := h.view[subject]
+	about := ch.about()
+	old, known := h.view[about]
 	if ch.Gone {
 		h.gone++
 		gone := ch
@@ -307,23 +307,23 @@ func (h *simHost) take(ch Change) {
 		if !known || old != gone {
 			h.sim.fail("%s: told that %+v is gone; it had %+v", h, ch, old)
 		}
-		delete(h.view, subject)
+		delete(h.view, about)
 		return
 	}
 	if known && old == ch {
 		h.sim.fail("%s: told %+v twice", h, ch)
 	}
-	h.view[subject] = ch
+	h.view[about] = ch
 }
 
-// subject is what the change is about, as text.
-func (ch Change) subject() string {
-	about := ch.VTEP.String()
+// about is what the change is about, as text.
+func (ch Change) about() string {
+	what := ch.VTEP.String()
 	switch ch.Kind {
 	case KindMAC:
-		about = ch.MAC.String()
+		what = ch.MAC.String()
 	case KindAddr:
-		about = ch.Addr.String()
+		what = ch.Addr.String()
 	}
-	return fmt.Sprint(ch.Network, ch.Kind, about)
+	return fmt.Sprint(ch.Network, ch.Kind, what)
 }
