@@ -74,10 +74,10 @@ type core struct {
 
 	audiences map[string][]*group // by networks; see groups
 	summed    map[string][]uint64 // by networks, while nothing changes; see sums
-	parcels   map[parcelKey]*parcel
-	parcelsAt time.Time // zero: nothing to pass on
+	relays    map[relayKey]*relayBatch
+	relayAt   time.Time // zero: nothing to pass on
 
-	mail   map[nodeID]*packet // of this step, by recipient
+	outbox map[nodeID]*packet // of this step, by recipient
 	sender recipient          // of the message in this step
 	out    output
 }
@@ -164,8 +164,8 @@ func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPo
 		syncAt:    now.Add(syncInterval),
 		audiences: map[string][]*group{},
 		summed:    map[string][]uint64{},
-		parcels:   map[parcelKey]*parcel{},
-		mail:      map[nodeID]*packet{},
+		relays:    map[relayKey]*relayBatch{},
+		outbox:    map[nodeID]*packet{},
 	}
 	// Of two nodes that run on copies of one disk, neither is to say something
 	// else than the other under the same incarnation and version.
@@ -184,7 +184,7 @@ func (c *core) step(now time.Time, ev event) output {
 		ev.apply(c)
 	}
 	c.runTimers()
-	c.deliverMail()
+	c.sendOutbox()
 	c.sender = recipient{}
 	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
 	c.out.notes = append(c.out.notes, c.view.takeWarnings()...)
@@ -206,7 +206,7 @@ func (c *core) next() time.Time {
 	}
 	earlier(c.flushAt)
 	earlier(c.beaconAt)
-	earlier(c.parcelsAt)
+	earlier(c.relayAt)
 	for _, p := range c.pulls {
 		earlier(p.retryAt)
 	}
@@ -231,9 +231,9 @@ func (c *core) runTimers() {
 		c.beaconAt = time.Time{}
 		c.beacon()
 	}
-	if c.due(c.parcelsAt) {
-		c.parcelsAt = time.Time{}
-		c.passOn()
+	if c.due(c.relayAt) {
+		c.relayAt = time.Time{}
+		c.sendRelays()
 	}
 	if c.due(c.syncAt) {
 		c.syncAt = c.now.Add(syncInterval)

@@ -164,8 +164,8 @@ func TestOlderAnnouncementIsMadeUp(t *testing.T) {
 	asker, c := s.hosts[0].id, s.hosts[1].core
 	given := func(behind uint64) int {
 		c.answerWant(want{owner: c.self.id, incarnation: c.self.incarnation, have: c.self.version - behind}, asker)
-		n := len(c.post(asker).announces)
-		clear(c.mail)
+		n := len(c.packetTo(asker).announces)
+		clear(c.outbox)
 		return n
 	}
 	if now, older := given(0), given(1); now != 0 || older != 1 {

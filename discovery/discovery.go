@@ -148,7 +148,7 @@ type Config struct {
 	// Observe receives the view's changes, starting from the empty view. It is
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)
-	// Receive takes what Send of another member sent; from is its Member.ID. It is
+	// Receive takes user messages, which another member sent by Send; from is its Member.ID. It is
 	// called from one goroutine, under no lock, and must not wait.
 	Receive func(from string, text []byte)
 }

@@ -193,7 +193,7 @@ func (e memberEvent) apply(c *core) {
 	c.noteConflicts(o)
 	o.asked = time.Time{}
 	if !c.held {
-		c.post(o.id).announces = []announce{c.announcement(c.self)}
+		c.packetTo(o.id).announces = []announce{c.announcement(c.self)}
 	}
 	c.sendDigest(o)
 }

@@ -24,7 +24,7 @@ func (e packetEvent) apply(c *core) {
 	}
 	c.sender = recipient{p.from, p.address}
 	if p.relay != nil {
-		c.takeRelay(p)
+		c.handleRelay(p)
 	}
 	if (from == nil || !from.member && !from.left) && p.address.IsValid() {
 		c.out.meet = append(c.out.meet, p.address)
@@ -229,11 +229,11 @@ func (c *core) answerWant(w want, from nodeID) {
 		return
 	}
 	if w.key == "" && w.incarnation == o.incarnation && w.have < o.version || w.incarnation < o.incarnation {
-		p := c.post(from)
+		p := c.packetTo(from)
 		p.announces = append(p.announces, c.announcement(o))
 	}
 	if have := o.have(w.key); have > 0 && (w.incarnation < o.incarnation || w.incarnation == o.incarnation && w.have < have) {
-		p := c.post(from)
+		p := c.packetTo(from)
 		p.deltas = append(p.deltas, c.deltaFrom(o, w.key, w.incarnation, w.have))
 	}
 }
@@ -270,7 +270,7 @@ func (c *core) sendDigest(peer *owner) {
 		peer.asked = c.now
 	}
 	buckets := min(max(len(c.order)/ownersPerBucket, minBuckets), maxBuckets)
-	c.post(peer.id).digest = &digest{buckets: c.sums(c.shared(peer), buckets)}
+	c.packetTo(peer.id).digest = &digest{buckets: c.sums(c.shared(peer), buckets)}
 }
 
 // sums adds up hashes of everything that this node and a peer ought both to
@@ -321,7 +321,7 @@ func (c *core) takeDigest(from *owner, d *digest) {
 		v.complete[i] = sum != d.buckets[i]
 	}
 	if !slices.Contains(v.complete, true) || c.answers >= maxAnswers {
-		c.post(from.id).digest = &digest{}
+		c.packetTo(from.id).digest = &digest{}
 		return
 	}
 	c.answers++
@@ -330,7 +330,7 @@ func (c *core) takeDigest(from *owner, d *digest) {
 			v.owners = append(v.owners, c.versionsOf(o, shared))
 		}
 	}
-	c.post(from.id).versions = v
+	c.packetTo(from.id).versions = v
 }
 
 // versionsOf names no set that is not held of an owner that is down: all that is
@@ -409,7 +409,7 @@ func (c *core) sendLacking(from, o *owner, ov *ownerVersions, shared []string) {
 	}
 	behind := ov.incarnation < o.incarnation || ov.version < o.version
 	if behind {
-		p := c.post(from.id)
+		p := c.packetTo(from.id)
 		p.announces = append(p.announces, c.announcement(o))
 	}
 	for _, key := range shared {
@@ -418,7 +418,7 @@ func (c *core) sendLacking(from, o *owner, ov *ownerVersions, shared []string) {
 			version = 0
 		}
 		if version < o.have(key) && (named || behind) && o != from {
-			p := c.post(from.id)
+			p := c.packetTo(from.id)
 			p.deltas = append(p.deltas, c.deltaFrom(o, key, ov.incarnation, version))
 		}
 	}

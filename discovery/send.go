@@ -43,7 +43,7 @@ func (c *core) flush() {
 		for _, key := range group.keys {
 			deltas = append(deltas, parts[key]...)
 		}
-		c.cast(group, pack(announces, deltas, nil), 0)
+		c.multicast(group, pack(announces, deltas, nil), 0)
 	}
 }
 
@@ -175,9 +175,9 @@ func (c *core) beacon() {
 		switch {
 		case len(g.keys) == 0 && !announced:
 		case c.self.left:
-			c.cast(g, pack([]announce{c.announcement(c.self)}, nil, nil), len(beaconDelays)-left)
+			c.multicast(g, pack([]announce{c.announcement(c.self)}, nil, nil), len(beaconDelays)-left)
 		default:
-			c.cast(g, pack(nil, nil, c.ownVersions(g.keys)), len(beaconDelays)-left)
+			c.multicast(g, pack(nil, nil, c.ownVersions(g.keys)), len(beaconDelays)-left)
 		}
 	}
 	if left > 0 {
@@ -261,7 +261,7 @@ func (c *core) ask(k pullKey, p *pull) {
 	if o := c.owners[to]; o == nil || !o.member {
 		to = p.from
 	}
-	m := c.post(to)
+	m := c.packetTo(to)
 	m.wants = append(m.wants, w)
 	p.retryAt = c.now.Add(pullRetry << p.tries)
 	p.tries++
@@ -310,20 +310,20 @@ func (c *core) retryPulls() {
 	}
 }
 
-// post is the packet this step sends to a node.
-func (c *core) post(to nodeID) *packet {
-	p := c.mail[to]
+// packetTo is the packet this step sends to a node.
+func (c *core) packetTo(to nodeID) *packet {
+	p := c.outbox[to]
 	if p == nil {
 		p = &packet{}
-		c.mail[to] = p
+		c.outbox[to] = p
 	}
 	return p
 }
 
-// deliverMail sends what was posted: in a datagram if it fits, else reliably.
-func (c *core) deliverMail() {
-	for _, id := range slices.SortedFunc(maps.Keys(c.mail), func(a, b nodeID) int { return bytes.Compare(a[:], b[:]) }) {
-		p := c.mail[id]
+// sendOutbox sends the step's packets: in a datagram if they fit, else reliably.
+func (c *core) sendOutbox() {
+	for _, id := range slices.SortedFunc(maps.Keys(c.outbox), func(a, b nodeID) int { return bytes.Compare(a[:], b[:]) }) {
+		p := c.outbox[id]
 		o := c.owners[id]
 		member := o != nil && o.member
 		switch fits := p.wireSize() <= maxDatagram; {
@@ -337,7 +337,7 @@ func (c *core) deliverMail() {
 			c.send([]recipient{c.sender}, p, false) // a node that is about to be a member
 		}
 	}
-	clear(c.mail)
+	clear(c.outbox)
 }
 
 // split cuts a packet at its deltas into messages of about maxReliable.
