@@ -6,7 +6,7 @@ import (
 )
 
 // Claims lists the records of others that have the MAC address or one of the
-// addresses in a network this node takes part in, hidden ones last.
+// addresses in a network this node subscribes to, hidden ones last.
 func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -148,25 +148,25 @@ func (cfg *Config) check() error {
 	}
 }
 
-// Participate makes this node take part in a network: its peers learn of it, and
+// Subscribe subscribes this node to a network: its peers learn of it, and
 // their records of the network come into the view. It fails when the VNI is
 // used by another key or the key has another VNI, on this node or on a member
 // that is up.
-func (c *Cluster) Participate(n Network) error {
+func (c *Cluster) Subscribe(n Network) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.core.check(n); err != nil {
 		return err
 	}
-	c.step(participateEvent{n})
+	c.step(subscribeEvent{n})
 	return nil
 }
 
-// Withdraw ends this node's part in a network and withdraws its records of it.
+// Unsubscribe ends this node's subscription to a network and withdraws its records of it.
 // What the view had of it is reported as gone.
-func (c *Cluster) Withdraw(key string) { c.do(withdrawEvent{key}) }
+func (c *Cluster) Unsubscribe(key string) { c.do(unsubscribeEvent{key}) }
 
-// Put publishes an endpoint of this node in a network it takes part in,
+// Put publishes an endpoint of this node in a network it subscribes to,
 // replacing the one with the same MAC address.
 func (c *Cluster) Put(key string, e Endpoint) {
 	if len(e.ID) > maxEndpointID || !utf8.ValidString(e.ID) || len(e.Addrs) > maxAddrs {

@@ -13,15 +13,15 @@ import (
 
 // The core's clockwork.
 const (
-	flushDelay   = 5 * time.Millisecond // local changes collect this long before they are pushed
-	syncInterval = time.Second          // between digests to a random peer
-	restInterval = 3 * time.Second      // when nothing has changed for restAfter, and all digests are answered: less than half of an idle daemon's wakes are left
-	restAfter    = 10 * time.Second
-	hideAfter    = 2 * time.Second       // a dead member's records stay in use this long
-	forgetAfter  = 24 * time.Hour        // a dead or left member's records and watermark are kept this long
-	pullRetry    = 60 * time.Millisecond // doubling: the last of pullTries is given up 1.86 s after the first
-	pullTries    = 5                     // then the next digest finds it again
-	jumpInterval = time.Second
+	flushDelay     = 5 * time.Millisecond // local changes collect this long before they are pushed
+	syncInterval   = time.Second          // between digests to a random peer
+	restInterval   = 3 * time.Second      // when nothing has changed for restAfter, and all digests are answered: less than half of an idle daemon's wakes are left
+	restAfter      = 10 * time.Second
+	hideAfter      = 2 * time.Second       // a dead member's records stay in use this long
+	forgetAfter    = 24 * time.Hour        // a dead or left member's records and watermark are kept this long
+	pullRetry      = 60 * time.Millisecond // doubling: the last of pullTries is given up 1.86 s after the first
+	pullTries      = 5                     // then the next digest finds it again
+	refuteInterval = time.Second
 
 	// A restarted node says nothing of itself until its own records have been
 	// quiet for holdQuiet, or until holdMax after its start. Meanwhile the
@@ -65,7 +65,7 @@ type core struct {
 	syncAt     time.Time
 	syncedAt   time.Time // last digest
 	changedAt  time.Time // last change of anything that digests are of
-	lastJump   time.Time
+	refutedAt  time.Time
 	up         int      // peers that are members
 	losses     []*owner // peers that went down lately
 	cutOff     bool     // so many that this node is more likely cut off
@@ -83,7 +83,7 @@ type core struct {
 }
 
 // owner is what this node knows of a node: its membership, its announcement and
-// its sets of the networks both take part in.
+// its sets of the networks both subscribe to.
 type owner struct {
 	id        nodeID
 	meta      meta
@@ -94,10 +94,10 @@ type owner struct {
 	frozen    bool      // it went down together with too many others
 	asked     time.Time // the first digest since its last message
 
-	incarnation uint64
-	version     uint64 // of the announcement
-	left        bool   // it went for good; it takes part in nothing then
-	parts       []part // by key
+	incarnation   uint64
+	version       uint64         // of the announcement
+	left          bool           // it went for good; it subscribes to nothing then
+	subscriptions []subscription // by key
 
 	shown     bool // its claims are in the view
 	shownVTEP netip.AddrPort
@@ -291,19 +291,19 @@ func (c *core) peers() []*owner {
 	return peers
 }
 
-// shares says whether this node and the owner take part in the same network
+// shares says whether this node and the owner subscribe to the same network
 // with the same VNI. Records are taken from nobody else.
 func (c *core) shares(o *owner, key string) bool {
-	ours, theirs := c.self.part(key), o.part(key)
+	ours, theirs := c.self.subscription(key), o.subscription(key)
 	return ours != nil && theirs != nil && ours.VNI == theirs.VNI
 }
 
 // shared lists the networks that shares is true for, in order.
 func (c *core) shared(o *owner) []string {
 	var keys []string
-	for _, p := range c.self.parts {
-		if c.shares(o, p.Key) {
-			keys = append(keys, p.Key)
+	for _, sub := range c.self.subscriptions {
+		if c.shares(o, sub.Key) {
+			keys = append(keys, sub.Key)
 		}
 	}
 	return keys

@@ -33,7 +33,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 		s.record, s.watch = true, checkLaws
 		for _, h := range s.hosts {
 			h.start()
-			h.participate(simNetworks[0])
+			h.subscribe(simNetworks[0])
 			for range 4 {
 				h.put(simNetworks[0].Key, simEndpoint(t))
 			}
@@ -65,8 +65,8 @@ func TestRandomSchedulesAgree(t *testing.T) {
 					h.remove(simNetworks[0].Key, testEndpoint(h.number+20, i).MAC)
 				}
 			}),
-			"participate": running(func(h *simHost) { h.participate(network()) }),
-			"withdraw":    running(func(h *simHost) { h.withdraw(network().Key) }),
+			"subscribe":   running(func(h *simHost) { h.subscribe(network()) }),
+			"unsubscribe": running(func(h *simHost) { h.unsubscribe(network().Key) }),
 			"wait":        wait, "wait too": wait, "wait more": wait,
 			"crash": running(func(h *simHost) { h.crash() }),
 			"restart": running(func(h *simHost) {
@@ -148,7 +148,7 @@ func startSim(t *testing.T, hosts, endpoints int) *simulation {
 	s.watch = checkLaws
 	for _, h := range s.hosts {
 		h.start()
-		h.participate(appNet)
+		h.subscribe(appNet)
 		for i := range endpoints {
 			h.put(appKey, testEndpoint(h.number, i))
 		}
@@ -173,7 +173,7 @@ func TestOlderAnnouncementIsMadeUp(t *testing.T) {
 	}
 }
 
-func TestHigherOwnIncarnationIsJumpedOver(t *testing.T) {
+func TestHigherOwnIncarnationIsRefuted(t *testing.T) {
 	s := startSim(t, 3, 100)
 	h := s.hosts[0]
 	old := h.incarnation
@@ -216,12 +216,12 @@ func TestLostPullsAreRepeated(t *testing.T) {
 	s.checkAgreement()
 }
 
-func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
+func TestNewcomersAndNewSubscriptionsAreCompleteAtOnce(t *testing.T) {
 	s := startSim(t, 4, 100)
 	h := s.hosts[3]
 	other := Network{"vni=6000", 6000}
 	for _, o := range s.hosts[:3] {
-		o.participate(other)
+		o.subscribe(other)
 		o.put(other.Key, testEndpoint(o.number, 1))
 	}
 	h.crash()
@@ -230,10 +230,10 @@ func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
 	delete(h.networks, appKey)
 	h.start()
 	s.run(simPoll + 10*time.Millisecond)
-	h.participate(appNet)
+	h.subscribe(appNet)
 	s.run(5 * time.Millisecond)
 	h.checkAgreement()
-	h.participate(other)
+	h.subscribe(other)
 	s.run(5 * time.Millisecond)
 	h.checkAgreement()
 
@@ -304,8 +304,8 @@ func twoNodes() (c *core, tell func(packet) []send) {
 	now := time.Unix(1, 0)
 	vtep := netip.MustParseAddrPort("192.0.2.1:4789")
 	c = newCore(now, 1, nodeID{1}, meta{vtep: vtep, incarnation: 5}, vtep, false)
-	c.step(now, participateEvent{appNet})
-	c.step(now, memberEvent{nodeID{2}, meta{vtep: vtep, incarnation: 7}, vtep})
+	c.step(now, subscribeEvent{appNet})
+	c.step(now, memberUpEvent{nodeID{2}, meta{vtep: vtep, incarnation: 7}, vtep})
 	return c, func(p packet) []send {
 		p.from, p.address = nodeID{2}, vtep
 		return c.step(now, packetEvent{&p}).sends
@@ -314,7 +314,7 @@ func twoNodes() (c *core, tell func(packet) []send) {
 
 // said is what the other of two nodes says about itself.
 func said(version, since uint64) announce {
-	return announce{owner: nodeID{2}, incarnation: 7, version: version, networks: []participation{{appNet, since}}}
+	return announce{owner: nodeID{2}, incarnation: 7, version: version, networks: []announcedNetwork{{appNet, since}}}
 }
 
 func setDelta(incarnation, from, to uint64) delta {
@@ -368,20 +368,20 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 	tell(packet{deltas: []delta{setDelta(6, 0, 9)}})
 	expect("one of an older incarnation", 5)
 	tell(packet{announces: []announce{said(11, 10)}})
-	expect("a new part in the network", 0)
+	expect("a new subscription", 0)
 	tell(packet{deltas: []delta{setDelta(7, 0, 6)}})
-	expect("a set of the part that ended", 0)
+	expect("a set of the subscription that ended", 0)
 	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
 	expect("the first announcement and set once more", 0)
 	tell(packet{deltas: []delta{setDelta(7, 0, 10)}})
-	expect("the new part's set", 10)
+	expect("the new subscription's set", 10)
 
 	withdrawal := announce{owner: nodeID{2}, incarnation: 7, version: 12}
 	tell(packet{deltas: []delta{setDelta(7, 0, 20)}})
 	tell(packet{announces: []announce{withdrawal}})
-	expect("the end of a part that a set of the next one has outrun", 20)
+	expect("the end of a subscription that a set of the next one has overtaken", 20)
 	tell(packet{announces: []announce{said(13, 13)}, deltas: []delta{setDelta(7, 0, 15)}})
-	expect("the next part's beginning", 20)
+	expect("the next subscription's beginning", 20)
 	withdrawal.version = 21
 	tell(packet{announces: []announce{withdrawal}})
 	expect("its end", 0)
@@ -391,7 +391,7 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 func TestOutrunWithdrawalOfTheDeadIsTaken(t *testing.T) {
 	c, tell := twoNodes()
 	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 20)}})
-	c.step(time.Unix(1, 0), goneEvent{nodeID{2}})
+	c.step(time.Unix(1, 0), memberDownEvent{nodeID{2}})
 	tell(packet{announces: []announce{{owner: nodeID{2}, incarnation: 7, version: 11}}})
 	if o := c.owners[nodeID{2}]; o.version != 11 {
 		t.Errorf("the announcement known is at version %d, not 11", o.version)
@@ -502,7 +502,7 @@ func TestAwayForADayIsForgotten(t *testing.T) {
 		t.Errorf("known of those away for 24 and 23 hours: %t, %t", known(nodeID{3}), known(nodeID{4}))
 	}
 	at := time.Unix(1, 0)
-	c.step(at, goneEvent{nodeID{2}})
+	c.step(at, memberDownEvent{nodeID{2}})
 	c.step(at.Add(time.Hour), nil)
 	if known(nodeID{4}) || !known(nodeID{2}) {
 		t.Errorf("an hour later: %t, %t", known(nodeID{4}), known(nodeID{2}))
@@ -548,13 +548,13 @@ func TestResolveIsTheSameEverywhereAndAvoidsOthers(t *testing.T) {
 	if vni < derivedVNIs || vni > maxVNI || b.core.resolve("network=web") != vni {
 		t.Errorf("network=web is %d and %d", vni, b.core.resolve("network=web"))
 	}
-	a.participate(Network{fmt.Sprint("vni=", vni), vni})
+	a.subscribe(Network{fmt.Sprint("vni=", vni), vni})
 	s.run(time.Second)
 	other := b.core.resolve("network=web")
 	if other == vni {
 		t.Errorf("VNI %d is taken", vni)
 	}
-	b.participate(Network{"network=web", other})
+	b.subscribe(Network{"network=web", other})
 	s.run(time.Second)
 	if got := a.core.resolve("network=web"); got != other {
 		t.Errorf("the cluster uses %d, not %d", other, got)

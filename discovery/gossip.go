@@ -197,7 +197,7 @@ func (g *gossip) NotifyUpdate(n *memberlist.Node) {
 // NotifyLeave implements memberlist.EventDelegate.
 func (g *gossip) NotifyLeave(n *memberlist.Node) {
 	if id, err := parseNodeID(n.Name); err == nil {
-		g.inbox.add(goneEvent{id})
+		g.inbox.add(memberDownEvent{id})
 	}
 }
 
@@ -210,20 +210,20 @@ func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
 }
 
 // memberOf reads what memberlist knows of a node.
-func memberOf(n *memberlist.Node) (memberEvent, error) {
+func memberOf(n *memberlist.Node) (memberUpEvent, error) {
 	id, err := parseNodeID(n.Name)
 	if err != nil {
-		return memberEvent{}, err
+		return memberUpEvent{}, err
 	}
 	m, err := decodeMeta(n.Meta)
 	if err != nil {
-		return memberEvent{}, err
+		return memberUpEvent{}, err
 	}
 	ip, ok := netip.AddrFromSlice(n.Addr)
 	if !ok {
-		return memberEvent{}, fmt.Errorf("gossip address of %d bytes", len(n.Addr))
+		return memberUpEvent{}, fmt.Errorf("gossip address of %d bytes", len(n.Addr))
 	}
-	return memberEvent{id, m, netip.AddrPortFrom(ip.Unmap(), n.Port)}, nil
+	return memberUpEvent{id, m, netip.AddrPortFrom(ip.Unmap(), n.Port)}, nil
 }
 
 // rejectMessage counts a message that could not be taken.

@@ -116,14 +116,14 @@ func (c *core) tally(now time.Time) (states map[State]int, records map[string]in
 		case !o.shown:
 			state = "hidden"
 		}
-		for _, p := range o.parts {
-			if p.set != nil {
-				records[state] += len(p.set.live)
+		for _, sub := range o.subscriptions {
+			if sub.set != nil {
+				records[state] += len(sub.set.live)
 			}
 		}
 	}
-	for _, p := range c.self.parts {
-		records["static"] += len(c.staticsOf(p.Network))
+	for _, sub := range c.self.subscriptions {
+		records["static"] += len(c.staticsOf(sub.Network))
 	}
 	for k, p := range c.pulls {
 		if o := c.owners[k.owner]; o != nil && k.key != "" && p.version > o.have(k.key) {

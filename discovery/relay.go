@@ -111,7 +111,7 @@ func (p *packet) keys() []string {
 	return slices.Compact(keys)
 }
 
-// membersIn lists the members of a range that take part in all the networks.
+// membersIn lists the members of a range that subscribe to all the networks.
 func (c *core) membersIn(r *relay, keys []string) []recipient {
 	var to []recipient
 	for _, o := range c.order[c.place(r.first):] {

@@ -10,7 +10,7 @@ func manyHosts(t *testing.T) *simulation {
 	s := newSimulation(relayAbove+10, 7, t.Fatalf)
 	for _, h := range s.hosts {
 		h.start()
-		h.participate(appNet)
+		h.subscribe(appNet)
 	}
 	s.run(5 * time.Second)
 	s.checkAgreement()

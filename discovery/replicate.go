@@ -61,17 +61,17 @@ func (c *core) announcement(o *owner) announce {
 	if !o.member {
 		a.down = c.now.Sub(o.downSince)
 	}
-	for i := range o.parts {
-		a.networks = append(a.networks, o.parts[i].participation)
+	for i := range o.subscriptions {
+		a.networks = append(a.networks, o.subscriptions[i].announcedNetwork)
 	}
-	slices.SortFunc(a.networks, func(a, b participation) int { return cmp.Compare(a.since, b.since) })
+	slices.SortFunc(a.networks, func(a, b announcedNetwork) int { return cmp.Compare(a.since, b.since) })
 	return a
 }
 
 // takeAnnounce reports whether the announcement was news.
 func (c *core) takeAnnounce(a *announce) bool {
 	if a.owner == c.self.id {
-		c.heardOfSelf(a.incarnation, a.version, c.self.version)
+		c.refuteNewer(a.incarnation, a.version, c.self.version)
 		return false
 	}
 	o := c.owners[a.owner]
@@ -94,9 +94,9 @@ func (c *core) takeAnnounce(a *announce) bool {
 	c.resum()
 	same := a.incarnation == o.incarnation
 	o.incarnation, o.version, o.left = a.incarnation, a.version, a.left
-	o.take(a.networks, same, func(p *part) bool {
-		ended := p.set.incarnation == o.incarnation && p.set.version < p.since
-		return !ended && c.shares(o, p.Key)
+	o.resubscribe(a.networks, same, func(sub *subscription) bool {
+		ended := sub.set.incarnation == o.incarnation && sub.set.version < sub.since
+		return !ended && c.shares(o, sub.Key)
 	})
 	c.refresh(o)
 	if o.left {
@@ -108,34 +108,19 @@ func (c *core) takeAnnounce(a *announce) bool {
 }
 
 // outran says whether a set that is held, or was before a restart, is newer than
-// the announcement that ends its part: then it belongs to the next part, whose
+// the announcement that ends its subscription: then it belongs to the next one, whose
 // announcement is still on its way.
 func (o *owner) outran(a *announce) bool {
-	return a.incarnation == o.incarnation && slices.ContainsFunc(o.parts, func(p part) bool {
-		stays := slices.ContainsFunc(a.networks, func(n participation) bool { return n.Key == p.Key })
-		return !stays && max(p.since, o.have(p.Key)) > a.version
+	return a.incarnation == o.incarnation && slices.ContainsFunc(o.subscriptions, func(sub subscription) bool {
+		stays := slices.ContainsFunc(a.networks, func(n announcedNetwork) bool { return n.Key == sub.Key })
+		return !stays && max(sub.since, o.have(sub.Key)) > a.version
 	})
-}
-
-// heardOfSelf makes sure that nothing said of this node outranks what it has said.
-func (c *core) heardOfSelf(incarnation, version, said uint64) {
-	if incarnation > c.self.incarnation || incarnation == c.self.incarnation && version > said {
-		c.jump(incarnation)
-	}
-}
-
-// said is the highest version this node has given to a set of its own.
-func (c *core) said(key string) uint64 {
-	if s := c.self.set(key); s != nil {
-		return s.version
-	}
-	return c.clock
 }
 
 // takeDelta applies the delta, or asks its sender for what is missing.
 func (c *core) takeDelta(d *delta, from nodeID) {
 	if d.owner == c.self.id {
-		c.heardOfSelf(d.incarnation, d.to, c.said(d.key))
+		c.refuteNewer(d.incarnation, d.to, c.ownVersion(d.key))
 		return
 	}
 	o := c.owners[d.owner]
@@ -147,7 +132,7 @@ func (c *core) takeDelta(d *delta, from nodeID) {
 		return
 	}
 	if !c.shares(o, d.key) {
-		if o.part(d.key) == nil && d.to > o.version {
+		if o.subscription(d.key) == nil && d.to > o.version {
 			c.pull(o.id, "", d.incarnation, o.version+1, from)
 		}
 		return
@@ -173,7 +158,7 @@ func (c *core) swapSet(o *owner, d *delta) {
 	c.hideSet(o, d.key)
 	s := newSet(d.incarnation, d.to)
 	s.fill(d.upserts)
-	o.part(d.key).set = s
+	o.subscription(d.key).set = s
 	c.showSet(o, d.key)
 }
 
@@ -274,7 +259,7 @@ func (c *core) sendDigest(peer *owner) {
 }
 
 // sums adds up hashes of everything that this node and a peer ought both to
-// hold: every announcement, and the sets of the networks both take part in.
+// hold: every announcement, and the sets of the networks both subscribe to.
 func (c *core) sums(shared []string, buckets int) []uint64 {
 	name := strings.Join(shared, "\x00") + "\x00" + strconv.Itoa(buckets)
 	if sums, ok := c.summed[name]; ok {
@@ -362,9 +347,9 @@ func (c *core) takeVersions(from *owner, v *versions) {
 			listed[ov.owner] = true
 		}
 		if ov.owner == c.self.id {
-			c.heardOfSelf(ov.incarnation, ov.version, c.self.version)
+			c.refuteNewer(ov.incarnation, ov.version, c.self.version)
 			for _, s := range ov.sets {
-				c.heardOfSelf(ov.incarnation, s.version, c.said(s.key))
+				c.refuteNewer(ov.incarnation, s.version, c.ownVersion(s.key))
 			}
 		}
 		o := c.owners[ov.owner]

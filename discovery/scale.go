@@ -41,7 +41,7 @@ const (
 	scaleLook      = 50 * time.Millisecond // between looks at whether something has come true
 )
 
-// scale is a cluster whose nodes all take part in one network: nothing is to be
+// scale is a cluster whose nodes all subscribe to one network: nothing is to be
 // saved by interest.
 type scale struct {
 	*simulation
@@ -100,7 +100,7 @@ func (s *scale) populate(hosts []*simHost) {
 	for i, h := range hosts {
 		h.unobserved = i >= 2 // a view of everything, on every node, takes more memory than there is
 		h.start()
-		h.participate(s.network)
+		h.subscribe(s.network)
 		for n := range s.each {
 			h.put(s.network.Key, scaleEndpoint(i, n))
 		}
@@ -199,7 +199,7 @@ func (s *scale) measureColdJoin(h *simHost) {
 	h.unobserved = true
 	began := s.now
 	h.start()
-	h.participate(s.network)
+	h.subscribe(s.network)
 	s.await("a cold join", func() bool { return s.agrees(h) })
 	s.result.ColdJoin = s.now.Sub(began)
 	s.log("cold join: %s", s.result.ColdJoin)

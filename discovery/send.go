@@ -11,15 +11,15 @@ import (
 // How the core sends: pushes of its own changes, beacons that repeat its
 // versions, pulls of what it lacks, and replies.
 
-// flush pushes what changed here to every member that takes part.
+// flush pushes what changed here to every member that subscribes.
 func (c *core) flush() {
 	var keys []string
-	parts := map[string][]delta{}
-	for _, p := range c.self.parts {
-		if key, s := p.Key, p.set; s.version > c.pushed[key] {
+	deltas := map[string][]delta{}
+	for _, sub := range c.self.subscriptions {
+		if key, s := sub.Key, sub.set; s.version > c.pushed[key] {
 			keys = append(keys, key)
-			parts[key] = c.pushParts(key)
-			if parts[key] == nil {
+			deltas[key] = c.pushDeltas(key)
+			if deltas[key] == nil {
 				c.beaconAt = c.now // too much to push: have it pulled at once
 			}
 			c.pushed[key] = s.version
@@ -39,17 +39,17 @@ func (c *core) flush() {
 		c.beaconAt = first
 	}
 	for _, group := range c.groups(keys) {
-		var deltas []delta
+		var wanted []delta
 		for _, key := range group.keys {
-			deltas = append(deltas, parts[key]...)
+			wanted = append(wanted, deltas[key]...)
 		}
-		c.multicast(group, pack(announces, deltas, nil), 0)
+		c.multicast(group, pack(announces, wanted, nil), 0)
 	}
 }
 
-// pushParts cuts the changes of an own set since the last push into deltas of a
+// pushDeltas cuts the changes of an own set since the last push into deltas of a
 // datagram each; nil if they are too many. A full set is never cut.
-func (c *core) pushParts(key string) []delta {
+func (c *core) pushDeltas(key string) []delta {
 	s := c.self.set(key)
 	changes, full := s.since(c.pushed[key])
 	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, from: c.pushed[key], to: s.version, made: s.made}
@@ -63,7 +63,7 @@ func (c *core) pushParts(key string) []delta {
 		}
 		return []delta{d}
 	}
-	var parts []delta
+	var deltas []delta
 	for _, ch := range changes {
 		size := d.wireSize() + deleteSize
 		if ch.endpoint != nil {
@@ -72,15 +72,15 @@ func (c *core) pushParts(key string) []delta {
 		if size > maxDatagram-packetSize && len(d.upserts)+len(d.deletes) > 0 {
 			done := d
 			done.to = ch.version - 1
-			parts = append(parts, done)
+			deltas = append(deltas, done)
 			d.from, d.upserts, d.deletes = done.to, nil, nil
 		}
 		d.add(ch)
 	}
-	if parts = append(parts, d); len(parts) > maxPushed {
+	if deltas = append(deltas, d); len(deltas) > maxPushed {
 		return nil
 	}
-	return parts
+	return deltas
 }
 
 // group is the members that get the same push.
@@ -89,7 +89,7 @@ type group struct {
 	to   []recipient // by ID
 }
 
-// groups sorts all members by which of the networks they take part in.
+// groups sorts all members by which of the networks they subscribe to.
 func (c *core) groups(keys []string) []*group {
 	asked := strings.Join(keys, "\x00")
 	if groups, ok := c.audiences[asked]; ok {

@@ -18,8 +18,8 @@ func checkLaws(h *simHost, _ *packet) {
 			continue
 		}
 		h.checkRise(pullKey{o.id, ""}, o.incarnation, o.version)
-		for _, p := range o.parts {
-			key, s := p.Key, p.set
+		for _, sub := range o.subscriptions {
+			key, s := sub.Key, sub.set
 			if s == nil {
 				continue
 			}

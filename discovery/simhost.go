@@ -72,7 +72,7 @@ func (h *simHost) perceive(other *simHost) bool {
 		}
 		if m.told != other.incarnation && (member || h.circle == other.circle) {
 			m.id, m.told = other.id, other.incarnation
-			h.step(memberEvent{other.id, other.core.self.meta, other.address})
+			h.step(memberUpEvent{other.id, other.core.self.meta, other.address})
 		}
 	case !member:
 	case other.left:
@@ -91,7 +91,7 @@ func (h *simHost) perceive(other *simHost) bool {
 func (h *simHost) lose(other *simHost) {
 	m := h.membership(other)
 	m.told = 0
-	h.step(goneEvent{m.id})
+	h.step(memberDownEvent{m.id})
 }
 
 // start runs the daemon: as the real one does, it says right after the start
@@ -173,7 +173,7 @@ func (h *simHost) move(side int) {
 
 func (h *simHost) publish() {
 	for _, key := range slices.Sorted(maps.Keys(h.networks)) {
-		h.step(participateEvent{h.networks[key]})
+		h.step(subscribeEvent{h.networks[key]})
 		for _, mac := range slices.SortedFunc(maps.Keys(h.endpoints[key]), compareMACs) {
 			e := h.endpoints[key][mac]
 			h.step(putEvent{key, &e})
@@ -231,7 +231,7 @@ func (h *simHost) leave() {
 	})
 }
 
-func (h *simHost) participate(n Network) {
+func (h *simHost) subscribe(n Network) {
 	if h.core.check(n) != nil {
 		return
 	}
@@ -239,14 +239,14 @@ func (h *simHost) participate(n Network) {
 	if h.endpoints[n.Key] == nil {
 		h.endpoints[n.Key] = map[MAC]Endpoint{}
 	}
-	h.step(participateEvent{n})
+	h.step(subscribeEvent{n})
 }
 
-func (h *simHost) withdraw(key string) {
+func (h *simHost) unsubscribe(key string) {
 	delete(h.networks, key)
 	delete(h.endpoints, key)
 	clear(h.watermarks) // what is pulled anew may come from one who lags
-	h.step(withdrawEvent{key})
+	h.step(unsubscribeEvent{key})
 }
 
 func (h *simHost) put(key string, e Endpoint) {

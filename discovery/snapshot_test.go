@@ -13,7 +13,7 @@ import (
 func someRemembered() []remembered {
 	address := netip.MustParseAddrPort("192.0.2.7:7950")
 	return []remembered{
-		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []participation{{appNet, 12}}}, meta{"host7", address, 8, keys{{7}}}, address},
+		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []announcedNetwork{{appNet, 12}}}, meta{"host7", address, 8, keys{{7}}}, address},
 		{announce{owner: nodeID{8}, incarnation: 8, version: 9, left: true, down: time.Hour}, meta{"host8", address, 8, keys{}}, address},
 	}
 }
@@ -61,7 +61,7 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 	s.checkAgreement()
 }
 
-// An announcement says when a part began, which may be long before what this node
+// An announcement says when a subscription began, which may be long before what this node
 // held of it.
 func TestNewerAnnouncementLowersNoMark(t *testing.T) {
 	c, tell := twoNodes()
@@ -111,13 +111,13 @@ func TestRestartNeedsNoSeeds(t *testing.T) {
 		a := startNode(t, l.listen, 1)
 		b := startNode(t, l.listen, 2, withJoin(a))
 		for i, n := range []*testNode{a, b} {
-			n.participate(appNet)
+			n.subscribe(appNet)
 			n.Put(appKey, testEndpoint(i+1, 1))
 		}
 		b.waitView(5*time.Second, 1, 1, 2)
 		b.cfg.Join = nil
 		b.restartAt(netip.MustParseAddrPort("127.0.0.1:0")) // where the other does not look for it
-		b.participate(appNet)
+		b.subscribe(appNet)
 		b.waitView(30*time.Second, 1, 1, 2) // membership refuses the new address until the old one is dead
 	})
 }
@@ -158,9 +158,9 @@ func TestDamagedSnapshotIsLeftAside(t *testing.T) {
 func TestRestoredOwnersAreNotTakenForLost(t *testing.T) {
 	c, _ := twoNodes()
 	c.step(c.now, restoreEvent{someRemembered(), 0})
-	c.step(c.now, memberEvent{nodeID{3}, c.self.meta, c.address})
-	c.step(c.now, goneEvent{nodeID{2}})
-	c.step(c.now, goneEvent{nodeID{3}})
+	c.step(c.now, memberUpEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(c.now, memberDownEvent{nodeID{2}})
+	c.step(c.now, memberDownEvent{nodeID{3}})
 	if !c.owners[nodeID{3}].frozen || c.owners[nodeID{7}].shown {
 		t.Error("what an earlier life knew is in use")
 	}

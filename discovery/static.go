@@ -7,7 +7,7 @@ import (
 )
 
 // Static is an endpoint behind a VTEP that speaks no gossip: a kernel's vxlan
-// device, or a switch. On a node that takes part in a network with the VNI it is
+// device, or a switch. On a node that subscribes to a network with the VNI it is
 // a claim like those of members; nobody else is told of it.
 type Static struct {
 	VNI      uint32

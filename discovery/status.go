@@ -53,21 +53,21 @@ func (c *core) records() []Record {
 	var records []Record
 	for _, o := range c.owners {
 		hidden := o != c.self && !o.shown
-		for _, p := range o.parts {
-			if p.set == nil {
+		for _, sub := range o.subscriptions {
+			if sub.set == nil {
 				continue
 			}
-			for _, it := range p.set.live {
+			for _, it := range sub.set.live {
 				e := *it.endpoint
 				e.Addrs = slices.Clone(e.Addrs)
-				records = append(records, Record{o.id.String(), o.meta.vtep, p.Network, e, hidden})
+				records = append(records, Record{o.id.String(), o.meta.vtep, sub.Network, e, hidden})
 			}
 		}
 	}
-	for _, p := range c.self.parts {
-		for _, s := range c.staticsOf(p.Network) {
+	for _, sub := range c.self.subscriptions {
+		for _, s := range c.staticsOf(sub.Network) {
 			s.Endpoint.Addrs = slices.Clone(s.Endpoint.Addrs)
-			records = append(records, Record{StaticOwner, s.VTEP, p.Network, s.Endpoint, false})
+			records = append(records, Record{StaticOwner, s.VTEP, sub.Network, s.Endpoint, false})
 		}
 	}
 	slices.SortFunc(records, func(a, b Record) int {

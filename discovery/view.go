@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// view is what Config.Observe sees: for each network this node takes part in, the best path of every route. It is nil
+// view is what Config.Observe sees: for each network this node subscribes to, the best path of every route. It is nil
 // where nobody observes. Changes collect until flush, so that a swap of many paths shows only its net effect.
 type view struct {
 	networks map[string]*networkView

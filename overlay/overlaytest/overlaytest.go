@@ -95,8 +95,8 @@ func (c *Cluster) Own(key string) []discovery.Endpoint {
 	return slices.Collect(maps.Values(c.own[key]))
 }
 
-func (c *Cluster) Participate(n discovery.Network) error {
-	if err := c.check("Participate"); err != nil {
+func (c *Cluster) Subscribe(n discovery.Network) error {
+	if err := c.check("Subscribe"); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -108,7 +108,7 @@ func (c *Cluster) Participate(n discovery.Network) error {
 	return nil
 }
 
-func (c *Cluster) Withdraw(key string) {
+func (c *Cluster) Unsubscribe(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.networks, key)
