@@ -30,7 +30,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hosts = 5
 		s := newSimulation(hosts, rapid.Uint64().Draw(t, "seed"), t.Fatalf)
-		s.record, s.watch = true, checkLaws
+		s.record, s.watch = true, checkInvariants
 		for _, h := range s.hosts {
 			h.start()
 			h.subscribe(simNetworks[0])
@@ -145,7 +145,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 // startSim is a settled cluster of hosts in one network, each with endpoints.
 func startSim(t *testing.T, hosts, endpoints int) *simulation {
 	s := newSimulation(hosts, 7, t.Fatalf)
-	s.watch = checkLaws
+	s.watch = checkInvariants
 	for _, h := range s.hosts {
 		h.start()
 		h.subscribe(appNet)

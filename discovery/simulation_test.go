@@ -11,8 +11,7 @@ import (
 )
 
 // A simulated cluster: cores on one clock, over a network that loses, delays,
-// reorders and duplicates. Nothing in it depends on anything but its seed. The
-// tests and Simulate use it; the daemon does not.
+// reorders and duplicates. Nothing in it depends on anything but its seed.
 
 const (
 	simLink    = 500 * time.Microsecond // one way

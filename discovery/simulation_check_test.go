@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// What must hold of a simulated cluster.
+// The invariants of a simulated cluster.
 
-// checkLaws checks what must hold of a store at every moment.
-func checkLaws(h *simHost, _ *packet) {
+// checkInvariants checks what must hold of a store at every moment.
+func checkInvariants(h *simHost, _ *packet) {
 	for _, other := range h.sim.hosts {
 		o := h.core.owners[other.id]
 		if o == nil || o == h.core.self || other.twin {
@@ -57,7 +57,7 @@ func (h *simHost) markRemembered(r *remembered) {
 	}
 }
 
-// checkSet checks the law of set: it has the owner's value of everything whose
+// checkSet checks the invariant of set: it has the owner's value of everything whose
 // last change it has seen, and nothing that the owner does not know.
 func (h *simHost) checkSet(other *simHost, key string, s, truth *set) {
 	for _, it := range truth.live {
