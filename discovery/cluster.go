@@ -39,17 +39,17 @@ type Cluster struct {
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
 
-	wake     chan struct{} // the run loop has something to do
-	observe  chan struct{} // the observer has
-	met      chan struct{} // a member is up that the snapshot may lack
-	meet     chan netip.AddrPort
-	ctx      context.Context // until Close
-	cancel   context.CancelFunc
-	joining  context.Context // until Leave or Close
-	stopJoin context.CancelFunc
-	wg       sync.WaitGroup
-	closed   sync.Once
-	closeErr error
+	wake         chan struct{}       // the run loop has something to do
+	observe      chan struct{}       // the observer has
+	memberUp     chan struct{}       // a member is up that the snapshot may lack
+	joinRequests chan netip.AddrPort // to whom AddSeed named, and to nodes that are no members but talk to this one
+	ctx          context.Context     // until Close
+	cancel       context.CancelFunc
+	joining      context.Context // until Leave or Close
+	stopJoin     context.CancelFunc
+	wg           sync.WaitGroup
+	closed       sync.Once
+	closeErr     error
 }
 
 // Open starts the node and joins the cluster in the background. A node that was
@@ -78,18 +78,18 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{
-		keys:     ring,
-		cfg:      cfg,
-		log:      cfg.Log,
-		identity: id,
-		limiter:  newLimiter(time.Minute),
-		metrics:  newMetrics(),
-		seeds:    map[netip.Addr]bool{},
-		rejected: map[string]uint64{},
-		wake:     make(chan struct{}, 1),
-		observe:  make(chan struct{}, 1),
-		met:      make(chan struct{}, 1),
-		meet:     make(chan netip.AddrPort, 16),
+		keys:         ring,
+		cfg:          cfg,
+		log:          cfg.Log,
+		identity:     id,
+		limiter:      newLimiter(time.Minute),
+		metrics:      newMetrics(),
+		seeds:        map[netip.Addr]bool{},
+		rejected:     map[string]uint64{},
+		wake:         make(chan struct{}, 1),
+		observe:      make(chan struct{}, 1),
+		memberUp:     make(chan struct{}, 1),
+		joinRequests: make(chan netip.AddrPort, 16),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.joining, c.stopJoin = context.WithCancel(c.ctx)
@@ -347,18 +347,18 @@ func (c *Cluster) perform(out *output) {
 		c.gossip.setMeta(func(m *meta) { m.incarnation = out.persist })
 	}
 	c.metrics.take(out)
-	for _, n := range out.notes {
+	for _, n := range out.log {
 		logAt(c.log, n.level, n.text)
 	}
 	for i := range out.sends {
 		c.gossip.send(&out.sends[i])
 	}
-	if out.met {
-		signal(c.met)
+	if out.memberUp {
+		signal(c.memberUp)
 	}
-	for _, address := range out.meet {
+	for _, address := range out.join {
 		select {
-		case c.meet <- address:
+		case c.joinRequests <- address:
 		default:
 		}
 	}

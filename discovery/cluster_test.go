@@ -333,7 +333,7 @@ func TestConflictsThatMeetAreNotMerged(t *testing.T) {
 		b := startNode(t, l.listen, 2)
 		b.subscribe(Network{appKey, 7000})
 		b.Put(appKey, testEndpoint(2, 1))
-		b.meet <- a.Self().Addr
+		b.joinRequests <- a.Self().Addr
 		for _, n := range []*testNode{a, b} {
 			n.wait(5*time.Second, "a conflict", func() bool { return len(n.Conflicts()) == 1 })
 			if v, m, ad := n.viewSize(); v+m+ad != 0 {

@@ -221,14 +221,14 @@ func FuzzDecodeMeta(f *testing.F) {
 
 func FuzzDecodeSnapshot(f *testing.F) {
 	now := time.UnixMilli(1_700_000_000_000)
-	b, err := encodeSnapshot(now, someRemembered())
+	b, err := encodeSnapshot(now, someSnapshot())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
 	f.Add(b[:len(b)/2])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var owners []remembered
+		var owners []ownerSnapshot
 		var ago time.Duration
 		var err error
 		checkMemory(t, b, func() { owners, ago, err = decodeSnapshot(now, b) })
@@ -240,7 +240,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		}
 		c, _ := twoNodes()
 		c.step(now, restoreEvent{owners, ago})
-		if _, err := encodeSnapshot(now, c.remember()); err != nil {
+		if _, err := encodeSnapshot(now, c.snapshot()); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -11,12 +11,12 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The core's clockwork.
+// The core's timers and budgets.
 const (
 	flushDelay     = 5 * time.Millisecond // local changes collect this long before they are pushed
 	syncInterval   = time.Second          // between digests to a random peer
-	restInterval   = 3 * time.Second      // when nothing has changed for restAfter, and all digests are answered: less than half of an idle daemon's wakes are left
-	restAfter      = 10 * time.Second
+	idleInterval   = 3 * time.Second      // when nothing has changed for idleAfter, and all digests are answered: less than half of an idle daemon's wakes are left
+	idleAfter      = 10 * time.Second
 	hideAfter      = 2 * time.Second       // a dead member's records stay in use this long
 	forgetAfter    = 24 * time.Hour        // a dead or left member's records and watermark are kept this long
 	pullRetry      = 60 * time.Millisecond // doubling: the last of pullTries is given up 1.86 s after the first
@@ -24,10 +24,10 @@ const (
 	refuteInterval = time.Second
 
 	// A restarted node says nothing of itself until its own records have been
-	// quiet for holdQuiet, or until holdMax after its start. Meanwhile the
+	// quiet for deferQuiet, or until deferMax after its start. Meanwhile the
 	// others go on using what its last incarnation said.
-	holdQuiet = 300 * time.Millisecond
-	holdMax   = 3 * time.Second
+	deferQuiet = 300 * time.Millisecond
+	deferMax   = 3 * time.Second
 
 	// Budgets a second, against storms when many nodes meet.
 	maxDigests = 4
@@ -55,27 +55,27 @@ type core struct {
 	statics []Static
 	pulls   map[pullKey]*pull
 
-	announcing bool           // the own announcement changed since the last flush
-	recent     map[string]int // networks ("": the announcement) and how many beacons they still get
-	held       bool
-	holdEnd    time.Time
-	holdLimit  time.Time
-	flushAt    time.Time // zero: nothing to push
-	beaconAt   time.Time // zero: no beacon due
-	syncAt     time.Time
-	syncedAt   time.Time // last digest
-	changedAt  time.Time // last change of anything that digests are of
-	refutedAt  time.Time
-	up         int      // peers that are members
-	losses     []*owner // peers that went down lately
-	cutOff     bool     // so many that this node is more likely cut off
-	digests    int      // sent since the last sync
-	answers    int      // full answers to digests since the last sync
+	announcing  bool           // the own announcement changed since the last flush
+	beaconsLeft map[string]int // by network; "" is the announcement
+	deferring   bool           // this node says nothing of itself yet
+	deferEnd    time.Time
+	deferLimit  time.Time
+	flushAt     time.Time // zero: nothing to push
+	beaconAt    time.Time // zero: no beacon due
+	syncAt      time.Time
+	syncedAt    time.Time // last digest
+	changedAt   time.Time // last change of anything that digests are of
+	refutedAt   time.Time
+	up          int      // peers that are members
+	failures    []*owner // peers that went down lately
+	partitioned bool     // so many that this node is more likely cut off
+	digests     int      // sent since the last sync
+	answers     int      // full answers to digests since the last sync
 
-	audiences map[string][]*group // by networks; see groups
-	summed    map[string][]uint64 // by networks, while nothing changes; see sums
-	relays    map[relayKey]*relayBatch
-	relayAt   time.Time // zero: nothing to pass on
+	groupsCache map[string][]*group // by networks; see groups
+	sumsCache   map[string][]uint64 // by networks, while nothing changes; see sums
+	relays      map[relayKey]*relayBatch
+	relayAt     time.Time // zero: nothing to pass on
 
 	outbox map[nodeID]*packet // of this step, by recipient
 	sender recipient          // of the message in this step
@@ -85,14 +85,14 @@ type core struct {
 // owner is what this node knows of a node: its membership, its announcement and
 // its sets of the networks both subscribe to.
 type owner struct {
-	id        nodeID
-	meta      meta
-	address   netip.AddrPort
-	member    bool      // memberlist holds it for alive
-	seen      bool      // it has been a member
-	downSince time.Time // when it ceased to be one
-	frozen    bool      // it went down together with too many others
-	asked     time.Time // the first digest since its last message
+	id         nodeID
+	meta       meta
+	address    netip.AddrPort
+	member     bool      // memberlist holds it for alive
+	seen       bool      // it has been a member
+	downSince  time.Time // when it ceased to be one
+	frozen     bool      // it went down together with too many others
+	unanswered time.Time // the first digest since its last message
 
 	incarnation   uint64
 	version       uint64         // of the announcement
@@ -110,17 +110,17 @@ func newOwner(id nodeID) *owner {
 
 // output is what a step wants done, in this order.
 type output struct {
-	persist uint64 // put this incarnation on disk and in the node's meta before anything is sent
-	notes   []note
-	sends   []send
-	meet    []netip.AddrPort // nodes that talk to us but are not members: join them
-	met     bool             // a node became a member
-	changes []Change
-	delays  []time.Duration // of the changes taken, since their owners made them
+	persist  uint64 // put this incarnation on disk and in the node's meta before anything is sent
+	log      []logEntry
+	sends    []send
+	join     []netip.AddrPort // nodes that talk to us but are not members: join them
+	memberUp bool             // a node became a member
+	changes  []Change
+	delays   []time.Duration // of the changes taken, since their owners made them
 }
 
-// note is a line for the log.
-type note struct {
+// logEntry is a line for the log.
+type logEntry struct {
 	level logrus.Level
 	text  string
 }
@@ -148,24 +148,24 @@ func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPo
 	self.meta, self.address, self.member, self.seen = m, address, true, true
 	self.incarnation = m.incarnation
 	c := &core{
-		now:       now,
-		rand:      rand.New(rand.NewPCG(seed, m.incarnation)),
-		address:   address,
-		self:      self,
-		pushed:    map[string]uint64{},
-		owners:    map[nodeID]*owner{id: self},
-		order:     []*owner{self},
-		view:      newView(),
-		pulls:     map[pullKey]*pull{},
-		recent:    map[string]int{},
-		held:      restarted,
-		holdEnd:   now.Add(holdMax),
-		holdLimit: now.Add(holdMax),
-		syncAt:    now.Add(syncInterval),
-		audiences: map[string][]*group{},
-		summed:    map[string][]uint64{},
-		relays:    map[relayKey]*relayBatch{},
-		outbox:    map[nodeID]*packet{},
+		now:         now,
+		rand:        rand.New(rand.NewPCG(seed, m.incarnation)),
+		address:     address,
+		self:        self,
+		pushed:      map[string]uint64{},
+		owners:      map[nodeID]*owner{id: self},
+		order:       []*owner{self},
+		view:        newView(),
+		pulls:       map[pullKey]*pull{},
+		beaconsLeft: map[string]int{},
+		deferring:   restarted,
+		deferEnd:    now.Add(deferMax),
+		deferLimit:  now.Add(deferMax),
+		syncAt:      now.Add(syncInterval),
+		groupsCache: map[string][]*group{},
+		sumsCache:   map[string][]uint64{},
+		relays:      map[relayKey]*relayBatch{},
+		outbox:      map[nodeID]*packet{},
 	}
 	// Of two nodes that run on copies of one disk, neither is to say something
 	// else than the other under the same incarnation and version.
@@ -187,7 +187,7 @@ func (c *core) step(now time.Time, ev event) output {
 	c.sendOutbox()
 	c.sender = recipient{}
 	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
-	c.out.notes = append(c.out.notes, c.view.takeWarnings()...)
+	c.out.log = append(c.out.log, c.view.takeWarnings()...)
 	out := c.out
 	c.out = output{}
 	return out
@@ -201,8 +201,8 @@ func (c *core) next() time.Time {
 			at = t
 		}
 	}
-	if c.held {
-		earlier(c.holdEnd)
+	if c.deferring {
+		earlier(c.deferEnd)
 	}
 	earlier(c.flushAt)
 	earlier(c.beaconAt)
@@ -216,9 +216,9 @@ func (c *core) next() time.Time {
 func (c *core) due(at time.Time) bool { return !at.IsZero() && !at.After(c.now) }
 
 func (c *core) runTimers() {
-	if c.held && c.due(c.holdEnd) {
-		c.held = false
-		c.resum()
+	if c.deferring && c.due(c.deferEnd) {
+		c.deferring = false
+		c.invalidateSums()
 		c.announcing = true
 		c.flushAt = c.now
 	}
@@ -256,13 +256,13 @@ func (c *core) housekeep() {
 		}
 		c.hide(o)
 		delete(c.owners, o.id)
-		c.resum()
+		c.invalidateSums()
 		return true
 	})
 }
 
-// place is where in order an owner is or would be.
-func (c *core) place(id nodeID) int {
+// indexOf is where in order an owner is or would be.
+func (c *core) indexOf(id nodeID) int {
 	at, _ := slices.BinarySearchFunc(c.order, id, func(o *owner, id nodeID) int { return bytes.Compare(o.id[:], id[:]) })
 	return at
 }
@@ -274,8 +274,8 @@ func (c *core) owner(id nodeID) *owner {
 		o = newOwner(id)
 		o.downSince = c.now
 		c.owners[id] = o
-		c.resum()
-		c.order = slices.Insert(c.order, c.place(id), o)
+		c.invalidateSums()
+		c.order = slices.Insert(c.order, c.indexOf(id), o)
 	}
 	return o
 }
@@ -325,11 +325,11 @@ func (o *owner) newer(incarnation, version uint64) bool {
 }
 
 func (c *core) infof(format string, args ...any) {
-	c.out.notes = append(c.out.notes, note{logrus.InfoLevel, fmt.Sprintf(format, args...)})
+	c.out.log = append(c.out.log, logEntry{logrus.InfoLevel, fmt.Sprintf(format, args...)})
 }
 
 func (c *core) warnf(format string, args ...any) {
-	c.out.notes = append(c.out.notes, note{logrus.WarnLevel, fmt.Sprintf(format, args...)})
+	c.out.log = append(c.out.log, logEntry{logrus.WarnLevel, fmt.Sprintf(format, args...)})
 }
 
 // visible says whether the owner's claims count.

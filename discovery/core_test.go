@@ -163,7 +163,7 @@ func TestOlderAnnouncementIsMadeUp(t *testing.T) {
 	s := startSim(t, 2, 1)
 	asker, c := s.hosts[0].id, s.hosts[1].core
 	given := func(behind uint64) int {
-		c.answerWant(want{owner: c.self.id, incarnation: c.self.incarnation, have: c.self.version - behind}, asker)
+		c.handleWant(want{owner: c.self.id, incarnation: c.self.incarnation, have: c.self.version - behind}, asker)
 		n := len(c.packetTo(asker).announces)
 		clear(c.outbox)
 		return n
@@ -295,7 +295,7 @@ func TestHealedPartitionAgreesAtOnce(t *testing.T) {
 	}
 	s.run(time.Minute)
 	s.heal()
-	s.run(rejoin + simPoll + 10*time.Millisecond)
+	s.run(rejoinInterval + simPoll + 10*time.Millisecond)
 	s.checkAgreement()
 }
 
@@ -465,10 +465,10 @@ func TestAntiEntropyRepairsWhatNothingElseDid(t *testing.T) {
 // Every message wakes two daemons. Two that have told each other all say nothing but a digest and its answer, seldom.
 func TestAtRest(t *testing.T) {
 	s := startSim(t, 2, 3)
-	s.run(2 * restAfter)
+	s.run(2 * idleAfter)
 	before := s.datagrams
 	s.run(time.Minute)
-	if said, most := s.datagrams-before, 2*2*int(time.Minute/restInterval); said == 0 || said > most {
+	if said, most := s.datagrams-before, 2*2*int(time.Minute/idleInterval); said == 0 || said > most {
 		t.Errorf("%d datagrams in a minute of rest, want 1 to %d", said, most)
 	}
 	s.loss = 1
@@ -476,7 +476,7 @@ func TestAtRest(t *testing.T) {
 		return slices.ContainsFunc(s.hosts[0].core.members(s.now), func(m Member) bool { return m.State == StateSuspect })
 	}
 	for began := s.now; !waiting(); s.run(100 * time.Millisecond) {
-		if s.now.Sub(began) > restInterval+2*syncInterval {
+		if s.now.Sub(began) > idleInterval+2*syncInterval {
 			t.Fatalf("a silent host is not suspected after %v", s.now.Sub(began))
 		}
 	}

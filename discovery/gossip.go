@@ -346,9 +346,9 @@ func (g *gossip) events() []event {
 	return events
 }
 
-// keyTrouble recognises memberlist's errors about two nodes that do not have
+// isKeyError recognises memberlist's errors about two nodes that do not have
 // the same key. It has no error values for them.
-func keyTrouble(text string) bool {
+func isKeyError(text string) bool {
 	return strings.Contains(text, "decrypt") || strings.Contains(text, "encryption is ") || strings.Contains(text, "encryption version")
 }
 

@@ -15,7 +15,7 @@ func (e subscribeEvent) apply(c *core) {
 	}
 	c.clock++
 	c.self.subscribe(subscription{announcedNetwork{e.network, c.clock}, newSet(c.self.incarnation, c.clock)})
-	clear(c.audiences)
+	clear(c.groupsCache)
 	c.announceSelf()
 	c.view.open(e.network)
 	c.showStatics(e.network)
@@ -48,9 +48,9 @@ func (e unsubscribeEvent) apply(c *core) {
 		delete(c.pulls, pullKey{o.id, e.key})
 	}
 	c.self.unsubscribe(e.key)
-	clear(c.audiences)
+	clear(c.groupsCache)
 	delete(c.pushed, e.key)
-	delete(c.recent, e.key)
+	delete(c.beaconsLeft, e.key)
 	c.clock++
 	c.announceSelf()
 }
@@ -113,7 +113,7 @@ func (leaveEvent) apply(c *core) {
 	c.self.left = true
 	c.clock++
 	c.announceSelf()
-	c.held = false
+	c.deferring = false
 	c.flushAt = c.now
 }
 
@@ -126,11 +126,11 @@ func (c *core) announceSelf() {
 
 // changed sees to it that local changes are pushed soon.
 func (c *core) changed() {
-	c.resum()
-	if c.held {
-		c.holdEnd = c.now.Add(holdQuiet)
-		if c.holdEnd.After(c.holdLimit) {
-			c.holdEnd = c.holdLimit
+	c.invalidateSums()
+	if c.deferring {
+		c.deferEnd = c.now.Add(deferQuiet)
+		if c.deferEnd.After(c.deferLimit) {
+			c.deferEnd = c.deferLimit
 		}
 		return
 	}

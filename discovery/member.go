@@ -22,17 +22,17 @@ func (e memberUpEvent) apply(c *core) {
 	joined := !o.member
 	o.member, o.seen, o.frozen = true, true, false
 	o.meta, o.address = e.meta, e.address
-	clear(c.audiences)
+	clear(c.groupsCache)
 	c.refresh(o)
 	if !joined {
 		return
 	}
 	c.up++
-	c.out.met = true
+	c.out.memberUp = true
 	c.infof("member %s (%s) is up at %s, VTEP %s", o.meta.host, o.id, o.address, o.meta.vtep)
 	c.noteConflicts(o)
-	o.asked = time.Time{}
-	if !c.held {
+	o.unanswered = time.Time{}
+	if !c.deferring {
 		c.packetTo(o.id).announces = []announce{c.announcement(c.self)}
 	}
 	c.sendDigest(o)
@@ -49,9 +49,9 @@ func (e memberDownEvent) apply(c *core) {
 	o.member = false
 	o.downSince = c.now
 	c.up--
-	clear(c.audiences)
+	clear(c.groupsCache)
 	if !o.left {
-		c.lose(o)
+		c.noteFailure(o)
 	}
 	c.refresh(o)
 }

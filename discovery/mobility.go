@@ -64,14 +64,14 @@ func (v *view) unfreeze(now time.Time) {
 	}
 }
 
-func (v *view) takeWarnings() []note {
+func (v *view) takeWarnings() []logEntry {
 	if v == nil {
 		return nil
 	}
-	var notes []note
+	var log []logEntry
 	for _, text := range v.warnings {
-		notes = append(notes, note{logrus.WarnLevel, text})
+		log = append(log, logEntry{logrus.WarnLevel, text})
 	}
 	v.warnings = nil
-	return notes
+	return log
 }

@@ -25,7 +25,7 @@ func TestCutOffNodeWithdrawsNothing(t *testing.T) {
 	}
 	s.hosts[1].remove(appKey, testEndpoint(1, 1).MAC)
 	s.heal()
-	s.run(rejoin + simPoll + 10*time.Millisecond)
+	s.run(rejoinInterval + simPoll + 10*time.Millisecond)
 	s.checkAgreement()
 	for _, m := range alone.core.members(s.now) {
 		if m.Frozen {
@@ -97,7 +97,7 @@ func TestOneHostThatDiesTwiceIsOne(t *testing.T) {
 	c.step(c.now, memberDownEvent{nodeID{2}})
 	c.step(c.now, memberUpEvent{nodeID{2}, c.self.meta, c.address})
 	c.step(c.now, memberDownEvent{nodeID{2}})
-	if c.owners[nodeID{2}].frozen || c.cutOff {
-		t.Errorf("one of two peers went down twice: its records stay: %t, this node is cut off: %t", c.owners[nodeID{2}].frozen, c.cutOff)
+	if c.owners[nodeID{2}].frozen || c.partitioned {
+		t.Errorf("one of two peers went down twice: its records stay: %t, this node is cut off: %t", c.owners[nodeID{2}].frozen, c.partitioned)
 	}
 }

@@ -114,7 +114,7 @@ func (p *packet) keys() []string {
 // membersIn lists the members of a range that subscribe to all the networks.
 func (c *core) membersIn(r *relay, keys []string) []recipient {
 	var to []recipient
-	for _, o := range c.order[c.place(r.first):] {
+	for _, o := range c.order[c.indexOf(r.first):] {
 		if bytes.Compare(o.id[:], r.last[:]) > 0 {
 			break
 		}

@@ -46,8 +46,8 @@ func (h *simHost) checkRise(k pullKey, incarnation, version uint64) {
 	h.watermarks[k] = [2]uint64{incarnation, version}
 }
 
-// markRemembered makes what was on disk a mark below which nothing may fall.
-func (h *simHost) markRemembered(r *remembered) {
+// markSnapshot makes what was on disk a mark below which nothing may fall.
+func (h *simHost) markSnapshot(r *ownerSnapshot) {
 	if r.owner == h.id || r.down+h.sim.now.Sub(h.saved) >= forgetAfter {
 		return
 	}

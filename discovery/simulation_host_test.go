@@ -17,13 +17,13 @@ type simHost struct {
 	number      int
 	id          nodeID
 	address     netip.AddrPort
-	side        int           // of a partition
-	circle      int           // hosts of one circle hear of each other by membership
-	twin        bool          // runs on a copy of another's disk
-	incarnation uint64        // on disk
-	disk        []remembered  // of the others
-	saved       time.Time     // when
-	clock       time.Duration // what the host's clock is off by
+	side        int             // of a partition
+	circle      int             // hosts of one circle hear of each other by membership
+	twin        bool            // runs on a copy of another's disk
+	incarnation uint64          // on disk
+	disk        []ownerSnapshot // of the others
+	saved       time.Time       // when
+	clock       time.Duration   // what the host's clock is off by
 	networks    map[string]Network
 	endpoints   map[string]map[MAC]Endpoint
 	unobserved  bool  // keeps no view
@@ -116,7 +116,7 @@ func (h *simHost) start() {
 	}
 	h.step(restoreEvent{h.disk, h.sim.now.Sub(h.saved)})
 	for i := range h.disk {
-		h.markRemembered(&h.disk[i])
+		h.markSnapshot(&h.disk[i])
 	}
 	h.join()
 	if h.slow == 0 {
@@ -146,7 +146,7 @@ func (h *simHost) join() {
 			break
 		}
 	}
-	h.later(time.Duration(h.sim.rand.Int64N(int64(rejoin))), h.rejoin)
+	h.later(time.Duration(h.sim.rand.Int64N(int64(rejoinInterval))), h.rejoin)
 }
 
 func (h *simHost) rejoin() {
@@ -159,7 +159,7 @@ func (h *simHost) rejoin() {
 	for range min(rejoinNodes, len(lost)) {
 		h.sim.introduce(h, lost[h.sim.rand.IntN(len(lost))])
 	}
-	h.later(rejoin, h.rejoin)
+	h.later(rejoinInterval, h.rejoin)
 }
 
 // move puts the host on a side of a partition. Whom it meets there it must find.
@@ -184,7 +184,7 @@ func (h *simHost) publish() {
 func compareMACs(a, b MAC) int { return bytes.Compare(a[:], b[:]) }
 
 // save puts on disk what is known of the others.
-func (h *simHost) save() { h.disk, h.saved = h.core.remember(), h.sim.now }
+func (h *simHost) save() { h.disk, h.saved = h.core.snapshot(), h.sim.now }
 
 func (h *simHost) crash() {
 	h.core = nil
@@ -270,13 +270,13 @@ func (h *simHost) step(ev event) {
 	for i := range out.sends {
 		h.sim.carry(h, &out.sends[i])
 	}
-	for _, address := range out.meet {
+	for _, address := range out.join {
 		h.sim.introduce(h, h.sim.at[address])
 	}
 	for _, ch := range out.changes {
 		h.take(ch)
 	}
-	for _, n := range out.notes {
+	for _, n := range out.log {
 		if !h.unobserved {
 			h.notes = append(h.notes, n.text)
 		}

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-func someRemembered() []remembered {
+func someSnapshot() []ownerSnapshot {
 	address := netip.MustParseAddrPort("192.0.2.7:7950")
-	return []remembered{
+	return []ownerSnapshot{
 		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []announcedNetwork{{appNet, 12}}}, meta{"host7", address, 8, keys{{7}}}, address},
 		{announce{owner: nodeID{8}, incarnation: 8, version: 9, left: true, down: time.Hour}, meta{"host8", address, 8, keys{}}, address},
 	}
@@ -20,7 +20,7 @@ func someRemembered() []remembered {
 
 func TestSnapshotSurvivesTheDisk(t *testing.T) {
 	saved := time.UnixMilli(1_700_000_000_000)
-	b, err := encodeSnapshot(saved, someRemembered())
+	b, err := encodeSnapshot(saved, someSnapshot())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestSnapshotSurvivesTheDisk(t *testing.T) {
 		saved.Add(-time.Minute): 0, // the clock went back
 	} {
 		owners, ago, err := decodeSnapshot(at, b)
-		if err != nil || ago != want || !reflect.DeepEqual(owners, someRemembered()) {
+		if err != nil || ago != want || !reflect.DeepEqual(owners, someSnapshot()) {
 			t.Errorf("%+v, %s ago (%v)", owners, ago, err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 		t.Errorf("it took version %d", s.version)
 	}
 	s.heal()
-	s.run(10 * rejoin)
+	s.run(10 * rejoinInterval)
 	s.checkAgreement()
 }
 
@@ -65,7 +65,7 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 // held of it.
 func TestNewerAnnouncementLowersNoMark(t *testing.T) {
 	c, tell := twoNodes()
-	c.step(c.now, restoreEvent{[]remembered{{said(2, 12), c.self.meta, c.address}}, 0})
+	c.step(c.now, restoreEvent{[]ownerSnapshot{{said(2, 12), c.self.meta, c.address}}, 0})
 	tell(packet{announces: []announce{said(10, 2)}, deltas: []delta{setDelta(7, 0, 11)}})
 	if s := c.owners[nodeID{2}].set(appKey); s != nil {
 		t.Errorf("it took version %d", s.version)
@@ -80,8 +80,8 @@ func TestNewerAnnouncementLowersNoMark(t *testing.T) {
 // before its restart: nothing is asked or sent in vain.
 func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
 	c, tell := twoNodes()
-	gone := someRemembered()[0]
-	c.step(c.now, restoreEvent{[]remembered{gone}, 0})
+	gone := someSnapshot()[0]
+	c.step(c.now, restoreEvent{[]ownerSnapshot{gone}, 0})
 	tell(packet{announces: []announce{said(2, 2)}})
 	older := ownerVersions{gone.owner, gone.incarnation, gone.version, []setVersion{{appKey, gone.networks[0].since - 1}}}
 	for _, s := range tell(packet{versions: &versions{owners: []ownerVersions{older}}}) {
@@ -100,7 +100,7 @@ func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
 
 func TestAwayForADayIsNotRestored(t *testing.T) {
 	c, _ := twoNodes()
-	c.step(c.now, restoreEvent{someRemembered(), forgetAfter - 30*time.Minute})
+	c.step(c.now, restoreEvent{someSnapshot(), forgetAfter - 30*time.Minute})
 	if c.owners[nodeID{7}] == nil || c.owners[nodeID{8}] != nil {
 		t.Error("who was up when it was saved is forgotten, or who had been down for an hour is not")
 	}
@@ -157,7 +157,7 @@ func TestDamagedSnapshotIsLeftAside(t *testing.T) {
 
 func TestRestoredOwnersAreNotTakenForLost(t *testing.T) {
 	c, _ := twoNodes()
-	c.step(c.now, restoreEvent{someRemembered(), 0})
+	c.step(c.now, restoreEvent{someSnapshot(), 0})
 	c.step(c.now, memberUpEvent{nodeID{3}, c.self.meta, c.address})
 	c.step(c.now, memberDownEvent{nodeID{2}})
 	c.step(c.now, memberDownEvent{nodeID{3}})

@@ -43,7 +43,7 @@ func (o *owner) state(now time.Time) State {
 		return StateLeft
 	case !o.member:
 		return StateDead
-	case !o.asked.IsZero() && now.Sub(o.asked) > suspectAfter:
+	case !o.unanswered.IsZero() && now.Sub(o.unanswered) > suspectAfter:
 		return StateSuspect
 	}
 	return StateAlive

@@ -865,7 +865,7 @@ func (x *Meta) GetKeys() [][]byte {
 type Snapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Saved         uint64                 `protobuf:"varint,1,opt,name=saved,proto3" json:"saved,omitempty"` // milliseconds since 1970
-	Owners        []*Remembered          `protobuf:"bytes,2,rep,name=owners,proto3" json:"owners,omitempty"`
+	Owners        []*OwnerSnapshot       `protobuf:"bytes,2,rep,name=owners,proto3" json:"owners,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -907,16 +907,16 @@ func (x *Snapshot) GetSaved() uint64 {
 	return 0
 }
 
-func (x *Snapshot) GetOwners() []*Remembered {
+func (x *Snapshot) GetOwners() []*OwnerSnapshot {
 	if x != nil {
 		return x.Owners
 	}
 	return nil
 }
 
-// Remembered is one owner. Each of its networks begins at the version of the set
+// OwnerSnapshot is one owner. Each of its networks begins at the version of the set
 // that was held: nothing older will be taken.
-type Remembered struct {
+type OwnerSnapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Announce      *Announce              `protobuf:"bytes,1,opt,name=announce,proto3" json:"announce,omitempty"`
 	Meta          *Meta                  `protobuf:"bytes,2,opt,name=meta,proto3" json:"meta,omitempty"`
@@ -925,20 +925,20 @@ type Remembered struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Remembered) Reset() {
-	*x = Remembered{}
+func (x *OwnerSnapshot) Reset() {
+	*x = OwnerSnapshot{}
 	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Remembered) String() string {
+func (x *OwnerSnapshot) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Remembered) ProtoMessage() {}
+func (*OwnerSnapshot) ProtoMessage() {}
 
-func (x *Remembered) ProtoReflect() protoreflect.Message {
+func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
 	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -950,26 +950,26 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
-func (*Remembered) Descriptor() ([]byte, []int) {
+// Deprecated: Use OwnerSnapshot.ProtoReflect.Descriptor instead.
+func (*OwnerSnapshot) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *Remembered) GetAnnounce() *Announce {
+func (x *OwnerSnapshot) GetAnnounce() *Announce {
 	if x != nil {
 		return x.Announce
 	}
 	return nil
 }
 
-func (x *Remembered) GetMeta() *Meta {
+func (x *OwnerSnapshot) GetMeta() *Meta {
 	if x != nil {
 		return x.Meta
 	}
 	return nil
 }
 
-func (x *Remembered) GetAddress() []byte {
+func (x *OwnerSnapshot) GetAddress() []byte {
 	if x != nil {
 		return x.Address
 	}
@@ -1043,12 +1043,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x12\n" +
-	"\x04keys\x18\x04 \x03(\fR\x04keys\"[\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\"^\n" +
 	"\bSnapshot\x12\x14\n" +
-	"\x05saved\x18\x01 \x01(\x04R\x05saved\x129\n" +
-	"\x06owners\x18\x02 \x03(\v2!.overlane.discovery.v1.RememberedR\x06owners\"\x94\x01\n" +
-	"\n" +
-	"Remembered\x12;\n" +
+	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
+	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +
+	"\rOwnerSnapshot\x12;\n" +
 	"\bannounce\x18\x01 \x01(\v2\x1f.overlane.discovery.v1.AnnounceR\bannounce\x12/\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1b.overlane.discovery.v1.MetaR\x04meta\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\fR\aaddressB6Z4github.com/overlane/overlane/discovery/internal/wireb\x06proto3"
@@ -1080,7 +1079,7 @@ var file_wire_proto_goTypes = []any{
 	(*SetVersion)(nil),       // 10: overlane.discovery.v1.SetVersion
 	(*Meta)(nil),             // 11: overlane.discovery.v1.Meta
 	(*Snapshot)(nil),         // 12: overlane.discovery.v1.Snapshot
-	(*Remembered)(nil),       // 13: overlane.discovery.v1.Remembered
+	(*OwnerSnapshot)(nil),    // 13: overlane.discovery.v1.OwnerSnapshot
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
@@ -1093,9 +1092,9 @@ var file_wire_proto_depIdxs = []int32{
 	4,  // 7: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
 	9,  // 8: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
 	10, // 9: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.Remembered
-	2,  // 11: overlane.discovery.v1.Remembered.announce:type_name -> overlane.discovery.v1.Announce
-	11, // 12: overlane.discovery.v1.Remembered.meta:type_name -> overlane.discovery.v1.Meta
+	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
+	2,  // 11: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
+	11, // 12: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
