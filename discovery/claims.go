@@ -5,14 +5,6 @@ import (
 	"slices"
 )
 
-// Claims lists the records of others that have the MAC address or one of the
-// addresses in a network this node subscribes to, hidden ones last.
-func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.core.claims(key, Endpoint{MAC: mac, Addrs: addrs})
-}
-
 // claims finds what is in use by its routes, in the view. What is hidden is
 // few hosts' and in no view: their sets are looked through.
 func (c *core) claims(key string, to Endpoint) []Record {

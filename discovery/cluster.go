@@ -219,6 +219,14 @@ func (c *Cluster) Records() []Record {
 	return c.core.records()
 }
 
+// Claims lists the records of others that have the MAC address or one of the
+// addresses in a network this node subscribes to, hidden ones last.
+func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.claims(key, Endpoint{MAC: mac, Addrs: addrs})
+}
+
 // Answers asks a member whether it is there, and waits about a second for a word
 // of it. It tells a host that has just died, which membership takes seconds to
 // find out. Who cannot be asked is taken to be there: the owner of what is static,

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -82,32 +81,6 @@ type core struct {
 	out    output
 }
 
-// owner is what this node knows of a node: its membership, its announcement and
-// its sets of the networks both subscribe to.
-type owner struct {
-	id         nodeID
-	meta       meta
-	address    netip.AddrPort
-	member     bool      // memberlist holds it for alive
-	seen       bool      // it has been a member
-	downSince  time.Time // when it ceased to be one
-	frozen     bool      // it went down together with too many others
-	unanswered time.Time // the first digest since its last message
-
-	incarnation   uint64
-	version       uint64         // of the announcement
-	left          bool           // it went for good; it subscribes to nothing then
-	subscriptions []subscription // by key
-
-	shown     bool // its claims are in the view
-	shownVTEP netip.AddrPort
-	conflicts map[Conflict]bool // those already told
-}
-
-func newOwner(id nodeID) *owner {
-	return &owner{id: id}
-}
-
 // output is what a step wants done, in this order.
 type output struct {
 	persist  uint64 // put this incarnation on disk and in the node's meta before anything is sent
@@ -124,24 +97,6 @@ type logEntry struct {
 	level logrus.Level
 	text  string
 }
-
-type send struct {
-	to       []recipient
-	packet   *packet
-	reliable bool
-}
-
-type recipient struct {
-	id      nodeID
-	address netip.AddrPort
-}
-
-// Sizes of what is sent.
-const (
-	maxDatagram = 1300    // bytes; with encryption and headers below 1400
-	maxPushed   = 16      // datagrams of one set's changes, 21 kB; beyond it others pull
-	maxReliable = 1 << 20 // bytes after which another message begins
-)
 
 func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPort, restarted bool) *core {
 	self := newOwner(id)
@@ -261,126 +216,10 @@ func (c *core) housekeep() {
 	})
 }
 
-// indexOf is where in order an owner is or would be.
-func (c *core) indexOf(id nodeID) int {
-	at, _ := slices.BinarySearchFunc(c.order, id, func(o *owner, id nodeID) int { return bytes.Compare(o.id[:], id[:]) })
-	return at
-}
-
-// owner finds or makes the entry of a node.
-func (c *core) owner(id nodeID) *owner {
-	o := c.owners[id]
-	if o == nil {
-		o = newOwner(id)
-		o.downSince = c.now
-		c.owners[id] = o
-		c.invalidateSums()
-		c.order = slices.Insert(c.order, c.indexOf(id), o)
-	}
-	return o
-}
-
-// peers lists the other members.
-func (c *core) peers() []*owner {
-	var peers []*owner
-	for _, o := range c.order {
-		if o.member && o != c.self {
-			peers = append(peers, o)
-		}
-	}
-	return peers
-}
-
-// shares says whether this node and the owner subscribe to the same network
-// with the same VNI. Records are taken from nobody else.
-func (c *core) shares(o *owner, key string) bool {
-	ours, theirs := c.self.subscription(key), o.subscription(key)
-	return ours != nil && theirs != nil && ours.VNI == theirs.VNI
-}
-
-// shared lists the networks that shares is true for, in order.
-func (c *core) shared(o *owner) []string {
-	var keys []string
-	for _, sub := range c.self.subscriptions {
-		if c.shares(o, sub.Key) {
-			keys = append(keys, sub.Key)
-		}
-	}
-	return keys
-}
-
-// have is the version at which this node holds an owner's set; 0 if it does not
-// hold one of the owner's current incarnation.
-func (o *owner) have(key string) uint64 {
-	if s := o.set(key); s != nil && s.incarnation == o.incarnation {
-		return s.version
-	}
-	return 0
-}
-
-// newer says whether (incarnation, version) is above what is known of the
-// owner's announcement.
-func (o *owner) newer(incarnation, version uint64) bool {
-	return incarnation > o.incarnation || incarnation == o.incarnation && version > o.version
-}
-
 func (c *core) infof(format string, args ...any) {
 	c.out.log = append(c.out.log, logEntry{logrus.InfoLevel, fmt.Sprintf(format, args...)})
 }
 
 func (c *core) warnf(format string, args ...any) {
 	c.out.log = append(c.out.log, logEntry{logrus.WarnLevel, fmt.Sprintf(format, args...)})
-}
-
-// visible says whether the owner's claims count.
-func (c *core) visible(o *owner) bool {
-	return o != c.self && (o.member || o.seen && (o.frozen && !o.left || c.now.Sub(o.downSince) < hideAfter))
-}
-
-// refresh brings the view in line with the owner's visibility and VTEP.
-func (c *core) refresh(o *owner) {
-	visible := c.visible(o)
-	if !visible || o.shownVTEP != o.meta.vtep {
-		c.hide(o)
-	}
-	if visible && !o.shown {
-		c.show(o)
-	}
-}
-
-// hide takes the owner's claims out of the view. What the same step puts in
-// their place makes the observer see only the difference.
-func (c *core) hide(o *owner) {
-	if !o.shown {
-		return
-	}
-	for _, key := range c.shared(o) {
-		c.view.removeVTEP(key, o.id, o.shownVTEP)
-		c.hideSet(o, key)
-	}
-	o.shown = false
-}
-
-func (c *core) show(o *owner) {
-	o.shown, o.shownVTEP = true, o.meta.vtep
-	for _, key := range c.shared(o) {
-		c.view.addVTEP(key, o.id, o.shownVTEP)
-		c.showSet(o, key)
-	}
-}
-
-func (c *core) hideSet(o *owner, key string) {
-	if s := o.set(key); s != nil && o.shown {
-		for _, it := range s.live {
-			c.view.removeEndpoint(key, o.id, o.shownVTEP, it.endpoint)
-		}
-	}
-}
-
-func (c *core) showSet(o *owner, key string) {
-	if s := o.set(key); s != nil && o.shown {
-		for _, it := range s.live {
-			c.view.addEndpoint(key, o.id, o.shownVTEP, it.endpoint)
-		}
-	}
 }

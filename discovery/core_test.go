@@ -30,7 +30,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hosts = 5
 		s := newSimulation(hosts, rapid.Uint64().Draw(t, "seed"), t.Fatalf)
-		s.record, s.watch = true, checkInvariants
+		s.keepHistory, s.watch = true, checkInvariants
 		for _, h := range s.hosts {
 			h.start()
 			h.subscribe(simNetworks[0])

@@ -138,3 +138,8 @@ func (c *core) changed() {
 		c.flushAt = c.now.Add(flushDelay)
 	}
 }
+
+// keysEvent says that this node's keys have changed.
+type keysEvent struct{ keys keys }
+
+func (e keysEvent) apply(c *core) { c.self.meta.keys = e.keys }

@@ -3,10 +3,29 @@ package discovery
 import (
 	"bytes"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
 // How the packets of a step go out: one to each recipient.
+
+// Sizes of what is sent.
+const (
+	maxDatagram = 1300    // bytes; with encryption and headers below 1400
+	maxPushed   = 16      // datagrams of one set's changes, 21 kB; beyond it others pull
+	maxReliable = 1 << 20 // bytes after which another message begins
+)
+
+type send struct {
+	to       []recipient
+	packet   *packet
+	reliable bool
+}
+
+type recipient struct {
+	id      nodeID
+	address netip.AddrPort
+}
 
 // packetTo is the packet this step sends to a node.
 func (c *core) packetTo(to nodeID) *packet {

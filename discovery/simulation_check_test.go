@@ -14,7 +14,7 @@ import (
 func checkInvariants(h *simHost, _ *packet) {
 	for _, other := range h.sim.hosts {
 		o := h.core.owners[other.id]
-		if o == nil || o == h.core.self || other.twin {
+		if o == nil || o == h.core.self || other.isClone {
 			continue
 		}
 		h.checkRise(pullKey{o.id, ""}, o.incarnation, o.version)

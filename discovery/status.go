@@ -84,3 +84,35 @@ func (c *core) allConflicts() []Conflict {
 	}
 	return sortedConflicts(found)
 }
+
+// tally counts the members and records by state, and the versions that are
+// known of and lacking.
+func (c *core) tally(now time.Time) (states map[State]int, records map[string]int, behind int) {
+	states, records = map[State]int{}, map[string]int{}
+	for _, o := range c.order {
+		if o.seen {
+			states[o.state(now)]++
+		}
+		state := "used"
+		switch {
+		case o == c.self:
+			state = "own"
+		case !o.shown:
+			state = "hidden"
+		}
+		for _, sub := range o.subscriptions {
+			if sub.set != nil {
+				records[state] += len(sub.set.live)
+			}
+		}
+	}
+	for _, sub := range c.self.subscriptions {
+		records["static"] += len(c.staticsOf(sub.Network))
+	}
+	for k, p := range c.pulls {
+		if o := c.owners[k.owner]; o != nil && k.key != "" && p.version > o.have(k.key) {
+			behind += int(p.version - o.have(k.key))
+		}
+	}
+	return states, records, behind
+}
