@@ -354,7 +354,7 @@ func (c *Cluster) perform(out *output) {
 		}
 		c.gossip.setMeta(func(m *meta) { m.incarnation = out.persist })
 	}
-	c.metrics.take(out)
+	c.metrics.observe(out)
 	for _, n := range out.log {
 		logAt(c.log, n.level, n.text)
 	}

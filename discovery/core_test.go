@@ -300,7 +300,7 @@ func TestHealedPartitionAgreesAtOnce(t *testing.T) {
 }
 
 // twoNodes is a core in one network, and a way to make another node speak to it.
-func twoNodes() (c *core, tell func(packet) []send) {
+func twoNodes() (c *core, receive func(packet) []send) {
 	now := time.Unix(1, 0)
 	vtep := netip.MustParseAddrPort("192.0.2.1:4789")
 	c = newCore(now, 1, nodeID{1}, meta{vtep: vtep, incarnation: 5}, vtep, false)
@@ -312,8 +312,8 @@ func twoNodes() (c *core, tell func(packet) []send) {
 	}
 }
 
-// said is what the other of two nodes says about itself.
-func said(version, since uint64) announce {
+// announced is the announcement of the other of two nodes.
+func announced(version, since uint64) announce {
 	return announce{owner: nodeID{2}, incarnation: 7, version: version, networks: []announcedNetwork{{appNet, since}}}
 }
 
@@ -324,12 +324,12 @@ func setDelta(incarnation, from, to uint64) delta {
 // What comes in while a pull is under way and is still missing when it has been
 // answered is asked for at once.
 func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	for i, step := range []struct {
 		packet packet
 		asked  []uint64
 	}{
-		{packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}}, nil},
+		{packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}}, nil},
 		{packet{deltas: []delta{setDelta(7, 2, 3)}}, nil},
 		{packet{deltas: []delta{setDelta(7, 5, 6)}}, []uint64{3}},
 		{packet{deltas: []delta{setDelta(7, 8, 9)}}, nil},
@@ -337,7 +337,7 @@ func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
 		{packet{deltas: []delta{setDelta(7, 6, 9)}}, nil},
 	} {
 		var asked []uint64
-		for _, s := range tell(step.packet) {
+		for _, s := range receive(step.packet) {
 			for _, w := range s.packet.wants {
 				asked = append(asked, w.have)
 			}
@@ -352,7 +352,7 @@ func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
 }
 
 func TestWhatIsOverIsNotTaken(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	expect := func(what string, want uint64) {
 		t.Helper()
 		var version uint64
@@ -363,47 +363,47 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 			t.Errorf("after %s the set is at version %d, not %d", what, version, want)
 		}
 	}
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
 	expect("a full set", 5)
-	tell(packet{deltas: []delta{setDelta(6, 0, 9)}})
+	receive(packet{deltas: []delta{setDelta(6, 0, 9)}})
 	expect("one of an older incarnation", 5)
-	tell(packet{announces: []announce{said(11, 10)}})
+	receive(packet{announces: []announce{announced(11, 10)}})
 	expect("a new subscription", 0)
-	tell(packet{deltas: []delta{setDelta(7, 0, 6)}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 6)}})
 	expect("a set of the subscription that ended", 0)
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
 	expect("the first announcement and set once more", 0)
-	tell(packet{deltas: []delta{setDelta(7, 0, 10)}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 10)}})
 	expect("the new subscription's set", 10)
 
 	withdrawal := announce{owner: nodeID{2}, incarnation: 7, version: 12}
-	tell(packet{deltas: []delta{setDelta(7, 0, 20)}})
-	tell(packet{announces: []announce{withdrawal}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 20)}})
+	receive(packet{announces: []announce{withdrawal}})
 	expect("the end of a subscription that a set of the next one has overtaken", 20)
-	tell(packet{announces: []announce{said(13, 13)}, deltas: []delta{setDelta(7, 0, 15)}})
+	receive(packet{announces: []announce{announced(13, 13)}, deltas: []delta{setDelta(7, 0, 15)}})
 	expect("the next subscription's beginning", 20)
 	withdrawal.version = 21
-	tell(packet{announces: []announce{withdrawal}})
+	receive(packet{announces: []announce{withdrawal}})
 	expect("its end", 0)
 }
 
 // A withdrawal that was outrun is the last word of an owner that then died.
 func TestOutrunWithdrawalOfTheDeadIsTaken(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 20)}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 20)}})
 	c.step(time.Unix(1, 0), memberDownEvent{nodeID{2}})
-	tell(packet{announces: []announce{{owner: nodeID{2}, incarnation: 7, version: 11}}})
+	receive(packet{announces: []announce{{owner: nodeID{2}, incarnation: 7, version: 11}}})
 	if o := c.owners[nodeID{2}]; o.version != 11 {
 		t.Errorf("the announcement known is at version %d, not 11", o.version)
 	}
 }
 
 func TestVersionsAreAnsweredWithWhatIsMissing(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
 	e := testEndpoint(1, 1)
 	c.step(time.Unix(1, 0), putEvent{appKey, &e})
-	sends := tell(packet{versions: &versions{complete: slices.Repeat([]bool{true}, minBuckets), owners: []ownerVersions{
+	sends := receive(packet{versions: &versions{complete: slices.Repeat([]bool{true}, minBuckets), owners: []ownerVersions{
 		{nodeID{1}, 5, c.self.version, []setVersion{{appKey, c.clock - 1}}},
 		{nodeID{2}, 7, 2, []setVersion{{appKey, 4}}},
 	}}})
@@ -491,10 +491,10 @@ func TestThirdPartyHealsACutBetweenTwo(t *testing.T) {
 }
 
 func TestAwayForADayIsForgotten(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	known := func(id nodeID) bool { return c.owners[id] != nil }
-	tell(packet{announces: []announce{
-		said(2, 2),
+	receive(packet{announces: []announce{
+		announced(2, 2),
 		{owner: nodeID{3}, incarnation: 1, version: 1, down: forgetAfter},
 		{owner: nodeID{4}, incarnation: 1, version: 1, down: forgetAfter - time.Hour},
 	}})

@@ -57,7 +57,7 @@ func (m *metrics) count(direction string, p *packet, size, times int) {
 	m.bytes.WithLabelValues(direction, p.kind()).Add(float64(size * times))
 }
 
-func (m *metrics) take(out *output) {
+func (m *metrics) observe(out *output) {
 	for _, d := range out.delays {
 		m.delay.Observe(d.Seconds())
 	}

@@ -38,8 +38,8 @@ func TestCutOffNodeWithdrawsNothing(t *testing.T) {
 }
 
 func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
 	at := time.Unix(1, 0)
 	c.step(at, memberUpEvent{nodeID{3}, c.self.meta, c.address})
 	c.step(at, memberDownEvent{nodeID{2}})
@@ -48,7 +48,7 @@ func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
 	if c.step(at, nil); !c.owners[nodeID{2}].shown {
 		t.Fatal("it was withdrawn")
 	}
-	last := said(3, 3)
+	last := announced(3, 3)
 	last.left, last.networks = true, nil
 	c.step(at, packetEvent{&packet{from: nodeID{3}, announces: []announce{last}}})
 	if c.owners[nodeID{2}].shown || !c.owners[nodeID{3}].shown {
@@ -58,9 +58,9 @@ func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
 
 // Who is forgotten while it was in use nonetheless goes from the view as well.
 func TestCutOffNodeForgetsWhatItWithdraws(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
-	tell(packet{deltas: []delta{setDelta(7, 0, 2)}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 2)}})
 	at := time.Unix(1, 0)
 	c.step(at, memberUpEvent{nodeID{3}, c.self.meta, c.address})
 	c.step(at, memberDownEvent{nodeID{2}})

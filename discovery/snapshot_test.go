@@ -64,13 +64,13 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 // An announcement says when a subscription began, which may be long before what this node
 // held of it.
 func TestNewerAnnouncementLowersNoMark(t *testing.T) {
-	c, tell := twoNodes()
-	c.step(c.now, restoreEvent{[]ownerSnapshot{{said(2, 12), c.self.meta, c.address}}, 0})
-	tell(packet{announces: []announce{said(10, 2)}, deltas: []delta{setDelta(7, 0, 11)}})
+	c, receive := twoNodes()
+	c.step(c.now, restoreEvent{[]ownerSnapshot{{announced(2, 12), c.self.meta, c.address}}, 0})
+	receive(packet{announces: []announce{announced(10, 2)}, deltas: []delta{setDelta(7, 0, 11)}})
 	if s := c.owners[nodeID{2}].set(appKey); s != nil {
 		t.Errorf("it took version %d", s.version)
 	}
-	tell(packet{deltas: []delta{setDelta(7, 0, 12)}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 12)}})
 	if c.owners[nodeID{2}].have(appKey) != 12 {
 		t.Error("it did not take the version that it held before its restart")
 	}
@@ -79,17 +79,17 @@ func TestNewerAnnouncementLowersNoMark(t *testing.T) {
 // What is left of an owner that is down may be older than what this node held
 // before its restart: nothing is asked or sent in vain.
 func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	gone := someSnapshot()[0]
 	c.step(c.now, restoreEvent{[]ownerSnapshot{gone}, 0})
-	tell(packet{announces: []announce{said(2, 2)}})
+	receive(packet{announces: []announce{announced(2, 2)}})
 	older := ownerVersions{gone.owner, gone.incarnation, gone.version, []setVersion{{appKey, gone.networks[0].since - 1}}}
-	for _, s := range tell(packet{versions: &versions{owners: []ownerVersions{older}}}) {
+	for _, s := range receive(packet{versions: &versions{owners: []ownerVersions{older}}}) {
 		if len(s.packet.wants) > 0 {
 			t.Errorf("it asks for %+v", s.packet.wants)
 		}
 	}
-	for _, s := range tell(packet{digest: &digest{make([]uint64, minBuckets)}}) {
+	for _, s := range receive(packet{digest: &digest{make([]uint64, minBuckets)}}) {
 		for _, ov := range s.packet.versions.owners {
 			if ov.owner == gone.owner && len(ov.sets) > 0 {
 				t.Errorf("it says that it lacks %+v", ov.sets)

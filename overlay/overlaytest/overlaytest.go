@@ -81,7 +81,7 @@ func (c *Cluster) Announce(records ...discovery.Record) {
 	}
 }
 
-// Networks lists the keys of the networks that Self takes part in.
+// Networks lists the keys of the networks that Self subscribes to.
 func (c *Cluster) Networks() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *Cluster) Put(key string, e discovery.Endpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.own[key] == nil {
-		panic(fmt.Sprintf("Put in %s, which this node takes no part in", key))
+		panic(fmt.Sprintf("Put in %s, which this node does not subscribe to", key))
 	}
 	c.own[key][e.MAC] = e
 }
