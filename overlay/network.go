@@ -165,7 +165,7 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 	if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
 		return err
 	}
-	if err := o.cluster.Participate(n.identity()); err != nil {
+	if err := o.cluster.Subscribe(n.identity()); err != nil {
 		return errors.Join(err, o.cfg.Datapath.DelNetwork(n.VNI))
 	}
 	n.added, n.shared = true, true
@@ -196,7 +196,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 			return err
 		}
 	}
-	o.cluster.Withdraw(n.Key)
+	o.cluster.Unsubscribe(n.Key)
 	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}

@@ -22,8 +22,8 @@ import (
 
 // Cluster is what overlay needs of discovery.
 type Cluster interface {
-	Participate(discovery.Network) error
-	Withdraw(key string)
+	Subscribe(discovery.Network) error
+	Unsubscribe(key string)
 	Put(key string, e discovery.Endpoint)
 	Delete(key string, mac discovery.MAC)
 	Resolve(key string) uint32

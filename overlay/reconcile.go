@@ -83,7 +83,7 @@ func (o *Overlay) bringUpNetwork(n *network) error {
 	if o.cluster == nil || n.shared {
 		return nil
 	}
-	if err := o.cluster.Participate(n.identity()); err != nil {
+	if err := o.cluster.Subscribe(n.identity()); err != nil {
 		return fmt.Errorf("the cluster refuses the network: its containers reach this host alone: %w", err)
 	}
 	n.shared = true

@@ -68,7 +68,7 @@ func running(t *testing.T, observe func([]discovery.Change)) *node {
 func meets(t *testing.T, n *node) *discovery.Cluster {
 	t.Helper()
 	other := member(t, 2, nil, n.cluster.Self().Addr.String())
-	if err := other.Participate(discovery.Network{Key: "vni=5000", VNI: 5000}); err != nil {
+	if err := other.Subscribe(discovery.Network{Key: "vni=5000", VNI: 5000}); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the other host knows the endpoint", func() bool { return len(other.Records()) == 1 })

@@ -8,18 +8,18 @@ import (
 	"slices"
 )
 
-// What must hold of a simulated cluster.
+// The invariants of a simulated cluster.
 
-// checkLaws checks what must hold of a store at every moment.
-func checkLaws(h *simHost, _ *packet) {
+// checkInvariants checks what must hold of a store at every moment.
+func checkInvariants(h *simHost, _ *packet) {
 	for _, other := range h.sim.hosts {
 		o := h.core.owners[other.id]
-		if o == nil || o == h.core.self || other.twin {
+		if o == nil || o == h.core.self || other.isClone {
 			continue
 		}
 		h.checkRise(pullKey{o.id, ""}, o.incarnation, o.version)
-		for _, p := range o.parts {
-			key, s := p.Key, p.set
+		for _, sub := range o.subscriptions {
+			key, s := sub.Key, sub.set
 			if s == nil {
 				continue
 			}
@@ -46,8 +46,8 @@ func (h *simHost) checkRise(k pullKey, incarnation, version uint64) {
 	h.watermarks[k] = [2]uint64{incarnation, version}
 }
 
-// markRemembered makes what was on disk a mark below which nothing may fall.
-func (h *simHost) markRemembered(r *remembered) {
+// markSnapshot makes what was on disk a mark below which nothing may fall.
+func (h *simHost) markSnapshot(r *ownerSnapshot) {
 	if r.owner == h.id || r.down+h.sim.now.Sub(h.saved) >= forgetAfter {
 		return
 	}
@@ -57,7 +57,7 @@ func (h *simHost) markRemembered(r *remembered) {
 	}
 }
 
-// checkSet checks the law of set: it has the owner's value of everything whose
+// checkSet checks the invariant of set: it has the owner's value of everything whose
 // last change it has seen, and nothing that the owner does not know.
 func (h *simHost) checkSet(other *simHost, key string, s, truth *set) {
 	for _, it := range truth.live {
@@ -87,14 +87,14 @@ func (s *simulation) checkAgreement() {
 
 func (h *simHost) checkAgreement() {
 	records := map[string]bool{}
-	winners := map[string]simClaim{}
+	best := map[string]simPath{}
 	claim := func(owner nodeID, n Network, vtep netip.AddrPort, endpoints []*Endpoint) {
-		simClaim{change: Change{Network: n, Kind: KindVTEP, VTEP: vtep}, owner: owner}.enter(winners)
+		simPath{change: Change{Network: n, Kind: KindVTEP, VTEP: vtep}, owner: owner}.enter(best)
 		for _, e := range endpoints {
 			records[fmt.Sprintf("%s %v %+v", owner, n, *e)] = true
-			simClaim{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: e.MAC}, e.Seq, owner}.enter(winners)
+			simPath{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: e.MAC}, e.Seq, owner}.enter(best)
 			for _, a := range e.Addrs {
-				simClaim{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(winners)
+				simPath{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(best)
 			}
 		}
 	}
@@ -120,8 +120,8 @@ func (h *simHost) checkAgreement() {
 		return
 	}
 	want, got := map[string]bool{}, map[string]bool{}
-	for _, w := range winners {
-		want[fmt.Sprintf("%+v", w.change)] = true
+	for _, p := range best {
+		want[fmt.Sprintf("%+v", p.change)] = true
 	}
 	for _, ch := range h.view {
 		got[fmt.Sprintf("%+v", ch)] = true
@@ -129,30 +129,30 @@ func (h *simHost) checkAgreement() {
 	h.compare("view", got, want)
 }
 
-// simClaim is a claim to what its change is about. Which one wins is said here a
+// simPath is a path to what its change is about. Which one is best is said here a
 // second time, in the plainest way.
-type simClaim struct {
+type simPath struct {
 	change Change
 	seq    uint32
 	owner  nodeID
 }
 
-func (c simClaim) beats(o simClaim) bool {
+func (p simPath) better(o simPath) bool {
 	switch {
-	case c.seq != o.seq:
-		return c.seq > o.seq
-	case c.change.VTEP != o.change.VTEP:
-		return c.change.VTEP.Compare(o.change.VTEP) < 0
-	case c.owner != o.owner:
-		return bytes.Compare(c.owner[:], o.owner[:]) < 0
+	case p.seq != o.seq:
+		return p.seq > o.seq
+	case p.change.VTEP != o.change.VTEP:
+		return p.change.VTEP.Compare(o.change.VTEP) < 0
+	case p.owner != o.owner:
+		return bytes.Compare(p.owner[:], o.owner[:]) < 0
 	}
-	return compareMACs(c.change.MAC, o.change.MAC) < 0
+	return compareMACs(p.change.MAC, o.change.MAC) < 0
 }
 
-func (c simClaim) enter(winners map[string]simClaim) {
-	subject := c.change.subject()
-	if other, ok := winners[subject]; !ok || c.beats(other) {
-		winners[subject] = c
+func (p simPath) enter(best map[string]simPath) {
+	about := p.change.about()
+	if other, ok := best[about]; !ok || p.better(other) {
+		best[about] = p
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // What one member sends another gets whole, short or long, with the sender's name; nobody else gets it.
-func TestLettersArrive(t *testing.T) {
+func TestUserMessagesArrive(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		var mu sync.Mutex
 		got := map[string][][]byte{} // receiver and sender

@@ -17,13 +17,13 @@ type simHost struct {
 	number      int
 	id          nodeID
 	address     netip.AddrPort
-	side        int           // of a partition
-	circle      int           // hosts of one circle hear of each other by membership
-	twin        bool          // runs on a copy of another's disk
-	incarnation uint64        // on disk
-	disk        []remembered  // of the others
-	saved       time.Time     // when
-	clock       time.Duration // what the host's clock is off by
+	side        int             // of a partition
+	component   int             // of the graph of who knows whom: hosts of one hear of each other by membership
+	isClone     bool            // runs on a copy of another's disk
+	incarnation uint64          // on disk
+	disk        []ownerSnapshot // of the others
+	saved       time.Time       // when
+	clock       time.Duration   // what the host's clock is off by
 	networks    map[string]Network
 	endpoints   map[string]map[MAC]Endpoint
 	unobserved  bool  // keeps no view
@@ -31,48 +31,48 @@ type simHost struct {
 	left        bool
 	downSince   time.Time
 	timer       time.Time // the earliest one queued
-	life        int
+	generation  int
 	slow        time.Duration // from the daemon's start until it publishes
 	view        map[string]Change
 	gone        int             // things it was told are gone
 	notes       []string        // for the log
-	known       []simMembership // by number of the other
+	memberships []simMembership // by number of the other
 	watermarks  map[pullKey][2]uint64
 }
 
 // simMembership is what one host knows of another by membership.
 type simMembership struct {
-	id      nodeID    // under which it was told
-	told    uint64    // incarnation told to the core; 0: no member
-	missing time.Time // unreachable since
+	id       nodeID    // under which it was told
+	reported uint64    // incarnation told to the core; 0: no member
+	missing  time.Time // unreachable since
 }
 
 func (h *simHost) membership(other *simHost) *simMembership {
-	for len(h.known) <= other.number {
-		h.known = append(h.known, simMembership{})
+	for len(h.memberships) <= other.number {
+		h.memberships = append(h.memberships, simMembership{})
 	}
-	return &h.known[other.number]
+	return &h.memberships[other.number]
 }
 
-// perceive brings one host's membership of another up to date. It reports
+// pollMember brings one host's membership of another up to date. It reports
 // whether nothing more is to come without another event.
-func (h *simHost) perceive(other *simHost) bool {
+func (h *simHost) pollMember(other *simHost) bool {
 	m := h.membership(other)
-	member := m.told != 0
+	member := m.reported != 0
 	if member && m.id != other.id {
 		h.lose(other)
 		member = false
 	}
 	switch {
-	case other.twin: // memberlist refuses a known name at another address
+	case other.isClone: // memberlist refuses a known name at another address
 	case h.sim.reachable(h, other):
 		m.missing = time.Time{}
 		if member {
-			h.sim.introduce(h, other)
+			h.sim.connect(h, other)
 		}
-		if m.told != other.incarnation && (member || h.circle == other.circle) {
-			m.id, m.told = other.id, other.incarnation
-			h.step(memberEvent{other.id, other.core.self.meta, other.address})
+		if m.reported != other.incarnation && (member || h.component == other.component) {
+			m.id, m.reported = other.id, other.incarnation
+			h.step(memberUpEvent{other.id, other.core.self.meta, other.address})
 		}
 	case !member:
 	case other.left:
@@ -90,8 +90,8 @@ func (h *simHost) perceive(other *simHost) bool {
 
 func (h *simHost) lose(other *simHost) {
 	m := h.membership(other)
-	m.told = 0
-	h.step(goneEvent{m.id})
+	m.reported = 0
+	h.step(memberDownEvent{m.id})
 }
 
 // start runs the daemon: as the real one does, it says right after the start
@@ -99,10 +99,10 @@ func (h *simHost) lose(other *simHost) {
 func (h *simHost) start() {
 	restarted := h.incarnation != 0
 	h.incarnation = max(h.incarnation+1, uint64(h.sim.now.Add(h.clock).UnixMilli()))
-	h.life++
+	h.generation++
 	h.left = false
 	h.view = map[string]Change{}
-	h.known = nil
+	h.memberships = nil
 	h.watermarks = map[pullKey][2]uint64{}
 	h.timer = time.Time{}
 	m := meta{
@@ -116,7 +116,7 @@ func (h *simHost) start() {
 	}
 	h.step(restoreEvent{h.disk, h.sim.now.Sub(h.saved)})
 	for i := range h.disk {
-		h.markRemembered(&h.disk[i])
+		h.markSnapshot(&h.disk[i])
 	}
 	h.join()
 	if h.slow == 0 {
@@ -128,9 +128,9 @@ func (h *simHost) start() {
 
 // later does something unless the daemon stops before.
 func (h *simHost) later(d time.Duration, do func()) {
-	life := h.life
+	generation := h.generation
 	h.sim.after(d, func() {
-		if h.life == life && h.core != nil {
+		if h.generation == generation && h.core != nil {
 			do()
 		}
 	})
@@ -138,42 +138,42 @@ func (h *simHost) later(d time.Duration, do func()) {
 
 // join makes the host find others, and after a partition find them again.
 func (h *simHost) join() {
-	h.circle = -1 - h.number
-	h.sim.stirred = true
+	h.component = -1 - h.number
+	h.sim.unsettled = true
 	for _, other := range h.sim.hosts {
 		if other != h && h.sim.reachable(h, other) {
-			h.sim.introduce(other, h)
+			h.sim.connect(other, h)
 			break
 		}
 	}
-	h.later(time.Duration(h.sim.rand.Int64N(int64(rejoin))), h.rejoin)
+	h.later(time.Duration(h.sim.rand.Int64N(int64(rejoinInterval))), h.rejoin)
 }
 
 func (h *simHost) rejoin() {
 	var lost []*simHost
 	for _, other := range h.sim.hosts {
-		if other != h && !other.twin && h.membership(other).told == 0 {
+		if other != h && !other.isClone && h.membership(other).reported == 0 {
 			lost = append(lost, other)
 		}
 	}
 	for range min(rejoinNodes, len(lost)) {
-		h.sim.introduce(h, lost[h.sim.rand.IntN(len(lost))])
+		h.sim.connect(h, lost[h.sim.rand.IntN(len(lost))])
 	}
-	h.later(rejoin, h.rejoin)
+	h.later(rejoinInterval, h.rejoin)
 }
 
 // move puts the host on a side of a partition. Whom it meets there it must find.
 func (h *simHost) move(side int) {
 	if side != h.side {
-		h.sim.stirred = true
+		h.sim.unsettled = true
 		h.side = side
-		h.circle = -1 - h.number
+		h.component = -1 - h.number
 	}
 }
 
 func (h *simHost) publish() {
 	for _, key := range slices.Sorted(maps.Keys(h.networks)) {
-		h.step(participateEvent{h.networks[key]})
+		h.step(subscribeEvent{h.networks[key]})
 		for _, mac := range slices.SortedFunc(maps.Keys(h.endpoints[key]), compareMACs) {
 			e := h.endpoints[key][mac]
 			h.step(putEvent{key, &e})
@@ -184,11 +184,11 @@ func (h *simHost) publish() {
 func compareMACs(a, b MAC) int { return bytes.Compare(a[:], b[:]) }
 
 // save puts on disk what is known of the others.
-func (h *simHost) save() { h.disk, h.saved = h.core.remember(), h.sim.now }
+func (h *simHost) save() { h.disk, h.saved = h.core.snapshot(), h.sim.now }
 
 func (h *simHost) crash() {
 	h.core = nil
-	h.sim.stirred = true
+	h.sim.unsettled = true
 	h.downSince = h.sim.now
 }
 
@@ -210,14 +210,14 @@ func (h *simHost) wipe() {
 
 // clone starts another host on a copy of the disk.
 func (h *simHost) clone() {
-	twin := h.sim.add(h.id)
-	twin.twin = true
-	twin.incarnation, twin.disk, twin.saved, twin.side = h.incarnation, h.disk, h.saved, h.side
+	clone := h.sim.add(h.id)
+	clone.isClone = true
+	clone.incarnation, clone.disk, clone.saved, clone.side = h.incarnation, h.disk, h.saved, h.side
 	for key, n := range h.networks {
-		twin.networks[key] = n
-		twin.endpoints[key] = maps.Clone(h.endpoints[key])
+		clone.networks[key] = n
+		clone.endpoints[key] = maps.Clone(h.endpoints[key])
 	}
-	twin.start()
+	clone.start()
 	h.sim.rewound, h.sim.cloned = true, true
 }
 
@@ -231,7 +231,7 @@ func (h *simHost) leave() {
 	})
 }
 
-func (h *simHost) participate(n Network) {
+func (h *simHost) subscribe(n Network) {
 	if h.core.check(n) != nil {
 		return
 	}
@@ -239,14 +239,14 @@ func (h *simHost) participate(n Network) {
 	if h.endpoints[n.Key] == nil {
 		h.endpoints[n.Key] = map[MAC]Endpoint{}
 	}
-	h.step(participateEvent{n})
+	h.step(subscribeEvent{n})
 }
 
-func (h *simHost) withdraw(key string) {
+func (h *simHost) unsubscribe(key string) {
 	delete(h.networks, key)
 	delete(h.endpoints, key)
 	clear(h.watermarks) // what is pulled anew may come from one who lags
-	h.step(withdrawEvent{key})
+	h.step(unsubscribeEvent{key})
 }
 
 func (h *simHost) put(key string, e Endpoint) {
@@ -265,18 +265,18 @@ func (h *simHost) step(ev event) {
 	out := h.core.step(h.sim.now, ev)
 	if out.persist != 0 {
 		h.incarnation = out.persist
-		h.sim.stirred = true
+		h.sim.unsettled = true
 	}
 	for i := range out.sends {
-		h.sim.carry(h, &out.sends[i])
+		h.sim.transmit(h, &out.sends[i])
 	}
-	for _, address := range out.meet {
-		h.sim.introduce(h, h.sim.at[address])
+	for _, address := range out.join {
+		h.sim.connect(h, h.sim.at[address])
 	}
 	for _, ch := range out.changes {
 		h.take(ch)
 	}
-	for _, n := range out.notes {
+	for _, n := range out.log {
 		if !h.unobserved {
 			h.notes = append(h.notes, n.text)
 		}
@@ -298,8 +298,8 @@ func (h *simHost) step(ev event) {
 
 // take follows the observer's changes and checks that each makes sense.
 func (h *simHost) take(ch Change) {
-	subject := ch.subject()
-	old, known := h.view[subject]
+	about := ch.about()
+	old, known := h.view[about]
 	if ch.Gone {
 		h.gone++
 		gone := ch
@@ -307,23 +307,23 @@ func (h *simHost) take(ch Change) {
 		if !known || old != gone {
 			h.sim.fail("%s: told that %+v is gone; it had %+v", h, ch, old)
 		}
-		delete(h.view, subject)
+		delete(h.view, about)
 		return
 	}
 	if known && old == ch {
 		h.sim.fail("%s: told %+v twice", h, ch)
 	}
-	h.view[subject] = ch
+	h.view[about] = ch
 }
 
-// subject is what the change is about, as text.
-func (ch Change) subject() string {
-	about := ch.VTEP.String()
+// about is what the change is about, as text.
+func (ch Change) about() string {
+	what := ch.VTEP.String()
 	switch ch.Kind {
 	case KindMAC:
-		about = ch.MAC.String()
+		what = ch.MAC.String()
 	case KindAddr:
-		about = ch.Addr.String()
+		what = ch.Addr.String()
 	}
-	return fmt.Sprint(ch.Network, ch.Kind, about)
+	return fmt.Sprint(ch.Network, ch.Kind, what)
 }

@@ -9,8 +9,8 @@ import (
 func TestFiveMovesFreezeAnAddressAndTell(t *testing.T) {
 	s := startSim(t, 3, 0)
 	e := testEndpoint(9, 1)
-	mac := Change{Network: appNet, Kind: KindMAC, MAC: e.MAC}.subject()
-	addr := Change{Network: appNet, Kind: KindAddr, Addr: e.Addrs[0]}.subject()
+	mac := Change{Network: appNet, Kind: KindMAC, MAC: e.MAC}.about()
+	addr := Change{Network: appNet, Kind: KindAddr, Addr: e.Addrs[0]}.about()
 	observer := s.hosts[2]
 	move := func(to int) {
 		e.Seq++
@@ -27,7 +27,7 @@ func TestFiveMovesFreezeAnAddressAndTell(t *testing.T) {
 			t.Errorf("%s: the address is at %s, not %s", what, got, want)
 		}
 	}
-	for i := range movesMost + 1 { // the first is none
+	for i := range maxMoves + 1 { // the first is none
 		move(i % 2)
 		expect("a move", i%2)
 	}
@@ -36,7 +36,7 @@ func TestFiveMovesFreezeAnAddressAndTell(t *testing.T) {
 	}
 	move(0)
 	expect("one move too many", 1)
-	s.run(movesWithin)
+	s.run(moveWindow)
 	expect("a quiet while later", 0)
 	move(1)
 	expect("a move after that", 1)
@@ -45,7 +45,7 @@ func TestFiveMovesFreezeAnAddressAndTell(t *testing.T) {
 func TestFrozenAddressDoesNotStayWhereNobodyClaimsIt(t *testing.T) {
 	s := startSim(t, 3, 0)
 	e := testEndpoint(9, 1)
-	for i := range movesMost + 1 {
+	for i := range maxMoves + 1 {
 		e.Seq++
 		s.hosts[i%2].put(appKey, e)
 		s.run(time.Second)

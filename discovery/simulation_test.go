@@ -11,8 +11,7 @@ import (
 )
 
 // A simulated cluster: cores on one clock, over a network that loses, delays,
-// reorders and duplicates. Nothing in it depends on anything but its seed. The
-// tests and Simulate use it; the daemon does not.
+// reorders and duplicates. Nothing in it depends on anything but its seed.
 
 const (
 	simLink    = 500 * time.Microsecond // one way
@@ -36,14 +35,14 @@ type simulation struct {
 	// watch is called with every host that took a packet, if it is set.
 	watch func(*simHost, *packet)
 
-	record    bool // keep all that is said
-	said      []simMessage
-	stirred   bool // a host came, went, moved or met another, and not all know
-	rewound   bool // a host was put back to an earlier state, or ran twice
-	cloned    bool // a host ran twice, perhaps under one incarnation
-	datagrams int
-	streams   int
-	bytes     int
+	keepHistory bool // keep all that is said
+	history     []simMessage
+	unsettled   bool // a host came, went, moved or met another, and not all know
+	rewound     bool // a host was put back to an earlier state, or ran twice
+	cloned      bool // a host ran twice, perhaps under one incarnation
+	datagrams   int
+	streams     int
+	bytes       int
 }
 
 type simMessage struct {
@@ -132,29 +131,29 @@ func (s *simulation) detection() time.Duration {
 // pollMembership stands for memberlist: it tells every core who is there.
 func (s *simulation) pollMembership() {
 	s.after(simPoll, s.pollMembership)
-	if !s.stirred {
+	if !s.unsettled {
 		return
 	}
-	s.stirred = false
+	s.unsettled = false
 	for _, h := range s.hosts {
 		for _, other := range s.hosts {
-			if h != other && h.core != nil && !h.perceive(other) {
-				s.stirred = true
+			if h != other && h.core != nil && !h.pollMember(other) {
+				s.unsettled = true
 			}
 		}
 	}
 }
 
-// introduce makes the members that two hosts know of known to both sides.
-func (s *simulation) introduce(a, b *simHost) {
-	if !s.reachable(a, b) || a.circle == b.circle {
+// connect makes the members that two hosts know of known to both sides.
+func (s *simulation) connect(a, b *simHost) {
+	if !s.reachable(a, b) || a.component == b.component {
 		return
 	}
-	s.stirred = true
-	joined := b.circle
+	s.unsettled = true
+	joined := b.component
 	for _, h := range s.hosts {
-		if h.circle == joined {
-			h.circle = a.circle
+		if h.component == joined {
+			h.component = a.component
 		}
 	}
 }
@@ -165,8 +164,8 @@ func (s *simulation) heal() {
 	}
 }
 
-// carry takes a message to its recipients as the network is.
-func (s *simulation) carry(from *simHost, m *send) {
+// transmit takes a message to its recipients as the network is.
+func (s *simulation) transmit(from *simHost, m *send) {
 	b, err := encodePacket(m.packet)
 	if err != nil {
 		s.fail("cannot encode: %v", err)
@@ -183,8 +182,8 @@ func (s *simulation) carry(from *simHost, m *send) {
 	}
 	for _, r := range m.to {
 		message := simMessage{from, s.at[r.address], p}
-		if s.record {
-			s.said = append(s.said, message)
+		if s.keepHistory {
+			s.history = append(s.history, message)
 		}
 		s.bytes += len(b) + simHeaders
 		if m.reliable {
@@ -234,10 +233,10 @@ func (s *simulation) deliver(m simMessage) {
 
 // replay delivers a share of all that was ever said once more, in any order.
 func (s *simulation) replay(share float64) {
-	said := s.said
-	for _, i := range s.rand.Perm(len(said)) {
+	history := s.history
+	for _, i := range s.rand.Perm(len(history)) {
 		if s.rand.Float64() < share {
-			s.deliver(said[i])
+			s.deliver(history[i])
 		}
 	}
 }

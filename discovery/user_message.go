@@ -6,11 +6,11 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// letterVersion is the first byte of a message that is none of discovery's own: it goes from one member to another, for
-// whoever uses the cluster. Then come the sender's ID and the text.
-const letterVersion = 2
+// userMessageVersion is the first byte of a user message: one that is none of discovery's own, and goes from one member
+// to another for whoever uses the cluster. Then come the sender's ID and the text.
+const userMessageVersion = 2
 
-// Send takes a message to a member: in a datagram where it fits, over a stream otherwise. It may get lost, and arrive
+// Send takes a user message to a member: in a datagram where it fits, over a stream otherwise. It may get lost, and arrive
 // late or twice. The error says that it can't be sent.
 func (c *Cluster) Send(member string, text []byte) error {
 	if len(text) > maxMessage {
@@ -31,7 +31,7 @@ func (c *Cluster) Send(member string, text []byte) error {
 	if !known {
 		return fmt.Errorf("message to %s: no member", member)
 	}
-	b := append(append([]byte{letterVersion}, c.identity.id[:]...), text...)
+	b := append(append([]byte{userMessageVersion}, c.identity.id[:]...), text...)
 	if len(b) > maxDatagram {
 		c.gossip.sendReliable(to, b)
 		return nil
@@ -39,14 +39,14 @@ func (c *Cluster) Send(member string, text []byte) error {
 	return c.gossip.list.SendToAddress(memberlist.Address{Addr: to.address.String(), Name: to.id.String()}, b)
 }
 
-// receiveLetter gives a message to who uses the cluster; false when it is none of these.
-func (c *Cluster) receiveLetter(m message) bool {
+// receiveUserMessage gives a user message to Config.Receive; false when the message is no such.
+func (c *Cluster) receiveUserMessage(m message) bool {
 	const header = 1 + len(nodeID{})
-	if len(m) == 0 || m[0] != letterVersion {
+	if len(m) == 0 || m[0] != userMessageVersion {
 		return false
 	}
 	if len(m) < header || c.cfg.Receive == nil {
-		c.reject("letter")
+		c.reject("user_message")
 		return true
 	}
 	c.cfg.Receive(nodeID(m[1:header]).String(), m[header:])

@@ -23,19 +23,19 @@ type relay struct {
 	first, last nodeID
 }
 
-// announce is the complete list of networks its owner takes part in.
+// announce is the complete list of networks its owner subscribes to.
 type announce struct {
 	owner       nodeID
 	incarnation uint64
 	version     uint64
 	left        bool          // the owner went for good; networks is empty then
 	down        time.Duration // for how long the sender has seen the owner down
-	networks    []participation
+	networks    []announcedNetwork
 }
 
-// participation is one owner's part in a network. Since is the version at which
-// the owner's set began: anything older belongs to a part that has ended.
-type participation struct {
+// announcedNetwork is one owner's subscription to a network. Since is the version at
+// which the owner's set began: anything older belongs to a subscription that has ended.
+type announcedNetwork struct {
 	Network
 	since uint64
 }
