@@ -124,7 +124,12 @@ dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us)
 void
 dp_harness_settle(bool more, bool full)
 {
-	dp_rx_fairness_settle(&dp_harness_worker()->fairness, more, full);
+	struct dp_rx_fairness *f = &dp_harness_worker()->fairness;
+
+	if (more)
+		dp_rx_fairness_settle(f, full);
+	else
+		dp_rx_fairness_idle(f);
 }
 
 void

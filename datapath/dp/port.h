@@ -267,4 +267,18 @@ dp_eth_give(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, c
 	dp_eth_queue(w, port->eth, port, m);
 }
 
+/* Sends what the burst has queued on devices. */
+static inline void
+dp_eth_flush(struct dp_worker *w)
+{
+	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_eth *eth = dp_eth_get(i);
+
+		if (eth && eth->worker[w->id].n_tx)
+			dp_eth_send_queue(w, eth);
+	}
+}
+
 #endif

@@ -34,7 +34,7 @@ send_burst(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, uns
 	return sent;
 }
 
-/* Sends a device's queue; what it does not take is dropped. */
+/* What the device does not take is dropped. */
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 {
@@ -67,19 +67,6 @@ dp_eth_free(struct rte_mbuf **mbufs, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		if (unlikely(mbufs[i] != NULL))
 			rte_pktmbuf_free(mbufs[i]);
-}
-
-void
-dp_eth_flush(struct dp_worker *w)
-{
-	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
-
-	for (unsigned i = 0; i < n; i++) {
-		struct dp_eth *eth = dp_eth_get(i);
-
-		if (eth && eth->worker[w->id].n_tx)
-			dp_eth_send_queue(w, eth);
-	}
 }
 
 bool

@@ -195,7 +195,7 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 void
 dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 {
-	unsigned source = dp_flow_hash(f->data, &f->hdrs) % DP_UDP_SOURCES;
+	unsigned source = dp_flow_hash_fast(f->data, &f->hdrs) % DP_UDP_SOURCES;
 	struct dp_udp_run run = {
 		.to = to,
 		.fd = to->to.ss_family == AF_INET ? w->udp.tx4[source] : w->udp.tx6[source],

@@ -131,7 +131,7 @@ find_slot(struct dp_gro *gro, const void *cookie, const uint8_t *frame, const st
 	if (last && same_flow(last, cookie, frame, h))
 		return gro->last;
 
-	uint32_t hash = dp_flow_hash(frame, h);
+	uint32_t hash = dp_flow_hash_fast(frame, h);
 	uint16_t *free = NULL;
 
 	for (unsigned i = 0; i < PROBES; i++) {

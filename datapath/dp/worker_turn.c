@@ -16,7 +16,10 @@ turn_sockets(struct dp_worker *w)
 	while ((n = dp_udp_packets(w, packets)))
 		dp_decap(w, packets, n);
 	dp_decap_flush(w);
-	dp_rx_fairness_settle(&w->fairness, more, more && w->fairness.congested && dp_udp_half_full(&w->udp));
+	if (more)
+		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_half_full(&w->udp));
+	else
+		dp_rx_fairness_idle(&w->fairness);
 	return more;
 }
 
