@@ -224,9 +224,12 @@ void dp_worker_wake(struct dp_worker *w);
 static inline uint8_t
 dp_ecn(const struct dp_frame *f)
 {
-	const uint8_t *ip = f->data + f->hdrs.l3;
+	const dp_ipv4_hdr *ip4 = (const void *)(f->data + f->hdrs.l3);
+	const dp_ipv6_hdr *ip6 = (const void *)(f->data + f->hdrs.l3);
 
-	return f->hdrs.version == 4 ? ip[1] & 3 : (f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0);
+	if (f->hdrs.version == 4)
+		return ip4->type_of_service & RTE_IPV4_HDR_ECN_MASK;
+	return f->hdrs.version == 6 ? (ntohl(ip6->vtc_flow) & RTE_IPV6_HDR_ECN_MASK) >> RTE_IPV6_HDR_TC_SHIFT : 0;
 }
 
 static inline void

@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "pure_l4.h"
 #include "port.h"
 
 /*
@@ -142,7 +141,7 @@ frame_work(const struct dp_frame *f)
 static bool
 is_tcp(const struct dp_frame *f)
 {
-	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_offset == DP_TCP_CSUM;
+	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_offset == offsetof(struct rte_tcp_hdr, cksum);
 }
 
 static bool

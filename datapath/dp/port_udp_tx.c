@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "pure_bytes.h"
 #include "pure_csum.h"
 #include "pure_gso.h"
 #include "port.h"
@@ -164,8 +163,10 @@ make_room(struct dp_worker *w)
 static void
 put_vxlan(uint8_t *at, uint32_t vni)
 {
-	dp_store_be32(at, 0x08000000);
-	dp_store_be32(at + 4, vni << 8);
+	dp_vxlan_hdr *vxlan = (void *)at;
+
+	vxlan->vx_flags = htonl(DP_VXLAN_FLAG_I);
+	vxlan->vx_vni = htonl(vni << 8);
 }
 
 static void

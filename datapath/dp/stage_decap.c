@@ -3,13 +3,11 @@
  * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
  * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other.
  */
-#include "pure_bytes.h"
 #include "pure_csum.h"
 #include "stage.h"
 
-#define VXLAN_FLAG_I 0x08
 /* RFC 3168 section 5 */
-#define ECN_MASK 3
+#define ECN_MASK RTE_IPV4_HDR_ECN_MASK
 #define ECN_NOT_ECT 0
 #define ECN_ECT1 1
 #define ECN_ECT0 2
@@ -40,9 +38,11 @@ enum edge {
 static inline enum edge
 admit(struct dp_worker *w, const struct dp_packet *p)
 {
+	const dp_vxlan_hdr *vxlan = (const void *)p->data;
+
 	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN)
 		return DROP_RUNT;
-	if (!(p->data[0] & VXLAN_FLAG_I))
+	if (!(vxlan->vx_flags & htonl(DP_VXLAN_FLAG_I)))
 		return DROP_VXLAN_FLAGS;
 	if (unlikely(w->fairness.congested) && dp_rx_fairness_over(&w->fairness, dp_source(p->data + DP_VXLAN_LEN)))
 		return DROP_OVERLOAD;
@@ -69,6 +69,22 @@ parse_inner(const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
 	}
 }
 
+static void
+mark4(dp_ipv4_hdr *ip, uint8_t ecn)
+{
+	uint16_t before = dp_load16(ip), sum = ~ip->hdr_checksum;
+
+	ip->type_of_service = (ip->type_of_service & ~ECN_MASK) | ecn;
+	/* RFC 1624 equation 3, over the header's first word. */
+	ip->hdr_checksum = ~dp_csum_fold((uint64_t)sum + (uint16_t)~before + dp_load16(ip));
+}
+
+static void
+mark6(dp_ipv6_hdr *ip, uint8_t ecn)
+{
+	ip->vtc_flow = (ip->vtc_flow & htonl(~RTE_IPV6_HDR_ECN_MASK)) | htonl((uint32_t)ecn << RTE_IPV6_HDR_TC_SHIFT);
+}
+
 /*
  * RFC 6040 figure 4: congestion outside is congestion inside, or a drop where the inner packet can't say so; ECT(1)
  * outside makes ECT(0) inside ECT(1).
@@ -76,23 +92,19 @@ parse_inner(const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
 static enum edge
 congestion_inwards(struct dp_frame *f, uint8_t outer)
 {
-	uint8_t *ip, inner, shift;
-	uint16_t before;
+	uint8_t inner;
 
 	if (outer == ECN_NOT_ECT || !f->hdrs.version)
 		return STAYS;
-	ip = f->data + f->hdrs.l3;
-	shift = f->hdrs.version == 6 ? 4 : 0;
-	inner = ip[1] >> shift & ECN_MASK;
+	inner = dp_ecn(f);
 	if (outer == ECN_CE && inner == ECN_NOT_ECT)
 		return DROP_ECN;
 	if (outer != ECN_CE && !(outer == ECN_ECT1 && inner == ECN_ECT0))
 		return STAYS;
-	before = dp_load16(ip);
-	ip[1] = (ip[1] & ~(ECN_MASK << shift)) | outer << shift;
-	/* RFC 1624 equation 3 */
 	if (f->hdrs.version == 4)
-		dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
+		mark4((void *)(f->data + f->hdrs.l3), outer);
+	else
+		mark6((void *)(f->data + f->hdrs.l3), outer);
 	return STAYS;
 }
 
@@ -241,7 +253,7 @@ sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 			dp_count(w, (enum dp_drop)edge);
 			continue;
 		}
-		vni = dp_load_be32(packets[i].data + 4) >> 8;
+		vni = ntohl(((const dp_vxlan_hdr *)packets[i].data)->vx_vni) >> 8;
 		mac = dp_destination(frame);
 		if (unlikely(!runs || mac != last_mac || vni != last_vni)) {
 			last_mac = mac;
