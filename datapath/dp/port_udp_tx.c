@@ -129,7 +129,7 @@ start_run(struct dp_udp *udp, struct dp_udp_run run)
 }
 
 /* Adds one UDP payload of n pieces to the open run if it fits there, else to a new one. There is room: make_room. */
-static void
+static inline void
 add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, unsigned n)
 {
 	struct dp_udp_run *open = udp->n_runs ? &udp->runs[udp->n_runs - 1] : NULL;

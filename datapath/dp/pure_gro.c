@@ -41,7 +41,7 @@ mergeable(const struct dp_gro *gro, const uint8_t *frame, const struct dp_hdrs *
 	if (h->payload == h->end)
 		return false;
 	if (h->version == 4) {
-		if (ip->version_ihl != RTE_IPV4_VHL_DEF || ntohs(ip->fragment_offset) & ~RTE_IPV4_HDR_DF_FLAG || dp_csum_fold(dp_csum_add(ip, sizeof(*ip), 0)) != 0xffff)
+		if (ip->version_ihl != RTE_IPV4_VHL_DEF || ip->fragment_offset & ~htons(RTE_IPV4_HDR_DF_FLAG) || dp_csum_fold(dp_csum_add(ip, sizeof(*ip), 0)) != 0xffff)
 			return false;
 	} else if (h->l4 != h->l3 + sizeof(dp_ipv6_hdr)) {
 		return false;
@@ -105,7 +105,7 @@ tcp_follows(const struct dp_gro_unit *unit, const dp_tcp_hdr *first, const dp_tc
 	return ntohl(tcp->sent_seq) == unit->next_seq &&
 	       first->recv_ack == tcp->recv_ack && first->data_off == tcp->data_off &&
 	       !((first->tcp_flags ^ tcp->tcp_flags) & ~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG)) &&
-	       first->rx_win == tcp->rx_win && first->tcp_urp == tcp->tcp_urp && !memcmp(first + 1, tcp + 1, hdr_len - sizeof(*tcp));
+	       first->rx_win == tcp->rx_win && !memcmp(&first->tcp_urp, &tcp->tcp_urp, hdr_len - offsetof(struct rte_tcp_hdr, tcp_urp));
 }
 
 /* Is the frame, of the unit's flow, the unit's next segment? */

@@ -55,7 +55,7 @@ parse_ip4(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 		return DP_PARSE_MALFORMED;
 	h->version = 4;
 	h->proto = ip->next_proto_id;
-	h->fragment = ntohs(ip->fragment_offset) & DP_IPV4_FRAGMENT;
+	h->fragment = ip->fragment_offset & htons(DP_IPV4_FRAGMENT);
 	h->l4 = h->l3 + hdr;
 	h->end = h->l3 + total;
 	return parse_transport(frame, h);
