@@ -70,7 +70,7 @@ dp_eth_free(struct rte_mbuf **mbufs, unsigned n)
 }
 
 bool
-dp_eth_silent(void)
+dp_eth_poll_only(void)
 {
-	return atomic_load_explicit(&dp.n_silent, memory_order_acquire);
+	return atomic_load_explicit(&dp.n_poll_only, memory_order_acquire);
 }

@@ -78,7 +78,7 @@ outer_free(struct dp_eth_outer *o)
 
 /* NULL: by the kernel. */
 static int
-lead(struct dp_vtep *vtep, struct dp_eth_outer *new)
+set_outer(struct dp_vtep *vtep, struct dp_eth_outer *new)
 {
 	struct dp_eth_outer *old = atomic_exchange_explicit(&vtep->outer, new, memory_order_acq_rel);
 
@@ -104,7 +104,7 @@ dp_vtep_next_hop(uint32_t id, uint32_t device, const uint8_t mac[6])
 	if (!new)
 		return -ENOMEM;
 	eth->users++;
-	return lead(vtep, new);
+	return set_outer(vtep, new);
 }
 
 int
@@ -112,7 +112,7 @@ dp_vtep_by_kernel(uint32_t id)
 {
 	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
 
-	return vtep ? lead(vtep, NULL) : -ENOENT;
+	return vtep ? set_outer(vtep, NULL) : -ENOENT;
 }
 
 int

@@ -24,7 +24,7 @@ dp_outer_begin(struct dp_outer *o, const struct dp_eth *eth)
 
 /* room is what the IP packet leaves; pseudo the sum of the pseudo header without UDP's length. */
 static enum dp_drop
-open_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
+parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
 {
 	uint32_t len;
 
@@ -43,7 +43,7 @@ open_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
 }
 
 static enum dp_drop
-open_ip4(struct dp_packet *p, dp_ipv4_hdr *ip, uint32_t len)
+parse_ip4(struct dp_packet *p, dp_ipv4_hdr *ip, uint32_t len)
 {
 	uint32_t hdr, total;
 
@@ -60,11 +60,11 @@ open_ip4(struct dp_packet *p, dp_ipv4_hdr *ip, uint32_t len)
 	if (ip->fragment_offset & htons(DP_IPV4_FRAGMENT))
 		return DP_DROP_UNDERLAY_FRAGMENT;
 	p->tos = ip->type_of_service;
-	return open_udp(p, (void *)((uint8_t *)ip + hdr), total - hdr, dp_csum_pseudo4(ip, IPPROTO_UDP, 0));
+	return parse_udp(p, (void *)((uint8_t *)ip + hdr), total - hdr, dp_csum_pseudo4(ip, IPPROTO_UDP, 0));
 }
 
 static enum dp_drop
-open_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len)
+parse_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len)
 {
 	uint32_t payload;
 
@@ -78,7 +78,7 @@ open_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len)
 	if (ip->proto != IPPROTO_UDP)
 		return ip->proto == IPPROTO_FRAGMENT ? DP_DROP_UNDERLAY_FRAGMENT : DP_DROP_UNDERLAY_FOREIGN;
 	p->tos = ntohl(ip->vtc_flow) >> RTE_IPV6_HDR_TC_SHIFT;
-	return open_udp(p, (void *)(ip + 1), payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
+	return parse_udp(p, (void *)(ip + 1), payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
 }
 
 static const struct dp_vtep *
@@ -90,7 +90,7 @@ sender6(const dp_ipv6_hdr *ip)
 }
 
 enum dp_drop
-dp_outer_open(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
+dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 {
 	const dp_ether_hdr *eth = rte_pktmbuf_mtod(*m, const void *);
 	void *ip = rte_pktmbuf_mtod_offset(*m, void *, DP_ETH_LEN);
@@ -106,9 +106,9 @@ dp_outer_open(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 		return DP_DROP_UNDERLAY_FOREIGN;
 	is4 = eth->ether_type == htons(ETH_P_IP);
 	if (is4)
-		drop = open_ip4(p, ip, len - DP_ETH_LEN);
+		drop = parse_ip4(p, ip, len - DP_ETH_LEN);
 	else if (eth->ether_type == htons(ETH_P_IPV6))
-		drop = open_ip6(p, ip, len - DP_ETH_LEN);
+		drop = parse_ip6(p, ip, len - DP_ETH_LEN);
 	if (drop != DP_DROP_COUNT)
 		return drop;
 	p->from = is4 ? dp_outer_sender4(o, ip) : sender6(ip);

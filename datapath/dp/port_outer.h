@@ -32,7 +32,7 @@ extern const union dp_outer_plain dp_outer_mask;
 void dp_outer_begin(struct dp_outer *o, const struct dp_eth *eth);
 
 /* Fills p. DP_DROP_COUNT: nothing is wrong with the headers. */
-enum dp_drop dp_outer_open(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p);
+enum dp_drop dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p);
 
 static inline const struct dp_vtep *
 dp_outer_sender4(struct dp_outer *o, const dp_ipv4_hdr *ip)
@@ -72,7 +72,7 @@ dp_outer_differs(const struct dp_outer *o, const uint8_t *data, unsigned i)
 
 /*
  * What most packets are: IPv4 without options, in one piece, without UDP checksum, from a VTEP to us, and nothing behind.
- * Fills p, or else false, and dp_outer_open is to look.
+ * Fills p, or else false, and dp_outer_parse is to look.
  */
 static inline bool
 dp_outer_plain(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)

@@ -116,7 +116,7 @@ dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp
 
 /* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
 static void
-refuse(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
+reject(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
 {
 	struct dp_port *host = atomic_load_explicit(&eth->host, memory_order_acquire);
 
@@ -138,10 +138,10 @@ dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_packet *p = &packets[kept];
-		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_open(&outer, &mbufs[i], p);
+		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_parse(&outer, &mbufs[i], p);
 
 		if (unlikely(drop != DP_DROP_COUNT)) {
-			refuse(w, eth, mbufs[i], drop);
+			reject(w, eth, mbufs[i], drop);
 			continue;
 		}
 		bytes += p->len;

@@ -194,7 +194,7 @@ edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, str
 }
 
 static void
-take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
+dispatch(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
 {
 	struct dp_frame f;
 	enum edge edge = edge_of(p, vni, source, to, port, &f);
@@ -214,7 +214,7 @@ take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb
 	}
 }
 
-/* Does what take does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
+/* Does what dispatch does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
 static inline bool
 forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry source, struct dp_port *port)
 {
@@ -224,7 +224,7 @@ forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry sour
 
 	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !source_vtep_ok(p->from, source))
 		return false;
-	dp_eth_give(w, port, p->mbuf, frame, len);
+	dp_eth_forward(w, port, p->mbuf, frame, len);
 	return true;
 }
 
@@ -237,7 +237,7 @@ struct burst {
 };
 
 static inline void
-sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
+group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
 {
 	uint64_t last_mac = 0;
 	uint32_t last_vni = 0;
@@ -277,18 +277,18 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 
 	dp_stage(w, DP_STAGE_RECEIVE, n);
 	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
-	sort_burst(w, packets, n, &b);
+	group_runs(w, packets, n, &b);
 	if (!b.n)
 		return;
 	dp_fdb_lookup(w->flow_cache, b.source, b.n, source);
 	dp_fdb_lookup(w->flow_cache, b.to, b.runs, to);
 	for (unsigned run = 0; run < b.runs; run++) {
 		struct dp_port *port = port_of(to[run]);
-		bool travels = port && !port->ops->merges && port->eth;
+		bool zero_copy = port && !port->ops->merges && port->eth;
 
 		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
-			if (!travels || unlikely(!forward(w, b.packets[i], source[i], port)))
-				take(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
+			if (!zero_copy || unlikely(!forward(w, b.packets[i], source[i], port)))
+				dispatch(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);
 }

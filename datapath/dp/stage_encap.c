@@ -135,7 +135,7 @@ edge_of(struct dp_fdb_entry entry, const struct dp_port *from, struct dp_port **
 
 /* False when the frame stays: no request that is answered here. */
 static bool
-leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
+dispatch(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
 {
 	switch (edge) {
 	case STAYS:
@@ -188,7 +188,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 
 		f->vni = from[i]->vni;
 		edge = admit(from[i], f);
-		if (unlikely(edge != STAYS) && leave(w, f, from[i], edge, NULL))
+		if (unlikely(edge != STAYS) && dispatch(w, f, from[i], edge, NULL))
 			continue;
 		keys[kept] = dp_fdb_key(f->vni, dp_destination(f->data));
 		admitted[kept++] = f;
@@ -204,7 +204,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 			i += send_run(w, admitted + i, entries + i, kept - i);
 			continue;
 		}
-		leave(w, admitted[i++], sender, edge, to);
+		dispatch(w, admitted[i++], sender, edge, to);
 	}
 	dp_stage(w, DP_STAGE_ENCAP, n);
 }

@@ -91,10 +91,10 @@ dp_turn_ports(struct dp_worker *w)
 {
 	struct dp_sched s;
 
-	dp_sched_modest(w, &s);
+	dp_sched_normal(w, &s);
 	while (dp_sched_read(w, &s))
 		burst_from_ports(w);
-	dp_sched_greedy(w, &s);
+	dp_sched_flooding(w, &s);
 	while (dp_sched_read(w, &s))
 		burst_from_ports(w);
 	return dp_sched_end(w, &s);
