@@ -108,7 +108,7 @@ dp_turn(struct dp_worker *w)
 	if (w->underlay_ready)
 		w->underlay_ready = turn_sockets(w);
 	turn.polled = turn_devices(w);
-	turn.more = dp_turn_ports(w);
+	turn.more = w->n_ready && dp_turn_ports(w);
 	if (unlikely(atomic_load_explicit(&w->pending->wake_up, memory_order_relaxed)))
 		dp_neigh_pending_reply(w);
 	dp_eth_flush(w);
