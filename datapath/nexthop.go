@@ -27,7 +27,7 @@ const searchEvery = time.Second
 // the kernel would take another interface, or has not resolved the neighbour, its sockets send, and it resolves it by that.
 type nextHops struct {
 	netlink *netlink.Handle
-	space   netns.NsHandle // in which the routes are
+	ns      netns.NsHandle // in which the routes are
 	device  *device
 	own     netip.Addr // VTEP: packets to another family's are not for the device
 	log     logrus.FieldLogger
@@ -43,7 +43,7 @@ func (d *Datapath) followNextHops(own netip.Addr) (err error) {
 	if n.netlink, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return err
 	}
-	if n.space, err = netns.Get(); err != nil {
+	if n.ns, err = netns.Get(); err != nil {
 		n.netlink.Close()
 		return err
 	}
@@ -67,8 +67,8 @@ type changes struct {
 func (n *nextHops) subscribe() (*changes, error) {
 	c := &changes{make(chan netlink.RouteUpdate, 64), make(chan netlink.NeighUpdate, 64), make(chan struct{})}
 	err := errors.Join(
-		netlink.RouteSubscribeWithOptions(c.routes, c.done, netlink.RouteSubscribeOptions{Namespace: &n.space}),
-		netlink.NeighSubscribeWithOptions(c.neighbours, c.done, netlink.NeighSubscribeOptions{Namespace: &n.space}))
+		netlink.RouteSubscribeWithOptions(c.routes, c.done, netlink.RouteSubscribeOptions{Namespace: &n.ns}),
+		netlink.NeighSubscribeWithOptions(c.neighbours, c.done, netlink.NeighSubscribeOptions{Namespace: &n.ns}))
 	if err != nil {
 		c.end()
 		c = &changes{done: make(chan struct{})} // nothing is heard
@@ -266,5 +266,5 @@ func (n *nextHops) stop() {
 // close comes after stop, when nobody asks any more.
 func (n *nextHops) close() {
 	n.netlink.Close()
-	n.space.Close()
+	n.ns.Close()
 }

@@ -56,11 +56,11 @@ func TestTablesFill(t *testing.T) {
 		t.Errorf("warned when %.2f of the table was full", part)
 	}
 	const alias = "test:ovfull"
-	run(t, hostSpace, "ip tuntap add dev ovfull mode tap vnet_hdr multi_queue && ip link set ovfull alias "+alias)
-	defer run(t, hostSpace, "ip link del ovfull")
+	run(t, hostNS, "ip tuntap add dev ovfull mode tap vnet_hdr multi_queue && ip link set ovfull alias "+alias)
+	defer run(t, hostNS, "ip link del ovfull")
 	mac, addrs := endpoint(n + 1)
-	_, err = plane.AddPort(datapath.PortConfig{Name: "ovfull", Alias: alias, Netns: "/run/netns/" + hostSpace, VNI: crowded, MAC: mac, Addrs: addrs[:], MTU: innerMTU})
-	if has, hasErr := plane.HasTap("/run/netns/"+hostSpace, alias); err == nil || !has || hasErr != nil {
+	_, err = plane.AddPort(datapath.PortConfig{Name: "ovfull", Alias: alias, Netns: "/run/netns/" + hostNS, VNI: crowded, MAC: mac, Addrs: addrs[:], MTU: innerMTU})
+	if has, hasErr := plane.HasTap("/run/netns/"+hostNS, alias); err == nil || !has || hasErr != nil {
 		t.Errorf("a container's tap for which there is no room (%v) is there still: %t %v", err, has, hasErr)
 	}
 	if s := table(t, "neighbours"); !s.NearlyFull || s.Entries > s.Room {
