@@ -36,8 +36,8 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 	return 0, fmt.Errorf("address %s is on no network device of this host", addr)
 }
 
-// Fits is the largest MTU of a container's interface that a path between VTEPs carries.
-func Fits(path int, vtep netip.Addr) int {
+// InnerMTU is the largest MTU of a container's interface that a path between VTEPs carries.
+func InnerMTU(path int, vtep netip.Addr) int {
 	if vtep.Is6() {
 		return min(path-overhead6, maxMTU)
 	}
@@ -46,7 +46,7 @@ func Fits(path int, vtep netip.Addr) int {
 
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).
 func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (int, error) {
-	largest := Fits(underlay, vtep)
+	largest := InnerMTU(underlay, vtep)
 	smallest, why := minMTU4, "IPv4"
 	for _, pool := range pools {
 		if pool.Addr().Is6() {

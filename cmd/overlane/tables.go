@@ -15,7 +15,7 @@ import (
 )
 
 // writeTables writes a status for people. IDs are shortened as Docker does, drops that never happened are left out, and
-// so are the tables of troubles that there are none of.
+// so are tables that would be empty.
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	tables := []func(io.Writer, overlay.Status){nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable}
