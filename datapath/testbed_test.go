@@ -21,8 +21,8 @@ const (
 	peerMAC  = "02:42:0a:3e:00:02"
 	innerMTU = 1430 // what IPv6 outside leaves
 
-	// underlayVariable names the underlay's device when the tests run for one: see TestUnderlays.
-	underlayVariable = "OVERLANE_TEST_UNDERLAY"
+	// underlayEnv names the underlay's device when the tests run for one: see TestUnderlays.
+	underlayEnv = "OVERLANE_TEST_UNDERLAY"
 )
 
 var (
@@ -41,7 +41,7 @@ var (
 func TestMain(m *testing.M) {
 	code := 1
 	defer func() { os.Exit(code) }()
-	if os.Getenv(pretendVariable) != "" {
+	if os.Getenv(pretendEnv) != "" {
 		datapath.PretendHugepages()
 	}
 	removeNamespaces() // of this process, where it starts again
@@ -70,7 +70,7 @@ func hostThread(ready chan<- error) {
 	if err == nil {
 		log := logrus.New()
 		log.SetLevel(logrus.DebugLevel)
-		underlay := os.Getenv(underlayVariable)
+		underlay := os.Getenv(underlayEnv)
 		cpus := []int{0, 1}[:min(2, runtime.NumCPU())]
 		if underlay == "wire" {
 			cpus = cpus[:1] // net_af_xdp sees one queue of a veth, however many it has

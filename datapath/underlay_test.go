@@ -14,7 +14,7 @@ import (
 
 // TestUnderlays runs the tests of the package anew for each kind of device that can carry VXLAN over the wire here.
 func TestUnderlays(t *testing.T) {
-	if os.Getenv(underlayVariable) != "" {
+	if os.Getenv(underlayEnv) != "" {
 		return // this is such a run
 	}
 	for _, device := range []string{"wire", "net_af_packet0,iface=wire,qpairs=2"} {
@@ -24,7 +24,7 @@ func TestUnderlays(t *testing.T) {
 			if end, ok := t.Deadline(); ok { // its own comes first, and tells where it was
 				tests.Args = append(tests.Args, "-test.timeout", (time.Until(end) * 9 / 10).String())
 			}
-			tests.Env = append(os.Environ(), underlayVariable+"="+device)
+			tests.Env = append(os.Environ(), underlayEnv+"="+device)
 			if out, err := tests.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}

@@ -147,10 +147,10 @@ func dropTable(w io.Writer, s overlay.Status) {
 
 // fullTable lists the datapath's tables that have little room.
 func fullTable(w io.Writer, s overlay.Status) {
-	row(w, "NEARLY FULL", "ENTRIES", "ROOM", "NEXT STEP")
+	row(w, "NEARLY FULL", "ENTRIES", "CAPACITY", "NEXT STEP")
 	for _, t := range s.Datapath.Tables {
 		if t.NearlyFull {
-			row(w, t.Name, t.Entries, t.Room, "remove networks from this host, or containers from its networks: what does not fit is not reached")
+			row(w, t.Name, t.Entries, t.Capacity, "remove networks from this host, or containers from its networks: what does not fit is not reached")
 		}
 	}
 }
