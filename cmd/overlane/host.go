@@ -75,7 +75,7 @@ func parseCPUs(s *settings, text string) error {
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
 		return fmt.Errorf("read the CPUs that the daemon may use: %w", err)
 	}
-	usable := setOf(&allowed)
+	usable := cpuList(&allowed)
 	if text == "" {
 		s.cpus = usable[len(usable)-1:]
 		return nil
@@ -98,12 +98,12 @@ func parseCPUs(s *settings, text string) error {
 			wanted.Set(cpu)
 		}
 	}
-	s.cpus = setOf(&wanted)
+	s.cpus = cpuList(&wanted)
 	return nil
 }
 
-// setOf lists a set's CPUs in order.
-func setOf(set *unix.CPUSet) []int {
+// cpuList lists a set's CPUs in order.
+func cpuList(set *unix.CPUSet) []int {
 	var cpus []int
 	for cpu := 0; len(cpus) < set.Count(); cpu++ {
 		if set.IsSet(cpu) {
