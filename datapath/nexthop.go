@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -216,8 +217,8 @@ func (n *nextHops) route(to netip.Addr) netip.Addr {
 	if err != nil || len(routes) == 0 || routes[0].LinkIndex != n.device.Ifindex {
 		return netip.Addr{}
 	}
-	if gateway, ok := netip.AddrFromSlice(routes[0].Gw); ok {
-		return gateway.Unmap()
+	if gateway, ok := netipx.FromStdIP(routes[0].Gw); ok {
+		return gateway
 	}
 	return to
 }
@@ -230,9 +231,9 @@ func (n *nextHops) neighbours() (map[netip.Addr]MAC, error) {
 	}
 	macs := map[netip.Addr]MAC{}
 	for _, neighbour := range list {
-		addr, ok := netip.AddrFromSlice(neighbour.IP)
+		addr, ok := netipx.FromStdIP(neighbour.IP)
 		if ok && neighbour.State&usable != 0 && len(neighbour.HardwareAddr) == len(MAC{}) {
-			macs[addr.Unmap()] = MAC(neighbour.HardwareAddr)
+			macs[addr] = MAC(neighbour.HardwareAddr)
 		}
 	}
 	return macs, err

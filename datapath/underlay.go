@@ -3,7 +3,6 @@ package datapath
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"github.com/overlane/overlane/datapath/dp"
 	"github.com/overlane/overlane/datapath/xdp"
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -87,7 +87,7 @@ func (u Underlay) makeHostTap(workers int) (fds []int, err error) {
 	err = unix.IoctlSetInt(fds[0], unix.TUNSETPERSIST, 0)
 	link, notFound := netlink.LinkByName(HostTap)
 	if err = errors.Join(err, notFound); err == nil {
-		addr := &netlink.Addr{IPNet: &net.IPNet{IP: u.Addr.Addr().AsSlice(), Mask: net.CIDRMask(u.Addr.Bits(), u.Addr.Addr().BitLen())}, Flags: unix.IFA_F_NODAD}
+		addr := &netlink.Addr{IPNet: netipx.PrefixIPNet(u.Addr), Flags: unix.IFA_F_NODAD}
 		err = errors.Join(netlink.AddrReplace(link, addr), netlink.LinkSetGSOMaxSize(link, gsoMax), netlink.LinkSetUp(link))
 	}
 	if err != nil {

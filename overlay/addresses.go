@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 
 	"github.com/overlane/overlane/overlay/ipam"
 )
@@ -122,9 +123,8 @@ func usedSubnets() (func(netip.Prefix) bool, error) {
 		if n == nil {
 			continue
 		}
-		base, ok := netip.AddrFromSlice(n.IP)
-		if bits, _ := n.Mask.Size(); ok && bits > 0 {
-			used = append(used, netip.PrefixFrom(base.Unmap(), bits))
+		if prefix, ok := netipx.FromStdIPNet(n); ok && prefix.Bits() > 0 {
+			used = append(used, prefix)
 		}
 	}
 	return func(subnet netip.Prefix) bool { return slices.ContainsFunc(used, subnet.Overlaps) }, nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 )
 
 // Bytes that VXLAN adds to a container's IP packet (RFC 7348 section 5): inner Ethernet 14, VXLAN 8, UDP 8, outer
@@ -25,7 +26,7 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 		return 0, fmt.Errorf("list this host's addresses: %w", err)
 	}
 	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.Unmap() == addr {
+		if ip, ok := netipx.FromStdIP(a.IP); ok && ip == addr {
 			link, err := netlink.LinkByIndex(a.LinkIndex)
 			if err != nil {
 				return 0, fmt.Errorf("look up the device of %s: %w", addr, err)

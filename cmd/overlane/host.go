@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/overlay"
@@ -41,8 +42,8 @@ func defaultAddr() (netip.Addr, error) {
 		if err != nil || len(routes) == 0 {
 			continue
 		}
-		if addr, ok := netip.AddrFromSlice(routes[0].Src); ok {
-			return addr.Unmap(), nil
+		if addr, ok := netipx.FromStdIP(routes[0].Src); ok {
+			return addr, nil
 		}
 	}
 	return netip.Addr{}, errors.New("this host has no default route to take the address from")
