@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/overlane/overlane/internal/testns"
 )
 
@@ -41,9 +43,42 @@ func TestRulesOfNft(t *testing.T) {
 	says(t, firewall(4789), Warn, "inet edge in", "none names VXLAN")
 }
 
+func TestPortsOfNft(t *testing.T) {
+	for rules, want := range map[string]State{
+		"udp dport 4000-5000 drop":         Fail,
+		"udp dport { 53, 4000-5000 } drop": Fail,
+		"udp dport @blocked drop":          Fail,
+		"udp dport != 53 drop":             Fail,
+		"meta l4proto { tcp, udp } th dport vmap { 22 : accept, 4789 : drop }": Fail,
+		"udp dport vmap { 53 : accept, 4000-5000 : jump more }":                Fail,
+		"meta l4proto vmap { tcp : accept, udp : jump more }":                  Fail,
+		"iifname vmap { eth0 : jump more }":                                    Fail,
+		"ip saddr 192.0.2.9 udp dport 4789 drop":                               Warn,
+		"meta l4proto . th dport { udp . 4789 } drop":                          OK, // fields side by side are not looked into
+		"udp dport 4790-5000 drop":                                             OK,
+		"udp dport { 53, 4790-5000 } drop":                                     OK,
+		"udp dport != { 53, 4789 } drop":                                       OK,
+		"udp dport vmap { 4789 : accept, 53 : drop }":                          OK,
+		"tcp dport 4789 drop":                                                  OK,
+		"meta l4proto tcp jump more":                                           OK,
+		"udp sport 4789 drop":                                                  OK,
+	} {
+		t.Run(rules, func(t *testing.T) {
+			testns.Enter(t)
+			testns.Run(t, "nft 'table inet edge { set blocked { type inet_service; flags interval; elements = { 53, 4700-4800 }; }; chain more { udp dport 4789 drop; }; chain in { type filter hook input priority 0; "+rules+"; }; }'")
+			says(t, firewall(4789), want)
+		})
+	}
+}
+
 func TestNobodyToAsk(t *testing.T) {
+	testns.Enter(t)
+	testns.Run(t, "nft 'table inet edge { chain in { type filter hook input priority 0; udp dport 4789 drop; }; }'")
 	t.Setenv("PATH", t.TempDir())
-	says(t, firewall(4789), Warn, "could not be told", "neither nft nor iptables")
+	says(t, firewall(4789), Fail, "the rule with handle 2 in chain inet edge in")
+
+	withoutNetAdmin(t)
+	says(t, firewall(4789), Warn, "could not be told", "nftables: ", "operation not permitted")
 
 	refusing := t.TempDir()
 	if err := os.WriteFile(refusing+"/iptables", []byte("#!/bin/sh\necho you must be root; exit 4\n"), 0o755); err != nil {
@@ -51,4 +86,24 @@ func TestNobodyToAsk(t *testing.T) {
 	}
 	t.Setenv("PATH", refusing)
 	says(t, firewall(4789), Warn, "could not be told", "iptables: exit status 4: you must be root")
+}
+
+// withoutNetAdmin takes the capability from the test's thread, on which testns.Enter keeps it, until the test ends.
+func withoutNetAdmin(t *testing.T) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var before [2]unix.CapUserData
+	if err := unix.Capget(&header, &before[0]); err != nil {
+		t.Fatal(err)
+	}
+	reduced := before
+	reduced[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	if err := unix.Capset(&header, &reduced[0]); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Capset(&header, &before[0]); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
