@@ -178,12 +178,12 @@ func TestHostShutsDown(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if got := shutsDown(); got != want {
+		if got := hostShutsDown(); got != want {
 			t.Errorf("%s: %t, want %t", script, got, want)
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if shutsDown() {
+	if hostShutsDown() {
 		t.Error("without systemd the host shuts down")
 	}
 }

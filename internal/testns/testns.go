@@ -1,5 +1,5 @@
-// Package space gives a test a network namespace.
-package space
+// Package testns gives a test a network namespace.
+package testns
 
 import (
 	"os/exec"
@@ -17,12 +17,12 @@ func Enter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	space, err := netns.New()
+	ns, err := netns.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		space.Close()
+		ns.Close()
 		if err := netns.Set(before); err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ func TestEveryMemberThatIsNotWellSaysWhy(t *testing.T) {
 		"cut off":         {State: discovery.StateDead, Frozen: true},
 		"was shut down":   {State: discovery.StateLeft},
 	} {
-		got := memberTrouble(m)
+		got := memberHealth(m)
 		if !strings.Contains(got.Reason, want) || (want == "") != (got.Reason == "") || (got.Reason == "") != (got.Advice == "") {
 			t.Errorf("%s: %+v", m.State, got)
 		}

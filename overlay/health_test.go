@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestRecordsOfAllHostsAndTheirTroubles(t *testing.T) {
+func TestRecordsOfAllHostsAndTheirHealth(t *testing.T) {
 	h := newHost(t)
 	h.network()
 	h.run(epID, "10.20.0.2")

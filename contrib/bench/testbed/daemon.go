@@ -1,4 +1,4 @@
-package bed
+package testbed
 
 import (
 	"bytes"
@@ -18,12 +18,12 @@ import (
 
 // Daemon is overlane in a host's namespace.
 type Daemon struct {
-	Binary string
-	Space  string
-	Dir    string // keeps its data, sockets and log
-	Host   string // its address
-	Join   string
-	CPU    int // of its worker
+	Binary    string
+	Namespace string
+	Dir       string // keeps its data, sockets and log
+	Host      string // its address
+	Join      string
+	CPU       int // of its worker
 
 	process *exec.Cmd
 	client  http.Client
@@ -41,7 +41,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	d.process = In(ctx, d.Space, d.Binary, "daemon", "--advertise", d.Host, "--join", d.Join, "--cpus", fmt.Sprint(d.CPU),
+	d.process = Command(ctx, d.Namespace, d.Binary, "daemon", "--advertise", d.Host, "--join", d.Join, "--cpus", fmt.Sprint(d.CPU),
 		"--data-dir", d.file("data"), "--plugin-socket", d.file("plugin.sock"), "--control-socket", d.file("control.sock"))
 	d.process.Stdout, d.process.Stderr = log, log
 	d.process.Cancel = func() error { return d.process.Process.Signal(syscall.SIGTERM) }
@@ -52,7 +52,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 	if err := d.process.Start(); err != nil {
 		return err
 	}
-	if err := Within(ctx, func() error { return d.Call(ctx, "NetworkDriver.GetCapabilities", nil, nil) }); err != nil {
+	if err := Eventually(ctx, func() error { return d.Call(ctx, "NetworkDriver.GetCapabilities", nil, nil) }); err != nil {
 		text, _ := os.ReadFile(d.file("log"))
 		return fmt.Errorf("%w\n%s", err, text)
 	}

@@ -1,4 +1,4 @@
-package bed
+package testbed
 
 import (
 	"context"
@@ -42,7 +42,7 @@ func (d *Daemon) Attach(ctx context.Context, e Endpoint) error {
 	if err != nil {
 		return err
 	}
-	if err := move(joined.InterfaceName.SrcName, d.Space, e.Sandbox, e.Address); err != nil {
+	if err := move(joined.InterfaceName.SrcName, d.Namespace, e.Sandbox, e.Address); err != nil {
 		return fmt.Errorf("move %s to %s: %w", joined.InterfaceName.SrcName, e.Sandbox, err)
 	}
 	return nil
@@ -62,11 +62,11 @@ func move(name, from, to, address string) error {
 		return err
 	}
 	defer host.Close()
-	box, err := netlink.NewHandleAt(target)
+	container, err := netlink.NewHandleAt(target)
 	if err != nil {
 		return err
 	}
-	defer box.Close()
+	defer container.Close()
 	link, err := host.LinkByName(name)
 	if err != nil {
 		return err
@@ -74,11 +74,11 @@ func move(name, from, to, address string) error {
 	if err := host.LinkSetNsFd(link, int(target)); err != nil {
 		return err
 	}
-	return settle(box, name, address)
+	return configure(container, name, address)
 }
 
-func settle(box *netlink.Handle, name, address string) error {
-	link, err := box.LinkByName(name)
+func configure(container *netlink.Handle, name, address string) error {
+	link, err := container.LinkByName(name)
 	if err != nil {
 		return err
 	}
@@ -86,11 +86,11 @@ func settle(box *netlink.Handle, name, address string) error {
 	if err != nil {
 		return err
 	}
-	if err := box.LinkSetName(link, "eth0"); err != nil {
+	if err := container.LinkSetName(link, "eth0"); err != nil {
 		return err
 	}
-	if err := box.AddrAdd(link, addr); err != nil {
+	if err := container.AddrAdd(link, addr); err != nil {
 		return err
 	}
-	return box.LinkSetUp(link)
+	return container.LinkSetUp(link)
 }

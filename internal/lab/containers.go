@@ -9,15 +9,15 @@ import (
 	"sync"
 )
 
-// Crowd starts containers on every host at once, and tells their IPv4 addresses in a network.
-func Crowd(ctx context.Context, hosts []*Host, network string, each int) ([]*Container, []netip.Addr, error) {
+// StartContainers starts containers on every host at once, and tells their IPv4 addresses in a network.
+func StartContainers(ctx context.Context, hosts []*Host, network string, each int) ([]*Container, []netip.Addr, error) {
 	containers := make([]*Container, len(hosts)*each)
 	addrs := make([]netip.Addr, len(containers))
 	errs := make([]error, len(containers))
 	var starting sync.WaitGroup
 	for i := range containers {
 		starting.Go(func() {
-			name := fmt.Sprintf("crowd-%d", i/len(hosts)+1)
+			name := fmt.Sprintf("many-%d", i/len(hosts)+1)
 			if containers[i], errs[i] = hosts[i%len(hosts)].Run(ctx, name, "--network", network); errs[i] != nil {
 				return
 			}

@@ -1,5 +1,5 @@
-// Package bed is what the benchmarks stand on: hosts and containers that are network namespaces, and a daemon in each host.
-package bed
+// Package testbed is what the benchmarks stand on: hosts and containers that are network namespaces, and a daemon in each host.
+package testbed
 
 import (
 	"fmt"

@@ -12,12 +12,12 @@ import (
 type TableStats struct {
 	Name       string `json:"name"`
 	Entries    int    `json:"entries"`
-	Room       int    `json:"room"`
+	Capacity   int    `json:"capacity"`
 	NearlyFull bool   `json:"nearly_full"` // from 80 % on
 }
 
-func tableStats(name string, entries, room int) TableStats {
-	return TableStats{name, entries, room, entries*100 >= room*80}
+func tableStats(name string, entries, capacity int) TableStats {
+	return TableStats{name, entries, capacity, entries*100 >= capacity*80}
 }
 
 // tableStats counts what the tables hold.
@@ -47,10 +47,10 @@ func union[K comparable, V, W any](few map[K]V, many map[K]W) int {
 	return n
 }
 
-// full says in words that a table has no room.
-func full(err error, table string, room int) error {
+// tableFull says in words that a table has no room.
+func tableFull(err error, table string, capacity int) error {
 	if errors.Is(err, syscall.ENOSPC) {
-		return fmt.Errorf("the table of %s is full: it has room for %d", table, room)
+		return fmt.Errorf("the table of %s is full: it has room for %d", table, capacity)
 	}
 	return err
 }

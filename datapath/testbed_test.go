@@ -13,7 +13,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// The bed: a host whose datapath runs in this process, containers on it, and a peer that is a Linux vxlan device, each
+// The testbed: a host whose datapath runs in this process, containers on it, and a peer that is a Linux vxlan device, each
 // in a network namespace. The wire between host and peer is a veth pair of MTU 1500 with IPv4 and IPv6.
 const (
 	vni      = 4200
@@ -21,14 +21,14 @@ const (
 	peerMAC  = "02:42:0a:3e:00:02"
 	innerMTU = 1430 // what IPv6 outside leaves
 
-	// underlayVariable names the underlay's device when the tests run for one: see TestUnderlays.
-	underlayVariable = "OVERLANE_TEST_UNDERLAY"
+	// underlayEnv names the underlay's device when the tests run for one: see TestUnderlays.
+	underlayEnv = "OVERLANE_TEST_UNDERLAY"
 )
 
 var (
-	hostSpace = fmt.Sprintf("ovbed%d-host", os.Getpid())
-	boxSpace  = fmt.Sprintf("ovbed%d-box", os.Getpid())
-	peerSpace = fmt.Sprintf("ovbed%d-peer", os.Getpid())
+	hostNS      = fmt.Sprintf("ovtest%d-host", os.Getpid())
+	containerNS = fmt.Sprintf("ovtest%d-container", os.Getpid())
+	peerNS      = fmt.Sprintf("ovtest%d-peer", os.Getpid())
 
 	hostWire  = netip.MustParseAddr("10.9.2.1")
 	peerWire  = netip.MustParseAddrPort("10.9.2.2:4789")
@@ -41,12 +41,12 @@ var (
 func TestMain(m *testing.M) {
 	code := 1
 	defer func() { os.Exit(code) }()
-	if os.Getenv(pretendVariable) != "" {
+	if os.Getenv(pretendEnv) != "" {
 		datapath.PretendHugepages()
 	}
-	removeSpaces() // of this process, where it starts again
-	defer removeSpaces()
-	if err := makeSpaces(); err != nil {
+	removeNamespaces() // of this process, where it starts again
+	defer removeNamespaces()
+	if err := makeNamespaces(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return
 	}
@@ -63,14 +63,14 @@ func TestMain(m *testing.M) {
 // hostThread is the daemon's thread: it lives in the host's namespace, and so do the sockets and taps made on it.
 func hostThread(ready chan<- error) {
 	runtime.LockOSThread()
-	space, err := netns.GetFromName(hostSpace)
+	ns, err := netns.GetFromName(hostNS)
 	if err == nil {
-		err = netns.Set(space)
+		err = netns.Set(ns)
 	}
 	if err == nil {
 		log := logrus.New()
 		log.SetLevel(logrus.DebugLevel)
-		underlay := os.Getenv(underlayVariable)
+		underlay := os.Getenv(underlayEnv)
 		cpus := []int{0, 1}[:min(2, runtime.NumCPU())]
 		if underlay == "wire" {
 			cpus = cpus[:1] // net_af_xdp sees one queue of a veth, however many it has
@@ -89,17 +89,17 @@ func onHost(work func()) {
 	<-done
 }
 
-func makeSpaces() error {
+func makeNamespaces() error {
 	for _, line := range []string{
-		"ip netns add " + hostSpace, "ip netns add " + boxSpace, "ip netns add " + peerSpace,
-		"ip -n " + boxSpace + " link set lo up", "ip -n " + peerSpace + " link set lo up", "ip -n " + hostSpace + " link set lo up",
-		"ip link add wire netns " + hostSpace + " type veth peer name wire netns " + peerSpace,
-		"ip -n " + hostSpace + " addr add 10.9.2.1/24 dev wire", "ip -n " + peerSpace + " addr add 10.9.2.2/24 dev wire",
-		"ip -n " + hostSpace + " addr add fd09:2::1/64 dev wire nodad", "ip -n " + peerSpace + " addr add fd09:2::2/64 dev wire nodad",
+		"ip netns add " + hostNS, "ip netns add " + containerNS, "ip netns add " + peerNS,
+		"ip -n " + containerNS + " link set lo up", "ip -n " + peerNS + " link set lo up", "ip -n " + hostNS + " link set lo up",
+		"ip link add wire netns " + hostNS + " type veth peer name wire netns " + peerNS,
+		"ip -n " + hostNS + " addr add 10.9.2.1/24 dev wire", "ip -n " + peerNS + " addr add 10.9.2.2/24 dev wire",
+		"ip -n " + hostNS + " addr add fd09:2::1/64 dev wire nodad", "ip -n " + peerNS + " addr add fd09:2::2/64 dev wire nodad",
 		// Over a veth Linux leaves the inner checksum and the cutting to a network card that is not there: who takes packets
 		// as a card's would read them unfinished.
-		"ip netns exec " + peerSpace + " ethtool -K wire tx off tso off gso off gro off",
-		"ip -n " + hostSpace + " link set wire up", "ip -n " + peerSpace + " link set wire up",
+		"ip netns exec " + peerNS + " ethtool -K wire tx off tso off gso off gro off",
+		"ip -n " + hostNS + " link set wire up", "ip -n " + peerNS + " link set wire up",
 	} {
 		if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", line, err, out)
@@ -108,9 +108,9 @@ func makeSpaces() error {
 	return nil
 }
 
-func removeSpaces() {
-	for _, space := range []string{hostSpace, boxSpace, peerSpace} {
-		exec.Command("ip", "netns", "del", space).Run()
+func removeNamespaces() {
+	for _, ns := range []string{hostNS, containerNS, peerNS} {
+		exec.Command("ip", "netns", "del", ns).Run()
 	}
 }
 
@@ -120,7 +120,7 @@ func parseMAC(text string) (m datapath.MAC) {
 }
 
 // container makes a port on the network and moves its tap into the namespace as eth0, as Docker does.
-func container(t testing.TB, space, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
+func container(t testing.TB, ns, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
 	t.Helper()
 	config := datapath.PortConfig{Name: tap, Alias: "test:" + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
 	for _, addr := range addrs {
@@ -131,11 +131,11 @@ func container(t testing.TB, space, tap, mac string, mtu int, vni uint32, addrs 
 	onHost(func() { id, err = plane.AddPort(config) })
 	must(t, err)
 	t.Cleanup(func() { onHost(func() { err = plane.DelPort(id) }); must(t, err) })
-	run(t, hostSpace, "ip link set "+tap+" netns "+space)
+	run(t, hostNS, "ip link set "+tap+" netns "+ns)
 	// Duplicate detection and solicitations of its own would count among the drops.
-	run(t, space, "ip link set "+tap+" name eth0 && cd /proc/sys/net/ipv6/conf/eth0 && echo 0 >dad_transmits && echo 0 >router_solicitations && ip link set eth0 up")
+	run(t, ns, "ip link set "+tap+" name eth0 && cd /proc/sys/net/ipv6/conf/eth0 && echo 0 >dad_transmits && echo 0 >router_solicitations && ip link set eth0 up")
 	for _, addr := range addrs {
-		run(t, space, "ip addr add "+addr+" dev eth0 nodad")
+		run(t, ns, "ip addr add "+addr+" dev eth0 nodad")
 	}
 	return id
 }
