@@ -158,7 +158,8 @@ bench: ## Run all three benchmarks, and write the tables of docs/performance.md 
 
 .PHONY: sim
 sim: ## A simulated cluster: how fast it agrees, in a last line RESULT. NODES=1000 ENDPOINTS=100000
-	go run ./discovery/sim -nodes $(NODES) -endpoints $(ENDPOINTS)
+	go test -c -o bin/discovery.test ./discovery
+	bin/discovery.test -nodes $(NODES) -endpoints $(ENDPOINTS)
 
 .PHONY: fuzz
 fuzz: build-packages ## Fuzz the C code, and keep what is new in contrib/fuzz/corpus; RUNS=1000000 a target

@@ -30,7 +30,7 @@ func newFlow(t *testing.T, from, to, addr, port string) *flow {
 	t.Helper()
 	f := &flow{}
 	at := net.JoinHostPort(addr, port)
-	inSpace(t, to, func() error {
+	inNamespace(t, to, func() error {
 		conn, err := net.ListenPacket("udp", at)
 		if err != nil {
 			return err
@@ -44,7 +44,7 @@ func newFlow(t *testing.T, from, to, addr, port string) *flow {
 	must(t, err)
 	must(t, raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20) }))
 	must(t, err)
-	inSpace(t, from, func() (err error) {
+	inNamespace(t, from, func() (err error) {
 		f.from, err = net.Dial("udp", at)
 		return err
 	})
@@ -86,14 +86,14 @@ func (f *flow) receive() {
 
 // Ports come and go, and no packet of the others is lost or overtaken: on the host, to another host and from there.
 func TestPortsComeAndGoBesideTraffic(t *testing.T) {
-	second := secondBox(t)
+	second := secondContainer(t)
 	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	container(t, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24", secondIP6+"/64")
 	flows := map[string]*flow{
-		"on the host":       newFlow(t, boxSpace, second, secondIP4, "7003"),
-		"to another host":   newFlow(t, boxSpace, peerSpace, peerIP6, "7004"),
-		"from another host": newFlow(t, peerSpace, boxSpace, hostIP4, "7005"),
+		"on the host":       newFlow(t, containerNS, second, secondIP4, "7003"),
+		"to another host":   newFlow(t, containerNS, peerNS, peerIP6, "7004"),
+		"from another host": newFlow(t, peerNS, containerNS, hostIP4, "7005"),
 	}
 	var senders, receivers sync.WaitGroup
 	end := make(chan struct{})
@@ -104,9 +104,9 @@ func TestPortsComeAndGoBesideTraffic(t *testing.T) {
 		waitFor(t, "the first datagram "+name, func() bool { return f.arrived.Load() > 0 })
 		senders.Go(func() { f.send(end) })
 	}
-	comers := newCrowd(t)
+	comers := newIdlePorts(t)
 	for range churnRounds {
-		comers.gather(t, 5)
+		comers.addUpTo(t, 5)
 		for _, id := range comers.ports {
 			must(t, plane.DelPort(id))
 		}

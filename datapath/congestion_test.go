@@ -44,8 +44,8 @@ func TestCongestionMarks(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	box, peer := rawSocket(t, boxSpace), vtepSocket(t)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	sock, peer := rawSocket(t, containerNS), vtepSocket(t)
 	connection, err := peer.SyscallConn()
 	must(t, err)
 	control := func(f func(fd int) error) {
@@ -57,7 +57,7 @@ func TestCongestionMarks(t *testing.T) {
 	for _, version := range []int{4, 6} {
 		for ecn := range 4 {
 			sent := marked(t, version, ecn, false)
-			box.send(t, sent)
+			sock.send(t, sent)
 			if got := receiveTOS(t, control); got&3 != ecn {
 				t.Errorf("IPv%d with mark %d went out with mark %d", version, ecn, got&3)
 			}
@@ -78,7 +78,7 @@ func TestCongestionMarks(t *testing.T) {
 					want = outer
 				}
 				send()
-				got := box.receive(t)
+				got := sock.receive(t)
 				if ecnOf(got) != want {
 					t.Errorf("IPv%d with mark %d under %d came in with %d, want %d", version, inner, outer, ecnOf(got), want)
 				}

@@ -19,15 +19,15 @@ const (
 // raw sends and receives whole frames on an interface.
 type raw int
 
-func rawSocket(t *testing.T, space string) raw {
+func rawSocket(t *testing.T, ns string) raw {
 	t.Helper()
-	return rawSocketOn(t, space, "eth0")
+	return rawSocketOn(t, ns, "eth0")
 }
 
-func rawSocketOn(t *testing.T, space, name string) raw {
+func rawSocketOn(t *testing.T, ns, name string) raw {
 	t.Helper()
 	var socket int
-	inSpace(t, space, func() (err error) {
+	inNamespace(t, ns, func() (err error) {
 		device, err := net.InterfaceByName(name)
 		if err != nil {
 			return err

@@ -13,20 +13,20 @@ import (
 
 const secondMAC, secondIP4, secondIP6 = "02:42:0a:3e:00:05", "10.62.0.5", "fd62::5"
 
-// secondBox makes a namespace for another container on the same host.
-func secondBox(t testing.TB) string {
+// secondContainer makes a namespace for another container on the same host.
+func secondContainer(t testing.TB) string {
 	t.Helper()
-	space := fmt.Sprintf("ovbed%d-second", os.Getpid())
-	must(t, exec.Command("ip", "netns", "add", space).Run())
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", space).Run() })
-	return space
+	ns := fmt.Sprintf("ovtest%d-second", os.Getpid())
+	must(t, exec.Command("ip", "netns", "add", ns).Run())
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	return ns
 }
 
 // vtepSocket receives VXLAN as another host would, without a vxlan device.
 func vtepSocket(t *testing.T) *net.UDPConn {
 	t.Helper()
 	var conn net.PacketConn
-	inSpace(t, peerSpace, func() (err error) {
+	inNamespace(t, peerNS, func() (err error) {
 		conn, err = net.ListenPacket("udp", peerWire.String())
 		return err
 	})
@@ -49,46 +49,46 @@ func receiveVXLAN(t *testing.T, conn *net.UDPConn) ([]byte, netip.AddrPort) {
 }
 
 func TestContainersOfOneHost(t *testing.T) {
-	second := secondBox(t)
+	second := secondContainer(t)
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	container(t, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24", secondIP6+"/64")
 	for _, addr := range []string{secondIP4, secondIP6} {
 		t.Run(addr, func(t *testing.T) {
-			copyBulk(t, boxSpace, second, addr)
-			echoUDP(t, boxSpace, second, addr)
+			copyBulk(t, containerNS, second, addr)
+			echoUDP(t, containerNS, second, addr)
 		})
 	}
 }
 
 func TestNetworksStayApart(t *testing.T) {
 	const other = vni + 1
-	second := secondBox(t)
+	second := secondContainer(t)
 	for _, id := range []uint32{vni, other} {
 		must(t, plane.AddNetwork(id))
 		t.Cleanup(func() { must(t, plane.DelNetwork(id)) })
 	}
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	container(t, second, "ovtest1", secondMAC, innerMTU, other, secondIP4+"/24")
-	box := rawSocket(t, boxSpace)
-	drops(t, 1, func() { box.send(t, udp4(t, hostMAC, hostIP4, secondMAC, secondIP4)) }, "fdb_miss")
-	drops(t, 1, func() { box.send(t, arp(t, 1, hostMAC, hostIP4, secondIP4)) }, "arp_unknown")
+	sock := rawSocket(t, containerNS)
+	drops(t, 1, func() { sock.send(t, udp4(t, hostMAC, hostIP4, secondMAC, secondIP4)) }, "fdb_miss")
+	drops(t, 1, func() { sock.send(t, arp(t, 1, hostMAC, hostIP4, secondIP4)) }, "arp_unknown")
 }
 
 // A group frame reaches every other container of the network here, and every VTEP that takes part, once each.
 func TestGroupFramesReachAll(t *testing.T) {
-	second := secondBox(t)
+	second := secondContainer(t)
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, peerWire))
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	container(t, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24")
-	peer, neighbour, box := vtepSocket(t), rawSocket(t, second), rawSocket(t, boxSpace)
+	peer, neighbour, sock := vtepSocket(t), rawSocket(t, second), rawSocket(t, containerNS)
 
 	for _, destination := range []string{"ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb"} {
 		sent := udp4(t, hostMAC, hostIP4, destination, "224.0.0.251")
-		box.send(t, sent)
+		sock.send(t, sent)
 		if got := neighbour.receive(t); !bytes.Equal(got, sent) {
 			t.Errorf("to %s the other container got\n%x, sent was\n%x", destination, got, sent)
 		}
@@ -108,16 +108,16 @@ func TestGroupFramesFromTheUnderlayStay(t *testing.T) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, peerWire))
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
-	box, peer := rawSocket(t, boxSpace), vtepSocket(t)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	sock, peer := rawSocket(t, containerNS), vtepSocket(t)
 	sent := udp4(t, peerMAC, peerIP4, "ff:ff:ff:ff:ff:ff", "255.255.255.255")
 	_, err := peer.WriteToUDPAddrPort(vxlan(8, vni, sent), netip.AddrPortFrom(hostWire, 4789))
 	must(t, err)
-	if got := box.receive(t); !bytes.Equal(got, sent) {
+	if got := sock.receive(t); !bytes.Equal(got, sent) {
 		t.Errorf("the container got\n%x, sent was\n%x", got, sent)
 	}
 	marker := udp4(t, hostMAC, hostIP4, "ff:ff:ff:ff:ff:ff", "255.255.255.255")
-	box.send(t, marker)
+	sock.send(t, marker)
 	if got, _ := receiveVXLAN(t, peer); !bytes.Equal(got, vxlan(8, vni, marker)) {
 		t.Errorf("a frame from the underlay went back to it: %x", got)
 	}

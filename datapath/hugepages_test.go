@@ -11,8 +11,8 @@ import (
 	"github.com/overlane/overlane/datapath"
 )
 
-// pretendVariable has the tests' datapath see more hugepages than there are.
-const pretendVariable = "OVERLANE_TEST_PRETEND_HUGEPAGES"
+// pretendEnv has the tests' datapath see more hugepages than there are.
+const pretendEnv = "OVERLANE_TEST_PRETEND_HUGEPAGES"
 
 // Hugepages that are promised to another program are not free, though nobody has them yet.
 func TestFreeHugepages(t *testing.T) {
@@ -32,7 +32,7 @@ func TestFreeHugepages(t *testing.T) {
 
 // Where DPDK cannot start with the hugepages that seemed free, the process starts again without, and says so.
 func TestHugepagesTakenMeanwhile(t *testing.T) {
-	if os.Getenv(underlayVariable) != "" {
+	if os.Getenv(underlayEnv) != "" {
 		return // runs beside each other would change the number under each other, which no underlay matters to
 	}
 	const pages = "/proc/sys/vm/nr_hugepages"
@@ -45,7 +45,7 @@ func TestHugepagesTakenMeanwhile(t *testing.T) {
 	t.Cleanup(func() { must(t, os.WriteFile(pages, before, 0)) })
 
 	tests := exec.Command(os.Args[0], "-test.v", "-test.run", "^TestNetworksStayApart$")
-	tests.Env = append(os.Environ(), pretendVariable+"=1", underlayVariable+"=")
+	tests.Env = append(os.Environ(), pretendEnv+"=1", underlayEnv+"=")
 	out, err := tests.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "starting again on ordinary pages") || !strings.Contains(string(out), "PASS: TestNetworksStayApart") {
 		t.Errorf("%v\n%s", err, out)

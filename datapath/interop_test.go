@@ -26,10 +26,10 @@ const (
 
 // pairs are the ways between the container and the container that the Linux host stands for.
 var pairs = []struct{ name, from, to, addr string }{
-	{"IPv4 out", boxSpace, peerSpace, peerIP4},
-	{"IPv4 in", peerSpace, boxSpace, hostIP4},
-	{"IPv6 out", boxSpace, peerSpace, peerIP6},
-	{"IPv6 in", peerSpace, boxSpace, hostIP6},
+	{"IPv4 out", containerNS, peerNS, peerIP4},
+	{"IPv4 in", peerNS, containerNS, hostIP4},
+	{"IPv6 out", containerNS, peerNS, peerIP6},
+	{"IPv6 in", peerNS, containerNS, hostIP6},
 }
 
 // kernelPeer makes the Linux vxlan device on the other side and tells the datapath what discovery would.
@@ -39,9 +39,9 @@ func kernelPeer(t testing.TB, vtep netip.AddrPort) {
 	if vtep.Addr().Is6() {
 		remote = "fd09:2::1"
 	}
-	run(t, peerSpace, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, vtep.Addr(), remote, innerMTU))
-	t.Cleanup(func() { run(t, peerSpace, "ip link del vx0") })
-	run(t, peerSpace, "ip addr add "+peerIP4+"/24 dev vx0 && ip addr add "+peerIP6+"/64 dev vx0 nodad")
+	run(t, peerNS, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, vtep.Addr(), remote, innerMTU))
+	t.Cleanup(func() { run(t, peerNS, "ip link del vx0") })
+	run(t, peerNS, "ip addr add "+peerIP4+"/24 dev vx0 && ip addr add "+peerIP6+"/64 dev vx0 nodad")
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, vtep))
@@ -54,7 +54,7 @@ func TestInteropWithLinux(t *testing.T) {
 	for name, vtep := range map[string]netip.AddrPort{"over IPv4": peerWire, "over IPv6": peerWire6} {
 		t.Run(name, func(t *testing.T) {
 			kernelPeer(t, vtep)
-			container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+			container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 			for _, pair := range pairs {
 				t.Run("ping "+pair.name, func(t *testing.T) { pingEverySize(t, pair.from, pair.addr) })
 				t.Run("TCP "+pair.name, func(t *testing.T) { copyBulk(t, pair.from, pair.to, pair.addr) })
@@ -67,13 +67,13 @@ func TestInteropWithLinux(t *testing.T) {
 
 // pingEverySize pings with IP packets of 64 bytes to the MTU, and of one more: that one travels in fragments, and is
 // refused where fragments are forbidden.
-func pingEverySize(t *testing.T, space, to string) {
+func pingEverySize(t *testing.T, ns, to string) {
 	network, headers := "ip4:icmp", 28
 	if strings.Contains(to, ":") {
 		network, headers = "ip6:ipv6-icmp", 48
 	}
 	var socket net.Conn
-	inSpace(t, space, func() (err error) {
+	inNamespace(t, ns, func() (err error) {
 		socket, err = net.Dial(network, to)
 		return err
 	})
@@ -81,7 +81,7 @@ func pingEverySize(t *testing.T, space, to string) {
 	for size := 64; size <= innerMTU+1; size++ {
 		echo(t, socket.(*net.IPConn), size-headers)
 	}
-	out := run(t, space, fmt.Sprintf(`ping -q -c 1 -W 1 -M do -s %d %s 2>&1 || true`, innerMTU+1-headers, to))
+	out := run(t, ns, fmt.Sprintf(`ping -q -c 1 -W 1 -M do -s %d %s 2>&1 || true`, innerMTU+1-headers, to))
 	if strings.Contains(out, "1 received") {
 		t.Errorf("a packet longer than the MTU was carried whole: %s", out)
 	}
@@ -116,7 +116,7 @@ func echo(t *testing.T, socket *net.IPConn, size int) {
 // copyBulk sends bytes through one TCP connection and compares their digest.
 func copyBulk(t *testing.T, from, to, addr string) {
 	var listener net.Listener
-	inSpace(t, to, func() (err error) {
+	inNamespace(t, to, func() (err error) {
 		listener, err = net.Listen("tcp", net.JoinHostPort(addr, "7000"))
 		return err
 	})
@@ -131,7 +131,7 @@ func copyBulk(t *testing.T, from, to, addr string) {
 		got <- [32]byte(digest.Sum(nil))
 	}()
 	var conn net.Conn
-	inSpace(t, from, func() (err error) {
+	inNamespace(t, from, func() (err error) {
 		conn, err = net.DialTimeout("tcp", net.JoinHostPort(addr, "7000"), 5*time.Second)
 		return err
 	})
@@ -148,7 +148,7 @@ func copyBulk(t *testing.T, from, to, addr string) {
 // echoUDP sends datagrams of sizes from empty to several fragments, one after the other, and compares what comes back.
 func echoUDP(t *testing.T, from, to, addr string) {
 	var server net.PacketConn
-	inSpace(t, to, func() (err error) {
+	inNamespace(t, to, func() (err error) {
 		server, err = net.ListenPacket("udp", net.JoinHostPort(addr, "7001"))
 		return err
 	})
@@ -164,7 +164,7 @@ func echoUDP(t *testing.T, from, to, addr string) {
 		}
 	}()
 	var conn net.Conn
-	inSpace(t, from, func() (err error) {
+	inNamespace(t, from, func() (err error) {
 		conn, err = net.Dial("udp", net.JoinHostPort(addr, "7001"))
 		return err
 	})

@@ -16,8 +16,8 @@ import (
 func TestAnswerThatComesLate(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	box := rawSocket(t, boxSpace)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	sock := rawSocket(t, containerNS)
 	for _, c := range []struct {
 		drop, target string
 		request      []byte
@@ -25,26 +25,26 @@ func TestAnswerThatComesLate(t *testing.T) {
 		{"arp_unknown", peerIP4, arp(t, layers.ARPRequest, hostMAC, hostIP4, peerIP4)},
 		{"nd_unknown", peerIP6, neighbour(t, layers.ICMPv6TypeNeighborSolicitation, peerIP6)},
 	} {
-		drops(t, 1, func() { box.send(t, c.request) }, c.drop)
+		drops(t, 1, func() { sock.send(t, c.request) }, c.drop)
 		target := netip.MustParseAddr(c.target)
 		must(t, plane.SetNeighbour(vni, target, parseMAC(peerMAC)))
 		answers := func(frame []byte) bool {
 			return bytes.HasPrefix(frame, append(hardware(hostMAC), hardware(peerMAC)...)) && bytes.Contains(frame, net.IP(target.AsSlice()))
 		}
-		for frame := box.next(t); !answers(frame); frame = box.next(t) {
+		for frame := sock.next(t); !answers(frame); frame = sock.next(t) {
 		}
 	}
 }
 
 // answered says whether a container hears of an address that is known now.
-func answered(t *testing.T, box raw, mac, target string, wait time.Duration) bool {
+func answered(t *testing.T, sock raw, mac, target string, wait time.Duration) bool {
 	t.Helper()
-	must(t, unix.SetsockoptTimeval(int(box), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 5000}))
+	must(t, unix.SetsockoptTimeval(int(sock), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 5000}))
 	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(target), parseMAC(peerMAC)))
 	t.Cleanup(func() { plane.DelNeighbour(vni, netip.MustParseAddr(target)) })
 	buffer := make([]byte, 65536)
 	for end := time.Now().Add(wait); time.Now().Before(end); {
-		n, err := unix.Read(int(box), buffer)
+		n, err := unix.Read(int(sock), buffer)
 		if err == nil && bytes.HasPrefix(buffer[:n], append(hardware(mac), hardware(peerMAC)...)) && bytes.Contains(buffer[:n], net.ParseIP(target).To4()) {
 			return true
 		}
@@ -52,10 +52,10 @@ func answered(t *testing.T, box raw, mac, target string, wait time.Duration) boo
 	return false
 }
 
-func askMany(t *testing.T, box raw, mac, from string, block, n int) {
+func askMany(t *testing.T, sock raw, mac, from string, block, n int) {
 	drops(t, n, func() {
 		for i := range n {
-			box.send(t, arp(t, layers.ARPRequest, mac, from, fmt.Sprintf("10.62.%d.%d", block, i+1)))
+			sock.send(t, arp(t, layers.ARPRequest, mac, from, fmt.Sprintf("10.62.%d.%d", block, i+1)))
 		}
 	}, "arp_unknown")
 }
@@ -64,13 +64,13 @@ func askMany(t *testing.T, box raw, mac, from string, block, n int) {
 func TestOneContainerCrowdsOutTheOthers(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
-	box := rawSocket(t, boxSpace)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	sock := rawSocket(t, containerNS)
 	const otherMAC, otherIP = "02:42:0a:3e:00:07", "10.62.0.7"
-	container(t, peerSpace, "ovtest1", otherMAC, innerMTU, vni, otherIP+"/24")
-	other := rawSocket(t, peerSpace)
+	container(t, peerNS, "ovtest1", otherMAC, innerMTU, vni, otherIP+"/24")
+	other := rawSocket(t, peerNS)
 	drops(t, 1, func() { other.send(t, arp(t, layers.ARPRequest, otherMAC, otherIP, "10.62.9.9")) }, "arp_unknown")
-	askMany(t, box, hostMAC, hostIP4, 10, 100)
+	askMany(t, sock, hostMAC, hostIP4, 10, 100)
 	if !answered(t, other, otherMAC, "10.62.9.9", time.Second) {
 		t.Error("a container's only request is forgotten: another one asked for 100 addresses")
 	}

@@ -46,7 +46,7 @@ func (d *Datapath) AddNetwork(vni uint32) error {
 		return fmt.Errorf("VNI %d: there are %d networks, and room for no more: remove one", vni, dp.MaxNetworks)
 	}
 	if err := dp.AddNet(vni); err != nil {
-		return fmt.Errorf("VNI %d: %w", vni, full(err, "MAC addresses", dp.MaxMACs))
+		return fmt.Errorf("VNI %d: %w", vni, tableFull(err, "MAC addresses", dp.MaxMACs))
 	}
 	d.nets[vni] = &network{
 		vni:        vni,
@@ -91,7 +91,7 @@ func (d *Datapath) DelNetwork(vni uint32) error {
 
 // AddVTEP puts a VTEP on the network's flood list.
 func (d *Datapath) AddVTEP(vni uint32, at netip.AddrPort) error {
-	return d.with(vni, func(n *network) error {
+	return d.withNetwork(vni, func(n *network) error {
 		if n.vteps[at] != nil {
 			return nil
 		}
@@ -100,7 +100,7 @@ func (d *Datapath) AddVTEP(vni uint32, at netip.AddrPort) error {
 			return err
 		}
 		n.vteps[at] = v
-		if err := n.setFlood(); err != nil {
+		if err := n.syncFloodList(); err != nil {
 			delete(n.vteps, at)
 			d.release(v)
 			return err
@@ -111,13 +111,13 @@ func (d *Datapath) AddVTEP(vni uint32, at netip.AddrPort) error {
 
 // DelVTEP takes it off again.
 func (d *Datapath) DelVTEP(vni uint32, at netip.AddrPort) error {
-	return d.with(vni, func(n *network) error {
+	return d.withNetwork(vni, func(n *network) error {
 		v := n.vteps[at]
 		if v == nil {
 			return nil
 		}
 		delete(n.vteps, at)
-		if err := n.setFlood(); err != nil {
+		if err := n.syncFloodList(); err != nil {
 			n.vteps[at] = v
 			return err
 		}
@@ -131,7 +131,7 @@ func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
 	if err := checkMAC(mac); err != nil {
 		return fmt.Errorf("VNI %d: %w", vni, err)
 	}
-	return d.with(vni, func(n *network) error {
+	return d.withNetwork(vni, func(n *network) error {
 		old := n.macs[mac]
 		if old != nil && old.at == at {
 			return nil
@@ -145,14 +145,14 @@ func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
 			return err
 		}
 		n.macs[mac] = v
-		if err := n.restoreMAC(mac); err != nil {
+		if err := n.syncMAC(mac); err != nil {
 			delete(n.macs, mac)
 			d.release(v)
 			if old != nil {
 				n.macs[mac] = old
 			} else {
 				delete(n.neighbours, linkLocal(mac))
-				n.restoreNeighbour(linkLocal(mac))
+				n.syncNeighbour(linkLocal(mac))
 			}
 			return fmt.Errorf("forwarding entry for %s: %w", mac, err)
 		}
@@ -165,15 +165,15 @@ func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
 
 // DelMAC forgets it.
 func (d *Datapath) DelMAC(vni uint32, mac MAC) error {
-	return d.with(vni, func(n *network) error {
+	return d.withNetwork(vni, func(n *network) error {
 		v := n.macs[mac]
 		if v == nil {
 			return nil
 		}
 		delete(n.macs, mac)
 		delete(n.neighbours, linkLocal(mac))
-		err := n.restoreMAC(mac)
-		n.restoreNeighbour(linkLocal(mac))
+		err := n.syncMAC(mac)
+		n.syncNeighbour(linkLocal(mac))
 		d.release(v)
 		return err
 	})
@@ -184,18 +184,18 @@ func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac MAC) error {
 	if err := checkAddr(addr); err != nil {
 		return fmt.Errorf("VNI %d: neighbour %s: %w", vni, mac, err)
 	}
-	return d.with(vni, func(n *network) error { return n.setNeighbour(addr, mac) })
+	return d.withNetwork(vni, func(n *network) error { return n.setNeighbour(addr, mac) })
 }
 
 // DelNeighbour forgets it.
 func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
-	return d.with(vni, func(n *network) error {
+	return d.withNetwork(vni, func(n *network) error {
 		delete(n.neighbours, addr)
-		return n.restoreNeighbour(addr)
+		return n.syncNeighbour(addr)
 	})
 }
 
-func (d *Datapath) with(vni uint32, f func(*network) error) error {
+func (d *Datapath) withNetwork(vni uint32, f func(*network) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -211,13 +211,13 @@ func (d *Datapath) with(vni uint32, f func(*network) error) error {
 	return nil
 }
 
-// restoreMAC brings the forwarding table in line with what is said of the MAC.
-func (n *network) restoreMAC(mac MAC) error {
+// syncMAC brings the forwarding table in line with what is said of the MAC.
+func (n *network) syncMAC(mac MAC) error {
 	if id, ok := n.localMACs[mac]; ok {
-		return full(dp.SetMACPort(n.vni, mac, uint32(id)), "MAC addresses", dp.MaxMACs)
+		return tableFull(dp.SetMACPort(n.vni, mac, uint32(id)), "MAC addresses", dp.MaxMACs)
 	}
 	if v := n.macs[mac]; v != nil {
-		return full(dp.SetMACVTEP(n.vni, mac, v.id), "MAC addresses", dp.MaxMACs)
+		return tableFull(dp.SetMACVTEP(n.vni, mac, v.id), "MAC addresses", dp.MaxMACs)
 	}
 	dp.DelMAC(n.vni, mac)
 	return nil
@@ -227,7 +227,7 @@ func (n *network) restoreMAC(mac MAC) error {
 func (n *network) setNeighbour(addr netip.Addr, mac MAC) error {
 	old, had := n.neighbours[addr]
 	n.neighbours[addr] = mac
-	err := n.restoreNeighbour(addr)
+	err := n.syncNeighbour(addr)
 	if err == nil {
 		return nil
 	}
@@ -238,19 +238,19 @@ func (n *network) setNeighbour(addr netip.Addr, mac MAC) error {
 	return fmt.Errorf("neighbour %s: %w", addr, err)
 }
 
-// restoreNeighbour brings the neighbour table in line with what is said of the address.
-func (n *network) restoreNeighbour(addr netip.Addr) error {
+// syncNeighbour brings the neighbour table in line with what is said of the address.
+func (n *network) syncNeighbour(addr netip.Addr) error {
 	if mac, ok := n.localAddrs[addr]; ok {
-		return full(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
+		return tableFull(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
 	}
 	if mac, ok := n.neighbours[addr]; ok {
-		return full(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
+		return tableFull(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
 	}
 	dp.DelNeighbour(n.vni, addr)
 	return nil
 }
 
-func (n *network) setFlood() error {
+func (n *network) syncFloodList() error {
 	ports := make([]uint32, 0, len(n.ports))
 	for id := range n.ports {
 		ports = append(ports, uint32(id))
@@ -276,7 +276,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	}
 	v := &vtep{at: at, id: id, refs: 1}
 	d.vteps[at] = v
-	d.leadNew(v)
+	d.resolveNextHop(v)
 	return v, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,13 +22,13 @@ const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE
 // The kernel sees none of our packets, so that it would ask no neighbour whether it is still there.
 const confirmEvery = 10 * time.Second
 
-const searchEvery = time.Second
+const reconnectEvery = time.Second
 
 // nextHops keeps the ways to VTEPs through the underlay's device in line with the kernel's routes and neighbours. Where
 // the kernel would take another interface, or has not resolved the neighbour, its sockets send, and it resolves it by that.
 type nextHops struct {
 	netlink *netlink.Handle
-	space   netns.NsHandle // in which the routes are
+	ns      netns.NsHandle // in which the routes are
 	device  *device
 	own     netip.Addr // VTEP: packets to another family's are not for the device
 	log     logrus.FieldLogger
@@ -43,7 +44,7 @@ func (d *Datapath) followNextHops(own netip.Addr) (err error) {
 	if n.netlink, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return err
 	}
-	if n.space, err = netns.Get(); err != nil {
+	if n.ns, err = netns.Get(); err != nil {
 		n.netlink.Close()
 		return err
 	}
@@ -52,7 +53,7 @@ func (d *Datapath) followNextHops(own netip.Addr) (err error) {
 		n.close()
 		return fmt.Errorf("follow routes and neighbours: %w", err)
 	}
-	d.device.hops = n
+	d.device.nextHops = n
 	go d.follow(n, changes)
 	return nil
 }
@@ -67,8 +68,8 @@ type changes struct {
 func (n *nextHops) subscribe() (*changes, error) {
 	c := &changes{make(chan netlink.RouteUpdate, 64), make(chan netlink.NeighUpdate, 64), make(chan struct{})}
 	err := errors.Join(
-		netlink.RouteSubscribeWithOptions(c.routes, c.done, netlink.RouteSubscribeOptions{Namespace: &n.space}),
-		netlink.NeighSubscribeWithOptions(c.neighbours, c.done, netlink.NeighSubscribeOptions{Namespace: &n.space}))
+		netlink.RouteSubscribeWithOptions(c.routes, c.done, netlink.RouteSubscribeOptions{Namespace: &n.ns}),
+		netlink.NeighSubscribeWithOptions(c.neighbours, c.done, netlink.NeighSubscribeOptions{Namespace: &n.ns}))
 	if err != nil {
 		c.end()
 		c = &changes{done: make(chan struct{})} // nothing is heard
@@ -92,8 +93,8 @@ func (c *changes) end() {
 	}()
 }
 
-// settleTime makes one look of a burst of changes.
-const settleTime = 20 * time.Millisecond
+// debounceTime makes one look of a burst of changes.
+const debounceTime = 20 * time.Millisecond
 
 // follow looks soon where the kernel tells of a change, and now and then where it does not: a link that goes down takes
 // its routes along in silence.
@@ -102,11 +103,11 @@ func (d *Datapath) follow(n *nextHops, c *changes) {
 	defer func() { c.end() }()
 	confirm := time.NewTicker(confirmEvery)
 	defer confirm.Stop()
-	var search <-chan time.Time
-	if d.device.searches() {
-		beat := time.NewTicker(searchEvery)
+	var reconnect <-chan time.Time
+	if d.device.reconnects() {
+		beat := time.NewTicker(reconnectEvery)
 		defer beat.Stop()
-		search = beat.C
+		reconnect = beat.C
 	}
 	var settled <-chan time.Time // nil: nothing has changed
 	rerouted := false
@@ -115,8 +116,8 @@ func (d *Datapath) follow(n *nextHops, c *changes) {
 		select {
 		case <-n.done:
 			return
-		case <-search:
-			d.searchPeer()
+		case <-reconnect:
+			d.reconnectPeer()
 			changed = false
 		case <-confirm.C:
 			d.confirmNeighbours()
@@ -133,7 +134,7 @@ func (d *Datapath) follow(n *nextHops, c *changes) {
 			c, rerouted, changed = n.subscribeAgain(c), true, true
 		}
 		if changed && settled == nil {
-			settled = time.After(settleTime)
+			settled = time.After(debounceTime)
 		}
 	}
 }
@@ -147,7 +148,7 @@ func (n *nextHops) subscribeAgain(c *changes) *changes {
 	return again
 }
 
-func (d *Datapath) searchPeer() {
+func (d *Datapath) reconnectPeer() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dp.RestartDevice(d.device.id)
@@ -159,7 +160,7 @@ func (d *Datapath) updateNextHops(rerouted bool) {
 	if d.closed {
 		return
 	}
-	n := d.device.hops
+	n := d.device.nextHops
 	macs, err := n.neighbours()
 	if err != nil {
 		n.log.WithError(err).Warn("cannot read the kernel's neighbours")
@@ -169,26 +170,26 @@ func (d *Datapath) updateNextHops(rerouted bool) {
 		if rerouted {
 			v.via = n.route(v.at.Addr())
 		}
-		n.lead(v, macs)
+		n.setNextHop(v, macs)
 	}
 }
 
-// leadNew finds the way to a VTEP that was just added.
-func (d *Datapath) leadNew(v *vtep) {
+// resolveNextHop finds the way to a VTEP that was just added.
+func (d *Datapath) resolveNextHop(v *vtep) {
 	if d.device == nil {
 		return
 	}
-	n := d.device.hops
+	n := d.device.nextHops
 	v.via = n.route(v.at.Addr())
 	macs, err := n.neighbours()
 	if err != nil {
 		n.log.WithError(err).Warn("cannot read the kernel's neighbours")
 	}
-	n.lead(v, macs)
+	n.setNextHop(v, macs)
 }
 
-// lead brings the pipeline in line; the zero MAC is the kernel's way.
-func (n *nextHops) lead(v *vtep, macs map[netip.Addr]MAC) {
+// setNextHop brings the pipeline in line; the zero MAC is the kernel's way.
+func (n *nextHops) setNextHop(v *vtep, macs map[netip.Addr]MAC) {
 	mac := macs[v.via]
 	if mac == v.nextHop {
 		return
@@ -216,8 +217,8 @@ func (n *nextHops) route(to netip.Addr) netip.Addr {
 	if err != nil || len(routes) == 0 || routes[0].LinkIndex != n.device.Ifindex {
 		return netip.Addr{}
 	}
-	if gateway, ok := netip.AddrFromSlice(routes[0].Gw); ok {
-		return gateway.Unmap()
+	if gateway, ok := netipx.FromStdIP(routes[0].Gw); ok {
+		return gateway
 	}
 	return to
 }
@@ -230,9 +231,9 @@ func (n *nextHops) neighbours() (map[netip.Addr]MAC, error) {
 	}
 	macs := map[netip.Addr]MAC{}
 	for _, neighbour := range list {
-		addr, ok := netip.AddrFromSlice(neighbour.IP)
+		addr, ok := netipx.FromStdIP(neighbour.IP)
 		if ok && neighbour.State&usable != 0 && len(neighbour.HardwareAddr) == len(MAC{}) {
-			macs[addr.Unmap()] = MAC(neighbour.HardwareAddr)
+			macs[addr] = MAC(neighbour.HardwareAddr)
 		}
 	}
 	return macs, err
@@ -249,7 +250,7 @@ func (d *Datapath) confirmNeighbours() {
 		}
 		asked[v.via] = true
 		use := &netlink.Neigh{LinkIndex: d.device.Ifindex, IP: v.via.AsSlice(), Flags: netlink.NTF_USE}
-		if err := d.device.hops.netlink.NeighSet(use); err != nil {
+		if err := d.device.nextHops.netlink.NeighSet(use); err != nil {
 			d.log.WithError(err).Warnf("cannot confirm neighbour %s", v.via)
 		}
 	}
@@ -266,5 +267,5 @@ func (n *nextHops) stop() {
 // close comes after stop, when nobody asks any more.
 func (n *nextHops) close() {
 	n.netlink.Close()
-	n.space.Close()
+	n.ns.Close()
 }

@@ -88,7 +88,7 @@ func (d *Datapath) start(c Config, buffers int) error {
 	d.hugepages = wantHugepages(dp.Memory(len(c.CPUs), buffers))
 	err = dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: d.hugepages, DeviceBuffers: buffers, PCI: c.Underlay.pci(), Log: writer})
 	if err != nil && d.hugepages {
-		return startAgain(c.Log, err)
+		return reexec(c.Log, err)
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func (d *Datapath) startOnDevice(c Config) (err error) {
 // Close stops the workers; calls after it fail. The taps stay, so that containers keep their interfaces until the next Open.
 func (d *Datapath) Close() error {
 	if d.device != nil {
-		d.device.hops.stop()
+		d.device.nextHops.stop()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,7 +152,7 @@ func (d *Datapath) closeDevice() error {
 		dp.DelNextHop(v.id)
 	}
 	err := d.device.close()
-	d.device.hops.close()
+	d.device.nextHops.close()
 	if d.device.hostFDs != nil {
 		dp.CloseTap(d.device.hostFDs, false)
 	}

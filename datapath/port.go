@@ -61,25 +61,25 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC))}
 	d.ports[id], d.aliases[c.Alias] = p, id
 	net.ports[id] = struct{}{}
-	if err := d.announcePort(net, id, p); err != nil {
+	if err := d.programPort(net, id, p); err != nil {
 		d.removePort(id, p, c.Netns != "") // a container's own tap is not ours to take: it may be asked for again
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	return id, nil
 }
 
-func (d *Datapath) announcePort(n *network, id PortID, p *port) error {
+func (d *Datapath) programPort(n *network, id PortID, p *port) error {
 	n.localMACs[p.config.MAC] = id
-	if err := n.restoreMAC(p.config.MAC); err != nil {
+	if err := n.syncMAC(p.config.MAC); err != nil {
 		return fmt.Errorf("forwarding entry for %s: %w", p.config.MAC, err)
 	}
 	for _, addr := range p.addrs {
 		n.localAddrs[addr] = p.config.MAC
-		if err := n.restoreNeighbour(addr); err != nil {
+		if err := n.syncNeighbour(addr); err != nil {
 			return fmt.Errorf("neighbour %s: %w", addr, err)
 		}
 	}
-	return n.setFlood()
+	return n.syncFloodList()
 }
 
 // DelPort takes the port and its tap away, wherever the tap is. A port that does not exist is no error.
@@ -99,12 +99,12 @@ func (d *Datapath) removePort(id PortID, p *port, keep bool) error {
 	delete(net.ports, id)
 	delete(d.ports, id)
 	delete(d.aliases, p.config.Alias)
-	err := net.setFlood()
+	err := net.syncFloodList()
 	delete(net.localMACs, p.config.MAC)
-	net.restoreMAC(p.config.MAC)
+	net.syncMAC(p.config.MAC)
 	for _, addr := range p.addrs {
 		delete(net.localAddrs, addr)
-		net.restoreNeighbour(addr)
+		net.syncNeighbour(addr)
 	}
 	if gone := dp.DelPort(uint32(id)); err == nil {
 		err = gone

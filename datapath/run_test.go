@@ -14,11 +14,11 @@ import (
 )
 
 // run runs a command in a namespace and returns what it printed.
-func run(t testing.TB, space, command string) string {
+func run(t testing.TB, ns, command string) string {
 	t.Helper()
-	out, err := exec.Command("ip", "netns", "exec", space, "sh", "-c", command).CombinedOutput()
+	out, err := exec.Command("ip", "netns", "exec", ns, "sh", "-c", command).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s: %s: %v\n%s", space, command, err, out)
+		t.Fatalf("%s: %s: %v\n%s", ns, command, err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -46,9 +46,9 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-func start(t testing.TB, space string, command ...string) process {
+func start(t testing.TB, ns string, command ...string) process {
 	t.Helper()
-	p := process{exec.Command("ip", append([]string{"netns", "exec", space}, command...)...), &output{}}
+	p := process{exec.Command("ip", append([]string{"netns", "exec", ns}, command...)...), &output{}}
 	p.Stdout, p.Stderr = p.output, p.output
 	must(t, p.Start())
 	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
@@ -60,10 +60,10 @@ func waitOutput(t testing.TB, p process, text string) {
 	waitFor(t, fmt.Sprintf("%q from %s", text, p), func() bool { return strings.Contains(p.output.String(), text) })
 }
 
-func waitListening(t testing.TB, space string, port int) {
+func waitListening(t testing.TB, ns string, port int) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("a listener on %d", port), func() bool {
-		return run(t, space, fmt.Sprintf("ss -Hltn sport = :%d", port)) != ""
+		return run(t, ns, fmt.Sprintf("ss -Hltn sport = :%d", port)) != ""
 	})
 }
 
@@ -78,16 +78,16 @@ func waitFor(t testing.TB, what string, so func() bool) {
 	}
 }
 
-// inSpace calls f on a thread of the namespace: what sockets it opens belong there.
-func inSpace(t testing.TB, name string, f func() error) {
+// inNamespace calls f on a thread of the namespace: what sockets it opens belong there.
+func inNamespace(t testing.TB, name string, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		space, err := netns.GetFromName(name)
+		ns, err := netns.GetFromName(name)
 		if err == nil {
-			err = netns.Set(space)
-			space.Close()
+			err = netns.Set(ns)
+			ns.Close()
 		}
 		if err == nil {
 			err = f()

@@ -13,21 +13,21 @@ import (
 // Under traffic both ways every stage has packets, and no more cycles than there were; when nobody asks, nothing is counted.
 func TestStages(t *testing.T) {
 	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
-	ping := func() { run(t, boxSpace, "ping -c 50 -i 0.002 -q "+peerIP4) }
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	ping := func() { run(t, containerNS, "ping -c 50 -i 0.002 -q "+peerIP4) }
 	ping()
 	before := dp.ReadStages()
 	ping()
 	if after := dp.ReadStages(); !reflect.DeepEqual(before, after) {
 		t.Errorf("counted though nobody asked: %v, then %v", before, after)
 	}
-	waitOutput(t, start(t, boxSpace, "ping", "-i", "0.002", peerIP4), "bytes from")
+	waitOutput(t, start(t, containerNS, "ping", "-i", "0.002", peerIP4), "bytes from")
 	s, err := plane.Stages(context.Background(), 200*time.Millisecond)
 	must(t, err)
 	var sum uint64
 	for _, stage := range s.Stages {
 		sum += stage.Cycles
-		if stage.Cycles == 0 || (stage.Packets == 0 && stage.Name != "look") {
+		if stage.Cycles == 0 || (stage.Packets == 0 && stage.Name != "poll") {
 			t.Errorf("stage %s: %d cycles for %d packets", stage.Name, stage.Cycles, stage.Packets)
 		}
 	}

@@ -86,7 +86,7 @@ func (d *Datapath) deviceStats() *DeviceStats {
 		return nil
 	}
 	s := &DeviceStats{Name: d.device.Underlay.Device, Driver: d.device.Driver, MAC: d.device.MAC, MTU: d.device.MTU, VTEPs: len(d.vteps)}
-	if link, err := d.device.hops.netlink.LinkByIndex(d.device.Ifindex); err == nil {
+	if link, err := d.device.nextHops.netlink.LinkByIndex(d.device.Ifindex); err == nil {
 		s.Interface = link.Attrs().Name
 	}
 	for _, v := range d.vteps {

@@ -18,16 +18,16 @@ import (
 func TestHasTap(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	plain := filepath.Join(t.TempDir(), "plain")
 	must(t, os.WriteFile(plain, nil, 0o600))
 	for name, c := range map[string]struct {
 		path, alias string
 		want        bool
 	}{
-		"there":                {"/run/netns/" + boxSpace, "test:ovtest0", true},
-		"elsewhere":            {"/run/netns/" + hostSpace, "test:ovtest0", false},
-		"another alias":        {"/run/netns/" + boxSpace, "test:ovtest1", false},
+		"there":                {"/run/netns/" + containerNS, "test:ovtest0", true},
+		"elsewhere":            {"/run/netns/" + hostNS, "test:ovtest0", false},
+		"another alias":        {"/run/netns/" + containerNS, "test:ovtest1", false},
 		"namespace is gone":    {plain + "x", "test:ovtest0", false},
 		"namespace is unbound": {plain, "test:ovtest0", false},
 	} {
@@ -43,11 +43,11 @@ func TestHasTap(t *testing.T) {
 func TestTapOfOtherWorkers(t *testing.T) {
 	for _, queues := range []string{"one_queue", "multi_queue"} {
 		t.Run(queues, func(t *testing.T) {
-			run(t, hostSpace, "ip tuntap add dev ovtest0 mode tap vnet_hdr "+strings.TrimPrefix(queues, "one_queue")+" && ip link set ovtest0 alias test:ovtest0 address "+hostMAC+fmt.Sprintf(" mtu %d", innerMTU))
+			run(t, hostNS, "ip tuntap add dev ovtest0 mode tap vnet_hdr "+strings.TrimPrefix(queues, "one_queue")+" && ip link set ovtest0 alias test:ovtest0 address "+hostMAC+fmt.Sprintf(" mtu %d", innerMTU))
 			kernelPeer(t, peerWire)
-			container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
-			copyBulk(t, boxSpace, peerSpace, peerIP4)
-			copyBulk(t, peerSpace, boxSpace, hostIP4)
+			container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+			copyBulk(t, containerNS, peerNS, peerIP4)
+			copyBulk(t, peerNS, containerNS, hostIP4)
 		})
 	}
 }
@@ -65,7 +65,7 @@ func TestPorts(t *testing.T) {
 	if again, err := add(good); err != nil || again != id {
 		t.Errorf("the same port again is %d (%v), want %d", again, err, id)
 	}
-	if taps := run(t, hostSpace, "ip -br link show ovtest0 | wc -l"); taps != "1" {
+	if taps := run(t, hostNS, "ip -br link show ovtest0 | wc -l"); taps != "1" {
 		t.Errorf("%s taps, want 1", taps)
 	}
 	for want, change := range map[string]func(*datapath.PortConfig){
@@ -82,7 +82,7 @@ func TestPorts(t *testing.T) {
 		"VNI 7: no such network":              func(c *datapath.PortConfig) { c.VNI = 7 },
 		"MAC 02:42:0a:3e:00:01 is port ovte":  func(c *datapath.PortConfig) { c.Alias = "test:other" },
 		"tap is gone": func(c *datapath.PortConfig) {
-			c.Alias, c.MAC, c.Addrs, c.Netns = "test:other", parseMAC(secondMAC), nil, "/run/netns/"+boxSpace
+			c.Alias, c.MAC, c.Addrs, c.Netns = "test:other", parseMAC(secondMAC), nil, "/run/netns/"+containerNS
 		},
 	} {
 		bad := good
@@ -97,7 +97,7 @@ func TestPorts(t *testing.T) {
 	for range 2 {
 		onHost(func() { must(t, plane.DelPort(id)) })
 	}
-	if out := run(t, hostSpace, "ip -br link show ovtest0 2>&1 || true"); !strings.Contains(out, "does not exist") {
+	if out := run(t, hostNS, "ip -br link show ovtest0 2>&1 || true"); !strings.Contains(out, "does not exist") {
 		t.Errorf("the tap is left: %s", out)
 	}
 }
@@ -116,11 +116,11 @@ func TestTapGone(t *testing.T) {
 func TestTapDeleted(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
-	run(t, boxSpace, "ip link del eth0")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	run(t, containerNS, "ip link del eth0")
 	var before, after unix.Rusage
 	must(t, unix.Getrusage(unix.RUSAGE_SELF, &before))
-	run(t, boxSpace, "ping -q -c 10 -i 0.1 127.0.0.1")
+	run(t, containerNS, "ping -q -c 10 -i 0.1 127.0.0.1")
 	must(t, unix.Getrusage(unix.RUSAGE_SELF, &after))
 	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
 	if used > 200*time.Millisecond {
@@ -132,15 +132,15 @@ func TestTapDeleted(t *testing.T) {
 func TestVTEPsOfOneAddress(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
-	box, peer := rawSocket(t, boxSpace), vtepSocket(t)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	sock, peer := rawSocket(t, containerNS), vtepSocket(t)
 	other := netip.AddrPortFrom(peerWire.Addr(), 4790)
 	arrives := func() {
 		t.Helper()
 		sent := udp4(t, peerMAC, peerIP4, hostMAC, hostIP4)
 		_, err := peer.WriteToUDPAddrPort(vxlan(8, vni, sent), netip.AddrPortFrom(hostWire, 4789))
 		must(t, err)
-		box.receive(t)
+		sock.receive(t)
 	}
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
 	arrives()

@@ -42,14 +42,14 @@ func compare(b *testing.B, measure func() float64, begin, end func()) {
 
 // What a pair's throughput is with a thousand ports beside it, of what it is with two.
 func BenchmarkThousandIdlePorts(b *testing.B) {
-	second := secondBox(b)
+	second := secondContainer(b)
 	kernelPeer(b, peerWire)
-	container(b, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	container(b, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	container(b, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24", secondIP6+"/64")
-	idle := newCrowd(b)
-	for _, way := range []struct{ name, to, addr string }{{"OnTheHost", second, secondIP4}, {"ToAnotherHost", peerSpace, peerIP4}} {
+	idle := newIdlePorts(b)
+	for _, way := range []struct{ name, to, addr string }{{"OnTheHost", second, secondIP4}, {"ToAnotherHost", peerNS, peerIP4}} {
 		b.Run(way.name, func(b *testing.B) {
-			compare(b, func() float64 { return throughput(b, boxSpace, way.to, way.addr) }, func() { idle.gather(b, 998) }, func() { idle.leave(b) })
+			compare(b, func() float64 { return throughput(b, containerNS, way.to, way.addr) }, func() { idle.addUpTo(b, 998) }, func() { idle.removeAll(b) })
 		})
 	}
 }
@@ -57,11 +57,11 @@ func BenchmarkThousandIdlePorts(b *testing.B) {
 // What a pair's throughput is with a process that computes on each CPU, of what it is without.
 func BenchmarkBesideComputing(b *testing.B) {
 	kernelPeer(b, peerWire)
-	container(b, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	container(b, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	var busy []process
-	compare(b, func() float64 { return throughput(b, boxSpace, peerSpace, peerIP4) }, func() {
+	compare(b, func() float64 { return throughput(b, containerNS, peerNS, peerIP4) }, func() {
 		for cpu := range runtime.NumCPU() {
-			busy = append(busy, start(b, boxSpace, "taskset", "-c", fmt.Sprint(cpu), "sh", "-c", "while :; do :; done"))
+			busy = append(busy, start(b, containerNS, "taskset", "-c", fmt.Sprint(cpu), "sh", "-c", "while :; do :; done"))
 		}
 	}, func() {
 		for _, p := range busy {

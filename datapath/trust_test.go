@@ -35,8 +35,8 @@ func drops(t *testing.T, n int, send func(), names ...string) {
 
 func TestContainerIsNotTrusted(t *testing.T) {
 	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	box := rawSocket(t, boxSpace)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	sock := rawSocket(t, containerNS)
 	for _, c := range []struct {
 		drop, what string
 		frame      []byte
@@ -56,13 +56,13 @@ func TestContainerIsNotTrusted(t *testing.T) {
 		{"nd_unknown", "solicitation for an address nobody has", neighbour(t, layers.ICMPv6TypeNeighborSolicitation, "fd62::77")},
 		{"probe", "announcement of its own address", arp(t, layers.ARPRequest, hostMAC, hostIP4, hostIP4)},
 	} {
-		t.Run(c.what, func(t *testing.T) { drops(t, 1, func() { box.send(t, c.frame) }, c.drop) })
+		t.Run(c.what, func(t *testing.T) { drops(t, 1, func() { sock.send(t, c.frame) }, c.drop) })
 	}
 	t.Run("cut short", func(t *testing.T) {
 		for _, whole := range [][]byte{udp4(t, hostMAC, hostIP4, peerMAC, peerIP4), tcp6(t, hostMAC, hostIP6, peerMAC, peerIP6)} {
 			drops(t, len(whole)-15, func() {
 				for n := 15; n < len(whole); n++ {
-					box.send(t, whole[:n])
+					sock.send(t, whole[:n])
 				}
 			}, "malformed")
 		}
@@ -73,11 +73,11 @@ func TestContainerIsNotTrusted(t *testing.T) {
 // change what was checked before.
 func TestChecksumFieldIsNotTrusted(t *testing.T) {
 	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	box := rawSocket(t, boxSpace)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	sock := rawSocket(t, containerNS)
 	const packetVnetHdr = 15 // PACKET_VNET_HDR of linux/if_packet.h
-	must(t, unix.SetsockoptInt(int(box), unix.SOL_PACKET, packetVnetHdr, 1))
-	peer := rawSocketOn(t, peerSpace, "vx0")
+	must(t, unix.SetsockoptInt(int(sock), unix.SOL_PACKET, packetVnetHdr, 1))
+	peer := rawSocketOn(t, peerNS, "vx0")
 	for name, c := range map[string]struct {
 		frame         []byte
 		start, offset byte
@@ -88,11 +88,11 @@ func TestChecksumFieldIsNotTrusted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const needsCsum = 1
-			drops(t, 1, func() { box.send(t, append([]byte{needsCsum, 0, 0, 0, 0, 0, c.start, 0, c.offset, 0}, c.frame...)) }, "offload")
+			drops(t, 1, func() { sock.send(t, append([]byte{needsCsum, 0, 0, 0, 0, 0, c.start, 0, c.offset, 0}, c.frame...)) }, "offload")
 			// The container's kernel speaks too, to groups that it joins: what follows marks the end, and only a frame with the
 			// same Ethernet header is the forged one.
 			last := tcp6(t, hostMAC, hostIP6, peerMAC, peerIP6)
-			box.send(t, append(make([]byte, 10), last...))
+			sock.send(t, append(make([]byte, 10), last...))
 			for got := peer.next(t); !bytes.Equal(got, last); got = peer.next(t) {
 				if bytes.HasPrefix(got, c.frame[:14]) {
 					t.Errorf("the peer got %x", got)
@@ -109,14 +109,14 @@ func TestUnderlayIsNotTrusted(t *testing.T) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)); must(t, plane.DelNetwork(otherVNI)) })
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
 	must(t, plane.SetMAC(vni, parseMAC(otherMAC), netip.MustParseAddrPort("10.9.2.3:4789")))
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	run(t, peerSpace, "ip addr add 10.9.2.66/24 dev wire")
-	t.Cleanup(func() { run(t, peerSpace, "ip addr del 10.9.2.66/24 dev wire") })
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	run(t, peerNS, "ip addr add 10.9.2.66/24 dev wire")
+	t.Cleanup(func() { run(t, peerNS, "ip addr del 10.9.2.66/24 dev wire") })
 	good := udp4(t, peerMAC, peerIP4, hostMAC, hostIP4)
 
 	from := func(addr string) net.Conn {
 		var conn net.Conn
-		inSpace(t, peerSpace, func() (err error) {
+		inNamespace(t, peerNS, func() (err error) {
 			dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(addr)}}
 			conn, err = dialer.Dial("udp", "10.9.2.1:4789")
 			return err
@@ -158,12 +158,12 @@ func TestUnderlayIsNotTrusted(t *testing.T) {
 		}
 	})
 	t.Run("reserved bits are ignored", func(t *testing.T) {
-		box := rawSocket(t, boxSpace)
+		sock := rawSocket(t, containerNS)
 		packet := vxlan(0xff, vni, good)
 		packet[1], packet[2], packet[3], packet[7] = 0xff, 0xff, 0xff, 0xff
 		_, err := peer.Write(packet)
 		must(t, err)
-		if got := box.receive(t); !bytes.Equal(got, good) {
+		if got := sock.receive(t); !bytes.Equal(got, good) {
 			t.Errorf("the container got\n%x, sent was\n%x", got, good)
 		}
 	})

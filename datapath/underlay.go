@@ -3,7 +3,6 @@ package datapath
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"github.com/overlane/overlane/datapath/dp"
 	"github.com/overlane/overlane/datapath/xdp"
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,8 +63,8 @@ func (u Underlay) Check() error {
 	return nil
 }
 
-// searches tells whether the device has to look for its peer again and again: net_memif's client, which it is unless told.
-func (u Underlay) searches() bool {
+// reconnects tells whether the device has to look for its peer again and again: net_memif's client, which it is unless told.
+func (u Underlay) reconnects() bool {
 	return strings.HasPrefix(u.Device, "net_memif") && !strings.Contains(u.Device, "role=server")
 }
 
@@ -72,10 +72,10 @@ func (u Underlay) searches() bool {
 type device struct {
 	dp.Device
 	Underlay
-	id      uint32
-	host    *uint32
-	hostFDs []int
-	hops    *nextHops
+	id       uint32
+	host     *uint32
+	hostFDs  []int
+	nextHops *nextHops
 }
 
 // makeHostTap comes before DPDK starts, whose sockets want the VTEP's address.
@@ -87,7 +87,7 @@ func (u Underlay) makeHostTap(workers int) (fds []int, err error) {
 	err = unix.IoctlSetInt(fds[0], unix.TUNSETPERSIST, 0)
 	link, notFound := netlink.LinkByName(HostTap)
 	if err = errors.Join(err, notFound); err == nil {
-		addr := &netlink.Addr{IPNet: &net.IPNet{IP: u.Addr.Addr().AsSlice(), Mask: net.CIDRMask(u.Addr.Bits(), u.Addr.Addr().BitLen())}, Flags: unix.IFA_F_NODAD}
+		addr := &netlink.Addr{IPNet: netipx.PrefixIPNet(u.Addr), Flags: unix.IFA_F_NODAD}
 		err = errors.Join(netlink.AddrReplace(link, addr), netlink.LinkSetGSOMaxSize(link, gsoMax), netlink.LinkSetUp(link))
 	}
 	if err != nil {
@@ -106,7 +106,7 @@ func (u Underlay) devargs(workers int) (args string, done func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if err := xdp.Clear(link); err != nil {
+	if err := xdp.Detach(link); err != nil {
 		return "", nil, err
 	}
 	file, err := os.CreateTemp("", "overlane-xdp-*.o")
@@ -145,12 +145,12 @@ func openDevice(u Underlay, vtep netip.AddrPort, hostFDs []int, workers int) (de
 	if dev.Device, err = dp.DeviceInfo(dev.id); err != nil {
 		return dev, err
 	}
-	if !dev.Up && !u.searches() {
+	if !dev.Up && !u.reconnects() {
 		return dev, errors.New("the device does not start: the log says more")
 	}
 	// Shared before it is polled: a packet must not come both ways.
 	if dev.Ifindex != 0 {
-		if err = dev.share(vtep); err != nil {
+		if err = dev.redirectVXLAN(vtep); err != nil {
 			return dev, err
 		}
 	}
@@ -160,13 +160,13 @@ func openDevice(u Underlay, vtep netip.AddrPort, hostFDs []int, workers int) (de
 	return dev, dev.attachHost()
 }
 
-// share takes VXLAN from an interface that stays the kernel's for everything else.
-func (dev *device) share(vtep netip.AddrPort) error {
+// redirectVXLAN takes VXLAN from an interface that stays the kernel's for everything else.
+func (dev *device) redirectVXLAN(vtep netip.AddrPort) error {
 	if dev.Addr.IsValid() {
 		return errors.New("the kernel shares the device: leave the underlay address out, since the VTEP's is one that the host has")
 	}
 	if dev.KernelInterface() {
-		return xdp.Take(dev.Ifindex, vtep)
+		return xdp.Redirect(dev.Ifindex, vtep)
 	}
 	return dp.IgnoreInterface(dev.Ifindex)
 }

@@ -14,7 +14,7 @@ import (
 
 // TestUnderlays runs the tests of the package anew for each kind of device that can carry VXLAN over the wire here.
 func TestUnderlays(t *testing.T) {
-	if os.Getenv(underlayVariable) != "" {
+	if os.Getenv(underlayEnv) != "" {
 		return // this is such a run
 	}
 	for _, device := range []string{"wire", "net_af_packet0,iface=wire,qpairs=2"} {
@@ -24,7 +24,7 @@ func TestUnderlays(t *testing.T) {
 			if end, ok := t.Deadline(); ok { // its own comes first, and tells where it was
 				tests.Args = append(tests.Args, "-test.timeout", (time.Until(end) * 9 / 10).String())
 			}
-			tests.Env = append(os.Environ(), underlayVariable+"="+device)
+			tests.Env = append(os.Environ(), underlayEnv+"="+device)
 			if out, err := tests.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -35,13 +35,13 @@ func TestUnderlays(t *testing.T) {
 // What the host itself says and hears on the interface is none of overlane's business.
 func TestHostIsUndisturbed(t *testing.T) {
 	kernelPeer(t, peerWire)
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
-	load := start(t, boxSpace, "ping", "-q", "-i", "0.001", "-c", fmt.Sprint(loadPings), "-s", "1300", peerIP4)
-	copyBulk(t, hostSpace, peerSpace, "10.9.2.2")
-	copyBulk(t, peerSpace, hostSpace, "10.9.2.1")
-	copyBulk(t, hostSpace, peerSpace, "fd09:2::2")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	load := start(t, containerNS, "ping", "-q", "-i", "0.001", "-c", fmt.Sprint(loadPings), "-s", "1300", peerIP4)
+	copyBulk(t, hostNS, peerNS, "10.9.2.2")
+	copyBulk(t, peerNS, hostNS, "10.9.2.1")
+	copyBulk(t, hostNS, peerNS, "fd09:2::2")
 	for _, size := range []int{0, 1, 17, 1472, 4000} { // shorter than a header, and longer than a frame
-		run(t, peerSpace, fmt.Sprintf("ping -q -c 10 -i 0.01 -s %d 10.9.2.1", size))
+		run(t, peerNS, fmt.Sprintf("ping -q -c 10 -i 0.01 -s %d 10.9.2.1", size))
 	}
 	if err := load.Wait(); err != nil {
 		t.Errorf("the containers' traffic meanwhile: %v: %s", err, load.output)
@@ -50,16 +50,16 @@ func TestHostIsUndisturbed(t *testing.T) {
 
 // The way to a VTEP follows the kernel's neighbours and routes while traffic runs.
 func TestNextHops(t *testing.T) {
-	run(t, peerSpace, "ip addr add 10.9.3.1/32 dev lo && echo 1 >/proc/sys/net/ipv4/conf/wire/arp_notify")
-	defer run(t, peerSpace, "ip addr del 10.9.3.1/32 dev lo")
-	run(t, hostSpace, "ip route add 10.9.3.0/24 via 10.9.2.2")
-	defer run(t, hostSpace, "ip route del 10.9.3.0/24")
+	run(t, peerNS, "ip addr add 10.9.3.1/32 dev lo && echo 1 >/proc/sys/net/ipv4/conf/wire/arp_notify")
+	defer run(t, peerNS, "ip addr del 10.9.3.1/32 dev lo")
+	run(t, hostNS, "ip route add 10.9.3.0/24 via 10.9.2.2")
+	defer run(t, hostNS, "ip route del 10.9.3.0/24")
 	kernelPeer(t, netip.MustParseAddrPort("10.9.3.1:4789"))
-	container(t, boxSpace, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	throughDevice := func(what string, want int) {
 		t.Helper()
 		waitFor(t, what, func() bool {
-			run(t, boxSpace, "ping -q -c 1 -W 1 "+peerIP4+" >/dev/null || true")
+			run(t, containerNS, "ping -q -c 1 -W 1 "+peerIP4+" >/dev/null || true")
 			device := plane.Stats().Device
 			return device == nil || device.NextHops == want
 		})
@@ -67,20 +67,20 @@ func TestNextHops(t *testing.T) {
 	reaches := func(what string) {
 		t.Helper()
 		waitFor(t, what, func() bool {
-			return !strings.Contains(run(t, boxSpace, "ping -q -c 1 -W 1 "+peerIP4+" || true"), " 0 received")
+			return !strings.Contains(run(t, containerNS, "ping -q -c 1 -W 1 "+peerIP4+" || true"), " 0 received")
 		})
 	}
 
 	throughDevice("the neighbour is resolved by the first packet", 1)
 	reaches("through a gateway")
-	run(t, peerSpace, "ip link set wire address 02:00:00:00:00:99")
+	run(t, peerNS, "ip link set wire address 02:00:00:00:00:99")
 	reaches("the gateway has another MAC")
-	run(t, hostSpace, "ip neigh flush dev wire")
+	run(t, hostNS, "ip neigh flush dev wire")
 	throughDevice("the neighbour is resolved again", 1)
 	reaches("after the neighbours were forgotten")
-	run(t, hostSpace, "ip route del 10.9.3.0/24 && ip route add blackhole 10.9.3.0/24")
+	run(t, hostNS, "ip route del 10.9.3.0/24 && ip route add blackhole 10.9.3.0/24")
 	throughDevice("no route leads to the VTEP", 0)
-	run(t, hostSpace, "ip route del 10.9.3.0/24 && ip route add 10.9.3.0/24 via 10.9.2.2")
+	run(t, hostNS, "ip route del 10.9.3.0/24 && ip route add 10.9.3.0/24 via 10.9.2.2")
 	throughDevice("the route is back", 1)
 	reaches("after the route came back")
 }

@@ -13,10 +13,10 @@ import (
 // what a network card would send. Nothing but VXLAN and the neighbour protocols of the underlay, and every checksum right.
 // The peer sees both ways: what a device takes on the host, its kernel never sees.
 func checkWire(t *testing.T) {
-	run(t, hostSpace, "ethtool -K wire tx off tso off gso off gro off")
-	defer run(t, hostSpace, "ethtool -K wire tx on tso on gso on gro on")
+	run(t, hostNS, "ethtool -K wire tx off tso off gso off gro off")
+	defer run(t, hostNS, "ethtool -K wire tx on tso on gso on gro on")
 	file := filepath.Join(t.TempDir(), "wire.pcap")
-	capture := start(t, peerSpace, "tcpdump", "-i", "wire", "-w", file, "-B", "65536", "-Z", "root")
+	capture := start(t, peerNS, "tcpdump", "-i", "wire", "-w", file, "-B", "65536", "-Z", "root")
 	waitOutput(t, capture, "listening on")
 	for _, pair := range pairs {
 		run(t, pair.from, "ping -q -c 3 -i 0.05 -s 4000 "+pair.addr)

@@ -5,15 +5,7 @@ import (
 	"slices"
 )
 
-// Claims lists the records of others that have the MAC address or one of the
-// addresses in a network this node takes part in, hidden ones last.
-func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.core.claims(key, Endpoint{MAC: mac, Addrs: addrs})
-}
-
-// claims finds what is in use by its subjects, in the view. What is hidden is
+// claims finds what is in use by its routes, in the view. What is hidden is
 // few hosts' and in no view: their sets are looked through.
 func (c *core) claims(key string, to Endpoint) []Record {
 	nv := c.view.networks[key]
@@ -30,10 +22,10 @@ func (c *core) claims(key string, to Endpoint) []Record {
 			records = append(records, r)
 		}
 	}
-	for _, s := range to.subjects() {
-		if ct := nv.contests[s]; ct != nil {
-			for _, cand := range ct.candidates {
-				claim(Record{Owner: cand.owner.claimant(), VTEP: cand.vtep}, cand.endpoint)
+	for _, k := range to.routes() {
+		if r := nv.routes[k]; r != nil {
+			for _, p := range r.paths {
+				claim(Record{Owner: p.owner.recordOwner(), VTEP: p.vtep}, p.endpoint)
 			}
 		}
 	}
@@ -57,8 +49,8 @@ func (e *Endpoint) claims(to Endpoint) bool {
 	return e.MAC == to.MAC || slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool { return slices.Contains(to.Addrs, a) })
 }
 
-// claimant is the Record.Owner of a claim in the view, where static endpoints are nobody's.
-func (id nodeID) claimant() string {
+// recordOwner is the Record.Owner of a claim in the view, where static endpoints are nobody's.
+func (id nodeID) recordOwner() string {
 	if id == (nodeID{}) {
 		return StaticOwner
 	}

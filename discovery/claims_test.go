@@ -31,7 +31,7 @@ func TestClaimsAreThoseOfOthers(t *testing.T) {
 		b := startNode(t, l.listen, 2, withJoin(a))
 		theirs := testEndpoint(2, 1)
 		for i, n := range []*testNode{a, b} {
-			n.participate(appNet)
+			n.subscribe(appNet)
 			n.Put(appKey, testEndpoint(i+1, 1))
 		}
 		a.waitView(5*time.Second, 2, 2, 4)
@@ -46,7 +46,7 @@ func TestClaimsAreThoseOfOthers(t *testing.T) {
 			t.Errorf("static: %+v", r)
 		}
 		if r := a.Claims("network=other", theirs.MAC, theirs.Addrs); len(r) > 0 {
-			t.Errorf("in a network that the node takes no part in: %+v", r)
+			t.Errorf("in a network that the node does not subscribe to: %+v", r)
 		}
 
 		if err := b.Close(); err != nil {
@@ -65,17 +65,17 @@ func crowded(records int) *core {
 	now := time.Now()
 	self := nodeID{0xff}
 	c := newCore(now, 1, self, meta{host: "self", vtep: netip.MustParseAddrPort("192.0.2.250:4789"), incarnation: 1}, netip.MustParseAddrPort("192.0.2.250:7950"), false)
-	c.step(now, participateEvent{appNet})
+	c.step(now, subscribeEvent{appNet})
 	for host := range records / each {
 		id := nodeID{byte(host + 1)}
 		vtep := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(host + 1)}), 4789)
-		c.step(now, memberEvent{id, meta{host: fmt.Sprint(host), vtep: vtep, incarnation: 1}, vtep})
+		c.step(now, memberUpEvent{id, meta{host: fmt.Sprint(host), vtep: vtep, incarnation: 1}, vtep})
 		d := delta{owner: id, incarnation: 1, key: appKey, to: 2}
 		for i := range each {
 			e := testEndpoint(host+1, i)
 			d.upserts = append(d.upserts, &e)
 		}
-		c.step(now, packetEvent{&packet{from: id, announces: []announce{{owner: id, incarnation: 1, version: 1, networks: []participation{{appNet, 1}}}}, deltas: []delta{d}}})
+		c.step(now, packetEvent{&packet{from: id, announces: []announce{{owner: id, incarnation: 1, version: 1, networks: []announcedNetwork{{appNet, 1}}}}, deltas: []delta{d}}})
 	}
 	return c
 }

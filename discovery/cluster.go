@@ -39,17 +39,17 @@ type Cluster struct {
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
 
-	wake     chan struct{} // the run loop has something to do
-	observe  chan struct{} // the observer has
-	met      chan struct{} // a member is up that the snapshot may lack
-	meet     chan netip.AddrPort
-	ctx      context.Context // until Close
-	cancel   context.CancelFunc
-	joining  context.Context // until Leave or Close
-	stopJoin context.CancelFunc
-	wg       sync.WaitGroup
-	closed   sync.Once
-	closeErr error
+	wake         chan struct{}       // the run loop has something to do
+	observe      chan struct{}       // the observer has
+	memberUp     chan struct{}       // a member is up that the snapshot may lack
+	joinRequests chan netip.AddrPort // to whom AddSeed named, and to nodes that are no members but talk to this one
+	ctx          context.Context     // until Close
+	cancel       context.CancelFunc
+	joining      context.Context // until Leave or Close
+	stopJoin     context.CancelFunc
+	wg           sync.WaitGroup
+	closed       sync.Once
+	closeErr     error
 }
 
 // Open starts the node and joins the cluster in the background. A node that was
@@ -78,18 +78,18 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{
-		keys:     ring,
-		cfg:      cfg,
-		log:      cfg.Log,
-		identity: id,
-		limiter:  newLimiter(time.Minute),
-		metrics:  newMetrics(),
-		seeds:    map[netip.Addr]bool{},
-		rejected: map[string]uint64{},
-		wake:     make(chan struct{}, 1),
-		observe:  make(chan struct{}, 1),
-		met:      make(chan struct{}, 1),
-		meet:     make(chan netip.AddrPort, 16),
+		keys:         ring,
+		cfg:          cfg,
+		log:          cfg.Log,
+		identity:     id,
+		limiter:      newLimiter(time.Minute),
+		metrics:      newMetrics(),
+		seeds:        map[netip.Addr]bool{},
+		rejected:     map[string]uint64{},
+		wake:         make(chan struct{}, 1),
+		observe:      make(chan struct{}, 1),
+		memberUp:     make(chan struct{}, 1),
+		joinRequests: make(chan netip.AddrPort, 16),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.joining, c.stopJoin = context.WithCancel(c.ctx)
@@ -148,25 +148,25 @@ func (cfg *Config) check() error {
 	}
 }
 
-// Participate makes this node take part in a network: its peers learn of it, and
+// Subscribe subscribes this node to a network: its peers learn of it, and
 // their records of the network come into the view. It fails when the VNI is
 // used by another key or the key has another VNI, on this node or on a member
 // that is up.
-func (c *Cluster) Participate(n Network) error {
+func (c *Cluster) Subscribe(n Network) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.core.check(n); err != nil {
 		return err
 	}
-	c.step(participateEvent{n})
+	c.step(subscribeEvent{n})
 	return nil
 }
 
-// Withdraw ends this node's part in a network and withdraws its records of it.
+// Unsubscribe ends this node's subscription to a network and withdraws its records of it.
 // What the view had of it is reported as gone.
-func (c *Cluster) Withdraw(key string) { c.do(withdrawEvent{key}) }
+func (c *Cluster) Unsubscribe(key string) { c.do(unsubscribeEvent{key}) }
 
-// Put publishes an endpoint of this node in a network it takes part in,
+// Put publishes an endpoint of this node in a network it subscribes to,
 // replacing the one with the same MAC address.
 func (c *Cluster) Put(key string, e Endpoint) {
 	if len(e.ID) > maxEndpointID || !utf8.ValidString(e.ID) || len(e.Addrs) > maxAddrs {
@@ -217,6 +217,14 @@ func (c *Cluster) Records() []Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.core.records()
+}
+
+// Claims lists the records of others that have the MAC address or one of the
+// addresses in a network this node subscribes to, hidden ones last.
+func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.claims(key, Endpoint{MAC: mac, Addrs: addrs})
 }
 
 // Answers asks a member whether it is there, and waits about a second for a word
@@ -346,19 +354,19 @@ func (c *Cluster) perform(out *output) {
 		}
 		c.gossip.setMeta(func(m *meta) { m.incarnation = out.persist })
 	}
-	c.metrics.take(out)
-	for _, n := range out.notes {
+	c.metrics.observe(out)
+	for _, n := range out.log {
 		logAt(c.log, n.level, n.text)
 	}
 	for i := range out.sends {
 		c.gossip.send(&out.sends[i])
 	}
-	if out.met {
-		signal(c.met)
+	if out.memberUp {
+		signal(c.memberUp)
 	}
-	for _, address := range out.meet {
+	for _, address := range out.join {
 		select {
-		case c.meet <- address:
+		case c.joinRequests <- address:
 		default:
 		}
 	}

@@ -20,7 +20,7 @@ func startThree(t *testing.T, listen listener) []*testNode {
 	c := startNode(t, listen, 3, withKey(secret), withJoin(b))
 	nodes := []*testNode{a, b, c}
 	for i, n := range nodes {
-		n.participate(appNet)
+		n.subscribe(appNet)
 		n.Put(appKey, testEndpoint(i+1, 1))
 	}
 	for _, n := range nodes {
@@ -95,7 +95,7 @@ func TestLeaveWithdrawsAtOnce(t *testing.T) {
 		}
 
 		c.restart()
-		c.participate(appNet)
+		c.subscribe(appNet)
 		c.Put(appKey, testEndpoint(3, 1))
 		a.waitView(5*time.Second, 2, 2, 4)
 		a.waitState(time.Second, c, StateAlive)
@@ -120,7 +120,7 @@ func TestCrashHidesAndReturnRestores(t *testing.T) {
 			t.Errorf("hidden records: %+v", hidden)
 		}
 		c.restart()
-		c.participate(appNet)
+		c.subscribe(appNet)
 		c.Put(appKey, testEndpoint(3, 1))
 		a.waitView(10*time.Second, 2, 2, 4)
 	})
@@ -138,7 +138,7 @@ func TestRestartIsNoGapForOthers(t *testing.T) {
 		a.forget()
 
 		b.restart()
-		b.participate(appNet)
+		b.subscribe(appNet)
 		for i := 1; i < 39; i++ { // one fewer: it was removed while the node was down
 			b.Put(appKey, testEndpoint(2, i))
 		}
@@ -164,7 +164,7 @@ func TestRestartedSeedIsFound(t *testing.T) {
 		a, b := nodes[0], nodes[1]
 		b.forget()
 		a.restart()
-		a.participate(appNet)
+		a.subscribe(appNet)
 		a.Put(appKey, testEndpoint(1, 1))
 		took := a.waitView(5*time.Second, 2, 2, 4)
 		t.Logf("found after %s", took)
@@ -182,7 +182,7 @@ func TestRestartAtAnotherAddress(t *testing.T) {
 		nodes := startThree(t, l.listen)
 		a, c := nodes[0], nodes[2]
 		c.restartAt(netip.MustParseAddrPort("127.0.0.1:0"))
-		c.participate(appNet)
+		c.subscribe(appNet)
 		c.Put(appKey, testEndpoint(3, 2))
 		took := a.wait(25*time.Second, "the endpoint behind the new address", func() bool { return a.mac(testEndpoint(3, 2)) != "" })
 		t.Logf("taken over after %s", took)
@@ -201,7 +201,7 @@ func TestWrongKeyJoinsNothing(t *testing.T) {
 				b := startNode(t, l.listen, 2, withKey(secret), withJoin(a))
 				a.waitState(5*time.Second, b, StateAlive)
 				n := startNode(t, l.listen, 3, option, withJoin(a, b))
-				n.participate(appNet)
+				n.subscribe(appNet)
 				n.Put(appKey, testEndpoint(3, 1))
 				n.wait(5*time.Second, "an error about the key", func() bool { return strings.Contains(n.logged.String(), "gossip key") })
 				tries := func() int { return strings.Count(n.logged.String(), "failed to join") }
@@ -227,8 +227,8 @@ func TestHundredRemovalsAreForgotten(t *testing.T) {
 				l.loss = loss
 				a := startNode(t, l.listen, 1)
 				b := startNode(t, l.listen, 2, withJoin(a))
-				a.participate(appNet)
-				b.participate(appNet)
+				a.subscribe(appNet)
+				b.subscribe(appNet)
 				a.waitView(5*time.Second, 1, 0, 0)
 				for range removalRounds {
 					for i := range 100 {
@@ -263,26 +263,26 @@ func TestMovedEndpointFollowsTheHigherSequence(t *testing.T) {
 	})
 }
 
-func TestLateParticipationAndWithdrawal(t *testing.T) {
+func TestLateSubscriptionAndItsEnd(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1)
 		b := startNode(t, l.listen, 2, withJoin(a))
 		other := Network{Key: "vni=6000", VNI: 6000}
-		a.participate(appNet, other)
+		a.subscribe(appNet, other)
 		for i := range 300 { // more than fits into a datagram
 			a.Put(appKey, testEndpoint(1, i))
 		}
 		a.Put(other.Key, testEndpoint(1, 1))
 		b.waitState(5*time.Second, a, StateAlive)
-		b.participate(other)
+		b.subscribe(other)
 		b.waitView(time.Second, 1, 1, 2)
-		b.participate(appNet)
+		b.subscribe(appNet)
 		b.waitView(time.Second, 2, 301, 602)
-		b.Withdraw(appKey)
+		b.Unsubscribe(appKey)
 		b.waitView(time.Second, 1, 1, 2)
-		a.Withdraw(other.Key)
+		a.Unsubscribe(other.Key)
 		b.waitView(time.Second, 0, 0, 0)
-		a.participate(other)
+		a.subscribe(other)
 		b.waitView(time.Second, 1, 0, 0)
 	})
 }
@@ -291,11 +291,11 @@ func TestVNIConflictNamesBothKeys(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1)
 		b := startNode(t, l.listen, 2, withJoin(a))
-		a.participate(appNet)
+		a.subscribe(appNet)
 		b.waitState(5*time.Second, a, StateAlive)
 		b.wait(5*time.Second, "the network is known", func() bool { return b.Resolve(appKey) == 5000 })
 		for _, n := range []Network{{"vni=5000", 5000}, {appKey, 5001}} {
-			err := b.Participate(n)
+			err := b.Subscribe(n)
 			if err == nil {
 				t.Fatalf("%+v was accepted", n)
 			}
@@ -305,8 +305,8 @@ func TestVNIConflictNamesBothKeys(t *testing.T) {
 				}
 			}
 		}
-		b.participate(appNet)
-		if err := b.Participate(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
+		b.subscribe(appNet)
+		if err := b.Subscribe(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
 			t.Errorf("own conflict: %v", err)
 		}
 	})
@@ -316,10 +316,10 @@ func TestOneNetworkTooMany(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1)
 		for vni := range uint32(maxNetworks) {
-			a.participate(Network{fmt.Sprintf("vni=%d", vni+1), vni + 1})
+			a.subscribe(Network{fmt.Sprintf("vni=%d", vni+1), vni + 1})
 		}
-		err := a.Participate(appNet)
-		if want := `network "` + appKey + `" is one too many: a node takes part in 4096 at most; remove one of its networks`; err == nil || err.Error() != want {
+		err := a.Subscribe(appNet)
+		if want := `network "` + appKey + `" is one too many: a node subscribes to 4096 at most; remove one of its networks`; err == nil || err.Error() != want {
 			t.Errorf("the 4097th network: %v, want %q", err, want)
 		}
 	})
@@ -328,12 +328,12 @@ func TestOneNetworkTooMany(t *testing.T) {
 func TestConflictsThatMeetAreNotMerged(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1)
-		a.participate(appNet)
+		a.subscribe(appNet)
 		a.Put(appKey, testEndpoint(1, 1))
 		b := startNode(t, l.listen, 2)
-		b.participate(Network{appKey, 7000})
+		b.subscribe(Network{appKey, 7000})
 		b.Put(appKey, testEndpoint(2, 1))
-		b.meet <- a.Self().Addr
+		b.joinRequests <- a.Self().Addr
 		for _, n := range []*testNode{a, b} {
 			n.wait(5*time.Second, "a conflict", func() bool { return len(n.Conflicts()) == 1 })
 			if v, m, ad := n.viewSize(); v+m+ad != 0 {

@@ -19,7 +19,7 @@ const (
 	maxVersion     = 1<<53 - 1     // of sets and announcements
 	maxVNI         = 1<<24 - 1     // RFC 7348 section 5
 	maxKey         = 128           // bytes of a network key
-	maxNetworks    = 4096          // one owner takes part in
+	maxNetworks    = 4096          // one owner subscribes to
 	maxEndpoints   = 16384         // of one owner in one network
 	maxEndpointID  = 128           // bytes
 	maxAddrs       = 16            // of one endpoint
@@ -138,7 +138,7 @@ func encodeAnnounce(a *announce) *wire.Announce {
 		DownSeconds: uint32(a.down / time.Second),
 	}
 	for _, p := range a.networks {
-		w.Networks = append(w.Networks, &wire.Participation{Key: p.Key, Vni: p.VNI, Since: p.since})
+		w.Networks = append(w.Networks, &wire.AnnouncedNetwork{Key: p.Key, Vni: p.VNI, Since: p.since})
 	}
 	return w
 }
@@ -334,15 +334,15 @@ func (d *decoder) announce(w *wire.Announce) announce {
 		d.fail("networks", "%d, at most %d", len(w.Networks), maxNetworks)
 		return a
 	}
-	a.networks = each(d, w.Networks, d.participation)
+	a.networks = each(d, w.Networks, d.announcedNetwork)
 	return a
 }
 
-func (d *decoder) participation(w *wire.Participation) participation {
+func (d *decoder) announcedNetwork(w *wire.AnnouncedNetwork) announcedNetwork {
 	if w.Vni < 1 || w.Vni > maxVNI {
 		d.fail("vni", "%d is not from 1 to %d", w.Vni, maxVNI)
 	}
-	return participation{Network{d.key(w.Key), w.Vni}, d.version(w.Since)}
+	return announcedNetwork{Network{d.key(w.Key), w.Vni}, d.version(w.Since)}
 }
 
 func (d *decoder) want(w *wire.Want) want {

@@ -21,7 +21,7 @@ func fullPacket() *packet {
 		from:    nodeID{1, 2, 3},
 		address: netip.MustParseAddrPort("[fd00::1]:7950"),
 		announces: []announce{
-			{owner: nodeID{1}, incarnation: 2, version: 3, networks: []participation{{appNet, 2}, {Network{"vni=1", 1}, 3}}},
+			{owner: nodeID{1}, incarnation: 2, version: 3, networks: []announcedNetwork{{appNet, 2}, {Network{"vni=1", 1}, 3}}},
 			{owner: nodeID{2}, incarnation: maxIncarnation, version: maxVersion, left: true, down: 90 * time.Second},
 		},
 		deltas: []delta{
@@ -89,12 +89,12 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"incarnation", announce(&wire.Announce{Incarnation: 1 << 63})},
 		{"version", announce(&wire.Announce{Version: 1 << 63})},
 		{"down", announce(&wire.Announce{DownSeconds: 1 << 31})},
-		{"vni", announce(&wire.Announce{Networks: []*wire.Participation{{Key: appKey}}})},
-		{"vni", announce(&wire.Announce{Networks: []*wire.Participation{{Key: appKey, Vni: 1 << 24}}})},
-		{"network_key", announce(&wire.Announce{Networks: []*wire.Participation{{Vni: 1}}})},
-		{"network_key", announce(&wire.Announce{Networks: []*wire.Participation{{Key: long, Vni: 1}}})},
-		{"networks", announce(&wire.Announce{Networks: make([]*wire.Participation, maxNetworks+1)})},
-		{"networks", announce(&wire.Announce{Left: true, Networks: []*wire.Participation{{Key: appKey, Vni: 1}}})},
+		{"vni", announce(&wire.Announce{Networks: []*wire.AnnouncedNetwork{{Key: appKey}}})},
+		{"vni", announce(&wire.Announce{Networks: []*wire.AnnouncedNetwork{{Key: appKey, Vni: 1 << 24}}})},
+		{"network_key", announce(&wire.Announce{Networks: []*wire.AnnouncedNetwork{{Vni: 1}}})},
+		{"network_key", announce(&wire.Announce{Networks: []*wire.AnnouncedNetwork{{Key: long, Vni: 1}}})},
+		{"networks", announce(&wire.Announce{Networks: make([]*wire.AnnouncedNetwork, maxNetworks+1)})},
+		{"networks", announce(&wire.Announce{Left: true, Networks: []*wire.AnnouncedNetwork{{Key: appKey, Vni: 1}}})},
 		{"network_key", delta(&wire.Delta{})},
 		{"delta", delta(&wire.Delta{Key: appKey, From: 5, To: 5})},
 		{"time", delta(&wire.Delta{Key: appKey, Made: 1 << 63})},
@@ -188,11 +188,11 @@ func FuzzDecodePacket(f *testing.F) {
 		}
 		// Whatever it says, the core takes it, and stays in one piece.
 		c := newCore(time.Unix(1, 0), 1, nodeID{9}, meta{vtep: p.address, incarnation: 1}, p.address, false)
-		c.step(time.Unix(1, 0), participateEvent{appNet})
-		c.step(time.Unix(1, 0), memberEvent{p.from, meta{vtep: netip.MustParseAddrPort("192.0.2.1:4789")}, p.address})
+		c.step(time.Unix(1, 0), subscribeEvent{appNet})
+		c.step(time.Unix(1, 0), memberUpEvent{p.from, meta{vtep: netip.MustParseAddrPort("192.0.2.1:4789")}, p.address})
 		c.step(time.Unix(2, 0), packetEvent{p})
-		c.step(time.Unix(3, 0), goneEvent{p.from})
-		c.step(time.Unix(9, 0), withdrawEvent{appKey})
+		c.step(time.Unix(3, 0), memberDownEvent{p.from})
+		c.step(time.Unix(9, 0), unsubscribeEvent{appKey})
 	})
 }
 
@@ -221,14 +221,14 @@ func FuzzDecodeMeta(f *testing.F) {
 
 func FuzzDecodeSnapshot(f *testing.F) {
 	now := time.UnixMilli(1_700_000_000_000)
-	b, err := encodeSnapshot(now, someRemembered())
+	b, err := encodeSnapshot(now, someSnapshot())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
 	f.Add(b[:len(b)/2])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var owners []remembered
+		var owners []ownerSnapshot
 		var ago time.Duration
 		var err error
 		checkMemory(t, b, func() { owners, ago, err = decodeSnapshot(now, b) })
@@ -240,7 +240,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		}
 		c, _ := twoNodes()
 		c.step(now, restoreEvent{owners, ago})
-		if _, err := encodeSnapshot(now, c.remember()); err != nil {
+		if _, err := encodeSnapshot(now, c.snapshot()); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -11,23 +10,23 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The core's clockwork.
+// The core's timers and budgets.
 const (
-	flushDelay   = 5 * time.Millisecond // local changes collect this long before they are pushed
-	syncInterval = time.Second          // between digests to a random peer
-	restInterval = 3 * time.Second      // when nothing has changed for restAfter, and all digests are answered: less than half of an idle daemon's wakes are left
-	restAfter    = 10 * time.Second
-	hideAfter    = 2 * time.Second       // a dead member's records stay in use this long
-	forgetAfter  = 24 * time.Hour        // a dead or left member's records and watermark are kept this long
-	pullRetry    = 60 * time.Millisecond // doubling: the last of pullTries is given up 1.86 s after the first
-	pullTries    = 5                     // then the next digest finds it again
-	jumpInterval = time.Second
+	flushDelay     = 5 * time.Millisecond // local changes collect this long before they are pushed
+	syncInterval   = time.Second          // between digests to a random peer
+	idleInterval   = 3 * time.Second      // when nothing has changed for idleAfter, and all digests are answered: less than half of an idle daemon's wakes are left
+	idleAfter      = 10 * time.Second
+	hideAfter      = 2 * time.Second       // a dead member's records stay in use this long
+	forgetAfter    = 24 * time.Hour        // a dead or left member's records and watermark are kept this long
+	pullRetry      = 60 * time.Millisecond // doubling: the last of pullTries is given up 1.86 s after the first
+	pullTries      = 5                     // then the next digest finds it again
+	refuteInterval = time.Second
 
 	// A restarted node says nothing of itself until its own records have been
-	// quiet for holdQuiet, or until holdMax after its start. Meanwhile the
+	// quiet for deferQuiet, or until deferMax after its start. Meanwhile the
 	// others go on using what its last incarnation said.
-	holdQuiet = 300 * time.Millisecond
-	holdMax   = 3 * time.Second
+	deferQuiet = 300 * time.Millisecond
+	deferMax   = 3 * time.Second
 
 	// Budgets a second, against storms when many nodes meet.
 	maxDigests = 4
@@ -55,117 +54,73 @@ type core struct {
 	statics []Static
 	pulls   map[pullKey]*pull
 
-	announcing bool           // the own announcement changed since the last flush
-	recent     map[string]int // networks ("": the announcement) and how many beacons they still get
-	held       bool
-	holdEnd    time.Time
-	holdLimit  time.Time
-	flushAt    time.Time // zero: nothing to push
-	beaconAt   time.Time // zero: no beacon due
-	syncAt     time.Time
-	syncedAt   time.Time // last digest
-	changedAt  time.Time // last change of anything that digests are of
-	lastJump   time.Time
-	up         int      // peers that are members
-	losses     []*owner // peers that went down lately
-	cutOff     bool     // so many that this node is more likely cut off
-	digests    int      // sent since the last sync
-	answers    int      // full answers to digests since the last sync
+	announcing  bool           // the own announcement changed since the last flush
+	beaconsLeft map[string]int // by network; "" is the announcement
+	deferring   bool           // this node says nothing of itself yet
+	deferEnd    time.Time
+	deferLimit  time.Time
+	flushAt     time.Time // zero: nothing to push
+	beaconAt    time.Time // zero: no beacon due
+	syncAt      time.Time
+	syncedAt    time.Time // last digest
+	changedAt   time.Time // last change of anything that digests are of
+	refutedAt   time.Time
+	up          int      // peers that are members
+	failures    []*owner // peers that went down lately
+	partitioned bool     // so many that this node is more likely cut off
+	digests     int      // sent since the last sync
+	answers     int      // full answers to digests since the last sync
 
-	audiences map[string][]*group // by networks; see groups
-	summed    map[string][]uint64 // by networks, while nothing changes; see sums
-	parcels   map[parcelKey]*parcel
-	parcelsAt time.Time // zero: nothing to pass on
+	groupsCache map[string][]*group // by networks; see groups
+	sumsCache   map[string][]uint64 // by networks, while nothing changes; see sums
+	relays      map[relayKey]*relayBatch
+	relayAt     time.Time // zero: nothing to pass on
 
-	mail   map[nodeID]*packet // of this step, by recipient
+	outbox map[nodeID]*packet // of this step, by recipient
 	sender recipient          // of the message in this step
 	out    output
 }
 
-// owner is what this node knows of a node: its membership, its announcement and
-// its sets of the networks both take part in.
-type owner struct {
-	id        nodeID
-	meta      meta
-	address   netip.AddrPort
-	member    bool      // memberlist holds it for alive
-	seen      bool      // it has been a member
-	downSince time.Time // when it ceased to be one
-	frozen    bool      // it went down together with too many others
-	asked     time.Time // the first digest since its last message
-
-	incarnation uint64
-	version     uint64 // of the announcement
-	left        bool   // it went for good; it takes part in nothing then
-	parts       []part // by key
-
-	shown     bool // its claims are in the view
-	shownVTEP netip.AddrPort
-	conflicts map[Conflict]bool // those already told
-}
-
-func newOwner(id nodeID) *owner {
-	return &owner{id: id}
-}
-
 // output is what a step wants done, in this order.
 type output struct {
-	persist uint64 // put this incarnation on disk and in the node's meta before anything is sent
-	notes   []note
-	sends   []send
-	meet    []netip.AddrPort // nodes that talk to us but are not members: join them
-	met     bool             // a node became a member
-	changes []Change
-	delays  []time.Duration // of the changes taken, since their owners made them
+	persist  uint64 // put this incarnation on disk and in the node's meta before anything is sent
+	log      []logEntry
+	sends    []send
+	join     []netip.AddrPort // nodes that talk to us but are not members: join them
+	memberUp bool             // a node became a member
+	changes  []Change
+	delays   []time.Duration // of the changes taken, since their owners made them
 }
 
-// note is a line for the log.
-type note struct {
+// logEntry is a line for the log.
+type logEntry struct {
 	level logrus.Level
 	text  string
 }
-
-type send struct {
-	to       []recipient
-	packet   *packet
-	reliable bool
-}
-
-type recipient struct {
-	id      nodeID
-	address netip.AddrPort
-}
-
-// Sizes of what is sent.
-const (
-	maxDatagram = 1300    // bytes; with encryption and headers below 1400
-	maxPushed   = 16      // datagrams of one set's changes, 21 kB; beyond it others pull
-	maxReliable = 1 << 20 // bytes after which another message begins
-)
 
 func newCore(now time.Time, seed uint64, id nodeID, m meta, address netip.AddrPort, restarted bool) *core {
 	self := newOwner(id)
 	self.meta, self.address, self.member, self.seen = m, address, true, true
 	self.incarnation = m.incarnation
 	c := &core{
-		now:       now,
-		rand:      rand.New(rand.NewPCG(seed, m.incarnation)),
-		address:   address,
-		self:      self,
-		pushed:    map[string]uint64{},
-		owners:    map[nodeID]*owner{id: self},
-		order:     []*owner{self},
-		view:      newView(),
-		pulls:     map[pullKey]*pull{},
-		recent:    map[string]int{},
-		held:      restarted,
-		holdEnd:   now.Add(holdMax),
-		holdLimit: now.Add(holdMax),
-		syncAt:    now.Add(syncInterval),
-		audiences: map[string][]*group{},
-		summed:    map[string][]uint64{},
-		parcels:   map[parcelKey]*parcel{},
-		mail:      map[nodeID]*packet{},
+		now:         now,
+		rand:        rand.New(rand.NewPCG(seed, m.incarnation)),
+		address:     address,
+		self:        self,
+		pushed:      map[string]uint64{},
+		owners:      map[nodeID]*owner{id: self},
+		order:       []*owner{self},
+		view:        newView(),
+		pulls:       map[pullKey]*pull{},
+		beaconsLeft: map[string]int{},
+		deferring:   restarted,
+		deferEnd:    now.Add(deferMax),
+		deferLimit:  now.Add(deferMax),
+		syncAt:      now.Add(syncInterval),
+		groupsCache: map[string][]*group{},
+		sumsCache:   map[string][]uint64{},
+		relays:      map[relayKey]*relayBatch{},
+		outbox:      map[nodeID]*packet{},
 	}
 	// Of two nodes that run on copies of one disk, neither is to say something
 	// else than the other under the same incarnation and version.
@@ -184,10 +139,10 @@ func (c *core) step(now time.Time, ev event) output {
 		ev.apply(c)
 	}
 	c.runTimers()
-	c.deliverMail()
+	c.sendOutbox()
 	c.sender = recipient{}
 	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
-	c.out.notes = append(c.out.notes, c.view.takeAlarms()...)
+	c.out.log = append(c.out.log, c.view.takeWarnings()...)
 	out := c.out
 	c.out = output{}
 	return out
@@ -201,12 +156,12 @@ func (c *core) next() time.Time {
 			at = t
 		}
 	}
-	if c.held {
-		earlier(c.holdEnd)
+	if c.deferring {
+		earlier(c.deferEnd)
 	}
 	earlier(c.flushAt)
 	earlier(c.beaconAt)
-	earlier(c.parcelsAt)
+	earlier(c.relayAt)
 	for _, p := range c.pulls {
 		earlier(p.retryAt)
 	}
@@ -216,9 +171,9 @@ func (c *core) next() time.Time {
 func (c *core) due(at time.Time) bool { return !at.IsZero() && !at.After(c.now) }
 
 func (c *core) runTimers() {
-	if c.held && c.due(c.holdEnd) {
-		c.held = false
-		c.resum()
+	if c.deferring && c.due(c.deferEnd) {
+		c.deferring = false
+		c.invalidateSums()
 		c.announcing = true
 		c.flushAt = c.now
 	}
@@ -231,9 +186,9 @@ func (c *core) runTimers() {
 		c.beaconAt = time.Time{}
 		c.beacon()
 	}
-	if c.due(c.parcelsAt) {
-		c.parcelsAt = time.Time{}
-		c.passOn()
+	if c.due(c.relayAt) {
+		c.relayAt = time.Time{}
+		c.sendRelays()
 	}
 	if c.due(c.syncAt) {
 		c.syncAt = c.now.Add(syncInterval)
@@ -245,7 +200,7 @@ func (c *core) runTimers() {
 // housekeep hides who has been dead for a while and forgets who has been away
 // for long.
 func (c *core) housekeep() {
-	c.view.thaw(c.now)
+	c.view.unfreeze(c.now)
 	c.order = slices.DeleteFunc(c.order, func(o *owner) bool {
 		if o.member {
 			return false
@@ -256,131 +211,15 @@ func (c *core) housekeep() {
 		}
 		c.hide(o)
 		delete(c.owners, o.id)
-		c.resum()
+		c.invalidateSums()
 		return true
 	})
 }
 
-// place is where in order an owner is or would be.
-func (c *core) place(id nodeID) int {
-	at, _ := slices.BinarySearchFunc(c.order, id, func(o *owner, id nodeID) int { return bytes.Compare(o.id[:], id[:]) })
-	return at
-}
-
-// owner finds or makes the entry of a node.
-func (c *core) owner(id nodeID) *owner {
-	o := c.owners[id]
-	if o == nil {
-		o = newOwner(id)
-		o.downSince = c.now
-		c.owners[id] = o
-		c.resum()
-		c.order = slices.Insert(c.order, c.place(id), o)
-	}
-	return o
-}
-
-// peers lists the other members.
-func (c *core) peers() []*owner {
-	var peers []*owner
-	for _, o := range c.order {
-		if o.member && o != c.self {
-			peers = append(peers, o)
-		}
-	}
-	return peers
-}
-
-// shares says whether this node and the owner take part in the same network
-// with the same VNI. Records are taken from nobody else.
-func (c *core) shares(o *owner, key string) bool {
-	ours, theirs := c.self.part(key), o.part(key)
-	return ours != nil && theirs != nil && ours.VNI == theirs.VNI
-}
-
-// shared lists the networks that shares is true for, in order.
-func (c *core) shared(o *owner) []string {
-	var keys []string
-	for _, p := range c.self.parts {
-		if c.shares(o, p.Key) {
-			keys = append(keys, p.Key)
-		}
-	}
-	return keys
-}
-
-// have is the version at which this node holds an owner's set; 0 if it does not
-// hold one of the owner's current incarnation.
-func (o *owner) have(key string) uint64 {
-	if s := o.set(key); s != nil && s.incarnation == o.incarnation {
-		return s.version
-	}
-	return 0
-}
-
-// newer says whether (incarnation, version) is above what is known of the
-// owner's announcement.
-func (o *owner) newer(incarnation, version uint64) bool {
-	return incarnation > o.incarnation || incarnation == o.incarnation && version > o.version
-}
-
 func (c *core) infof(format string, args ...any) {
-	c.out.notes = append(c.out.notes, note{logrus.InfoLevel, fmt.Sprintf(format, args...)})
+	c.out.log = append(c.out.log, logEntry{logrus.InfoLevel, fmt.Sprintf(format, args...)})
 }
 
 func (c *core) warnf(format string, args ...any) {
-	c.out.notes = append(c.out.notes, note{logrus.WarnLevel, fmt.Sprintf(format, args...)})
-}
-
-// visible says whether the owner's claims count.
-func (c *core) visible(o *owner) bool {
-	return o != c.self && (o.member || o.seen && (o.frozen && !o.left || c.now.Sub(o.downSince) < hideAfter))
-}
-
-// refresh brings the view in line with the owner's visibility and VTEP.
-func (c *core) refresh(o *owner) {
-	visible := c.visible(o)
-	if !visible || o.shownVTEP != o.meta.vtep {
-		c.hide(o)
-	}
-	if visible && !o.shown {
-		c.show(o)
-	}
-}
-
-// hide takes the owner's claims out of the view. What the same step puts in
-// their place makes the observer see only the difference.
-func (c *core) hide(o *owner) {
-	if !o.shown {
-		return
-	}
-	for _, key := range c.shared(o) {
-		c.view.removeVTEP(key, o.id, o.shownVTEP)
-		c.hideSet(o, key)
-	}
-	o.shown = false
-}
-
-func (c *core) show(o *owner) {
-	o.shown, o.shownVTEP = true, o.meta.vtep
-	for _, key := range c.shared(o) {
-		c.view.addVTEP(key, o.id, o.shownVTEP)
-		c.showSet(o, key)
-	}
-}
-
-func (c *core) hideSet(o *owner, key string) {
-	if s := o.set(key); s != nil && o.shown {
-		for _, it := range s.live {
-			c.view.removeEndpoint(key, o.id, o.shownVTEP, it.endpoint)
-		}
-	}
-}
-
-func (c *core) showSet(o *owner, key string) {
-	if s := o.set(key); s != nil && o.shown {
-		for _, it := range s.live {
-			c.view.addEndpoint(key, o.id, o.shownVTEP, it.endpoint)
-		}
-	}
+	c.out.log = append(c.out.log, logEntry{logrus.WarnLevel, fmt.Sprintf(format, args...)})
 }

@@ -30,10 +30,10 @@ func TestRandomSchedulesAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hosts = 5
 		s := newSimulation(hosts, rapid.Uint64().Draw(t, "seed"), t.Fatalf)
-		s.record, s.watch = true, checkLaws
+		s.keepHistory, s.watch = true, checkInvariants
 		for _, h := range s.hosts {
 			h.start()
-			h.participate(simNetworks[0])
+			h.subscribe(simNetworks[0])
 			for range 4 {
 				h.put(simNetworks[0].Key, simEndpoint(t))
 			}
@@ -65,8 +65,8 @@ func TestRandomSchedulesAgree(t *testing.T) {
 					h.remove(simNetworks[0].Key, testEndpoint(h.number+20, i).MAC)
 				}
 			}),
-			"participate": running(func(h *simHost) { h.participate(network()) }),
-			"withdraw":    running(func(h *simHost) { h.withdraw(network().Key) }),
+			"subscribe":   running(func(h *simHost) { h.subscribe(network()) }),
+			"unsubscribe": running(func(h *simHost) { h.unsubscribe(network().Key) }),
 			"wait":        wait, "wait too": wait, "wait more": wait,
 			"crash": running(func(h *simHost) { h.crash() }),
 			"restart": running(func(h *simHost) {
@@ -117,7 +117,7 @@ func TestRandomSchedulesAgree(t *testing.T) {
 		s.loss, s.dup, s.jitter = 0.05, 0.05, 5*time.Millisecond
 		s.run(25 * time.Second)
 		if slices.ContainsFunc(s.hosts, func(h *simHost) bool { return h.core != nil && len(h.core.view.frozen) > 0 }) {
-			s.run(movesWithin)
+			s.run(moveWindow)
 		}
 		s.checkAgreement()
 		if !s.rewound { // else what was said once may outrank what is said now, until its owner hears of it
@@ -145,10 +145,10 @@ func TestRandomSchedulesAgree(t *testing.T) {
 // startSim is a settled cluster of hosts in one network, each with endpoints.
 func startSim(t *testing.T, hosts, endpoints int) *simulation {
 	s := newSimulation(hosts, 7, t.Fatalf)
-	s.watch = checkLaws
+	s.watch = checkInvariants
 	for _, h := range s.hosts {
 		h.start()
-		h.participate(appNet)
+		h.subscribe(appNet)
 		for i := range endpoints {
 			h.put(appKey, testEndpoint(h.number, i))
 		}
@@ -163,9 +163,9 @@ func TestOlderAnnouncementIsMadeUp(t *testing.T) {
 	s := startSim(t, 2, 1)
 	asker, c := s.hosts[0].id, s.hosts[1].core
 	given := func(behind uint64) int {
-		c.answerWant(want{owner: c.self.id, incarnation: c.self.incarnation, have: c.self.version - behind}, asker)
-		n := len(c.post(asker).announces)
-		clear(c.mail)
+		c.handleWant(want{owner: c.self.id, incarnation: c.self.incarnation, have: c.self.version - behind}, asker)
+		n := len(c.packetTo(asker).announces)
+		clear(c.outbox)
 		return n
 	}
 	if now, older := given(0), given(1); now != 0 || older != 1 {
@@ -173,7 +173,7 @@ func TestOlderAnnouncementIsMadeUp(t *testing.T) {
 	}
 }
 
-func TestHigherOwnIncarnationIsJumpedOver(t *testing.T) {
+func TestHigherOwnIncarnationIsRefuted(t *testing.T) {
 	s := startSim(t, 3, 100)
 	h := s.hosts[0]
 	old := h.incarnation
@@ -216,12 +216,12 @@ func TestLostPullsAreRepeated(t *testing.T) {
 	s.checkAgreement()
 }
 
-func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
+func TestNewcomersAndNewSubscriptionsAreCompleteAtOnce(t *testing.T) {
 	s := startSim(t, 4, 100)
 	h := s.hosts[3]
 	other := Network{"vni=6000", 6000}
 	for _, o := range s.hosts[:3] {
-		o.participate(other)
+		o.subscribe(other)
 		o.put(other.Key, testEndpoint(o.number, 1))
 	}
 	h.crash()
@@ -230,10 +230,10 @@ func TestNewcomersAndNewPartsAreCompleteAtOnce(t *testing.T) {
 	delete(h.networks, appKey)
 	h.start()
 	s.run(simPoll + 10*time.Millisecond)
-	h.participate(appNet)
+	h.subscribe(appNet)
 	s.run(5 * time.Millisecond)
 	h.checkAgreement()
-	h.participate(other)
+	h.subscribe(other)
 	s.run(5 * time.Millisecond)
 	h.checkAgreement()
 
@@ -295,26 +295,26 @@ func TestHealedPartitionAgreesAtOnce(t *testing.T) {
 	}
 	s.run(time.Minute)
 	s.heal()
-	s.run(rejoin + simPoll + 10*time.Millisecond)
+	s.run(rejoinInterval + simPoll + 10*time.Millisecond)
 	s.checkAgreement()
 }
 
 // twoNodes is a core in one network, and a way to make another node speak to it.
-func twoNodes() (c *core, tell func(packet) []send) {
+func twoNodes() (c *core, receive func(packet) []send) {
 	now := time.Unix(1, 0)
 	vtep := netip.MustParseAddrPort("192.0.2.1:4789")
 	c = newCore(now, 1, nodeID{1}, meta{vtep: vtep, incarnation: 5}, vtep, false)
-	c.step(now, participateEvent{appNet})
-	c.step(now, memberEvent{nodeID{2}, meta{vtep: vtep, incarnation: 7}, vtep})
+	c.step(now, subscribeEvent{appNet})
+	c.step(now, memberUpEvent{nodeID{2}, meta{vtep: vtep, incarnation: 7}, vtep})
 	return c, func(p packet) []send {
 		p.from, p.address = nodeID{2}, vtep
 		return c.step(now, packetEvent{&p}).sends
 	}
 }
 
-// said is what the other of two nodes says about itself.
-func said(version, since uint64) announce {
-	return announce{owner: nodeID{2}, incarnation: 7, version: version, networks: []participation{{appNet, since}}}
+// announced is the announcement of the other of two nodes.
+func announced(version, since uint64) announce {
+	return announce{owner: nodeID{2}, incarnation: 7, version: version, networks: []announcedNetwork{{appNet, since}}}
 }
 
 func setDelta(incarnation, from, to uint64) delta {
@@ -324,12 +324,12 @@ func setDelta(incarnation, from, to uint64) delta {
 // What comes in while a pull is under way and is still missing when it has been
 // answered is asked for at once.
 func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	for i, step := range []struct {
 		packet packet
 		asked  []uint64
 	}{
-		{packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}}, nil},
+		{packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}}, nil},
 		{packet{deltas: []delta{setDelta(7, 2, 3)}}, nil},
 		{packet{deltas: []delta{setDelta(7, 5, 6)}}, []uint64{3}},
 		{packet{deltas: []delta{setDelta(7, 8, 9)}}, nil},
@@ -337,7 +337,7 @@ func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
 		{packet{deltas: []delta{setDelta(7, 6, 9)}}, nil},
 	} {
 		var asked []uint64
-		for _, s := range tell(step.packet) {
+		for _, s := range receive(step.packet) {
 			for _, w := range s.packet.wants {
 				asked = append(asked, w.have)
 			}
@@ -352,7 +352,7 @@ func TestRestOfAPullIsAskedForAtOnce(t *testing.T) {
 }
 
 func TestWhatIsOverIsNotTaken(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	expect := func(what string, want uint64) {
 		t.Helper()
 		var version uint64
@@ -363,47 +363,47 @@ func TestWhatIsOverIsNotTaken(t *testing.T) {
 			t.Errorf("after %s the set is at version %d, not %d", what, version, want)
 		}
 	}
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
 	expect("a full set", 5)
-	tell(packet{deltas: []delta{setDelta(6, 0, 9)}})
+	receive(packet{deltas: []delta{setDelta(6, 0, 9)}})
 	expect("one of an older incarnation", 5)
-	tell(packet{announces: []announce{said(11, 10)}})
-	expect("a new part in the network", 0)
-	tell(packet{deltas: []delta{setDelta(7, 0, 6)}})
-	expect("a set of the part that ended", 0)
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
+	receive(packet{announces: []announce{announced(11, 10)}})
+	expect("a new subscription", 0)
+	receive(packet{deltas: []delta{setDelta(7, 0, 6)}})
+	expect("a set of the subscription that ended", 0)
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 5)}})
 	expect("the first announcement and set once more", 0)
-	tell(packet{deltas: []delta{setDelta(7, 0, 10)}})
-	expect("the new part's set", 10)
+	receive(packet{deltas: []delta{setDelta(7, 0, 10)}})
+	expect("the new subscription's set", 10)
 
 	withdrawal := announce{owner: nodeID{2}, incarnation: 7, version: 12}
-	tell(packet{deltas: []delta{setDelta(7, 0, 20)}})
-	tell(packet{announces: []announce{withdrawal}})
-	expect("the end of a part that a set of the next one has outrun", 20)
-	tell(packet{announces: []announce{said(13, 13)}, deltas: []delta{setDelta(7, 0, 15)}})
-	expect("the next part's beginning", 20)
+	receive(packet{deltas: []delta{setDelta(7, 0, 20)}})
+	receive(packet{announces: []announce{withdrawal}})
+	expect("the end of a subscription that a set of the next one has overtaken", 20)
+	receive(packet{announces: []announce{announced(13, 13)}, deltas: []delta{setDelta(7, 0, 15)}})
+	expect("the next subscription's beginning", 20)
 	withdrawal.version = 21
-	tell(packet{announces: []announce{withdrawal}})
+	receive(packet{announces: []announce{withdrawal}})
 	expect("its end", 0)
 }
 
 // A withdrawal that was outrun is the last word of an owner that then died.
 func TestOutrunWithdrawalOfTheDeadIsTaken(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 20)}})
-	c.step(time.Unix(1, 0), goneEvent{nodeID{2}})
-	tell(packet{announces: []announce{{owner: nodeID{2}, incarnation: 7, version: 11}}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 20)}})
+	c.step(time.Unix(1, 0), memberDownEvent{nodeID{2}})
+	receive(packet{announces: []announce{{owner: nodeID{2}, incarnation: 7, version: 11}}})
 	if o := c.owners[nodeID{2}]; o.version != 11 {
 		t.Errorf("the announcement known is at version %d, not 11", o.version)
 	}
 }
 
 func TestVersionsAreAnsweredWithWhatIsMissing(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
 	e := testEndpoint(1, 1)
 	c.step(time.Unix(1, 0), putEvent{appKey, &e})
-	sends := tell(packet{versions: &versions{complete: slices.Repeat([]bool{true}, minBuckets), owners: []ownerVersions{
+	sends := receive(packet{versions: &versions{complete: slices.Repeat([]bool{true}, minBuckets), owners: []ownerVersions{
 		{nodeID{1}, 5, c.self.version, []setVersion{{appKey, c.clock - 1}}},
 		{nodeID{2}, 7, 2, []setVersion{{appKey, 4}}},
 	}}})
@@ -465,10 +465,10 @@ func TestAntiEntropyRepairsWhatNothingElseDid(t *testing.T) {
 // Every message wakes two daemons. Two that have told each other all say nothing but a digest and its answer, seldom.
 func TestAtRest(t *testing.T) {
 	s := startSim(t, 2, 3)
-	s.run(2 * restAfter)
+	s.run(2 * idleAfter)
 	before := s.datagrams
 	s.run(time.Minute)
-	if said, most := s.datagrams-before, 2*2*int(time.Minute/restInterval); said == 0 || said > most {
+	if said, most := s.datagrams-before, 2*2*int(time.Minute/idleInterval); said == 0 || said > most {
 		t.Errorf("%d datagrams in a minute of rest, want 1 to %d", said, most)
 	}
 	s.loss = 1
@@ -476,7 +476,7 @@ func TestAtRest(t *testing.T) {
 		return slices.ContainsFunc(s.hosts[0].core.members(s.now), func(m Member) bool { return m.State == StateSuspect })
 	}
 	for began := s.now; !waiting(); s.run(100 * time.Millisecond) {
-		if s.now.Sub(began) > restInterval+2*syncInterval {
+		if s.now.Sub(began) > idleInterval+2*syncInterval {
 			t.Fatalf("a silent host is not suspected after %v", s.now.Sub(began))
 		}
 	}
@@ -491,10 +491,10 @@ func TestThirdPartyHealsACutBetweenTwo(t *testing.T) {
 }
 
 func TestAwayForADayIsForgotten(t *testing.T) {
-	c, tell := twoNodes()
+	c, receive := twoNodes()
 	known := func(id nodeID) bool { return c.owners[id] != nil }
-	tell(packet{announces: []announce{
-		said(2, 2),
+	receive(packet{announces: []announce{
+		announced(2, 2),
 		{owner: nodeID{3}, incarnation: 1, version: 1, down: forgetAfter},
 		{owner: nodeID{4}, incarnation: 1, version: 1, down: forgetAfter - time.Hour},
 	}})
@@ -502,7 +502,7 @@ func TestAwayForADayIsForgotten(t *testing.T) {
 		t.Errorf("known of those away for 24 and 23 hours: %t, %t", known(nodeID{3}), known(nodeID{4}))
 	}
 	at := time.Unix(1, 0)
-	c.step(at, goneEvent{nodeID{2}})
+	c.step(at, memberDownEvent{nodeID{2}})
 	c.step(at.Add(time.Hour), nil)
 	if known(nodeID{4}) || !known(nodeID{2}) {
 		t.Errorf("an hour later: %t, %t", known(nodeID{4}), known(nodeID{2}))
@@ -548,20 +548,20 @@ func TestResolveIsTheSameEverywhereAndAvoidsOthers(t *testing.T) {
 	if vni < derivedVNIs || vni > maxVNI || b.core.resolve("network=web") != vni {
 		t.Errorf("network=web is %d and %d", vni, b.core.resolve("network=web"))
 	}
-	a.participate(Network{fmt.Sprint("vni=", vni), vni})
+	a.subscribe(Network{fmt.Sprint("vni=", vni), vni})
 	s.run(time.Second)
 	other := b.core.resolve("network=web")
 	if other == vni {
 		t.Errorf("VNI %d is taken", vni)
 	}
-	b.participate(Network{"network=web", other})
+	b.subscribe(Network{"network=web", other})
 	s.run(time.Second)
 	if got := a.core.resolve("network=web"); got != other {
 		t.Errorf("the cluster uses %d, not %d", other, got)
 	}
 }
 
-func TestWinnerIsHighestSequenceThenLowestVTEP(t *testing.T) {
+func TestBestPathIsHighestSequenceThenLowestVTEP(t *testing.T) {
 	s := startSim(t, 4, 0)
 	e := testEndpoint(50, 1)
 	at := func() int {
@@ -578,7 +578,7 @@ func TestWinnerIsHighestSequenceThenLowestVTEP(t *testing.T) {
 		t.Helper()
 		s.run(50 * time.Millisecond)
 		if got := at(); got != want {
-			t.Fatalf("winner is host %d, not %d", got, want)
+			t.Fatalf("the best path is to host %d, not %d", got, want)
 		}
 	}
 	s.hosts[1].put(appKey, e)

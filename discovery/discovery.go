@@ -1,6 +1,6 @@
 // Package discovery keeps a cluster's view of which endpoint lives behind which
 // VTEP. Every node owns the records of its own endpoints, spreads them to the
-// nodes that take part in the same network, and learns theirs; membership and
+// nodes that subscribe to the same network, and learns theirs; membership and
 // failure detection come from hashicorp/memberlist. ALGORITHM.md states the
 // invariants.
 package discovery
@@ -99,7 +99,7 @@ type Kind int
 
 // The kinds of changes.
 const (
-	KindVTEP Kind = iota // a remote VTEP takes part in the network: VTEP is set
+	KindVTEP Kind = iota // a remote VTEP subscribes to the network: VTEP is set
 	KindMAC              // a MAC address is behind a remote VTEP: MAC, VTEP
 	KindAddr             // an address belongs to a MAC address: Addr, MAC, VTEP
 )
@@ -116,8 +116,8 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// Change is one change of the winning view of the networks this node takes part
-// in. Only remote owners count: a node's own endpoints never appear. A Change
+// Change is one change of the best paths in the networks this node subscribes
+// to. Only remote owners count: a node's own endpoints never appear. A Change
 // that is not Gone replaces the previous one for the same VTEP, MAC or address;
 // a Gone one carries the values it removes.
 type Change struct {
@@ -148,7 +148,7 @@ type Config struct {
 	// Observe receives the view's changes, starting from the empty view. It is
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)
-	// Receive takes what Send of another member sent; from is its Member.ID. It is
+	// Receive takes user messages, which another member sent by Send; from is its Member.ID. It is
 	// called from one goroutine, under no lock, and must not wait.
 	Receive func(from string, text []byte)
 }

@@ -26,7 +26,7 @@ const (
 	reclaimAfter     = time.Second // a dead member may come back at another address
 	dialTimeout      = 5 * time.Second
 	maxInbox         = 64 << 20 // bytes of messages not yet looked at
-	maxOutbox        = 64       // messages on their way to one member over streams
+	maxStreamQueue   = 64       // messages on their way to one member over streams
 	metaRepeats      = 4
 	pingTries        = 2 // each as long as memberlist waits for a probe
 )
@@ -46,8 +46,8 @@ type gossip struct {
 	metaMu sync.Mutex
 	meta   meta
 
-	outboxMu sync.Mutex
-	outboxes map[nodeID][][]byte
+	streamsMu    sync.Mutex
+	streamQueues map[nodeID][][]byte
 
 	listMu sync.Mutex // leave and shutdown exclude each other
 	down   bool
@@ -55,7 +55,7 @@ type gossip struct {
 
 // newGossip takes the node's place on the network.
 func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossip, error) {
-	g := &gossip{cluster: c, ctx: ctx, meta: m, outboxes: map[nodeID][][]byte{}}
+	g := &gossip{cluster: c, ctx: ctx, meta: m, streamQueues: map[nodeID][][]byte{}}
 	g.inbox.notify = func() { signal(c.wake) }
 	if b, err := encodeMeta(m); err != nil || len(b) > maxMeta {
 		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
@@ -197,7 +197,7 @@ func (g *gossip) NotifyUpdate(n *memberlist.Node) {
 // NotifyLeave implements memberlist.EventDelegate.
 func (g *gossip) NotifyLeave(n *memberlist.Node) {
 	if id, err := parseNodeID(n.Name); err == nil {
-		g.inbox.add(goneEvent{id})
+		g.inbox.add(memberDownEvent{id})
 	}
 }
 
@@ -210,20 +210,20 @@ func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
 }
 
 // memberOf reads what memberlist knows of a node.
-func memberOf(n *memberlist.Node) (memberEvent, error) {
+func memberOf(n *memberlist.Node) (memberUpEvent, error) {
 	id, err := parseNodeID(n.Name)
 	if err != nil {
-		return memberEvent{}, err
+		return memberUpEvent{}, err
 	}
 	m, err := decodeMeta(n.Meta)
 	if err != nil {
-		return memberEvent{}, err
+		return memberUpEvent{}, err
 	}
 	ip, ok := netip.AddrFromSlice(n.Addr)
 	if !ok {
-		return memberEvent{}, fmt.Errorf("gossip address of %d bytes", len(n.Addr))
+		return memberUpEvent{}, fmt.Errorf("gossip address of %d bytes", len(n.Addr))
 	}
-	return memberEvent{id, m, netip.AddrPortFrom(ip.Unmap(), n.Port)}, nil
+	return memberUpEvent{id, m, netip.AddrPortFrom(ip.Unmap(), n.Port)}, nil
 }
 
 // rejectMessage counts a message that could not be taken.
@@ -257,14 +257,14 @@ func (g *gossip) send(s *send) {
 // sendReliable sends over a stream, one at a time to each member: one that does
 // not read holds up nobody else, and what does not get through is repaired.
 func (g *gossip) sendReliable(to recipient, b []byte) {
-	g.outboxMu.Lock()
-	defer g.outboxMu.Unlock()
-	waiting, busy := g.outboxes[to.id]
-	if len(waiting) >= maxOutbox {
-		g.cluster.reject("outbox_full")
+	g.streamsMu.Lock()
+	defer g.streamsMu.Unlock()
+	waiting, busy := g.streamQueues[to.id]
+	if len(waiting) >= maxStreamQueue {
+		g.cluster.reject("stream_queue_full")
 		return
 	}
-	g.outboxes[to.id] = append(waiting, b)
+	g.streamQueues[to.id] = append(waiting, b)
 	if !busy {
 		g.cluster.wg.Go(func() { g.drain(to) })
 	}
@@ -273,15 +273,15 @@ func (g *gossip) sendReliable(to recipient, b []byte) {
 func (g *gossip) drain(to recipient) {
 	node := &memberlist.Node{Name: to.id.String(), Addr: to.address.Addr().AsSlice(), Port: to.address.Port()}
 	for {
-		g.outboxMu.Lock()
-		waiting := g.outboxes[to.id]
+		g.streamsMu.Lock()
+		waiting := g.streamQueues[to.id]
 		if len(waiting) == 0 {
-			delete(g.outboxes, to.id)
-			g.outboxMu.Unlock()
+			delete(g.streamQueues, to.id)
+			g.streamsMu.Unlock()
 			return
 		}
-		g.outboxes[to.id] = waiting[1:]
-		g.outboxMu.Unlock()
+		g.streamQueues[to.id] = waiting[1:]
+		g.streamsMu.Unlock()
 		if err := g.list.SendReliable(node, waiting[0]); err != nil {
 			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
 		}
@@ -332,7 +332,7 @@ func (g *gossip) events() []event {
 			events = append(events, item.(event))
 			continue
 		}
-		if g.cluster.receiveLetter(m) {
+		if g.cluster.receiveUserMessage(m) {
 			continue
 		}
 		p, err := decodePacket(m)
@@ -346,9 +346,9 @@ func (g *gossip) events() []event {
 	return events
 }
 
-// keyTrouble recognises memberlist's errors about two nodes that do not have
+// isKeyError recognises memberlist's errors about two nodes that do not have
 // the same key. It has no error values for them.
-func keyTrouble(text string) bool {
+func isKeyError(text string) bool {
 	return strings.Contains(text, "decrypt") || strings.Contains(text, "encryption is ") || strings.Contains(text, "encryption version")
 }
 

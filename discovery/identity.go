@@ -87,7 +87,8 @@ func (i *identity) advance(incarnation uint64) error {
 	return nil
 }
 
-// replaceFile gives the file new content that a crash leaves whole, old or new.
+// replaceFile gives the file new content that a crash leaves whole, old or new. It is not google/renameio, which does not sync the
+// directory: a power cut could bring an old incarnation back.
 func replaceFile(path string, content []byte) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".*")

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	joinFirst     = 200 * time.Millisecond // between tries while alone, doubling
-	joinMost      = rejoin                 // up to this
-	rejoin        = 2 * time.Second        // between tries to heal a split
-	rejoinNodes   = 3                      // addresses a try
-	joinParallel  = 8
-	lookupTimeout = 3 * time.Second
-	meetInterval  = time.Second // between answers to strangers at one address
+	minJoinWait     = 200 * time.Millisecond // between tries while alone, doubling
+	maxJoinWait     = rejoinInterval         // up to this
+	rejoinInterval  = 2 * time.Second        // between tries to heal a split
+	rejoinNodes     = 3                      // addresses a try
+	joinParallel    = 8
+	lookupTimeout   = 3 * time.Second
+	requestInterval = time.Second // between joins of one address on request
 )
 
 // seed is a node to join: a host name or IP address, and a port (0: our own).
@@ -77,7 +77,7 @@ func (c *Cluster) AddSeed(addr netip.Addr) {
 	c.seeds[addr] = true
 	c.mu.Unlock()
 	select {
-	case c.meet <- netip.AddrPortFrom(addr, c.address.Port()):
+	case c.joinRequests <- netip.AddrPortFrom(addr, c.address.Port()):
 	default: // it is tried with all others
 	}
 }
@@ -94,14 +94,14 @@ func (c *Cluster) RemoveSeed(addr netip.Addr) {
 // that talk to this one without being members: a restarted one does not know
 // whom it forgot.
 func (c *Cluster) runJoin(seeds []seed) {
-	wait := joinFirst / 2
-	met := map[netip.AddrPort]time.Time{}
+	wait := minJoinWait / 2
+	joinedAt := map[netip.AddrPort]time.Time{}
 	for c.joining.Err() == nil {
 		c.join(c.joinTargets(seeds))
 		if c.gossip.list.NumMembers() > 1 {
-			wait = rejoin
-		} else if wait = wait * 2; wait > joinMost {
-			wait = joinMost
+			wait = rejoinInterval
+		} else if wait = wait * 2; wait > maxJoinWait {
+			wait = maxJoinWait
 		}
 		timer := time.NewTimer(wait)
 		for waiting := true; waiting; {
@@ -110,15 +110,15 @@ func (c *Cluster) runJoin(seeds []seed) {
 				waiting = false
 			case <-timer.C:
 				waiting = false
-			case address := <-c.meet:
-				if now := time.Now(); now.Sub(met[address]) >= meetInterval {
-					met[address] = now
+			case address := <-c.joinRequests:
+				if now := time.Now(); now.Sub(joinedAt[address]) >= requestInterval {
+					joinedAt[address] = now
 					c.join([]netip.AddrPort{address})
 				}
 			}
 		}
 		timer.Stop()
-		clear(met)
+		clear(joinedAt)
 	}
 }
 
@@ -203,7 +203,7 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 	case c.joining.Err() != nil:
 	case err == nil:
 		c.log.Debugf("joined %s", address)
-	case keyTrouble(err.Error()):
+	case isKeyError(err.Error()):
 		if c.limiter.allow("join key") {
 			c.log.Errorf("cannot join %s: its gossip key differs from this node's, or only one of the two has a key", address)
 		}

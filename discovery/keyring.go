@@ -223,8 +223,3 @@ func (g *gossip) installKeys(ring [][]byte) error {
 	}
 	return nil
 }
-
-// keysEvent says that this node's keys have changed.
-type keysEvent struct{ keys keys }
-
-func (e keysEvent) apply(c *core) { c.self.meta.keys = e.keys }

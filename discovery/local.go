@@ -1,23 +1,21 @@
 package discovery
 
 import (
-	"net/netip"
 	"slices"
-	"time"
 )
 
-// The events a node makes itself, and those of its membership.
+// What this node does of itself.
 
-type participateEvent struct{ network Network }
+type subscribeEvent struct{ network Network }
 
-func (e participateEvent) apply(c *core) {
+func (e subscribeEvent) apply(c *core) {
 	key := e.network.Key
-	if c.self.part(key) != nil || c.self.left {
+	if c.self.subscription(key) != nil || c.self.left {
 		return
 	}
 	c.clock++
-	c.self.enter(part{participation{e.network, c.clock}, newSet(c.self.incarnation, c.clock)})
-	clear(c.audiences)
+	c.self.subscribe(subscription{announcedNetwork{e.network, c.clock}, newSet(c.self.incarnation, c.clock)})
+	clear(c.groupsCache)
 	c.announceSelf()
 	c.view.open(e.network)
 	c.showStatics(e.network)
@@ -36,23 +34,23 @@ func (e participateEvent) apply(c *core) {
 	}
 }
 
-type withdrawEvent struct{ key string }
+type unsubscribeEvent struct{ key string }
 
-func (e withdrawEvent) apply(c *core) {
-	if c.self.part(e.key) == nil {
+func (e unsubscribeEvent) apply(c *core) {
+	if c.self.subscription(e.key) == nil {
 		return
 	}
 	c.out.changes = append(c.out.changes, c.view.close(c.now, e.key)...)
 	for _, o := range c.order {
-		if p := o.part(e.key); p != nil {
-			p.set = nil
+		if sub := o.subscription(e.key); sub != nil {
+			sub.set = nil
 		}
 		delete(c.pulls, pullKey{o.id, e.key})
 	}
-	c.self.quit(e.key)
-	clear(c.audiences)
+	c.self.unsubscribe(e.key)
+	clear(c.groupsCache)
 	delete(c.pushed, e.key)
-	delete(c.recent, e.key)
+	delete(c.beaconsLeft, e.key)
 	c.clock++
 	c.announceSelf()
 }
@@ -65,7 +63,7 @@ type putEvent struct {
 func (e putEvent) apply(c *core) {
 	s := c.self.set(e.key)
 	if s == nil {
-		c.warnf("endpoint %s is not published: this node takes no part in network %q", e.endpoint.MAC, e.key)
+		c.warnf("endpoint %s is not published: this node does not subscribe to network %q", e.endpoint.MAC, e.key)
 		return
 	}
 	old := s.endpoint(e.endpoint.MAC)
@@ -109,13 +107,13 @@ func (leaveEvent) apply(c *core) {
 	if c.self.left {
 		return
 	}
-	for _, p := range slices.Clone(c.self.parts) {
-		withdrawEvent{p.Key}.apply(c)
+	for _, sub := range slices.Clone(c.self.subscriptions) {
+		unsubscribeEvent{sub.Key}.apply(c)
 	}
 	c.self.left = true
 	c.clock++
 	c.announceSelf()
-	c.held = false
+	c.deferring = false
 	c.flushAt = c.now
 }
 
@@ -128,11 +126,11 @@ func (c *core) announceSelf() {
 
 // changed sees to it that local changes are pushed soon.
 func (c *core) changed() {
-	c.resum()
-	if c.held {
-		c.holdEnd = c.now.Add(holdQuiet)
-		if c.holdEnd.After(c.holdLimit) {
-			c.holdEnd = c.holdLimit
+	c.invalidateSums()
+	if c.deferring {
+		c.deferEnd = c.now.Add(deferQuiet)
+		if c.deferEnd.After(c.deferLimit) {
+			c.deferEnd = c.deferLimit
 		}
 		return
 	}
@@ -141,77 +139,7 @@ func (c *core) changed() {
 	}
 }
 
-// jump takes an incarnation above one that was heard of, and says everything
-// anew under it. It happens when the data directory was put back to an older
-// state, or when another node runs on a copy of it: then the two would jump in
-// turn, so not more than once in a while.
-func (c *core) jump(heard uint64) {
-	if !c.lastJump.IsZero() && c.now.Sub(c.lastJump) < jumpInterval {
-		return
-	}
-	if heard >= maxIncarnation-1 {
-		c.warnf("the cluster knows this node under incarnation %d, above which there is none: remove identity.json to start as a new node", heard)
-		return
-	}
-	c.lastJump = c.now
-	c.warnf("the cluster knows this node under incarnation %d, its own is %d: taking a higher one; "+
-		"if this repeats, another node runs on a copy of this data directory", heard, c.self.incarnation)
-	c.self.incarnation = heard + 1
-	c.self.meta.incarnation = c.self.incarnation
-	for _, p := range c.self.parts {
-		p.set.incarnation = c.self.incarnation
-		delete(c.pushed, p.Key)
-	}
-	c.out.persist = c.self.incarnation
-	c.announcing = true
-	c.changed()
-}
+// keysEvent says that this node's keys have changed.
+type keysEvent struct{ keys keys }
 
-// memberEvent says that memberlist holds a node for alive, or has new meta of it.
-type memberEvent struct {
-	id      nodeID
-	meta    meta
-	address netip.AddrPort
-}
-
-func (e memberEvent) apply(c *core) {
-	o := c.owner(e.id)
-	if o == c.self {
-		return
-	}
-	joined := !o.member
-	o.member, o.seen, o.frozen = true, true, false
-	o.meta, o.address = e.meta, e.address
-	clear(c.audiences)
-	c.refresh(o)
-	if !joined {
-		return
-	}
-	c.up++
-	c.out.met = true
-	c.infof("member %s (%s) is up at %s, VTEP %s", o.meta.host, o.id, o.address, o.meta.vtep)
-	c.noteConflicts(o)
-	o.asked = time.Time{}
-	if !c.held {
-		c.post(o.id).announces = []announce{c.announcement(c.self)}
-	}
-	c.sendDigest(o)
-}
-
-// goneEvent says that memberlist holds a node for dead or left.
-type goneEvent struct{ id nodeID }
-
-func (e goneEvent) apply(c *core) {
-	o := c.owners[e.id]
-	if o == nil || o == c.self || !o.member {
-		return
-	}
-	o.member = false
-	o.downSince = c.now
-	c.up--
-	clear(c.audiences)
-	if !o.left {
-		c.lose(o)
-	}
-	c.refresh(o)
-}
+func (e keysEvent) apply(c *core) { c.self.meta.keys = e.keys }

@@ -60,7 +60,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 		level, text = logrus.InfoLevel, strings.TrimSpace(string(line))
 	}
 	cause, from, _ := strings.Cut(text, " from=")
-	if level <= logrus.WarnLevel && keyTrouble(text) {
+	if level <= logrus.WarnLevel && isKeyError(text) {
 		w.cluster.reject("key")
 		host, _, _ := strings.Cut(from, ":")
 		cause = "refused gossip from " + host + ": it has another gossip key, or only one side has one"

@@ -18,7 +18,7 @@ func reachMany(t *testing.T, listen listener) []time.Duration {
 			options = append(options, withJoin(nodes[0]))
 		}
 		n := startNode(t, listen, i+1, options...)
-		n.participate(appNet)
+		n.subscribe(appNet)
 		nodes = append(nodes, n)
 	}
 	for _, n := range nodes {

@@ -57,7 +57,7 @@ func (m *metrics) count(direction string, p *packet, size, times int) {
 	m.bytes.WithLabelValues(direction, p.kind()).Add(float64(size * times))
 }
 
-func (m *metrics) take(out *output) {
+func (m *metrics) observe(out *output) {
 	for _, d := range out.delays {
 		m.delay.Observe(d.Seconds())
 	}
@@ -99,38 +99,6 @@ func (c *Cluster) Collect(ch chan<- prometheus.Metric) {
 	c.metrics.bytes.Collect(ch)
 	c.metrics.repairs.Collect(ch)
 	c.metrics.delay.Collect(ch)
-}
-
-// tally counts the members and records by state, and the versions that are
-// known of and lacking.
-func (c *core) tally(now time.Time) (states map[State]int, records map[string]int, behind int) {
-	states, records = map[State]int{}, map[string]int{}
-	for _, o := range c.order {
-		if o.seen {
-			states[o.state(now)]++
-		}
-		state := "used"
-		switch {
-		case o == c.self:
-			state = "own"
-		case !o.shown:
-			state = "hidden"
-		}
-		for _, p := range o.parts {
-			if p.set != nil {
-				records[state] += len(p.set.live)
-			}
-		}
-	}
-	for _, p := range c.self.parts {
-		records["static"] += len(c.staticsOf(p.Network))
-	}
-	for k, p := range c.pulls {
-		if o := c.owners[k.owner]; o != nil && k.key != "" && p.version > o.have(k.key) {
-			behind += int(p.version - o.have(k.key))
-		}
-	}
-	return states, records, behind
 }
 
 var _ prometheus.Collector = (*Cluster)(nil)

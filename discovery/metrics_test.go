@@ -72,13 +72,13 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 }
 
 func TestVersionsBehindAreThoseKnownOfAndLacking(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
-	tell(packet{deltas: []delta{setDelta(7, 5, 6)}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2)}, deltas: []delta{setDelta(7, 0, 2)}})
+	receive(packet{deltas: []delta{setDelta(7, 5, 6)}})
 	if _, _, behind := c.tally(c.now); behind != 4 {
 		t.Errorf("%d versions behind, not 4", behind)
 	}
-	tell(packet{deltas: []delta{setDelta(7, 2, 6)}})
+	receive(packet{deltas: []delta{setDelta(7, 2, 6)}})
 	if _, _, behind := c.tally(c.now); behind != 0 {
 		t.Errorf("%d versions behind after what was missing came", behind)
 	}

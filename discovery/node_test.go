@@ -198,10 +198,10 @@ func (n *testNode) restartAt(bind netip.AddrPort) {
 	n.open()
 }
 
-func (n *testNode) participate(networks ...Network) {
+func (n *testNode) subscribe(networks ...Network) {
 	n.t.Helper()
 	for _, network := range networks {
-		if err := n.Participate(network); err != nil {
+		if err := n.Subscribe(network); err != nil {
 			n.t.Fatal(err)
 		}
 	}

@@ -25,7 +25,7 @@ func TestCutOffNodeWithdrawsNothing(t *testing.T) {
 	}
 	s.hosts[1].remove(appKey, testEndpoint(1, 1).MAC)
 	s.heal()
-	s.run(rejoin + simPoll + 10*time.Millisecond)
+	s.run(rejoinInterval + simPoll + 10*time.Millisecond)
 	s.checkAgreement()
 	for _, m := range alone.core.members(s.now) {
 		if m.Frozen {
@@ -38,17 +38,17 @@ func TestCutOffNodeWithdrawsNothing(t *testing.T) {
 }
 
 func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
 	at := time.Unix(1, 0)
-	c.step(at, memberEvent{nodeID{3}, c.self.meta, c.address})
-	c.step(at, goneEvent{nodeID{2}})
-	c.step(at, goneEvent{nodeID{3}})
+	c.step(at, memberUpEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(at, memberDownEvent{nodeID{2}})
+	c.step(at, memberDownEvent{nodeID{3}})
 	at = at.Add(time.Hour)
 	if c.step(at, nil); !c.owners[nodeID{2}].shown {
 		t.Fatal("it was withdrawn")
 	}
-	last := said(3, 3)
+	last := announced(3, 3)
 	last.left, last.networks = true, nil
 	c.step(at, packetEvent{&packet{from: nodeID{3}, announces: []announce{last}}})
 	if c.owners[nodeID{2}].shown || !c.owners[nodeID{3}].shown {
@@ -58,13 +58,13 @@ func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
 
 // Who is forgotten while it was in use nonetheless goes from the view as well.
 func TestCutOffNodeForgetsWhatItWithdraws(t *testing.T) {
-	c, tell := twoNodes()
-	tell(packet{announces: []announce{said(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
-	tell(packet{deltas: []delta{setDelta(7, 0, 2)}})
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2), {owner: nodeID{3}, incarnation: 1, version: 1}}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 2)}})
 	at := time.Unix(1, 0)
-	c.step(at, memberEvent{nodeID{3}, c.self.meta, c.address})
-	c.step(at, goneEvent{nodeID{2}})
-	c.step(at, goneEvent{nodeID{3}})
+	c.step(at, memberUpEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(at, memberDownEvent{nodeID{2}})
+	c.step(at, memberDownEvent{nodeID{3}})
 	if c.step(at.Add(time.Hour), nil); !c.owners[nodeID{2}].shown {
 		t.Fatal("it was withdrawn")
 	}
@@ -78,10 +78,10 @@ func TestThirdOfThePeersIsManyAndLessIsNot(t *testing.T) {
 	for peers, many := range map[int]bool{6: true, 7: false} {
 		c, _ := twoNodes()
 		for i := range peers - 1 {
-			c.step(c.now, memberEvent{nodeID{byte(3 + i)}, c.self.meta, c.address})
+			c.step(c.now, memberUpEvent{nodeID{byte(3 + i)}, c.self.meta, c.address})
 		}
-		c.step(c.now, goneEvent{nodeID{2}})
-		c.step(c.now, goneEvent{nodeID{3}})
+		c.step(c.now, memberDownEvent{nodeID{2}})
+		c.step(c.now, memberDownEvent{nodeID{3}})
 		if got := c.owners[nodeID{3}].frozen; got != many {
 			t.Errorf("two of %d peers went down together: their records stay: %t, want %t", peers, got, many)
 		}
@@ -92,12 +92,12 @@ func TestThirdOfThePeersIsManyAndLessIsNot(t *testing.T) {
 func TestOneHostThatDiesTwiceIsOne(t *testing.T) {
 	c, _ := twoNodes()
 	for _, id := range []byte{2, 3} {
-		c.step(c.now, memberEvent{nodeID{id}, c.self.meta, c.address})
+		c.step(c.now, memberUpEvent{nodeID{id}, c.self.meta, c.address})
 	}
-	c.step(c.now, goneEvent{nodeID{2}})
-	c.step(c.now, memberEvent{nodeID{2}, c.self.meta, c.address})
-	c.step(c.now, goneEvent{nodeID{2}})
-	if c.owners[nodeID{2}].frozen || c.cutOff {
-		t.Errorf("one of two peers went down twice: its records stay: %t, this node is cut off: %t", c.owners[nodeID{2}].frozen, c.cutOff)
+	c.step(c.now, memberDownEvent{nodeID{2}})
+	c.step(c.now, memberUpEvent{nodeID{2}, c.self.meta, c.address})
+	c.step(c.now, memberDownEvent{nodeID{2}})
+	if c.owners[nodeID{2}].frozen || c.partitioned {
+		t.Errorf("one of two peers went down twice: its records stay: %t, this node is cut off: %t", c.owners[nodeID{2}].frozen, c.partitioned)
 	}
 }

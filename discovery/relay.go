@@ -24,8 +24,8 @@ const (
 	relayDelay = 10 * time.Millisecond // what is passed on collects this long
 )
 
-// cast sends packets to all of a group. Attempt counts the repetitions.
-func (c *core) cast(g *group, packets []*packet, attempt int) {
+// multicast sends packets to all of a group. Attempt counts the repetitions.
+func (c *core) multicast(g *group, packets []*packet, attempt int) {
 	if len(g.to) <= relayAbove {
 		for _, p := range packets {
 			c.send(g.to, p, false)
@@ -43,7 +43,7 @@ func (c *core) cast(g *group, packets []*packet, attempt int) {
 			p := *p
 			p.relay = &relay{to[0].id, to[len(to)-1].id}
 			if head.id == c.self.id {
-				c.takeRelay(&p)
+				c.handleRelay(&p)
 			} else {
 				c.send([]recipient{head}, &p, false)
 			}
@@ -61,35 +61,36 @@ func headOf(keys []string, attempt int) int {
 	return int(h.Sum32()&math.MaxUint16) + attempt
 }
 
-// parcel is what is to be passed on to the same members.
-type parcel struct {
+// relayBatch is what is to be passed on to the same members.
+type relayBatch struct {
 	to        []recipient
 	announces []announce
 	deltas    []delta
 	owners    []ownerVersions
 }
 
-type parcelKey struct {
+// relayKey is what packets of one batch have in common.
+type relayKey struct {
 	relay
 	keys string
 }
 
-// takeRelay keeps the packet's parts until they are passed on.
-func (c *core) takeRelay(p *packet) {
+// handleRelay keeps what the packet carries until it is passed on.
+func (c *core) handleRelay(p *packet) {
 	keys := p.keys()
-	k := parcelKey{*p.relay, strings.Join(keys, "\x00")}
-	pl := c.parcels[k]
-	if pl == nil {
-		pl = &parcel{to: c.within(p.relay, keys)}
-		c.parcels[k] = pl
+	k := relayKey{*p.relay, strings.Join(keys, "\x00")}
+	b := c.relays[k]
+	if b == nil {
+		b = &relayBatch{to: c.membersIn(p.relay, keys)}
+		c.relays[k] = b
 	}
-	pl.announces = append(pl.announces, p.announces...)
-	pl.deltas = append(pl.deltas, p.deltas...)
+	b.announces = append(b.announces, p.announces...)
+	b.deltas = append(b.deltas, p.deltas...)
 	if p.versions != nil {
-		pl.owners = append(pl.owners, p.versions.owners...)
+		b.owners = append(b.owners, p.versions.owners...)
 	}
-	if c.parcelsAt.IsZero() {
-		c.parcelsAt = c.now.Add(relayDelay)
+	if c.relayAt.IsZero() {
+		c.relayAt = c.now.Add(relayDelay)
 	}
 }
 
@@ -110,10 +111,10 @@ func (p *packet) keys() []string {
 	return slices.Compact(keys)
 }
 
-// within lists the members of a range that take part in all the networks.
-func (c *core) within(r *relay, keys []string) []recipient {
+// membersIn lists the members of a range that subscribe to all the networks.
+func (c *core) membersIn(r *relay, keys []string) []recipient {
 	var to []recipient
-	for _, o := range c.order[c.place(r.first):] {
+	for _, o := range c.order[c.indexOf(r.first):] {
 		if bytes.Compare(o.id[:], r.last[:]) > 0 {
 			break
 		}
@@ -125,20 +126,20 @@ func (c *core) within(r *relay, keys []string) []recipient {
 	return to
 }
 
-// passOn sends the parcels.
-func (c *core) passOn() {
-	for _, k := range slices.SortedFunc(maps.Keys(c.parcels), parcelKey.compare) {
-		pl := c.parcels[k]
-		if len(pl.to) == 0 {
+// sendRelays passes the batches on.
+func (c *core) sendRelays() {
+	for _, k := range slices.SortedFunc(maps.Keys(c.relays), relayKey.compare) {
+		b := c.relays[k]
+		if len(b.to) == 0 {
 			continue
 		}
-		for _, p := range pack(pl.announces, pl.deltas, pl.owners) {
-			c.send(pl.to, p, false)
+		for _, p := range pack(b.announces, b.deltas, b.owners) {
+			c.send(b.to, p, false)
 		}
 	}
-	clear(c.parcels)
+	clear(c.relays)
 }
 
-func (k parcelKey) compare(o parcelKey) int {
+func (k relayKey) compare(o relayKey) int {
 	return cmp.Or(bytes.Compare(k.first[:], o.first[:]), bytes.Compare(k.last[:], o.last[:]), strings.Compare(k.keys, o.keys))
 }

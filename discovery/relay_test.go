@@ -10,7 +10,7 @@ func manyHosts(t *testing.T) *simulation {
 	s := newSimulation(relayAbove+10, 7, t.Fatalf)
 	for _, h := range s.hosts {
 		h.start()
-		h.participate(appNet)
+		h.subscribe(appNet)
 	}
 	s.run(5 * time.Second)
 	s.checkAgreement()
@@ -19,13 +19,13 @@ func manyHosts(t *testing.T) *simulation {
 
 func TestPushToManyIsRelayed(t *testing.T) {
 	s := manyHosts(t)
-	s.record = true
+	s.keepHistory = true
 	h := s.hosts[5]
 	h.put(appKey, testEndpoint(5, 1))
 	s.run(flushDelay + relayDelay + 3*simLink)
 	s.checkAgreement()
 	sent, copies := 0, 0
-	for _, m := range s.said {
+	for _, m := range s.history {
 		if m.from == h {
 			sent++
 		}
@@ -41,11 +41,11 @@ func TestPushToManyIsRelayed(t *testing.T) {
 
 func TestDeadHeadKeepsNobodyFromHearing(t *testing.T) {
 	s := manyHosts(t)
-	s.record = true
+	s.keepHistory = true
 	h := s.hosts[5]
 	h.put(appKey, testEndpoint(5, 1))
 	s.run(flushDelay + simLink)
-	for _, m := range s.said {
+	for _, m := range s.history {
 		if m.from == h && m.packet.relay != nil {
 			m.to.crash()
 		}

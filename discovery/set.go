@@ -11,7 +11,7 @@ import (
 // version of each endpoint's last change and of recent removals, so that a
 // holder of an older version can be brought up by what changed since.
 //
-// The law: a set at version v has the owner's value of every endpoint whose
+// The invariant: a set at version v has the owner's value of every endpoint whose
 // last change is at v or before.
 type set struct {
 	incarnation uint64

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-func someRemembered() []remembered {
+func someSnapshot() []ownerSnapshot {
 	address := netip.MustParseAddrPort("192.0.2.7:7950")
-	return []remembered{
-		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []participation{{appNet, 12}}}, meta{"host7", address, 8, keys{{7}}}, address},
+	return []ownerSnapshot{
+		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []announcedNetwork{{appNet, 12}}}, meta{"host7", address, 8, keys{{7}}}, address},
 		{announce{owner: nodeID{8}, incarnation: 8, version: 9, left: true, down: time.Hour}, meta{"host8", address, 8, keys{}}, address},
 	}
 }
 
 func TestSnapshotSurvivesTheDisk(t *testing.T) {
 	saved := time.UnixMilli(1_700_000_000_000)
-	b, err := encodeSnapshot(saved, someRemembered())
+	b, err := encodeSnapshot(saved, someSnapshot())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestSnapshotSurvivesTheDisk(t *testing.T) {
 		saved.Add(-time.Minute): 0, // the clock went back
 	} {
 		owners, ago, err := decodeSnapshot(at, b)
-		if err != nil || ago != want || !reflect.DeepEqual(owners, someRemembered()) {
+		if err != nil || ago != want || !reflect.DeepEqual(owners, someSnapshot()) {
 			t.Errorf("%+v, %s ago (%v)", owners, ago, err)
 		}
 	}
@@ -57,20 +57,20 @@ func TestRestoredNodeTrustsNothingStale(t *testing.T) {
 		t.Errorf("it took version %d", s.version)
 	}
 	s.heal()
-	s.run(10 * rejoin)
+	s.run(10 * rejoinInterval)
 	s.checkAgreement()
 }
 
-// An announcement says when a part began, which may be long before what this node
+// An announcement says when a subscription began, which may be long before what this node
 // held of it.
 func TestNewerAnnouncementLowersNoMark(t *testing.T) {
-	c, tell := twoNodes()
-	c.step(c.now, restoreEvent{[]remembered{{said(2, 12), c.self.meta, c.address}}, 0})
-	tell(packet{announces: []announce{said(10, 2)}, deltas: []delta{setDelta(7, 0, 11)}})
+	c, receive := twoNodes()
+	c.step(c.now, restoreEvent{[]ownerSnapshot{{announced(2, 12), c.self.meta, c.address}}, 0})
+	receive(packet{announces: []announce{announced(10, 2)}, deltas: []delta{setDelta(7, 0, 11)}})
 	if s := c.owners[nodeID{2}].set(appKey); s != nil {
 		t.Errorf("it took version %d", s.version)
 	}
-	tell(packet{deltas: []delta{setDelta(7, 0, 12)}})
+	receive(packet{deltas: []delta{setDelta(7, 0, 12)}})
 	if c.owners[nodeID{2}].have(appKey) != 12 {
 		t.Error("it did not take the version that it held before its restart")
 	}
@@ -79,17 +79,17 @@ func TestNewerAnnouncementLowersNoMark(t *testing.T) {
 // What is left of an owner that is down may be older than what this node held
 // before its restart: nothing is asked or sent in vain.
 func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
-	c, tell := twoNodes()
-	gone := someRemembered()[0]
-	c.step(c.now, restoreEvent{[]remembered{gone}, 0})
-	tell(packet{announces: []announce{said(2, 2)}})
+	c, receive := twoNodes()
+	gone := someSnapshot()[0]
+	c.step(c.now, restoreEvent{[]ownerSnapshot{gone}, 0})
+	receive(packet{announces: []announce{announced(2, 2)}})
 	older := ownerVersions{gone.owner, gone.incarnation, gone.version, []setVersion{{appKey, gone.networks[0].since - 1}}}
-	for _, s := range tell(packet{versions: &versions{owners: []ownerVersions{older}}}) {
+	for _, s := range receive(packet{versions: &versions{owners: []ownerVersions{older}}}) {
 		if len(s.packet.wants) > 0 {
 			t.Errorf("it asks for %+v", s.packet.wants)
 		}
 	}
-	for _, s := range tell(packet{digest: &digest{make([]uint64, minBuckets)}}) {
+	for _, s := range receive(packet{digest: &digest{make([]uint64, minBuckets)}}) {
 		for _, ov := range s.packet.versions.owners {
 			if ov.owner == gone.owner && len(ov.sets) > 0 {
 				t.Errorf("it says that it lacks %+v", ov.sets)
@@ -100,7 +100,7 @@ func TestWhatIsTooOldIsNotAskedFor(t *testing.T) {
 
 func TestAwayForADayIsNotRestored(t *testing.T) {
 	c, _ := twoNodes()
-	c.step(c.now, restoreEvent{someRemembered(), forgetAfter - 30*time.Minute})
+	c.step(c.now, restoreEvent{someSnapshot(), forgetAfter - 30*time.Minute})
 	if c.owners[nodeID{7}] == nil || c.owners[nodeID{8}] != nil {
 		t.Error("who was up when it was saved is forgotten, or who had been down for an hour is not")
 	}
@@ -111,13 +111,13 @@ func TestRestartNeedsNoSeeds(t *testing.T) {
 		a := startNode(t, l.listen, 1)
 		b := startNode(t, l.listen, 2, withJoin(a))
 		for i, n := range []*testNode{a, b} {
-			n.participate(appNet)
+			n.subscribe(appNet)
 			n.Put(appKey, testEndpoint(i+1, 1))
 		}
 		b.waitView(5*time.Second, 1, 1, 2)
 		b.cfg.Join = nil
 		b.restartAt(netip.MustParseAddrPort("127.0.0.1:0")) // where the other does not look for it
-		b.participate(appNet)
+		b.subscribe(appNet)
 		b.waitView(30*time.Second, 1, 1, 2) // membership refuses the new address until the old one is dead
 	})
 }
@@ -157,10 +157,10 @@ func TestDamagedSnapshotIsLeftAside(t *testing.T) {
 
 func TestRestoredOwnersAreNotTakenForLost(t *testing.T) {
 	c, _ := twoNodes()
-	c.step(c.now, restoreEvent{someRemembered(), 0})
-	c.step(c.now, memberEvent{nodeID{3}, c.self.meta, c.address})
-	c.step(c.now, goneEvent{nodeID{2}})
-	c.step(c.now, goneEvent{nodeID{3}})
+	c.step(c.now, restoreEvent{someSnapshot(), 0})
+	c.step(c.now, memberUpEvent{nodeID{3}, c.self.meta, c.address})
+	c.step(c.now, memberDownEvent{nodeID{2}})
+	c.step(c.now, memberDownEvent{nodeID{3}})
 	if !c.owners[nodeID{3}].frozen || c.owners[nodeID{7}].shown {
 		t.Error("what an earlier life knew is in use")
 	}

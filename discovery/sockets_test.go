@@ -25,7 +25,7 @@ func TestClusterOnSockets(t *testing.T) {
 	c.waitView(patience, 2, 1, 2)
 
 	b.restart()
-	b.participate(appNet)
+	b.subscribe(appNet)
 	b.Put(appKey, testEndpoint(2, 2))
 	b.waitView(patience, 2, 1, 2)
 	c.wait(patience, "what it says now", func() bool { return c.mac(testEndpoint(2, 2)) != "" && c.mac(testEndpoint(2, 1)) == "" })

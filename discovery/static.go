@@ -7,7 +7,7 @@ import (
 )
 
 // Static is an endpoint behind a VTEP that speaks no gossip: a kernel's vxlan
-// device, or a switch. On a node that takes part in a network with the VNI it is
+// device, or a switch. On a node that subscribes to a network with the VNI it is
 // a claim like those of members; nobody else is told of it.
 type Static struct {
 	VNI      uint32
@@ -19,11 +19,11 @@ type Static struct {
 const StaticOwner = "static"
 
 func (cfg *Config) checkStatic() error {
-	type subject struct {
+	type claim struct {
 		vni  uint32
 		what any
 	}
-	seen := map[subject]bool{}
+	seen := map[claim]bool{}
 	for _, s := range cfg.Static {
 		e := s.Endpoint
 		switch {
@@ -38,15 +38,15 @@ func (cfg *Config) checkStatic() error {
 		case s.VTEP.Addr() == cfg.VTEP.Addr():
 			return fmt.Errorf("static endpoint %s: VTEP %s is this host's own", e.MAC, s.VTEP)
 		}
-		subjects := []subject{{s.VNI, e.MAC}}
+		claims := []claim{{s.VNI, e.MAC}}
 		for _, a := range e.Addrs {
-			subjects = append(subjects, subject{s.VNI, a})
+			claims = append(claims, claim{s.VNI, a})
 		}
-		for _, sub := range subjects {
-			if seen[sub] {
-				return fmt.Errorf("static endpoint %s: VNI %d has %v twice", e.MAC, s.VNI, sub.what)
+		for _, c := range claims {
+			if seen[c] {
+				return fmt.Errorf("static endpoint %s: VNI %d has %v twice", e.MAC, s.VNI, c.what)
 			}
-			seen[sub] = true
+			seen[c] = true
 		}
 	}
 	return nil

@@ -19,8 +19,8 @@ func TestStaticEndpointIsAClaimLikeOthers(t *testing.T) {
 		withStatic := func(c *Config) { c.Static = []Static{static} }
 		a := startNode(t, l.listen, 1, withStatic)
 		b := startNode(t, l.listen, 2, withJoin(a))
-		b.participate(appNet)
-		a.participate(appNet)
+		b.subscribe(appNet)
+		a.subscribe(appNet)
 		a.waitView(5*time.Second, 2, 1, 2)
 		if got := a.mac(static.Endpoint); got != "192.0.2.77:4789" {
 			t.Errorf("it is behind %s", got)
@@ -40,9 +40,9 @@ func TestStaticEndpointIsAClaimLikeOthers(t *testing.T) {
 		a.wait(time.Second, "the static one again", func() bool { return a.mac(moved) == "192.0.2.77:4789" })
 		b.waitView(time.Second, 1, 0, 0) // nobody else is told
 
-		a.Withdraw(appKey)
+		a.Unsubscribe(appKey)
 		a.waitView(time.Second, 0, 0, 0)
-		a.participate(Network{"network=other", 6000})
+		a.subscribe(Network{"network=other", 6000})
 		a.waitView(time.Second, 0, 0, 0)
 	})
 }

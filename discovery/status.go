@@ -43,7 +43,7 @@ func (o *owner) state(now time.Time) State {
 		return StateLeft
 	case !o.member:
 		return StateDead
-	case !o.asked.IsZero() && now.Sub(o.asked) > suspectAfter:
+	case !o.unanswered.IsZero() && now.Sub(o.unanswered) > suspectAfter:
 		return StateSuspect
 	}
 	return StateAlive
@@ -53,21 +53,21 @@ func (c *core) records() []Record {
 	var records []Record
 	for _, o := range c.owners {
 		hidden := o != c.self && !o.shown
-		for _, p := range o.parts {
-			if p.set == nil {
+		for _, sub := range o.subscriptions {
+			if sub.set == nil {
 				continue
 			}
-			for _, it := range p.set.live {
+			for _, it := range sub.set.live {
 				e := *it.endpoint
 				e.Addrs = slices.Clone(e.Addrs)
-				records = append(records, Record{o.id.String(), o.meta.vtep, p.Network, e, hidden})
+				records = append(records, Record{o.id.String(), o.meta.vtep, sub.Network, e, hidden})
 			}
 		}
 	}
-	for _, p := range c.self.parts {
-		for _, s := range c.staticsOf(p.Network) {
+	for _, sub := range c.self.subscriptions {
+		for _, s := range c.staticsOf(sub.Network) {
 			s.Endpoint.Addrs = slices.Clone(s.Endpoint.Addrs)
-			records = append(records, Record{StaticOwner, s.VTEP, p.Network, s.Endpoint, false})
+			records = append(records, Record{StaticOwner, s.VTEP, sub.Network, s.Endpoint, false})
 		}
 	}
 	slices.SortFunc(records, func(a, b Record) int {
@@ -83,4 +83,36 @@ func (c *core) allConflicts() []Conflict {
 		maps.Copy(found, c.conflictsWith(o))
 	}
 	return sortedConflicts(found)
+}
+
+// tally counts the members and records by state, and the versions that are
+// known of and lacking.
+func (c *core) tally(now time.Time) (states map[State]int, records map[string]int, behind int) {
+	states, records = map[State]int{}, map[string]int{}
+	for _, o := range c.order {
+		if o.seen {
+			states[o.state(now)]++
+		}
+		state := "used"
+		switch {
+		case o == c.self:
+			state = "own"
+		case !o.shown:
+			state = "hidden"
+		}
+		for _, sub := range o.subscriptions {
+			if sub.set != nil {
+				records[state] += len(sub.set.live)
+			}
+		}
+	}
+	for _, sub := range c.self.subscriptions {
+		records["static"] += len(c.staticsOf(sub.Network))
+	}
+	for k, p := range c.pulls {
+		if o := c.owners[k.owner]; o != nil && k.key != "" && p.version > o.have(k.key) {
+			behind += int(p.version - o.have(k.key))
+		}
+	}
+	return states, records, behind
 }

@@ -31,7 +31,7 @@ func (c Conflict) String() string {
 
 func (n Network) conflictsWith(o Network) bool { return (n.Key == o.Key) != (n.VNI == o.VNI) }
 
-// check says why this node cannot take part in the network.
+// check says why this node cannot subscribe to the network.
 func (c *core) check(n Network) error {
 	switch {
 	case n.Key == "" || len(n.Key) > maxKey || !utf8.ValidString(n.Key):
@@ -39,23 +39,23 @@ func (c *core) check(n Network) error {
 	case n.VNI < 1 || n.VNI > maxVNI:
 		return fmt.Errorf("VNI %d of network %q is not from 1 to %d", n.VNI, n.Key, maxVNI)
 	}
-	for _, p := range c.self.parts {
-		if n.conflictsWith(p.Network) {
+	for _, sub := range c.self.subscriptions {
+		if n.conflictsWith(sub.Network) {
 			return fmt.Errorf("network %q cannot have VNI %d: this node has network %q with VNI %d; use another VNI, or the same key on all hosts",
-				n.Key, n.VNI, p.Key, p.VNI)
+				n.Key, n.VNI, sub.Key, sub.VNI)
 		}
 	}
-	if len(c.self.parts) >= maxNetworks {
-		return fmt.Errorf("network %q is one too many: a node takes part in %d at most; remove one of its networks", n.Key, maxNetworks)
+	if len(c.self.subscriptions) >= maxNetworks {
+		return fmt.Errorf("network %q is one too many: a node subscribes to %d at most; remove one of its networks", n.Key, maxNetworks)
 	}
 	for _, o := range c.order {
 		if !c.visible(o) {
 			continue
 		}
-		for _, p := range o.parts {
-			if n.conflictsWith(p.Network) {
+		for _, sub := range o.subscriptions {
+			if n.conflictsWith(sub.Network) {
 				return fmt.Errorf("network %q cannot have VNI %d: member %s (%s) has network %q with VNI %d; use another VNI, or the same key on all hosts",
-					n.Key, n.VNI, o.meta.host, o.id, p.Key, p.VNI)
+					n.Key, n.VNI, o.meta.host, o.id, sub.Key, sub.VNI)
 			}
 		}
 	}
@@ -68,8 +68,8 @@ func (c *core) conflictsWith(o *owner) map[Conflict]bool {
 		return nil
 	}
 	var found map[Conflict]bool
-	for _, ours := range c.self.parts {
-		for _, theirs := range o.parts {
+	for _, ours := range c.self.subscriptions {
+		for _, theirs := range o.subscriptions {
 			if ours.Network.conflictsWith(theirs.Network) {
 				if found == nil {
 					found = map[Conflict]bool{}
@@ -105,22 +105,22 @@ func (c *core) resolve(key string) uint32 {
 			return uint32(vni)
 		}
 	}
-	if p := c.self.part(key); p != nil {
-		return p.VNI
+	if sub := c.self.subscription(key); sub != nil {
+		return sub.VNI
 	}
 	taken := map[uint32]bool{}
-	for _, p := range c.self.parts {
-		taken[p.VNI] = true
+	for _, sub := range c.self.subscriptions {
+		taken[sub.VNI] = true
 	}
 	for _, o := range c.order {
 		if !c.visible(o) {
 			continue
 		}
-		if p := o.part(key); p != nil {
-			return p.VNI
+		if sub := o.subscription(key); sub != nil {
+			return sub.VNI
 		}
-		for _, p := range o.parts {
-			taken[p.VNI] = true
+		for _, sub := range o.subscriptions {
+			taken[sub.VNI] = true
 		}
 	}
 	h := fnv.New32a()

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 
 	"github.com/overlane/overlane/overlay/ipam"
 )
@@ -103,11 +104,11 @@ func (o *Overlay) keyOfPools(pools []netip.Prefix) string {
 	return ""
 }
 
-// gives says whether a subnet is one that this host hands out addresses of, and not Docker.
-func (o *Overlay) gives(subnet netip.Prefix) bool { return o.addresses.KeyOf(subnet) != "" }
+// isPool says whether a subnet is one that this host hands out addresses of, and not Docker.
+func (o *Overlay) isPool(subnet netip.Prefix) bool { return o.addresses.KeyOf(subnet) != "" }
 
-// taken gives what says whether a route or an interface of this host uses some of a subnet.
-func taken() (func(netip.Prefix) bool, error) {
+// usedSubnets gives what says whether a route or an interface of this host uses some of a subnet.
+func usedSubnets() (func(netip.Prefix) bool, error) {
 	routes, err1 := netlink.RouteList(nil, netlink.FAMILY_ALL)
 	addrs, err2 := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err := errors.Join(err1, err2); err != nil {
@@ -125,9 +126,8 @@ func taken() (func(netip.Prefix) bool, error) {
 		if n == nil {
 			continue
 		}
-		base, ok := netip.AddrFromSlice(n.IP)
-		if bits, _ := n.Mask.Size(); ok && bits > 0 {
-			used = append(used, netip.PrefixFrom(base.Unmap(), bits))
+		if prefix, ok := netipx.FromStdIPNet(n); ok && prefix.Bits() > 0 {
+			used = append(used, prefix)
 		}
 	}
 	return func(subnet netip.Prefix) bool { return slices.ContainsFunc(used, subnet.Overlaps) }, nil

@@ -49,12 +49,12 @@ func (ep *Endpoint) record() discovery.Endpoint {
 // endpoint is an Endpoint at work.
 type endpoint struct {
 	Endpoint
-	hasPort   bool // false after a start that could not take the tap back
-	port      datapath.PortID
-	announced bool
-	takenBy   string    // the host that has taken over one of its addresses; empty: none has
-	retry     retry     // of these
-	missing   time.Time // since when no container has it; see garbage.go
+	hasPort       bool // false after a start that could not take the tap back
+	port          datapath.PortID
+	announced     bool
+	takenBy       string // the host that has taken over one of its addresses; empty: none has
+	retry         retry     // of these
+	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
 }
 
 // EndpointSpec is Docker's wish for an endpoint.
@@ -75,7 +75,7 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if spec.MAC == (discovery.MAC{}) {
 		ep.MAC = newMAC(spec.Addrs)
 	}
-	silent := o.silent(&ep.Endpoint)
+	unreachable := o.unreachableOwners(&ep.Endpoint)
 	n, unlock, err := o.lock(spec.NetworkID)
 	if err != nil {
 		return Endpoint{}, err
@@ -88,10 +88,10 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("endpoint %s: exists with MAC %s and addresses %v, asked for again with MAC %s and addresses %v",
 			short(spec.ID), old.MAC, old.Addrs, spec.MAC, spec.Addrs)
 	}
-	if err := o.evict(n, ep.Addrs); err != nil {
+	if err := o.evictStale(n, ep.Addrs); err != nil {
 		return Endpoint{}, err
 	}
-	if err := o.free(n, &ep.Endpoint, silent); err != nil {
+	if err := o.checkConflicts(n, &ep.Endpoint, unreachable); err != nil {
 		return Endpoint{}, err
 	}
 	return ep.Endpoint, o.create(n, ep)
@@ -133,7 +133,7 @@ func (o *Overlay) create(n *network, ep *endpoint) error {
 		return errors.Join(err, o.store.delete(bucketEndpoints, ep.ID))
 	}
 	n.endpoints[ep.ID] = ep
-	o.known.changes.Add(1)
+	o.inUseCache.changes.Add(1)
 	n.logOf(ep).WithFields(logrus.Fields{"mac": ep.MAC, "addrs": ep.Addrs}).Info("endpoint created")
 	return nil
 }
@@ -163,7 +163,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 		known = ep.Endpoint
 		return nil
 	})
-	silent := o.silent(&known)
+	unreachable := o.unreachableOwners(&known)
 	n, unlock, err := o.lock(networkID)
 	if err != nil {
 		return Endpoint{}, err
@@ -183,7 +183,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if ep.takenBy != "" {
 		return Endpoint{}, o.fenced(n, ep)
 	}
-	if err := o.free(n, &ep.Endpoint, silent); err != nil {
+	if err := o.checkConflicts(n, &ep.Endpoint, unreachable); err != nil {
 		return Endpoint{}, err
 	}
 	joined := ep.Endpoint
@@ -255,7 +255,7 @@ func (o *Overlay) remove(n *network, ep *endpoint) error {
 		return err
 	}
 	delete(n.endpoints, ep.ID)
-	o.known.changes.Add(1)
+	o.inUseCache.changes.Add(1)
 	n.logOf(ep).Info("endpoint deleted")
 	return nil
 }

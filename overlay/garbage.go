@@ -1,6 +1,11 @@
 package overlay
 
-import "time"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
 
 const (
 	garbageInterval = 10 * time.Second      // between looks for endpoints whose containers are gone
@@ -39,15 +44,15 @@ func (n *network) removeGarbage(o *Overlay) (looked int) {
 	defer n.mu.Unlock()
 	looked = len(n.endpoints)
 	for _, ep := range n.endpoints {
-		lives, err := o.lives(ep)
-		if err != nil || lives {
-			ep.missing = time.Time{}
+		attached, err := o.hasContainer(ep)
+		if err != nil || attached {
+			ep.orphanedSince = time.Time{}
 			continue
 		}
-		if ep.missing.IsZero() {
-			ep.missing = time.Now()
+		if ep.orphanedSince.IsZero() {
+			ep.orphanedSince = time.Now()
 		}
-		if time.Since(ep.missing) < garbageAfter {
+		if time.Since(ep.orphanedSince) < garbageAfter {
 			continue
 		}
 		n.logOf(ep).WithField("addrs", ep.Addrs).Warn("endpoint removed: no container has it")
@@ -56,4 +61,34 @@ func (n *network) removeGarbage(o *Overlay) (looked int) {
 		}
 	}
 	return looked
+}
+
+// evictStale removes the endpoints of this host that hold one of the addresses but are in no container. Docker's address
+// management gives no address away twice on one host, so their removal did not get here.
+func (o *Overlay) evictStale(n *network, addrs []netip.Addr) error {
+	for _, ep := range n.endpoints {
+		if !slices.ContainsFunc(addrs, func(addr netip.Addr) bool { return slices.Contains(ep.Addrs, addr) }) {
+			continue
+		}
+		attached, err := o.hasContainer(ep)
+		if err != nil {
+			return err
+		}
+		if attached {
+			return fmt.Errorf("addresses %v in network %s: endpoint %s on this host has %v: remove its container, or choose another address with --ip", addrs, n.Key, short(ep.ID), ep.Addrs)
+		}
+		n.logOf(ep).WithField("addrs", ep.Addrs).Warn("endpoint removed: Docker gave its address away")
+		if err := o.remove(n, ep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasContainer says whether a container has the endpoint's tap.
+func (o *Overlay) hasContainer(ep *endpoint) (bool, error) {
+	if ep.State != StateJoined {
+		return false, nil
+	}
+	return o.cfg.HasTap(ep.Sandbox, ep.alias())
 }

@@ -20,7 +20,7 @@ type inUseCache struct {
 
 // inUse lists the subnets of this host's networks, and the addresses of its endpoints. Nobody writes to the answer.
 func (o *Overlay) inUse() ipam.InUse {
-	c := &o.known
+	c := &o.inUseCache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if counted := c.changes.Load(); c.answer == nil || counted != c.counted {

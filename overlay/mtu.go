@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 )
 
 // Bytes that VXLAN adds to a container's IP packet (RFC 7348 section 5): inner Ethernet 14, VXLAN 8, UDP 8, outer
@@ -25,7 +26,7 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 		return 0, fmt.Errorf("list this host's addresses: %w", err)
 	}
 	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.Unmap() == addr {
+		if ip, ok := netipx.FromStdIP(a.IP); ok && ip == addr {
 			link, err := netlink.LinkByIndex(a.LinkIndex)
 			if err != nil {
 				return 0, fmt.Errorf("look up the device of %s: %w", addr, err)
@@ -36,8 +37,8 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 	return 0, fmt.Errorf("address %s is on no network device of this host", addr)
 }
 
-// Fits is the largest MTU of a container's interface that a path between VTEPs carries.
-func Fits(path int, vtep netip.Addr) int {
+// InnerMTU is the largest MTU of a container's interface that a path between VTEPs carries.
+func InnerMTU(path int, vtep netip.Addr) int {
 	if vtep.Is6() {
 		return min(path-overhead6, maxMTU)
 	}
@@ -46,7 +47,7 @@ func Fits(path int, vtep netip.Addr) int {
 
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).
 func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (int, error) {
-	largest := Fits(underlay, vtep)
+	largest := InnerMTU(underlay, vtep)
 	smallest, why := minMTU4, "IPv4"
 	for _, pool := range pools {
 		if pool.Addr().Is6() {

@@ -36,16 +36,16 @@ type NetworkSpec struct {
 // network is a Network at work.
 type network struct {
 	Network
-	log   logrus.FieldLogger
-	heard bool // Docker created it since the daemon started, which hears of its end as well
+	log        logrus.FieldLogger
+	createdNow bool // Docker created it since the daemon started, which hears of its end as well
 
 	remotes remotes
 
-	mu        sync.Mutex // guards all below; held for the length of a call
-	added     bool       // to the datapath
-	shared    bool       // this host takes part in it
-	retry     retry      // of these two
-	endpoints map[string]*endpoint
+	mu            sync.Mutex // guards all below; held for the length of a call
+	inDatapath    bool       // the datapath knows it
+	participating bool       // this host takes part in it
+	retry         retry      // of these two
+	endpoints     map[string]*endpoint
 }
 
 func (o *Overlay) newNetwork(n Network) *network {
@@ -54,13 +54,13 @@ func (o *Overlay) newNetwork(n Network) *network {
 		Network:   n,
 		log:       log,
 		endpoints: map[string]*endpoint{},
-		remotes:   remotes{vni: n.VNI, log: log, vteps: map[netip.AddrPort]bool{}, pending: map[subject]*record{}},
+		remotes:   remotes{vni: n.VNI, log: log, vteps: map[netip.AddrPort]bool{}, pending: map[changeKey]*pendingChange{}},
 	}
 }
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
 func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
-	pooled, ours := o.keyOfPools(spec.Pools), slices.ContainsFunc(spec.Pools, o.gives)
+	pooled, ours := o.keyOfPools(spec.Pools), slices.ContainsFunc(spec.Pools, o.isPool)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
@@ -74,11 +74,11 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 	if err != nil {
 		return err
 	}
-	if err := o.unused(net, ours); err != nil {
+	if err := o.checkKeyAndVNI(net, ours); err != nil {
 		return err
 	}
 	n := o.newNetwork(net)
-	n.heard = true
+	n.createdNow = true
 	return o.addNetwork(n)
 }
 
@@ -107,11 +107,11 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options}, nil
 }
 
-// unused checks that no other network on this host has the key or the VNI. One that Docker removed while the daemon was
+// checkKeyAndVNI checks that no other network on this host has the key or the VNI. One that Docker removed while the daemon was
 // down gives way.
-func (o *Overlay) unused(net Network, ours bool) error {
+func (o *Overlay) checkKeyAndVNI(net Network, ours bool) error {
 	for _, other := range o.networks {
-		if (other.Key == net.Key || other.VNI == net.VNI) && !(ours && other.heard) && o.abandoned(other, net.Pools) {
+		if (other.Key == net.Key || other.VNI == net.VNI) && !(ours && other.createdNow) && o.abandoned(other, net.Pools) {
 			other.log.Warn("network removed: Docker gave its subnet away")
 			if err := o.removeNetwork(other); err != nil {
 				return err
@@ -120,9 +120,9 @@ func (o *Overlay) unused(net Network, ours bool) error {
 		}
 		switch {
 		case other.Key == net.Key:
-			return fmt.Errorf("network %s is already on this host with key %s: choose another %s", short(other.ID), other.Key, wayOut(net.Key))
+			return fmt.Errorf("network %s is already on this host with key %s: choose another %s", short(other.ID), other.Key, keyAdvice(net.Key))
 		case other.VNI == net.VNI:
-			return fmt.Errorf("VNI %d of %s is used on this host by network %s (%s): choose another %s", net.VNI, net.Key, short(other.ID), other.Key, wayOut(net.Key))
+			return fmt.Errorf("VNI %d of %s is used on this host by network %s (%s): choose another %s", net.VNI, net.Key, short(other.ID), other.Key, keyAdvice(net.Key))
 		}
 	}
 	return nil
@@ -137,15 +137,15 @@ func (o *Overlay) abandoned(n *network, given []netip.Prefix) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, ep := range n.endpoints {
-		if lives, err := o.lives(ep); lives || err != nil {
+		if attached, err := o.hasContainer(ep); attached || err != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// wayOut names what to change to get another key.
-func wayOut(key string) string {
+// keyAdvice names what to change to get another key.
+func keyAdvice(key string) string {
 	kind, _, _ := strings.Cut(key, "=")
 	if kind == "subnet" {
 		return "--subnet, or keep it and give -o vni=NUMBER or -o network=NAME"
@@ -165,12 +165,12 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 	if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
 		return err
 	}
-	if err := o.cluster.Participate(n.identity()); err != nil {
+	if err := o.cluster.Subscribe(n.identity()); err != nil {
 		return errors.Join(err, o.cfg.Datapath.DelNetwork(n.VNI))
 	}
-	n.added, n.shared = true, true
+	n.inDatapath, n.participating = true, true
 	o.networks[n.ID] = n
-	o.known.changes.Add(1)
+	o.inUseCache.changes.Add(1)
 	n.log.WithFields(logrus.Fields{"mtu": n.MTU, "pools": n.Pools}).Info("network created")
 	return nil
 }
@@ -196,7 +196,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 			return err
 		}
 	}
-	o.cluster.Withdraw(n.Key)
+	o.cluster.Unsubscribe(n.Key)
 	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 		return err
 	}
 	delete(o.networks, n.ID)
-	o.known.changes.Add(1)
+	o.inUseCache.changes.Add(1)
 	n.log.Info("network deleted")
 	return nil
 }

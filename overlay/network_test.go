@@ -201,7 +201,7 @@ func TestOverlappingSubnets(t *testing.T) {
 }
 
 func TestCreateNetworkUndone(t *testing.T) {
-	for _, method := range []string{"AddNetwork", "Participate"} {
+	for _, method := range []string{"AddNetwork", "Subscribe"} {
 		t.Run(method, func(t *testing.T) {
 			h := newHost(t)
 			h.datapath.Fail(method, errFault)

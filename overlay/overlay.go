@@ -22,8 +22,8 @@ import (
 
 // Cluster is what overlay needs of discovery.
 type Cluster interface {
-	Participate(discovery.Network) error
-	Withdraw(key string)
+	Subscribe(discovery.Network) error
+	Unsubscribe(key string)
 	Put(key string, e discovery.Endpoint)
 	Delete(key string, mac discovery.MAC)
 	Resolve(key string) uint32
@@ -79,10 +79,10 @@ type Overlay struct {
 	running sync.WaitGroup
 	failure chan struct{} // something is to be tried again
 
-	addresses *ipam.Manager
-	known     inUseCache
-	mu        sync.RWMutex        // guards networks; held to write while one is made or removed
-	networks  map[string]*network // by Docker's NetworkID
+	addresses  *ipam.Manager
+	inUseCache inUseCache
+	mu         sync.RWMutex        // guards networks; held to write while one is made or removed
+	networks   map[string]*network // by Docker's NetworkID
 }
 
 // Open reads the store and takes back the networks and endpoints that it holds: their ports work when Open returns.
@@ -94,7 +94,7 @@ func Open(cfg Config) (*Overlay, error) {
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
-	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: taken, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
+	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {
 		err = o.restore()
 	}

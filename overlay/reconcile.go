@@ -74,26 +74,26 @@ func (o *Overlay) bringUp(n *network) (next time.Time) {
 
 // bringUpNetwork takes part in a network: in the datapath, and then among the others.
 func (o *Overlay) bringUpNetwork(n *network) error {
-	if !n.added {
+	if !n.inDatapath {
 		if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
 			return err
 		}
-		n.added = true
+		n.inDatapath = true
 	}
-	if o.cluster == nil || n.shared {
+	if o.cluster == nil || n.participating {
 		return nil
 	}
-	if err := o.cluster.Participate(n.identity()); err != nil {
+	if err := o.cluster.Subscribe(n.identity()); err != nil {
 		return fmt.Errorf("the cluster refuses the network: its containers reach this host alone: %w", err)
 	}
-	n.shared = true
+	n.participating = true
 	return nil
 }
 
 // bringUpEndpoint opens an endpoint's port, and announces the endpoint when that works. Until its network is up there is
 // nothing to be done for it.
 func (o *Overlay) bringUpEndpoint(n *network, ep *endpoint) error {
-	if !n.added {
+	if !n.inDatapath {
 		return nil
 	}
 	if !ep.hasPort {
@@ -104,7 +104,7 @@ func (o *Overlay) bringUpEndpoint(n *network, ep *endpoint) error {
 	if ep.takenBy != "" {
 		return o.fenced(n, ep)
 	}
-	if ep.State == StateJoined && n.shared && !ep.announced {
+	if ep.State == StateJoined && n.participating && !ep.announced {
 		o.cluster.Put(n.Key, ep.record())
 		ep.announced = true
 	}

@@ -20,35 +20,35 @@ type remotes struct {
 	log logrus.FieldLogger
 
 	mu      sync.Mutex
-	vteps   map[netip.AddrPort]bool // that take part
-	pending map[subject]*record     // in which discovery and the datapath differ
+	vteps   map[netip.AddrPort]bool      // that take part
+	pending map[changeKey]*pendingChange // in which discovery and the datapath differ
 }
 
-// record is the latest change of a subject, which could not be applied.
-type record struct {
+// pendingChange is the latest change with a key, which could not be applied.
+type pendingChange struct {
 	discovery.Change
 	retry
 }
 
-// subject is what a change replaces the one before it of.
-type subject struct {
+// changeKey is what a change is about: it replaces the one before it with the same key.
+type changeKey struct {
 	kind discovery.Kind
 	at   netip.AddrPort // VTEP; an address has port 0
 	mac  discovery.MAC
 }
 
-func subjectOf(c discovery.Change) subject {
+func keyOf(c discovery.Change) changeKey {
 	switch c.Kind {
 	case discovery.KindVTEP:
-		return subject{kind: c.Kind, at: c.VTEP}
+		return changeKey{kind: c.Kind, at: c.VTEP}
 	case discovery.KindMAC:
-		return subject{kind: c.Kind, mac: c.MAC}
+		return changeKey{kind: c.Kind, mac: c.MAC}
 	}
-	return subject{kind: c.Kind, at: netip.AddrPortFrom(c.Addr, 0)}
+	return changeKey{kind: c.Kind, at: netip.AddrPortFrom(c.Addr, 0)}
 }
 
 // what names a record for people.
-func (r *record) what() string {
+func (r *pendingChange) what() string {
 	var what string
 	switch r.Kind {
 	case discovery.KindVTEP:
@@ -84,7 +84,7 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 	}
 }
 
-// observe applies a change, or keeps it to be tried again, in place of an older one of its subject.
+// observe applies a change, or keeps it to be tried again, in place of an older one with its key.
 func (r *remotes) observe(dp Datapath, c discovery.Change) (applied bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,8 +93,8 @@ func (r *remotes) observe(dp Datapath, c discovery.Change) (applied bool) {
 	} else if c.Kind == discovery.KindVTEP {
 		r.vteps[c.VTEP] = true
 	}
-	r.pending[subjectOf(c)] = &record{Change: c}
-	return r.apply(dp, r.pending[subjectOf(c)])
+	r.pending[keyOf(c)] = &pendingChange{Change: c}
+	return r.apply(dp, r.pending[keyOf(c)])
 }
 
 // applyDue tries the records that are due, and says when the next try is; zero: all are applied.
@@ -116,10 +116,10 @@ func (r *remotes) applyDue(dp Datapath) (next time.Time) {
 	return next
 }
 
-func (r *remotes) apply(dp Datapath, p *record) (applied bool) {
-	err := r.tell(dp, p.Change)
+func (r *remotes) apply(dp Datapath, p *pendingChange) (applied bool) {
+	err := r.program(dp, p.Change)
 	if err == nil {
-		delete(r.pending, subjectOf(p.Change))
+		delete(r.pending, keyOf(p.Change))
 		return true
 	}
 	p.failed(err, time.Now())
@@ -129,7 +129,7 @@ func (r *remotes) apply(dp Datapath, p *record) (applied bool) {
 	return false
 }
 
-func (r *remotes) tell(dp Datapath, c discovery.Change) error {
+func (r *remotes) program(dp Datapath, c discovery.Change) error {
 	switch {
 	case c.Kind == discovery.KindVTEP && c.Gone:
 		return dp.DelVTEP(r.vni, c.VTEP)
@@ -146,20 +146,20 @@ func (r *remotes) tell(dp Datapath, c discovery.Change) error {
 }
 
 // list gives the records that are not applied, by name.
-func (r *remotes) list() []*record {
+func (r *remotes) list() []*pendingChange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]*record, 0, len(r.pending))
+	all := make([]*pendingChange, 0, len(r.pending))
 	for _, p := range r.pending {
 		copied := *p
 		all = append(all, &copied)
 	}
-	slices.SortFunc(all, func(a, b *record) int { return strings.Compare(a.what(), b.what()) })
+	slices.SortFunc(all, func(a, b *pendingChange) int { return strings.Compare(a.what(), b.what()) })
 	return all
 }
 
-// takesPart says whether a VTEP does.
-func (r *remotes) takesPart(vtep netip.AddrPort) bool {
+// hasVTEP says whether a VTEP takes part.
+func (r *remotes) hasVTEP(vtep netip.AddrPort) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.vteps[vtep]

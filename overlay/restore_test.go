@@ -120,7 +120,7 @@ func TestBroughtUpLater(t *testing.T) {
 	}{
 		"port":    {func(h *host, err error) { h.datapath.Fail("AddPort", err) }, "endpoint eeeeeeeeeeee", 0},
 		"network": {func(h *host, err error) { h.datapath.Fail("AddNetwork", err) }, "network", 0},
-		"cluster": {func(h *host, err error) { h.cluster.Fail("Participate", err) }, "network", 1},
+		"cluster": {func(h *host, err error) { h.cluster.Fail("Subscribe", err) }, "network", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

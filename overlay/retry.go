@@ -10,7 +10,7 @@ import (
 // minute in the end: a fault that passes is soon made good, and one that stays costs little.
 const (
 	retryFirst = 500 * time.Millisecond
-	retryMost  = 30 * time.Second
+	retryMax   = 30 * time.Second
 	retryPace  = 100 * time.Millisecond // between looks for what is due: many that failed at about one time are one look
 )
 
@@ -25,9 +25,9 @@ func (r *retry) due(now time.Time) bool { return !now.Before(r.next) }
 
 // failed takes the error of a try.
 func (r *retry) failed(err error, now time.Time) {
-	delay := retryMost
+	delay := retryMax
 	if r.failures < 16 {
-		delay = min(retryFirst<<r.failures, retryMost)
+		delay = min(retryFirst<<r.failures, retryMax)
 	}
 	r.failures++
 	r.err, r.next = err, now.Add(delay)

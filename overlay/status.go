@@ -45,7 +45,7 @@ type MemberStatus struct {
 	VTEP        netip.AddrPort  `json:"vtep"`
 	Incarnation uint64          `json:"incarnation"`
 	Self        bool            `json:"self"`
-	Trouble
+	Health
 }
 
 // NetworkStatus is a network of this host.
@@ -77,13 +77,6 @@ type RemoteStatus struct {
 	Addrs   []netip.Addr   `json:"addrs"`
 	Seq     uint32         `json:"seq"`
 	Hidden  bool           `json:"hidden"` // its host is dead
-}
-
-// Conflict is one MAC or address that several live hosts claim in a network.
-type Conflict struct {
-	Network string   `json:"network"` // key
-	Address string   `json:"address"` // MAC or IP
-	Claims  []string `json:"claims"`  // HOST/ENDPOINT
 }
 
 // RefusedNetwork is a network of another host that can't be merged with one of this host: the same key with another
@@ -133,7 +126,7 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 func memberStatus(members []discovery.Member) []MemberStatus {
 	all := make([]MemberStatus, 0, len(members))
 	for _, m := range members {
-		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberTrouble(m)})
+		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberHealth(m)})
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	return all
@@ -160,33 +153,6 @@ func remoteRecord(r discovery.Record, owner discovery.Member) RemoteStatus {
 
 func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }
 
-func conflicts(records []discovery.Record, byID map[string]discovery.Member) []Conflict {
-	type claimed struct{ network, address string }
-	claims := map[claimed][]string{}
-	for _, r := range records {
-		if r.Hidden {
-			continue
-		}
-		holder := hostOf(byID[r.Owner], r.Owner) + "/" + short(r.Endpoint.ID)
-		mac := claimed{r.Network.Key, r.Endpoint.MAC.String()}
-		claims[mac] = append(claims[mac], holder)
-		for _, addr := range r.Endpoint.Addrs {
-			ip := claimed{r.Network.Key, addr.String()}
-			claims[ip] = append(claims[ip], holder)
-		}
-	}
-	all := []Conflict{}
-	for what, holders := range claims {
-		if len(holders) > 1 {
-			all = append(all, Conflict{what.network, what.address, slices.Sorted(slices.Values(holders))})
-		}
-	}
-	slices.SortFunc(all, func(a, b Conflict) int {
-		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Address, b.Address))
-	})
-	return all
-}
-
 func refusedNetworks(conflicts []discovery.Conflict) []RefusedNetwork {
 	all := make([]RefusedNetwork, 0, len(conflicts))
 	for _, c := range conflicts {
@@ -203,7 +169,7 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 	for _, id := range slices.Sorted(maps.Keys(o.networks)) {
 		n := o.networks[id]
 		n.mu.Lock()
-		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.takesPart)...)
+		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.hasVTEP)...)
 		s.Networks = append(s.Networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, hosts})
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]

@@ -15,14 +15,14 @@ type capabilities struct {
 	GwAllocChecker bool
 }
 
-// gateways answers that question: no. Engines before 28 reserve one, which nobody uses, see Join.
-type gateways struct{ SkipIPv4, SkipIPv6 bool }
+// gwAllocAnswer answers that question: no. Engines before 28 reserve one, which nobody uses, see Join.
+type gwAllocAnswer struct{ SkipIPv4, SkipIPv6 bool }
 
 // handle adds to the helper's methods. Docker asks for capabilities while it activates the plugin, so this never waits.
 func (d driver) handle(h *network.Handler) {
 	own, _ := d.GetCapabilities()
-	always(h, "NetworkDriver.GetCapabilities", capabilities{own, true})
-	always(h, "NetworkDriver.GwAllocCheck", gateways{true, true})
+	handleStatic(h, "NetworkDriver.GetCapabilities", capabilities{own, true})
+	handleStatic(h, "NetworkDriver.GwAllocCheck", gwAllocAnswer{true, true})
 }
 
 // GetCapabilities says who keeps a network (Scope): Docker on each host for itself, or a swarm's managers for all nodes.

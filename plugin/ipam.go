@@ -28,29 +28,29 @@ const dockerLabels = "com.docker.network."
 // globalSpace is where a swarm's manager asks for the pools of networks of global scope, and an engine for its own ones.
 const globalSpace = "overlane-global"
 
-// addresses turns the requests of Docker's IPAM protocol into the overlay's terms.
-type addresses struct{ *Plugin }
+// ipamDriver turns the requests of Docker's IPAM protocol into the overlay's terms.
+type ipamDriver struct{ *Plugin }
 
-// addressCapabilities asks for the MAC of each endpoint, which tells its address from others, and for every pool and
+// ipamCapabilities asks for the MAC of each endpoint, which tells its address from others, and for every pool and
 // address anew when Docker starts: what is known already is given again.
-type addressCapabilities struct {
+type ipamCapabilities struct {
 	RequiresMACAddress    bool
 	RequiresRequestReplay bool
 }
 
-func (a addresses) handle(h *network.Handler) {
-	always(h, "IpamDriver.GetCapabilities", addressCapabilities{true, true})
-	always(h, "IpamDriver.GetDefaultAddressSpaces",
+func (d ipamDriver) handle(h *network.Handler) {
+	handleStatic(h, "IpamDriver.GetCapabilities", ipamCapabilities{true, true})
+	handleStatic(h, "IpamDriver.GetDefaultAddressSpaces",
 		api.AddressSpacesResponse{LocalDefaultAddressSpace: "overlane-local", GlobalDefaultAddressSpace: globalSpace})
-	routeIPAM(h, "RequestPool", a.requestPool)
-	routeIPAM(h, "ReleasePool", a.releasePool)
-	routeIPAM(h, "RequestAddress", a.requestAddress)
-	routeIPAM(h, "ReleaseAddress", a.releaseAddress)
+	handleIPAM(h, "RequestPool", d.requestPool)
+	handleIPAM(h, "ReleasePool", d.releasePool)
+	handleIPAM(h, "RequestAddress", d.requestAddress)
+	handleIPAM(h, "ReleaseAddress", d.releaseAddress)
 }
 
-func (a addresses) requestPool(r *api.RequestPoolRequest) (any, error) {
+func (d ipamDriver) requestPool(r *api.RequestPoolRequest) (any, error) {
 	answer := api.RequestPoolResponse{Data: map[string]string{}}
-	err := a.call("RequestPool", r.Pool, func(o Overlay) error {
+	err := d.call("RequestPool", r.Pool, func(o Overlay) error {
 		spec, err := poolSpec(r)
 		if err != nil {
 			return err
@@ -97,13 +97,13 @@ func ownOptions(given map[string]string) map[string]string {
 	return own
 }
 
-func (a addresses) releasePool(r *api.ReleasePoolRequest) (any, error) {
-	return struct{}{}, a.call("ReleasePool", r.PoolID, func(o Overlay) error { return o.ReleasePool(r.PoolID) })
+func (d ipamDriver) releasePool(r *api.ReleasePoolRequest) (any, error) {
+	return struct{}{}, d.call("ReleasePool", r.PoolID, func(o Overlay) error { return o.ReleasePool(r.PoolID) })
 }
 
-func (a addresses) requestAddress(r *api.RequestAddressRequest) (any, error) {
+func (d ipamDriver) requestAddress(r *api.RequestAddressRequest) (any, error) {
 	answer := api.RequestAddressResponse{Data: map[string]string{}}
-	err := a.call("RequestAddress", r.PoolID, func(o Overlay) error {
+	err := d.call("RequestAddress", r.PoolID, func(o Overlay) error {
 		request := ipam.Request{MAC: r.Options[optionMAC], Name: r.Options[optionName], Gateway: r.Options[optionType] == typeGateway}
 		if r.Address != "" {
 			addr, err := parseAddr(r.Address)
@@ -119,8 +119,8 @@ func (a addresses) requestAddress(r *api.RequestAddressRequest) (any, error) {
 	return answer, err
 }
 
-func (a addresses) releaseAddress(r *api.ReleaseAddressRequest) (any, error) {
-	return struct{}{}, a.call("ReleaseAddress", r.PoolID, func(o Overlay) error {
+func (d ipamDriver) releaseAddress(r *api.ReleaseAddressRequest) (any, error) {
+	return struct{}{}, d.call("ReleaseAddress", r.PoolID, func(o Overlay) error {
 		addr, err := parseAddr(r.Address)
 		if err != nil {
 			return err

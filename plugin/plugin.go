@@ -69,9 +69,9 @@ type implements struct{ Implements []string }
 // Serve answers on the listener until that is closed.
 func (p *Plugin) Serve(l net.Listener) error {
 	h := network.NewHandler(driver{p})
-	always(h, "Plugin.Activate", implements{[]string{"NetworkDriver", "IpamDriver"}}) // the helper names one
+	handleStatic(h, "Plugin.Activate", implements{[]string{"NetworkDriver", "IpamDriver"}}) // the helper names one
 	driver{p}.handle(h)
-	addresses{p}.handle(h)
+	ipamDriver{p}.handle(h)
 	err := h.Serve(l)
 	if errors.Is(err, net.ErrClosed) {
 		return nil

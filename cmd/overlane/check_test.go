@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/overlane/overlane/internal/check"
-	"github.com/overlane/overlane/internal/space"
+	"github.com/overlane/overlane/internal/testns"
 )
 
 // standIn takes VXLAN and gossip at an address of this host, as another one does.
@@ -39,8 +39,8 @@ func wantLines(t *testing.T, out string, lines ...string) {
 }
 
 func TestCheckBesideADaemon(t *testing.T) {
-	space.Enter(t)
-	space.Run(t, "ip link add wire type veth peer name far", "ip link set wire up", "ip link set far up", "ip addr add 192.0.2.1/24 dev wire", "ip addr add 192.0.2.2/24 dev wire")
+	testns.Enter(t)
+	testns.Run(t, "ip link add wire type veth peer name far", "ip link set wire up", "ip link set far up", "ip addr add 192.0.2.1/24 dev wire", "ip addr add 192.0.2.2/24 dev wire")
 	standIn(t, "192.0.2.2")
 	socket := daemon(t, busy(t))
 
@@ -65,7 +65,7 @@ func TestCheckBesideADaemon(t *testing.T) {
 }
 
 func TestCheckWhileTheDaemonStarts(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	out, err := command("check", "--control-socket", daemon(t, nil), "--advertise", "127.0.0.1")
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -74,7 +74,7 @@ func TestCheckWhileTheDaemonStarts(t *testing.T) {
 }
 
 func TestCheckBeforeTheDaemon(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	standIn(t, "127.0.0.2")
 	none := filepath.Join(t.TempDir(), "none.sock")
 	out, err := command("check", "-o", "json", "--control-socket", none, "--advertise", "127.0.0.1", "--vxlan-port", "4790", "--join", "127.0.0.1,127.0.0.2,::1")

@@ -109,8 +109,8 @@ func fetch[T any](ctx context.Context, path, what string) (T, error) {
 	return result, nil
 }
 
-// tell has the daemon do something, and writes what it says.
-func tell(cmd *cobra.Command, f *controlFlags, what, argument string) error {
+// post has the daemon do something, and writes what it says.
+func post(cmd *cobra.Command, f *controlFlags, what, argument string) error {
 	said, err := exchange(cmd.Context(), f.socket, http.MethodPost, what, strings.NewReader(argument))
 	cmd.OutOrStdout().Write(said)
 	return err

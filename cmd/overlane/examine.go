@@ -32,7 +32,7 @@ func examine(ctx context.Context, s settings) []check.Result {
 		c.Daemon = pid
 		results = askDaemon(ctx, s, &c)
 	} else {
-		results = append([]check.Result{{Check: "daemon", State: check.OK, Seen: "not running"}}, seekHosts(ctx, s, &c)...)
+		results = append([]check.Result{{Check: "daemon", State: check.OK, Seen: "not running"}}, resolveJoin(ctx, s, &c)...)
 	}
 	return append(results, check.Run(c)...)
 }
@@ -87,8 +87,8 @@ func daemonOf(path string) (int, error) {
 // How long a name of --join may take to be looked up.
 const lookupTimeout = 3 * time.Second
 
-// seekHosts takes the other hosts from --join, with the ports and VTEPs that they have unless told otherwise.
-func seekHosts(ctx context.Context, s settings, c *check.Config) []check.Result {
+// resolveJoin takes the other hosts from --join, with the ports and VTEPs that they have unless told otherwise.
+func resolveJoin(ctx context.Context, s settings, c *check.Config) []check.Result {
 	var results []check.Result
 	for _, text := range s.join {
 		host, port := splitHost(text, s.gossipPort)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/overlay"
@@ -41,8 +42,8 @@ func defaultAddr() (netip.Addr, error) {
 		if err != nil || len(routes) == 0 {
 			continue
 		}
-		if addr, ok := netip.AddrFromSlice(routes[0].Src); ok {
-			return addr.Unmap(), nil
+		if addr, ok := netipx.FromStdIP(routes[0].Src); ok {
+			return addr, nil
 		}
 	}
 	return netip.Addr{}, errors.New("this host has no default route to take the address from")
@@ -75,7 +76,7 @@ func parseCPUs(s *settings, text string) error {
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
 		return fmt.Errorf("read the CPUs that the daemon may use: %w", err)
 	}
-	usable := setOf(&allowed)
+	usable := cpuList(&allowed)
 	if text == "" {
 		s.cpus = usable[len(usable)-1:]
 		return nil
@@ -98,12 +99,12 @@ func parseCPUs(s *settings, text string) error {
 			wanted.Set(cpu)
 		}
 	}
-	s.cpus = setOf(&wanted)
+	s.cpus = cpuList(&wanted)
 	return nil
 }
 
-// setOf lists a set's CPUs in order.
-func setOf(set *unix.CPUSet) []int {
+// cpuList lists a set's CPUs in order.
+func cpuList(set *unix.CPUSet) []int {
 	var cpus []int
 	for cpu := 0; len(cpus) < set.Count(); cpu++ {
 		if set.IsSet(cpu) {

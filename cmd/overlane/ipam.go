@@ -31,7 +31,7 @@ func ipamCommand() *cobra.Command {
 			"address again; do not start it where it finds none of them.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return tell(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
+			return post(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
 		},
 	})
 	cmd.AddCommand(&cobra.Command{
@@ -55,7 +55,7 @@ func leaveCommand() *cobra.Command {
 		Long: "Give this host's addresses to the others and end its daemon, for good. It is refused while containers of this host have addresses.\n" +
 			"A daemon that is merely stopped keeps its addresses for the next start, and the others keep its records for some seconds.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return tell(cmd, f, "leave", "") },
+		RunE: func(cmd *cobra.Command, _ []string) error { return post(cmd, f, "leave", "") },
 	}
 	f.addSocket(cmd)
 	return cmd

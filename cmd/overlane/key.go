@@ -17,7 +17,7 @@ func parseKey(s *settings, text string) error {
 		return nil
 	}
 	path, isFile := strings.CutPrefix(text, "@")
-	if !isFile && !leadsSomewhere(path) {
+	if !isFile && !isPath(path) {
 		if s.gossipKey = decodeKey(text); s.gossipKey != nil {
 			return nil
 		}
@@ -38,9 +38,9 @@ func parseKey(s *settings, text string) error {
 	return nil
 }
 
-// leadsSomewhere tells a path from a key: base64 has the slash among its digits, so a path of the right length reads as a
+// isPath tells a path from a key: base64 has the slash among its digits, so a path of the right length reads as a
 // key that anybody could guess. A file that is there is meant, and so is one that is missing from a directory.
-func leadsSomewhere(path string) bool {
+func isPath(path string) bool {
 	if _, err := os.Stat(path); err == nil {
 		return true
 	}

@@ -53,7 +53,7 @@ func keyCommand(f *controlFlags, use, short string) *cobra.Command {
 				}
 				args[0] = string(s.gossipKey)
 			}
-			return tell(cmd, f, "keyring/"+verb, args[0])
+			return post(cmd, f, "keyring/"+verb, args[0])
 		},
 	}
 }
@@ -75,8 +75,8 @@ type keyring interface {
 	RemoveKey(discovery.Fingerprint) error
 }
 
-// change takes a step of a rotation, and says what it did.
-func change(k keyring, verb, argument string) (string, error) {
+// rotateKey takes a step of a rotation, and says what it did.
+func rotateKey(k keyring, verb, argument string) (string, error) {
 	if verb == "add" {
 		f, err := k.AddKey([]byte(argument))
 		return fmt.Sprintf("added key %s\n", f), err
@@ -115,7 +115,7 @@ func (c *control) changeKeyring(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client went away
 	}
-	said, err := change(*k, r.PathValue("verb"), string(argument))
+	said, err := rotateKey(*k, r.PathValue("verb"), string(argument))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return

@@ -22,16 +22,16 @@ func metricsHandler(cluster prometheus.Collector, p pipeline) http.Handler {
 type pipeline func() datapath.Stats
 
 var (
-	dropsDesc   = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
-	entriesDesc = prometheus.NewDesc("overlane_table_entries", "Entries of the datapath's tables.", []string{"table"}, nil)
-	roomDesc    = prometheus.NewDesc("overlane_table_room", "Entries for which the datapath's tables have room.", []string{"table"}, nil)
+	dropsDesc    = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
+	entriesDesc  = prometheus.NewDesc("overlane_table_entries", "Entries of the datapath's tables.", []string{"table"}, nil)
+	capacityDesc = prometheus.NewDesc("overlane_table_capacity", "Entries that the datapath's tables can hold.", []string{"table"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (p pipeline) Describe(ch chan<- *prometheus.Desc) {
 	ch <- dropsDesc
 	ch <- entriesDesc
-	ch <- roomDesc
+	ch <- capacityDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -42,6 +42,6 @@ func (p pipeline) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, t := range s.Tables {
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), t.Name)
-		ch <- prometheus.MustNewConstMetric(roomDesc, prometheus.GaugeValue, float64(t.Room), t.Name)
+		ch <- prometheus.MustNewConstMetric(capacityDesc, prometheus.GaugeValue, float64(t.Capacity), t.Name)
 	}
 }

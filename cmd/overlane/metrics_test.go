@@ -16,13 +16,13 @@ func TestMetricsAreServed(t *testing.T) {
 	stats := func() datapath.Stats {
 		return datapath.Stats{
 			Drops:  map[string]uint64{"vtep_unknown": 3, "malformed": 0},
-			Tables: []datapath.TableStats{{Name: "neighbours", Entries: 12, Room: 400}},
+			Tables: []datapath.TableStats{{Name: "neighbours", Entries: 12, Capacity: 400}},
 		}
 	}
 	answer := httptest.NewRecorder()
 	metricsHandler(cluster, stats).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	for _, line := range []string{"overlane_members 2", `overlane_dropped_packets_total{reason="vtep_unknown"} 3`, `overlane_dropped_packets_total{reason="malformed"} 0`,
-		`overlane_table_entries{table="neighbours"} 12`, `overlane_table_room{table="neighbours"} 400`} {
+		`overlane_table_entries{table="neighbours"} 12`, `overlane_table_capacity{table="neighbours"} 400`} {
 		if !strings.Contains(answer.Body.String(), line+"\n") {
 			t.Errorf("no line %s in\n%s", line, answer.Body)
 		}

@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
 		t.Fatal(err)
 	}
-	usable := setOf(&allowed)
+	usable := cpuList(&allowed)
 	if len(s.cpus) != 1 || s.cpus[0] != usable[len(usable)-1] {
 		t.Errorf("default CPUs %v, want the last of %v", s.cpus, usable)
 	}
@@ -262,11 +262,11 @@ func TestCPUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var texts []string
-	for _, cpu := range setOf(&allowed) {
+	for _, cpu := range cpuList(&allowed) {
 		texts = append(texts, list([]int{cpu}))
 	}
 	text := strings.Join(texts, ",") + "," + texts[0] + "-" + texts[0] // one of them twice
-	if s := mustRead(t, []string{"--cpus", text}); !slices.Equal(s.cpus, setOf(&allowed)) {
-		t.Errorf("CPUs %s give %v, want %v", text, s.cpus, setOf(&allowed))
+	if s := mustRead(t, []string{"--cpus", text}); !slices.Equal(s.cpus, cpuList(&allowed)) {
+		t.Errorf("CPUs %s give %v, want %v", text, s.cpus, cpuList(&allowed))
 	}
 }

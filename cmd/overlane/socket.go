@@ -16,7 +16,7 @@ func listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	if err := removeDead(path); err != nil {
+	if err := removeStale(path); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("unix", path)
@@ -32,10 +32,10 @@ func listen(path string) (net.Listener, error) {
 
 // How long a daemon that was killed may take to be gone: the kernel frees its memory before it closes its sockets.
 // Tests beside a daemon that lives make it shorter.
-var dyingTime = 3 * time.Second
+var killTimeout = 3 * time.Second
 
-// removeDead removes a socket on which nobody answers, and nothing else.
-func removeDead(path string) error {
+// removeStale removes a socket on which nobody answers, and nothing else.
+func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -47,7 +47,7 @@ func removeDead(path string) error {
 		return fmt.Errorf("%s: is not a socket: remove what is there, or choose another path", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil && hangsUp(conn) {
+	if err == nil && waitHangup(conn) {
 		conn, err = net.DialTimeout("unix", path, time.Second)
 	}
 	switch {
@@ -62,10 +62,10 @@ func removeDead(path string) error {
 	return fmt.Errorf("%s: %w: remove what is there, or choose another path", path, err)
 }
 
-// hangsUp waits for the other side to end: a daemon that lives waits for a request.
-func hangsUp(conn net.Conn) bool {
+// waitHangup waits for the other side to end: a daemon that lives waits for a request.
+func waitHangup(conn net.Conn) bool {
 	defer conn.Close()
-	conn.SetReadDeadline(time.Now().Add(dyingTime))
+	conn.SetReadDeadline(time.Now().Add(killTimeout))
 	_, err := conn.Read(make([]byte, 1))
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }

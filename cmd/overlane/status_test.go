@@ -276,9 +276,9 @@ func TestListenBesideADyingDaemon(t *testing.T) {
 
 // besideALivingDaemon waits less for it to die.
 func besideALivingDaemon(t *testing.T) {
-	was := dyingTime
-	dyingTime = 10 * time.Millisecond
-	t.Cleanup(func() { dyingTime = was })
+	was := killTimeout
+	killTimeout = 10 * time.Millisecond
+	t.Cleanup(func() { killTimeout = was })
 }
 
 func TestListen(t *testing.T) {

@@ -19,7 +19,7 @@ var errLeave = errors.New("this host leaves for good")
 // leaves says whether the others are to take this host for gone. One with a container on a network is to be back, unless the whole
 // host stops: of one without nothing can be cut.
 func (n *node) leaves(cause error) bool {
-	return cause == errLeave || !n.overlay.Joined() || shutsDown()
+	return cause == errLeave || !n.overlay.Joined() || hostShutsDown()
 }
 
 // stop ends what was started. One that leaves takes back all that it announced. Else the others take it for one that has
@@ -51,8 +51,8 @@ func (n *node) close() error {
 // How long systemd may take to answer.
 const systemdTimeout = 2 * time.Second
 
-// shutsDown says whether the whole host stops, as systemd has it. Where there is none to ask, the daemon alone does.
-func shutsDown() bool {
+// hostShutsDown says whether the whole host stops, as systemd has it. Where there is none to ask, the daemon alone does.
+func hostShutsDown() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
 	defer cancel()
 	state, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // its status is 1 for most states

@@ -68,7 +68,7 @@ func running(t *testing.T, observe func([]discovery.Change)) *node {
 func meets(t *testing.T, n *node) *discovery.Cluster {
 	t.Helper()
 	other := member(t, 2, nil, n.cluster.Self().Addr.String())
-	if err := other.Participate(discovery.Network{Key: "vni=5000", VNI: 5000}); err != nil {
+	if err := other.Subscribe(discovery.Network{Key: "vni=5000", VNI: 5000}); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the other host knows the endpoint", func() bool { return len(other.Records()) == 1 })
@@ -178,12 +178,12 @@ func TestHostShutsDown(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if got := shutsDown(); got != want {
+		if got := hostShutsDown(); got != want {
 			t.Errorf("%s: %t, want %t", script, got, want)
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if shutsDown() {
+	if hostShutsDown() {
 		t.Error("without systemd the host shuts down")
 	}
 }

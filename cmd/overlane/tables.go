@@ -15,7 +15,7 @@ import (
 )
 
 // writeTables writes a status for people. IDs are shortened as Docker does, drops that never happened are left out, and
-// so are the tables of troubles that there are none of.
+// so are tables that would be empty.
 func writeTables(out io.Writer, s overlay.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	tables := []func(io.Writer, overlay.Status){nodeTable, memberTable, networkTable, endpointTable, remoteTable, portTable, dropTable}
@@ -147,10 +147,10 @@ func dropTable(w io.Writer, s overlay.Status) {
 
 // fullTable lists the datapath's tables that have little room.
 func fullTable(w io.Writer, s overlay.Status) {
-	row(w, "NEARLY FULL", "ENTRIES", "ROOM", "NEXT STEP")
+	row(w, "NEARLY FULL", "ENTRIES", "CAPACITY", "NEXT STEP")
 	for _, t := range s.Datapath.Tables {
 		if t.NearlyFull {
-			row(w, t.Name, t.Entries, t.Room, "remove networks from this host, or containers from its networks: what does not fit is not reached")
+			row(w, t.Name, t.Entries, t.Capacity, "remove networks from this host, or containers from its networks: what does not fit is not reached")
 		}
 	}
 }

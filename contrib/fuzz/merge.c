@@ -11,7 +11,6 @@
 #include "fuzz.h"
 #include "pure_gro.h"
 #include "pure_gso.h"
-#include "pure_l4.h"
 
 #define FRAMES 64
 
@@ -28,15 +27,16 @@ static struct dp_gro gro;
 static void
 right_checksums(uint8_t *frame, const struct dp_hdrs *h)
 {
-	uint8_t *ip = frame + h->l3;
+	dp_ipv4_hdr *ip4 = (void *)(frame + h->l3);
+	const dp_ipv6_hdr *ip6 = (const void *)ip4;
 	uint32_t l4_len = h->end - h->l4;
-	uint64_t sum = h->version == 4 ? dp_csum_pseudo4(ip, h->proto, l4_len) : dp_csum_pseudo6(ip, h->proto, l4_len);
-	uint8_t *field = frame + h->l4 + (h->proto == IPPROTO_TCP ? DP_TCP_CSUM : DP_UDP_CSUM);
+	uint64_t sum = h->version == 4 ? dp_csum_pseudo4(ip4, h->proto, l4_len) : dp_csum_pseudo6(ip6, h->proto, l4_len);
+	uint8_t *field = frame + h->l4 + (h->proto == IPPROTO_TCP ? offsetof(struct rte_tcp_hdr, cksum) : offsetof(struct rte_udp_hdr, dgram_cksum));
 	uint16_t csum;
 
 	if (h->version == 4) {
-		dp_store16(ip + 10, 0);
-		dp_store16(ip + 10, ~dp_csum_fold(dp_csum_add(ip, h->l4 - h->l3, 0)));
+		ip4->hdr_checksum = 0;
+		ip4->hdr_checksum = ~dp_csum_fold(dp_csum_add(ip4, h->l4 - h->l3, 0));
 	}
 	dp_store16(field, 0);
 	csum = (uint16_t)~dp_csum_fold(dp_csum_add(frame + h->l4, l4_len, sum));
@@ -95,10 +95,12 @@ origin(const struct input *in, unsigned n, const uint8_t *piece)
 static void
 forget_id(uint8_t *frame, const struct dp_hdrs *h)
 {
+	dp_ipv4_hdr *ip = (void *)(frame + h->l3);
+
 	if (h->version != 4)
 		return;
-	memset(frame + h->l3 + 4, 0, 2);
-	memset(frame + h->l3 + 10, 0, 2);
+	ip->packet_id = 0;
+	ip->hdr_checksum = 0;
 }
 
 static void

@@ -12,16 +12,18 @@
 static void
 check_segment(const uint8_t *segment, uint32_t len)
 {
+	const void *ip;
 	struct dp_hdrs h;
 	uint32_t l4_len;
 	uint64_t sum;
 
 	FUZZ_CHECK(dp_parse(segment, len, &h) == DP_PARSE_OK && h.transport && h.end == len);
 	l4_len = h.end - h.l4;
-	sum = h.version == 4 ? dp_csum_pseudo4(segment + h.l3, h.proto, l4_len) : dp_csum_pseudo6(segment + h.l3, h.proto, l4_len);
+	ip = segment + h.l3;
+	sum = h.version == 4 ? dp_csum_pseudo4(ip, h.proto, l4_len) : dp_csum_pseudo6(ip, h.proto, l4_len);
 	FUZZ_CHECK(dp_csum_fold(dp_csum_add(segment + h.l4, l4_len, sum)) == 0xffff);
 	if (h.version == 4)
-		FUZZ_CHECK(dp_csum_fold(dp_csum_add(segment + h.l3, h.l4 - h.l3, 0)) == 0xffff);
+		FUZZ_CHECK(dp_csum_fold(dp_csum_add(ip, h.l4 - h.l3, 0)) == 0xffff);
 }
 
 /* Returns the length of the payload. */

@@ -123,8 +123,8 @@ func TestDeviceEncap(t *testing.T) {
 				f.tos = 0x28 | ecn
 				frame := f.frame(t, 1, 1, 16, make([]byte, port%97))
 				got := fromPort(d.port, d.underlay, frame)
-				if want := d.outwards(frame, ecn).packet(t, frame); !bytes.Equal(got.frame, want) || !got.travelled {
-					t.Fatalf("%+v: travelled %v,\n got %x\nwant %x", f, got.travelled, got.frame, want)
+				if want := d.outwards(frame, ecn).packet(t, frame); !bytes.Equal(got.frame, want) || !got.zeroCopy {
+					t.Fatalf("%+v: zeroCopy %v,\n got %x\nwant %x", f, got.zeroCopy, got.frame, want)
 				}
 				ports[uint16(got.frame[34])<<8|uint16(got.frame[35])] = true
 			}
@@ -141,8 +141,8 @@ func TestDeviceGroups(t *testing.T) {
 	frame := flow{udp: true}.frame(t, 1, 1, 0, make([]byte, 20))
 	copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	got := fromPort(d.port, d.underlay, frame)
-	if want := d.outwards(frame, 0).packet(t, frame); !bytes.Equal(got.frame, want) || got.travelled {
-		t.Errorf("broadcast: travelled %v,\n got %x\nwant %x", got.travelled, got.frame, want)
+	if want := d.outwards(frame, 0).packet(t, frame); !bytes.Equal(got.frame, want) || got.zeroCopy {
+		t.Errorf("broadcast: zeroCopy %v,\n got %x\nwant %x", got.zeroCopy, got.frame, want)
 	}
 	answer := fromPort(d.port, d.container, examples(t)["ARP"]).frame
 	if len(answer) != 42 || answer[21] != 2 || !bytes.Equal(answer[22:28], dstMAC) {
@@ -158,8 +158,8 @@ func TestDeviceDecap(t *testing.T) {
 			o := d.inwards()
 			o.checksum = checksum
 			got := fromUnderlay(d.underlay, d.container, o.packet(t, frame))
-			if !bytes.Equal(got.frame, frame) || got.travelled != (frame[0]&1 == 0) {
-				t.Errorf("%s, UDP checksum %v: travelled %v,\n got %x\nwant %x", name, checksum, got.travelled, got.frame, frame)
+			if !bytes.Equal(got.frame, frame) || got.zeroCopy != (frame[0]&1 == 0) {
+				t.Errorf("%s, UDP checksum %v: zeroCopy %v,\n got %x\nwant %x", name, checksum, got.zeroCopy, got.frame, frame)
 			}
 		}
 	}
@@ -469,7 +469,7 @@ func TestOuterPlainAgrees(t *testing.T) {
 	try("over IPv6", packet, false)
 }
 
-// A packet whose mbuf travels on and one that is copied meet the same checks, whatever a byte says.
+// A packet whose mbuf is forwarded and one that is copied meet the same checks, whatever a byte says.
 func TestTravellingAgrees(t *testing.T) {
 	d := onDevices()
 	try := func(what string, tos uint8, frame []byte, at int, flip byte) {
@@ -478,17 +478,17 @@ func TestTravellingAgrees(t *testing.T) {
 		packet := o.packet(t, frame)
 		packet[42+at] ^= flip
 		before := allDrops()
-		travelled := fromUnderlay(d.underlay, d.container, packet)
+		forwarded := fromUnderlay(d.underlay, d.container, packet)
 		between := allDrops()
 		copied := copied(d.vtep, tos, packet[42:], d.container)
 		after := allDrops()
 		for i := range after {
 			if between[i]-before[i] != after[i]-between[i] {
-				t.Fatalf("%s, TOS %d, byte %d ^ %#x: dropped for reason %d: %d travelling, %d copied", what, tos, at, flip, i, between[i]-before[i], after[i]-between[i])
+				t.Fatalf("%s, TOS %d, byte %d ^ %#x: dropped for reason %d: %d forwarded, %d copied", what, tos, at, flip, i, between[i]-before[i], after[i]-between[i])
 			}
 		}
-		if !bytes.Equal(travelled.frame, copied.frame) {
-			t.Fatalf("%s, TOS %d, byte %d ^ %#x:\ntravelling %x\n    copied %x", what, tos, at, flip, travelled.frame, copied.frame)
+		if !bytes.Equal(forwarded.frame, copied.frame) {
+			t.Fatalf("%s, TOS %d, byte %d ^ %#x:\nforwarded %x\n   copied %x", what, tos, at, flip, forwarded.frame, copied.frame)
 		}
 	}
 	for name, frame := range examples(t) {

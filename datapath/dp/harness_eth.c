@@ -49,7 +49,7 @@ collect(struct dp_worker *w, uint32_t out, const struct rte_mbuf *in, void *room
 		struct rte_mbuf *m = queue->tx[i];
 
 		sent->len = m->data_len;
-		sent->travelled = m == in;
+		sent->zero_copy = m == in;
 		memcpy(sent->bytes, rte_pktmbuf_mtod(m, void *), m->data_len);
 		give_back(m, room);
 	}
@@ -169,7 +169,7 @@ dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, boo
 
 	dp_outer_begin(&outer, dp_eth_get(device));
 	*plain = dp_outer_plain(&outer, &m, &fast);
-	agrees = !*plain || (dp_outer_open(&outer, &m, &full) == DP_DROP_COUNT && fast.data == full.data && fast.len == full.len && fast.tos == full.tos &&
+	agrees = !*plain || (dp_outer_parse(&outer, &m, &full) == DP_DROP_COUNT && fast.data == full.data && fast.len == full.len && fast.tos == full.tos &&
 			     fast.from == full.from && fast.mbuf == full.mbuf);
 	give_back(m, room);
 	free(room);

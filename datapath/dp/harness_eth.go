@@ -14,14 +14,14 @@ import (
 	"unsafe"
 )
 
-// leaving is what left through a device: travelled in the mbuf that came in, or in a copy.
+// leaving is what left through a device: zeroCopy means in the mbuf that came in.
 type leaving struct {
-	frame     []byte
-	travelled bool
+	frame    []byte
+	zeroCopy bool
 }
 
 func (l *leaving) read(s *C.struct_dp_harness_sent) {
-	*l = leaving{C.GoBytes(unsafe.Pointer(&s.bytes[0]), C.int(s.len)), bool(s.travelled)}
+	*l = leaving{C.GoBytes(unsafe.Pointer(&s.bytes[0]), C.int(s.len)), bool(s.zero_copy)}
 }
 
 // fromPort takes a frame of a port that is a device through the way out, fromUnderlay a packet of the underlay's device

@@ -10,7 +10,7 @@
 /* What leaves through a device after one frame came in; len is 0 when nothing did. */
 struct dp_harness_sent {
 	uint32_t len;
-	bool travelled; /* in the mbuf that came in */
+	bool zero_copy; /* in the mbuf that came in */
 	uint8_t bytes[2048];
 };
 
@@ -30,7 +30,7 @@ bool dp_harness_link_up(uint32_t device);
 uint64_t dp_harness_drop(unsigned drop);
 /* Whether dp_parse finds what dp_parse_plain does, where that takes the frame (*plain), and both flow hashes are one. */
 bool dp_harness_plain_agrees(const uint8_t *frame, uint32_t len, bool *plain);
-/* Whether dp_outer_open finds what dp_outer_plain does in a packet from the underlay's device, where that takes it. */
+/* Whether dp_outer_parse finds what dp_outer_plain does in a packet from the underlay's device, where that takes it. */
 bool dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, bool *plain);
 
 #endif

@@ -55,17 +55,17 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
 }
 
 uint32_t
-dp_harness_turn(uint32_t port, uint32_t modest)
+dp_harness_turn(uint32_t port, uint32_t normal)
 {
 	struct dp_worker *w = dp_harness_worker();
 	struct dp_port *from = dp_port_get(port);
 	uint32_t n;
 
-	w->n_greedy = dp_greedy(w, from);
-	w->n_ready = modest + w->n_greedy;
+	w->n_flooding = dp_flooding(w, from);
+	w->n_ready = normal + w->n_flooding;
 	from->ops->read(w, from);
 	n = w->n_frames;
-	w->n_frames = w->n_ready = w->n_greedy = 0;
+	w->n_frames = w->n_ready = w->n_flooding = 0;
 	return n;
 }
 
@@ -84,47 +84,52 @@ dp_harness_serve(const uint32_t *ports, uint32_t n)
 }
 
 void
-dp_harness_rest(bool contested, bool still, uint64_t us)
+dp_harness_throttle(bool contended, bool still, uint64_t us)
 {
 	uint64_t now = rte_rdtsc();
 
 	/* Enough of others' work for windows to come, or no more. */
-	dp_harness_worker()->rest = (struct dp_rest){ .since = now, .modest = still ? INT64_MAX : 0, .contested = contested, .until = now + dp_cycles(us) };
+	dp_harness_worker()->throttle = (struct dp_throttle){ .since = now, .normal = still ? INT64_MAX : 0, .contended = contended, .until = now + dp_cycles(us) };
 }
 
 void
-dp_harness_crowd(uint32_t port)
+dp_harness_flood(uint32_t port)
 {
 	struct dp_worker *w = dp.workers[0];
 
-	dp_port_get(port)->worker[0].unread = 4 * DP_GREEDY_TURNS;
-	w->rest.modest = INT64_MAX;
-	w->rest.contested = true;
+	dp_port_get(port)->worker[0].backlogged = 4 * DP_FLOOD_TURNS;
+	w->throttle.normal = INT64_MAX;
+	w->throttle.contended = true;
 }
 
 bool
-dp_harness_hushed(uint32_t port)
+dp_harness_masked(uint32_t port)
 {
-	return *(volatile bool *)&dp_port_get(port)->worker[0].hushed;
+	return *(volatile bool *)&dp_port_get(port)->worker[0].masked;
 }
 
 uint32_t
-dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us)
+dp_harness_throttle_after(uint32_t normal_us, uint32_t turn_us, uint32_t then_us)
 {
 	const uint64_t us = dp_cycles(1), start = us * US_PER_S;
-	struct dp_rest rest = { .since = start };
+	struct dp_throttle throttle = { .since = start };
 	uint64_t now = start + 20000 * us; /* a window less than a turn */
 
-	dp_rest_modest(&rest, now - modest_us * us, now);
-	dp_rest_modest(&rest, now, now + us);
-	dp_rest_greedy(&rest, 1, now, now + turn_us * us);
-	return dp_rest_left(&rest, now + (turn_us + then_us) * us);
+	dp_throttle_normal(&throttle, now - normal_us * us, now);
+	dp_throttle_normal(&throttle, now, now + us);
+	dp_throttle_flooding(&throttle, 1, now, now + turn_us * us);
+	return dp_throttle_left(&throttle, now + (turn_us + then_us) * us);
 }
 
 void
 dp_harness_settle(bool more, bool full)
 {
-	dp_rx_fairness_settle(&dp_harness_worker()->fairness, more, full);
+	struct dp_rx_fairness *f = &dp_harness_worker()->fairness;
+
+	if (more)
+		dp_rx_fairness_settle(f, full);
+	else
+		dp_rx_fairness_idle(f);
 }
 
 void

@@ -25,28 +25,28 @@ func decapExact(vtep uint32, tos byte, packet []byte) {
 	C.dp_harness_decap(C.uint32_t(vtep), C.uint8_t(tos), p, C.uint32_t(len(packet)))
 }
 
-// turn has the worker read what the port may say in a turn beside so many modest ports, and returns the number of frames.
-func turn(port uint32, modest int) int {
-	return int(C.dp_harness_turn(C.uint32_t(port), C.uint32_t(modest)))
+// turn has the worker read what the port may say in a turn beside so many normal ports, and returns the number of frames.
+func turn(port uint32, normal int) int {
+	return int(C.dp_harness_turn(C.uint32_t(port), C.uint32_t(normal)))
 }
 
-// serve gives each of the ports its turn, if it does not rest, and returns the number of frames that the first one gets read.
+// serve gives each of the ports its turn, if it does not pause, and returns the number of frames that the first one gets read.
 func serve(ports ...uint32) int {
 	return int(C.dp_harness_serve((*C.uint32_t)(unsafe.SliceData(ports)), C.uint32_t(len(ports))))
 }
 
-// rest has greedy ports rest for some microseconds, if others had work for the worker, and as long as they still have.
-func rest(contested, still bool, microseconds int) {
-	C.dp_harness_rest(C.bool(contested), C.bool(still), C.uint64_t(microseconds))
+// throttle has flooding ports pause for some microseconds, if others had work for the worker, and as long as they still have.
+func throttle(contended, still bool, microseconds int) {
+	C.dp_harness_throttle(C.bool(contended), C.bool(still), C.uint64_t(microseconds))
 }
 
-// crowd has the running worker take the port for greedy, and others for busy; hushed says whether the port rests there.
-func crowd(port uint32)       { C.dp_harness_crowd(C.uint32_t(port)) }
-func hushed(port uint32) bool { return bool(C.dp_harness_hushed(C.uint32_t(port))) }
+// flood has the running worker take the port for flooding, and others for busy; masked says whether the port pauses there.
+func flood(port uint32)       { C.dp_harness_flood(C.uint32_t(port)) }
+func masked(port uint32) bool { return bool(C.dp_harness_masked(C.uint32_t(port))) }
 
-// restAfter is what is left of a rest when other ports had a part of a window, a greedy one a turn, and time has passed: all in microseconds.
-func restAfter(modest, turn, then int) int {
-	return int(C.dp_harness_rest_after(C.uint32_t(modest), C.uint32_t(turn), C.uint32_t(then)))
+// throttleAfter is what is left of a pause when other ports had a part of a window, a flooding one a turn, and time has passed: all in microseconds.
+func throttleAfter(normal, turn, then int) int {
+	return int(C.dp_harness_throttle_after(C.uint32_t(normal), C.uint32_t(turn), C.uint32_t(then)))
 }
 
 // settle tells the rx fairness of a read of the underlay, charge of a delivery, over whether a source must wait; forget has it begin anew.

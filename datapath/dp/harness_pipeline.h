@@ -9,17 +9,17 @@ struct dp_worker *dp_harness_worker(void);
 /* One frame from a port, virtio-net header first, or one VXLAN packet from a VTEP, in memory of its exact size. */
 void dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len);
 void dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len);
-/* Frames that a port gets read in a turn; they are left at that. Beside it others are ready, that are modest. */
-uint32_t dp_harness_turn(uint32_t port, uint32_t modest);
+/* Frames that a port gets read in a turn; they are left at that. Beside it others are ready, that are normal. */
+uint32_t dp_harness_turn(uint32_t port, uint32_t normal);
 /* Has the ports served that are ready; how many frames the first one gets read. */
 uint32_t dp_harness_serve(const uint32_t *ports, uint32_t n);
-/* Greedy ports are to rest for so long, if others had work for the worker, and as long as they still have. */
-void dp_harness_rest(bool contested, bool still, uint64_t us);
-/* Has the running worker take the port for greedy, and others for busy; whether the port rests there. */
-void dp_harness_crowd(uint32_t port);
-bool dp_harness_hushed(uint32_t port);
-/* What is left of a rest after others had so much of a window, a greedy port a turn, and some time has passed; microseconds. */
-uint32_t dp_harness_rest_after(uint32_t modest_us, uint32_t turn_us, uint32_t then_us);
+/* Flooding ports are to pause for so long, if others had work for the worker, and as long as they still have. */
+void dp_harness_throttle(bool contended, bool still, uint64_t us);
+/* Has the running worker take the port for flooding, and others for busy; whether the port pauses there. */
+void dp_harness_flood(uint32_t port);
+bool dp_harness_masked(uint32_t port);
+/* What is left of a pause after others had so much of a window, a flooding port a turn, and some time has passed; microseconds. */
+uint32_t dp_harness_throttle_after(uint32_t normal_us, uint32_t turn_us, uint32_t then_us);
 /* A read of the underlay, after which there is more, and perhaps a full queue; cycles held against a source; whether it must wait. */
 void dp_harness_settle(bool more, bool full);
 void dp_harness_forget(void);

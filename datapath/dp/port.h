@@ -20,7 +20,7 @@
 #include "pure_compat.h"
 #include "pure_gro.h"
 #include "pure_parse.h"
-#include "pure_rest.h"
+#include "pure_throttle.h"
 #include "pure_rx_fairness.h"
 #include "table.h"
 
@@ -66,9 +66,9 @@ struct dp_port {
 	int fds[DP_MAX_WORKERS];
 	struct {
 		struct dp_traffic traffic;
-		uint64_t work;   /* done for the port and not yet held against one of its turns */
-		unsigned unread; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
-		bool hushed;     /* see dp_worker_hush */
+		uint64_t work;       /* done for the port and not yet held against one of its turns */
+		unsigned backlogged; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
+		bool masked;         /* see dp_worker_mask */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
@@ -103,9 +103,9 @@ struct dp_worker {
 	uint32_t ready[DP_MAX_PORTS];
 	bool is_ready[DP_MAX_PORTS];
 	unsigned n_ready;
-	unsigned n_greedy; /* of them, at the beginning of the turn */
-	bool resting;      /* these, in the turn */
-	struct dp_rest rest;
+	unsigned n_flooding; /* of them, at the beginning of the turn */
+	bool throttled;      /* these, in the turn */
+	struct dp_throttle throttle;
 	bool underlay_ready;
 	bool armed;  /* devices are to interrupt the sleep */
 	bool waited; /* for room to send, as long as a turn may */
@@ -128,9 +128,9 @@ struct dp {
 	struct dp_worker *workers[DP_MAX_WORKERS];
 	_Atomic(struct dp_port *) ports[DP_MAX_PORTS];
 	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
-	atomic_uint n_eths;   /* numbers in use lie below */
-	atomic_uint n_silent; /* of them that wake no worker */
-	atomic_bool uso;      /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
+	atomic_uint n_eths;      /* numbers in use lie below */
+	atomic_uint n_poll_only; /* of them that wake no worker */
+	atomic_bool uso;         /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
 };
 
 extern struct dp dp;
@@ -176,23 +176,23 @@ dp_work(uint64_t packets, uint64_t bytes)
 
 /*
  * A port that has had something to read for about so many turns on end, other than TCP, has overrun the worker: it waits for
- * nobody's answer. Beside ports that do, its turns are a part of theirs, and it rests in between, until it has been empty
+ * nobody's answer. Beside ports that do, its turns are a part of theirs, and it pauses in between, until it has been empty
  * some times.
  */
-#define DP_GREEDY_TURNS 16
-#define DP_GREEDY_PART 8
+#define DP_FLOOD_TURNS 16
+#define DP_FLOOD_DIVISOR 8
 
 static inline bool
-dp_greedy(const struct dp_worker *w, const struct dp_port *port)
+dp_flooding(const struct dp_worker *w, const struct dp_port *port)
 {
-	return port->worker[w->id].unread >= DP_GREEDY_TURNS;
+	return port->worker[w->id].backlogged >= DP_FLOOD_TURNS;
 }
 
-/* Of a whole turn the port gets this part. */
+/* The port gets a whole turn divided by this. */
 static inline unsigned
-dp_turn_part(const struct dp_worker *w, const struct dp_port *port)
+dp_turn_divisor(const struct dp_worker *w, const struct dp_port *port)
 {
-	return dp_greedy(w, port) && w->n_ready > w->n_greedy ? DP_GREEDY_PART : 1;
+	return dp_flooding(w, port) && w->n_ready > w->n_flooding ? DP_FLOOD_DIVISOR : 1;
 }
 
 /* port_tap.c */
@@ -211,7 +211,7 @@ void dp_tap_stop(struct dp_port *port);
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
 /* Whether what is there to read ends no sleep, of a descriptor that is watched. */
-void dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed);
+void dp_worker_mask(struct dp_worker *w, int fd, uint64_t tag, bool masked);
 /* Ends its sleep. */
 void dp_worker_wake(struct dp_worker *w);
 
@@ -224,9 +224,12 @@ void dp_worker_wake(struct dp_worker *w);
 static inline uint8_t
 dp_ecn(const struct dp_frame *f)
 {
-	const uint8_t *ip = f->data + f->hdrs.l3;
+	const dp_ipv4_hdr *ip4 = (const void *)(f->data + f->hdrs.l3);
+	const dp_ipv6_hdr *ip6 = (const void *)(f->data + f->hdrs.l3);
 
-	return f->hdrs.version == 4 ? ip[1] & 3 : (f->hdrs.version == 6 ? ip[1] >> 4 & 3 : 0);
+	if (f->hdrs.version == 4)
+		return ip4->type_of_service & RTE_IPV4_HDR_ECN_MASK;
+	return f->hdrs.version == 6 ? (ntohl(ip6->vtc_flow) & RTE_IPV6_HDR_ECN_MASK) >> RTE_IPV6_HDR_TC_SHIFT : 0;
 }
 
 static inline void
@@ -256,7 +259,7 @@ dp_eth_queue(struct dp_worker *w, struct dp_eth *eth, struct dp_port *port, stru
 
 /* Gives the mbuf in which a frame lies to a port that is an ethdev. */
 static inline void
-dp_eth_give(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, const uint8_t *data, uint32_t len)
+dp_eth_forward(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, const uint8_t *data, uint32_t len)
 {
 	struct rte_mbuf *m = *mbuf;
 
@@ -265,6 +268,20 @@ dp_eth_give(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf, c
 	m->data_len = len;
 	m->pkt_len = len;
 	dp_eth_queue(w, port->eth, port, m);
+}
+
+/* Sends what the burst has queued on devices. */
+static inline void
+dp_eth_flush(struct dp_worker *w)
+{
+	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_eth *eth = dp_eth_get(i);
+
+		if (eth && eth->worker[w->id].n_tx)
+			dp_eth_send_queue(w, eth);
+	}
 }
 
 #endif

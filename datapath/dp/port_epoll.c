@@ -22,9 +22,9 @@ dp_worker_unwatch(struct dp_worker *w, int fd)
 }
 
 void
-dp_worker_hush(struct dp_worker *w, int fd, uint64_t tag, bool hushed)
+dp_worker_mask(struct dp_worker *w, int fd, uint64_t tag, bool masked)
 {
-	struct epoll_event event = { .events = hushed ? 0 : EPOLLIN, .data.u64 = tag };
+	struct epoll_event event = { .events = masked ? 0 : EPOLLIN, .data.u64 = tag };
 
 	epoll_ctl(w->epoll, EPOLL_CTL_MOD, fd, &event);
 }

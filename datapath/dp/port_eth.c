@@ -34,7 +34,7 @@ send_burst(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, uns
 	return sent;
 }
 
-/* Sends a device's queue; what it does not take is dropped. */
+/* What the device does not take is dropped. */
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 {
@@ -69,21 +69,8 @@ dp_eth_free(struct rte_mbuf **mbufs, unsigned n)
 			rte_pktmbuf_free(mbufs[i]);
 }
 
-void
-dp_eth_flush(struct dp_worker *w)
-{
-	unsigned n = atomic_load_explicit(&dp.n_eths, memory_order_acquire);
-
-	for (unsigned i = 0; i < n; i++) {
-		struct dp_eth *eth = dp_eth_get(i);
-
-		if (eth && eth->worker[w->id].n_tx)
-			dp_eth_send_queue(w, eth);
-	}
-}
-
 bool
-dp_eth_silent(void)
+dp_eth_poll_only(void)
 {
-	return atomic_load_explicit(&dp.n_silent, memory_order_acquire);
+	return atomic_load_explicit(&dp.n_poll_only, memory_order_acquire);
 }

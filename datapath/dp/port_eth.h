@@ -4,7 +4,7 @@
 
 /*
  * Ethdevs: ports of DPDK-native containers, and the underlay where a device carries it. A worker polls its queue of
- * each; frames between ethdevs are never copied, their mbufs travel.
+ * each; frames between ethdevs are never copied, their mbufs are forwarded.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -64,11 +64,10 @@ struct dp_eth_outer {
 unsigned dp_eth_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs);
 /* Frees what nobody has taken of a burst, when nothing points into it any more. */
 void dp_eth_free(struct rte_mbuf **mbufs, unsigned n);
-/* Sends what the burst has queued on devices. */
-void dp_eth_flush(struct dp_worker *w);
+/* Sends what is queued on a device. */
 void dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth);
 /* Whether there is a device that wakes nobody when it has received something. */
-bool dp_eth_silent(void);
+bool dp_eth_poll_only(void);
 
 /* port_eth_wake.c */
 /* Has the workers woken by the sockets on which drivers receive; false where there are none. */

@@ -193,7 +193,7 @@ dp_device_open(const char *devargs)
 	}
 	eth->interrupts = !start(eth) && dp_eth_use_interrupts(eth->driver) && dp_eth_watch_interrupts(eth);
 	eth->wakes = eth->interrupts || dp_eth_wakes();
-	atomic_fetch_add(&dp.n_silent, !eth->wakes);
+	atomic_fetch_add(&dp.n_poll_only, !eth->wakes);
 	atomic_store_explicit(&dp.eths[id], eth, memory_order_release);
 	if (id >= atomic_load(&dp.n_eths))
 		atomic_store_explicit(&dp.n_eths, id + 1, memory_order_release);
@@ -259,7 +259,7 @@ dp_device_close(uint32_t id)
 	dp_synchronize();
 	for (unsigned n = id + 1; n == atomic_load(&dp.n_eths) && n && !dp_eth_get(n - 1); n--)
 		atomic_store_explicit(&dp.n_eths, n - 1, memory_order_release);
-	atomic_fetch_sub(&dp.n_silent, !eth->wakes);
+	atomic_fetch_sub(&dp.n_poll_only, !eth->wakes);
 	if (eth->interrupts)
 		dp_eth_unwatch_interrupts(eth);
 	on_interrupt_thread(remove_device, eth);

@@ -47,7 +47,7 @@ static void
 native_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
 	if (f->mbuf)
-		dp_eth_give(w, port, f->mbuf, f->data, f->len);
+		dp_eth_forward(w, port, f->mbuf, f->data, f->len);
 	else
 		dp_eth_copy(w, f, queue_copy, port);
 }

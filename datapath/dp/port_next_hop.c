@@ -11,57 +11,59 @@
 #include "port_outer.h"
 #include "pure_csum.h"
 
-#define IP_DF 0x4000
 #define TTL 64
 
-static uint8_t *
+static dp_udp_hdr *
 template_ip4(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 {
-	uint8_t *ip = o->bytes + DP_ETH_LEN;
+	dp_ipv4_hdr *ip = (void *)(o->bytes + DP_ETH_LEN);
 
 	o->is4 = true;
-	dp_store_be16(o->bytes + 12, ETH_P_IP);
-	ip[0] = 0x45;
-	dp_store_be16(ip + 6, IP_DF);
-	ip[8] = TTL;
-	ip[9] = IPPROTO_UDP;
-	memcpy(ip + 12, dp.config.vtep.b + 12, 4);
-	memcpy(ip + 16, vtep->addr.b + 12, 4);
-	o->sum = dp_csum_fold(dp_csum_add(ip, DP_IP4_HDR, 0));
-	return ip + DP_IP4_HDR;
+	*ip = (dp_ipv4_hdr){
+		.version_ihl = RTE_IPV4_VHL_DEF,
+		.fragment_offset = htons(RTE_IPV4_HDR_DF_FLAG),
+		.time_to_live = TTL,
+		.next_proto_id = IPPROTO_UDP,
+		.src_addr = dp_addr_ip4(&dp.config.vtep),
+		.dst_addr = dp_addr_ip4(&vtep->addr),
+	};
+	o->sum = dp_csum_fold(dp_csum_add(ip, sizeof(*ip), 0));
+	return (void *)(ip + 1);
 }
 
-static uint8_t *
+static dp_udp_hdr *
 template_ip6(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 {
-	uint8_t *ip = o->bytes + DP_ETH_LEN;
+	dp_ipv6_hdr *ip = (void *)(o->bytes + DP_ETH_LEN);
 
-	dp_store_be16(o->bytes + 12, ETH_P_IPV6);
-	ip[0] = 0x60;
-	ip[6] = IPPROTO_UDP;
-	ip[7] = TTL;
-	memcpy(ip + 8, dp.config.vtep.b, 16);
-	memcpy(ip + 24, vtep->addr.b, 16);
+	*ip = (dp_ipv6_hdr){ .vtc_flow = htonl(DP_IPV6_VERSION), .proto = IPPROTO_UDP, .hop_limits = TTL };
+	memcpy(&ip->src_addr, dp.config.vtep.b, 16);
+	memcpy(&ip->dst_addr, vtep->addr.b, 16);
 	o->sum = dp_csum_fold(dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
-	return ip + DP_IP6_HDR;
+	return (void *)(ip + 1);
 }
 
 static struct dp_eth_outer *
 outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
 {
 	struct dp_eth_outer *o = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*o));
-	uint8_t *udp;
+	bool is4 = dp_addr_is4(&vtep->addr);
+	dp_ether_hdr *outer;
+	dp_vxlan_hdr *vxlan;
+	dp_udp_hdr *udp;
 
 	if (!o)
 		return NULL;
 	memset(o, 0, sizeof(*o));
 	o->eth = eth;
-	memcpy(o->bytes, mac, 6);
-	memcpy(o->bytes + 6, eth->mac, 6);
-	udp = dp_addr_is4(&vtep->addr) ? template_ip4(o, vtep) : template_ip6(o, vtep);
-	dp_store16(udp + 2, ((const struct sockaddr_in *)&vtep->to)->sin_port); /* sin6_port lies there too */
-	/* The I flag. */
-	udp[DP_UDP_HDR] = 0x08;
+	outer = (void *)o->bytes;
+	memcpy(&outer->dst_addr, mac, 6);
+	memcpy(&outer->src_addr, eth->mac, 6);
+	outer->ether_type = htons(is4 ? ETH_P_IP : ETH_P_IPV6);
+	udp = is4 ? template_ip4(o, vtep) : template_ip6(o, vtep);
+	udp->dst_port = ((const struct sockaddr_in *)&vtep->to)->sin_port; /* sin6_port lies there too */
+	vxlan = (void *)(udp + 1);
+	vxlan->vx_flags = htonl(DP_VXLAN_FLAG_I);
 	return o;
 }
 
@@ -76,7 +78,7 @@ outer_free(struct dp_eth_outer *o)
 
 /* NULL: by the kernel. */
 static int
-lead(struct dp_vtep *vtep, struct dp_eth_outer *new)
+set_outer(struct dp_vtep *vtep, struct dp_eth_outer *new)
 {
 	struct dp_eth_outer *old = atomic_exchange_explicit(&vtep->outer, new, memory_order_acq_rel);
 
@@ -102,7 +104,7 @@ dp_vtep_next_hop(uint32_t id, uint32_t device, const uint8_t mac[6])
 	if (!new)
 		return -ENOMEM;
 	eth->users++;
-	return lead(vtep, new);
+	return set_outer(vtep, new);
 }
 
 int
@@ -110,7 +112,7 @@ dp_vtep_by_kernel(uint32_t id)
 {
 	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
 
-	return vtep ? lead(vtep, NULL) : -ENOENT;
+	return vtep ? set_outer(vtep, NULL) : -ENOENT;
 }
 
 int

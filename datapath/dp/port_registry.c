@@ -16,7 +16,7 @@ link_local(const uint8_t mac[6])
 }
 
 static void
-withdraw(struct dp_port *port)
+unregister_port(struct dp_port *port)
 {
 	atomic_store_explicit(&dp.ports[port->id], NULL, memory_order_release);
 	dp_synchronize();
@@ -25,7 +25,7 @@ withdraw(struct dp_port *port)
 
 /* Copies `model` to a place and a number of its own, and starts it. */
 static int
-enlist(const struct dp_port *model)
+register_port(const struct dp_port *model)
 {
 	struct dp_port *port;
 	uint32_t id = 0;
@@ -44,7 +44,7 @@ enlist(const struct dp_port *model)
 	atomic_store_explicit(&dp.ports[id], port, memory_order_release);
 	ret = port->ops->start(port);
 	if (ret) {
-		withdraw(port);
+		unregister_port(port);
 		return ret;
 	}
 	return id;
@@ -66,7 +66,7 @@ dp_port_add(const struct dp_port_config *config)
 
 	memcpy(port.mac, config->mac, 6);
 	memcpy(port.fds, config->fds, sizeof(port.fds));
-	return enlist(&port);
+	return register_port(&port);
 }
 
 int
@@ -77,7 +77,7 @@ dp_device_host(uint32_t device, const int fds[DP_MAX_WORKERS])
 	if (!port.eth)
 		return -ENOENT;
 	memcpy(port.fds, fds, sizeof(port.fds));
-	return enlist(&port);
+	return register_port(&port);
 }
 
 int
@@ -88,7 +88,7 @@ dp_port_del(uint32_t id)
 	if (!port)
 		return -ENOENT;
 	port->ops->stop(port);
-	withdraw(port);
+	unregister_port(port);
 	return 0;
 }
 

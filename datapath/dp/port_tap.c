@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "pure_l4.h"
 #include "port.h"
 
 /*
@@ -19,8 +18,8 @@
  */
 #define TURN_FRAMES 32
 #define TURN_WORK (128 * 1024)
-/* What a port is greedy by is not counted beyond this: when it has been empty three times, it is modest again. */
-#define UNREAD_MAX (4u * DP_GREEDY_TURNS)
+/* Turns beyond this are not counted: when the port has been empty three times, it floods no more. */
+#define BACKLOGGED_MAX (4u * DP_FLOOD_TURNS)
 /* A frame and its virtio-net header, and a byte by which a longer one shows: the kernel cuts it off silently. */
 #define READ_LEN (DP_VNET_LEN + DP_FRAME_MAX + 1)
 
@@ -142,18 +141,18 @@ frame_work(const struct dp_frame *f)
 static bool
 is_tcp(const struct dp_frame *f)
 {
-	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_offset == DP_TCP_CSUM;
+	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_offset == offsetof(struct rte_tcp_hdr, cksum);
 }
 
 static bool
 tap_read(struct dp_worker *w, struct dp_port *port)
 {
 	uint64_t *work = &port->worker[w->id].work;
-	unsigned *unread = &port->worker[w->id].unread;
-	unsigned part = dp_turn_part(w, port);
+	unsigned *backlogged = &port->worker[w->id].backlogged;
+	unsigned divisor = dp_turn_divisor(w, port);
 	unsigned before = w->n_frames, tcp = 0;
 
-	for (unsigned turn = 0; turn < TURN_FRAMES / part && *work < TURN_WORK / part && w->n_frames < DP_BURST; turn++) {
+	for (unsigned turn = 0; turn < TURN_FRAMES / divisor && *work < TURN_WORK / divisor && w->n_frames < DP_BURST; turn++) {
 		struct dp_frame *f = &w->frames[w->n_frames];
 
 		switch (dp_tap_read(w, port, w->mbufs[w->n_frames], f)) {
@@ -166,12 +165,12 @@ tap_read(struct dp_worker *w, struct dp_port *port)
 			break;
 		case DP_READ_EMPTY:
 			*work = 0;
-			*unread /= 2;
+			*backlogged /= 2;
 			return false;
 		}
 	}
-	*unread = tcp > (w->n_frames - before) / 2 ? 0 : RTE_MIN(*unread + 1, UNREAD_MAX);
-	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK / part);
+	*backlogged = tcp > (w->n_frames - before) / 2 ? 0 : RTE_MIN(*backlogged + 1, BACKLOGGED_MAX);
+	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK / divisor);
 	return true;
 }
 

@@ -29,12 +29,8 @@ read_control(struct msghdr *msg, uint32_t *size, uint8_t *tos)
 static const struct dp_vtep *
 sender(const struct sockaddr_in6 *from)
 {
-	struct dp_addr addr;
+	struct dp_addr addr = from->sin6_family == AF_INET ? dp_addr4(&((const struct sockaddr_in *)from)->sin_addr) : dp_addr6(&from->sin6_addr);
 
-	if (from->sin6_family == AF_INET)
-		addr = dp_addr4((const uint8_t *)&((const struct sockaddr_in *)from)->sin_addr);
-	else
-		memcpy(addr.b, &from->sin6_addr, 16);
 	return dp_vtep_lookup(&addr);
 }
 

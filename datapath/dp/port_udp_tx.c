@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "pure_bytes.h"
 #include "pure_csum.h"
 #include "pure_gso.h"
 #include "port.h"
@@ -130,7 +129,7 @@ start_run(struct dp_udp *udp, struct dp_udp_run run)
 }
 
 /* Adds one UDP payload of n pieces to the open run if it fits there, else to a new one. There is room: make_room. */
-static void
+static inline void
 add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, unsigned n)
 {
 	struct dp_udp_run *open = udp->n_runs ? &udp->runs[udp->n_runs - 1] : NULL;
@@ -164,8 +163,10 @@ make_room(struct dp_worker *w)
 static void
 put_vxlan(uint8_t *at, uint32_t vni)
 {
-	dp_store_be32(at, 0x08000000);
-	dp_store_be32(at + 4, vni << 8);
+	dp_vxlan_hdr *vxlan = (void *)at;
+
+	vxlan->vx_flags = htonl(DP_VXLAN_FLAG_I);
+	vxlan->vx_vni = htonl(vni << 8);
 }
 
 static void
@@ -195,7 +196,7 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 void
 dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 {
-	unsigned source = dp_flow_hash(f->data, &f->hdrs) % DP_UDP_SOURCES;
+	unsigned source = dp_flow_hash_fast(f->data, &f->hdrs) % DP_UDP_SOURCES;
 	struct dp_udp_run run = {
 		.to = to,
 		.fd = to->to.ss_family == AF_INET ? w->udp.tx4[source] : w->udp.tx6[source],

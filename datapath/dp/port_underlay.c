@@ -32,11 +32,13 @@ put_template(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len
 }
 
 static inline void
-put_udp(uint8_t *udp, const struct dp_frame *f, uint16_t len)
+put_udp(dp_udp_hdr *udp, const struct dp_frame *f, uint16_t len)
 {
-	dp_store_be16(udp, SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
-	dp_store_be16(udp + 4, len);
-	dp_store_be32(udp + DP_UDP_HDR + 4, f->vni << 8);
+	dp_vxlan_hdr *vxlan = (void *)(udp + 1);
+
+	udp->src_port = htons(SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
+	udp->dgram_len = htons(len);
+	vxlan->vx_vni = htonl(f->vni << 8);
 }
 
 static inline void
@@ -44,36 +46,39 @@ encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 {
 	uint16_t total = DP_OUTER4_LEN - DP_ETH_LEN + m->data_len;
 	uint8_t tos = dp_ecn(f);
-	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m), *ip;
+	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m);
+	dp_ipv4_hdr *ip;
 	uint32_t sum = o->sum + htons(total) + htons(tos);
 
 	if (unlikely(!out))
 		return;
-	ip = out + DP_ETH_LEN;
-	ip[1] = tos;
-	dp_store_be16(ip + 2, total);
+	ip = (void *)(out + DP_ETH_LEN);
+	ip->type_of_service = tos;
+	ip->total_length = htons(total);
 	sum = (sum & 0xffff) + (sum >> 16);
-	dp_store16(ip + 10, ~(sum + (sum >> 16)));
-	put_udp(ip + DP_IP4_HDR, f, total - DP_IP4_HDR);
+	ip->hdr_checksum = ~(sum + (sum >> 16));
+	put_udp((void *)(ip + 1), f, total - sizeof(*ip));
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
 encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
-	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - DP_IP6_HDR + m->data_len, sum;
+	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - sizeof(dp_ipv6_hdr) + m->data_len, sum;
 	uint8_t tos = dp_ecn(f);
-	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m), *ip, *udp;
+	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m);
+	dp_ipv6_hdr *ip;
+	dp_udp_hdr *udp;
 
 	if (!out)
 		return;
-	ip = out + DP_ETH_LEN;
-	udp = ip + DP_IP6_HDR;
-	ip[1] = tos << 4;
-	dp_store_be16(ip + 4, len);
+	ip = (void *)(out + DP_ETH_LEN);
+	udp = (void *)(ip + 1);
+	ip->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)tos << RTE_IPV6_HDR_TC_SHIFT);
+	ip->payload_len = htons(len);
 	put_udp(udp, f, len);
 	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
-	dp_store16(udp + 6, sum ? sum : 0xffff);
+	udp->dgram_cksum = sum ? sum : 0xffff;
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
@@ -111,7 +116,7 @@ dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp
 
 /* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
 static void
-refuse(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
+reject(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
 {
 	struct dp_port *host = atomic_load_explicit(&eth->host, memory_order_acquire);
 
@@ -133,10 +138,10 @@ dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_packet *p = &packets[kept];
-		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_open(&outer, &mbufs[i], p);
+		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_parse(&outer, &mbufs[i], p);
 
 		if (unlikely(drop != DP_DROP_COUNT)) {
-			refuse(w, eth, mbufs[i], drop);
+			reject(w, eth, mbufs[i], drop);
 			continue;
 		}
 		bytes += p->len;

@@ -8,6 +8,7 @@
 
 #include "dp.h"
 #include "pure_bytes.h"
+#include "pure_hdr.h"
 
 #define DP_MAC_MASK 0xffffffffffff
 
@@ -15,22 +16,38 @@
 static inline uint64_t
 dp_destination(const uint8_t *frame)
 {
-	return dp_load64(frame) & DP_MAC_MASK;
+	return dp_load64(&((const dp_ether_hdr *)frame)->dst_addr) & DP_MAC_MASK;
 }
 
 static inline uint64_t
 dp_source(const uint8_t *frame)
 {
-	return dp_load64(frame + 6) & DP_MAC_MASK;
+	return dp_load64(&((const dp_ether_hdr *)frame)->src_addr) & DP_MAC_MASK;
 }
 
 static inline struct dp_addr
-dp_addr4(const uint8_t ip[4])
+dp_addr4(const void *ip)
 {
 	struct dp_addr addr = { .b = { [10] = 0xff, [11] = 0xff } };
 
 	memcpy(addr.b + 12, ip, 4);
 	return addr;
+}
+
+static inline struct dp_addr
+dp_addr6(const void *ip)
+{
+	struct dp_addr addr;
+
+	memcpy(addr.b, ip, sizeof(addr.b));
+	return addr;
+}
+
+/* The IPv4 address in it, in network order. */
+static inline uint32_t
+dp_addr_ip4(const struct dp_addr *addr)
+{
+	return dp_load32(addr->b + 12);
 }
 
 static inline bool
@@ -45,18 +62,6 @@ static inline bool
 dp_addr_equal(const struct dp_addr *a, const struct dp_addr *b)
 {
 	return !memcmp(a, b, sizeof(*a));
-}
-
-/* An IPv6 address, or an IPv4 one mapped into it. */
-static inline struct dp_addr
-dp_addr_of(const uint8_t *ip, uint8_t version)
-{
-	struct dp_addr addr;
-
-	if (version == 4)
-		return dp_addr4(ip);
-	memcpy(addr.b, ip, sizeof(addr.b));
-	return addr;
 }
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pure_csum.h"
-#include "pure_l4.h"
 
 /* One binary for every x86-64: the loader takes the variant for the CPU that it finds. */
 #if defined(__x86_64__) && defined(__GLIBC__)
@@ -66,11 +65,11 @@ dp_csum_complete(uint8_t *frame, uint32_t len, uint16_t start, uint16_t offset)
 {
 	uint32_t field = (uint32_t)start + offset;
 
-	if (start < 14 || field + 2 > len)
+	if (start < sizeof(struct rte_ether_hdr) || field + 2 > len)
 		return -1;
 
 	uint16_t sum = (uint16_t)~dp_csum_fold(dp_csum_add(frame + start, len - start, 0));
 
-	dp_store16(frame + field, !sum && offset == DP_UDP_CSUM ? 0xffff : sum);
+	dp_store16(frame + field, !sum && offset == offsetof(struct rte_udp_hdr, dgram_cksum) ? 0xffff : sum);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "pure_bytes.h"
+#include "pure_hdr.h"
 
 /* Adds v, 16-bit words as they lie in memory, to a sum. */
 static inline uint64_t
@@ -37,22 +38,22 @@ dp_csum_fold(uint64_t sum)
 }
 
 /*
- * Sums of the pseudo-header of a TCP or UDP packet (RFC 9293 section 3.1, RFC 8200 section 8.1). ip is the IP header,
- * len the length of the TCP or UDP header and its payload, at most 65535.
+ * Sums of the pseudo-header of a TCP or UDP packet (RFC 9293 section 3.1, RFC 8200 section 8.1). len is the
+ * length of the TCP or UDP header and its payload, at most 65535.
  */
 static inline uint64_t
-dp_csum_pseudo4(const uint8_t *ip, uint8_t proto, uint32_t len)
+dp_csum_pseudo4(const dp_ipv4_hdr *ip, uint8_t proto, uint32_t len)
 {
-	return (uint64_t)dp_load32(ip + 12) + dp_load32(ip + 16) + htons(proto) + htons((uint16_t)len);
+	return (uint64_t)ip->src_addr + ip->dst_addr + htons(proto) + htons((uint16_t)len);
 }
 
 static inline uint64_t
-dp_csum_pseudo6(const uint8_t *ip, uint8_t proto, uint32_t len)
+dp_csum_pseudo6(const dp_ipv6_hdr *ip, uint8_t proto, uint32_t len)
 {
 	uint64_t sum = (uint64_t)htons(proto) + htons((uint16_t)len);
 
-	for (int i = 8; i < 40; i += 4)
-		sum += dp_load32(ip + i);
+	for (int i = 0; i < 16; i += 4)
+		sum += (uint64_t)dp_load32((const uint8_t *)&ip->src_addr + i) + dp_load32((const uint8_t *)&ip->dst_addr + i);
 	return sum;
 }
 

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <netinet/in.h>
 #include <string.h>
 
 #include "pure_csum.h"
 #include "pure_gro.h"
-#include "pure_l4.h"
 
 #define PROBES 8
-#define IP4_DF 0x4000
 #define IP_LEN_MAX 65535
 
 static inline uint8_t *
@@ -19,7 +16,7 @@ first_frame(const struct dp_gro_unit *unit)
 static inline uint64_t
 pseudo_sum(const uint8_t *frame, const struct dp_hdrs *h, uint32_t l4_len)
 {
-	const uint8_t *ip = frame + h->l3;
+	const void *ip = frame + h->l3;
 
 	return h->version == 4 ? dp_csum_pseudo4(ip, h->proto, l4_len) : dp_csum_pseudo6(ip, h->proto, l4_len);
 }
@@ -37,20 +34,33 @@ transport_csum_ok(const uint8_t *frame, const struct dp_hdrs *h)
 static bool
 mergeable(const struct dp_gro *gro, const uint8_t *frame, const struct dp_hdrs *h)
 {
-	const uint8_t *ip = frame + h->l3;
-	const uint8_t *l4 = frame + h->l4;
+	const dp_ipv4_hdr *ip = (const void *)(frame + h->l3);
+	const dp_tcp_hdr *tcp = (const void *)(frame + h->l4);
+	const dp_udp_hdr *udp = (const void *)(frame + h->l4);
 
 	if (h->payload == h->end)
 		return false;
 	if (h->version == 4) {
-		if (ip[0] != 0x45 || dp_load_be16(ip + 6) & ~IP4_DF || dp_csum_fold(dp_csum_add(ip, 20, 0)) != 0xffff)
+		if (ip->version_ihl != RTE_IPV4_VHL_DEF || ip->fragment_offset & ~htons(RTE_IPV4_HDR_DF_FLAG) || dp_csum_fold(dp_csum_add(ip, sizeof(*ip), 0)) != 0xffff)
 			return false;
-	} else if (h->l4 != h->l3 + 40) {
+	} else if (h->l4 != h->l3 + sizeof(dp_ipv6_hdr)) {
 		return false;
 	}
 	if (h->proto == IPPROTO_TCP)
-		return !(l4[DP_TCP_FLAGS] & (DP_TCP_SYN | DP_TCP_RST | DP_TCP_URG | DP_TCP_CWR));
-	return gro->udp && dp_load16(l4 + DP_UDP_CSUM) && dp_load_be16(l4 + DP_UDP_LEN) == h->end - h->l4;
+		return !(tcp->tcp_flags & (RTE_TCP_SYN_FLAG | RTE_TCP_RST_FLAG | RTE_TCP_URG_FLAG | RTE_TCP_CWR_FLAG));
+	return gro->udp && udp->dgram_cksum && ntohs(udp->dgram_len) == h->end - h->l4;
+}
+
+static bool
+same_addrs4(const dp_ipv4_hdr *a, const dp_ipv4_hdr *b)
+{
+	return dp_ipv4_addrs(a) == dp_ipv4_addrs(b);
+}
+
+static bool
+same_addrs6(const dp_ipv6_hdr *a, const dp_ipv6_hdr *b)
+{
+	return !memcmp(&a->src_addr, &b->src_addr, sizeof(a->src_addr)) && !memcmp(&a->dst_addr, &b->dst_addr, sizeof(a->dst_addr));
 }
 
 static bool
@@ -59,12 +69,10 @@ same_flow(const struct dp_gro_unit *unit, const void *cookie, const uint8_t *fra
 	const struct dp_hdrs *first_h = &unit->hdrs;
 	const uint8_t *first = first_frame(unit);
 
-	if (unit->cookie != cookie || first_h->proto != h->proto || memcmp(first, frame, 14) ||
-	    dp_load32(first + first_h->l4) != dp_load32(frame + h->l4))
+	if (unit->cookie != cookie || first_h->proto != h->proto || memcmp(first, frame, sizeof(struct rte_ether_hdr)) ||
+	    dp_l4_ports(first + first_h->l4) != dp_l4_ports(frame + h->l4))
 		return false;
-	if (h->version == 4)
-		return dp_load64(first + h->l3 + 12) == dp_load64(frame + h->l3 + 12);
-	return !memcmp(first + h->l3 + 8, frame + h->l3 + 8, 32);
+	return h->version == 4 ? same_addrs4((const void *)(first + h->l3), (const void *)(frame + h->l3)) : same_addrs6((const void *)(first + h->l3), (const void *)(frame + h->l3));
 }
 
 /*
@@ -72,25 +80,32 @@ same_flow(const struct dp_gro_unit *unit, const void *cookie, const uint8_t *fra
  * The second packet decides which.
  */
 static bool
-ip4_follows(struct dp_gro_unit *unit, const uint8_t *first, const uint8_t *ip)
+ip4_follows(struct dp_gro_unit *unit, const dp_ipv4_hdr *first, const dp_ipv4_hdr *ip)
 {
-	uint16_t step = dp_load_be16(ip + 4) - dp_load_be16(first + 4);
+	uint16_t step = ntohs(ip->packet_id) - ntohs(first->packet_id);
 
-	if (first[1] != ip[1] || first[8] != ip[8] || dp_load16(first + 6) != dp_load16(ip + 6))
+	if (first->type_of_service != ip->type_of_service || first->time_to_live != ip->time_to_live || first->fragment_offset != ip->fragment_offset)
 		return false;
 	if (unit->n_segs == 1)
-		unit->fixed_id = !step && dp_load_be16(ip + 6) & IP4_DF;
+		unit->fixed_id = !step && ip->fragment_offset & htons(RTE_IPV4_HDR_DF_FLAG);
 	return step == (unit->fixed_id ? 0 : unit->n_segs);
+}
+
+/* Traffic class, flow label and hop limit equal. */
+static bool
+ip6_follows(const dp_ipv6_hdr *first, const dp_ipv6_hdr *ip)
+{
+	return first->vtc_flow == ip->vtc_flow && first->hop_limits == ip->hop_limits;
 }
 
 /* Acknowledgement, header length, flags, window, urgent pointer and options equal; the sequence number next. */
 static bool
-tcp_follows(const struct dp_gro_unit *unit, const uint8_t *first, const uint8_t *tcp, uint32_t hdr_len)
+tcp_follows(const struct dp_gro_unit *unit, const dp_tcp_hdr *first, const dp_tcp_hdr *tcp, uint32_t hdr_len)
 {
-	return dp_load_be32(tcp + DP_TCP_SEQ) == unit->next_seq &&
-	       !memcmp(first + DP_TCP_ACK, tcp + DP_TCP_ACK, 5) &&
-	       !((first[DP_TCP_FLAGS] ^ tcp[DP_TCP_FLAGS]) & ~(DP_TCP_FIN | DP_TCP_PSH)) &&
-	       dp_load16(first + 14) == dp_load16(tcp + 14) && !memcmp(first + 18, tcp + 18, hdr_len - 18);
+	return ntohl(tcp->sent_seq) == unit->next_seq &&
+	       first->recv_ack == tcp->recv_ack && first->data_off == tcp->data_off &&
+	       !((first->tcp_flags ^ tcp->tcp_flags) & ~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG)) &&
+	       first->rx_win == tcp->rx_win && !memcmp(&first->tcp_urp, &tcp->tcp_urp, hdr_len - offsetof(struct rte_tcp_hdr, tcp_urp));
 }
 
 /* Is the frame, of the unit's flow, the unit's next segment? */
@@ -102,13 +117,9 @@ follows(const struct dp_gro *gro, struct dp_gro_unit *unit, const uint8_t *frame
 
 	if (!mergeable(gro, frame, h) || size > unit->seg_size || unit->ip_len + size > IP_LEN_MAX)
 		return false;
-	if (h->version == 4) {
-		if (!ip4_follows(unit, first + h->l3, frame + h->l3))
-			return false;
-	} else if (dp_load32(first + h->l3) != dp_load32(frame + h->l3) || first[h->l3 + 7] != frame[h->l3 + 7]) {
+	if (h->version == 4 ? !ip4_follows(unit, (const void *)(first + h->l3), (const void *)(frame + h->l3)) : !ip6_follows((const void *)(first + h->l3), (const void *)(frame + h->l3)))
 		return false;
-	}
-	if (h->proto == IPPROTO_TCP && !tcp_follows(unit, first + h->l4, frame + h->l4, h->payload - h->l4))
+	if (h->proto == IPPROTO_TCP && !tcp_follows(unit, (const void *)(first + h->l4), (const void *)(frame + h->l4), h->payload - h->l4))
 		return false;
 	if (!unit->verified && !transport_csum_ok(first, &unit->hdrs))
 		return false;
@@ -131,7 +142,7 @@ find_slot(struct dp_gro *gro, const void *cookie, const uint8_t *frame, const st
 	if (last && same_flow(last, cookie, frame, h))
 		return gro->last;
 
-	uint32_t hash = dp_flow_hash(frame, h);
+	uint32_t hash = dp_flow_hash_fast(frame, h);
 	uint16_t *free = NULL;
 
 	for (unsigned i = 0; i < PROBES; i++) {
@@ -171,7 +182,9 @@ new_unit(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const s
 static uint8_t
 last_flags(const uint8_t *frame, const struct dp_hdrs *h)
 {
-	return h->proto == IPPROTO_TCP ? frame[h->l4 + DP_TCP_FLAGS] & (DP_TCP_FIN | DP_TCP_PSH) : 0;
+	const dp_tcp_hdr *tcp = (const void *)(frame + h->l4);
+
+	return h->proto == IPPROTO_TCP ? tcp->tcp_flags & (RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG) : 0;
 }
 
 /* Makes a unit that others may follow; false when nothing may follow the frame. */
@@ -185,7 +198,7 @@ open_unit(const struct dp_gro *gro, struct dp_gro_unit *unit, const uint8_t *fra
 	unit->seg_size = h->end - h->payload;
 	unit->ip_len = h->end - h->l3;
 	if (h->proto == IPPROTO_TCP)
-		unit->next_seq = dp_load_be32(frame + h->l4 + DP_TCP_SEQ) + unit->seg_size;
+		unit->next_seq = ntohl(((const dp_tcp_hdr *)(frame + h->l4))->sent_seq) + unit->seg_size;
 	return true;
 }
 
@@ -249,37 +262,41 @@ dp_gro_finish(struct dp_gro_unit *unit)
 {
 	const struct dp_hdrs *h = &unit->hdrs;
 	uint8_t *frame = first_frame(unit);
-	uint8_t *ip = frame + h->l3;
-	uint8_t *l4 = frame + h->l4;
-	bool tcp = h->proto == IPPROTO_TCP;
+	dp_ipv4_hdr *ip4 = (void *)(frame + h->l3);
+	dp_ipv6_hdr *ip6 = (void *)(frame + h->l3);
+	dp_tcp_hdr *tcp = (void *)(frame + h->l4);
+	dp_udp_hdr *udp = (void *)(frame + h->l4);
+	bool is_tcp = h->proto == IPPROTO_TCP;
 
 	if (unit->n_segs == 1)
 		return;
 
 	uint32_t l4_len = unit->ip_len - (h->l4 - h->l3);
-	uint16_t csum_offset = tcp ? DP_TCP_CSUM : DP_UDP_CSUM;
+	uint16_t csum = dp_csum_fold(pseudo_sum(frame, h, l4_len));
 
 	if (h->version == 4) {
-		dp_store_be16(ip + 2, unit->ip_len);
-		dp_store16(ip + 10, 0);
-		dp_store16(ip + 10, ~dp_csum_fold(dp_csum_add(ip, 20, 0)));
+		ip4->total_length = htons(unit->ip_len);
+		ip4->hdr_checksum = 0;
+		ip4->hdr_checksum = ~dp_csum_fold(dp_csum_add(ip4, sizeof(*ip4), 0));
 	} else {
-		dp_store_be16(ip + 4, l4_len);
+		ip6->payload_len = htons(l4_len);
 	}
-	if (tcp)
-		l4[DP_TCP_FLAGS] |= unit->tcp_flags;
-	else
-		dp_store_be16(l4 + DP_UDP_LEN, l4_len);
-	dp_store16(l4 + csum_offset, dp_csum_fold(pseudo_sum(frame, h, l4_len)));
+	if (is_tcp) {
+		tcp->tcp_flags |= unit->tcp_flags;
+		tcp->cksum = csum;
+	} else {
+		udp->dgram_len = htons(l4_len);
+		udp->dgram_cksum = csum;
+	}
 
 	unit->iov[1].iov_len = h->end;
 	unit->len = h->l3 + unit->ip_len;
 	unit->vnet = (struct virtio_net_hdr){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.gso_type = !tcp ? VIRTIO_NET_HDR_GSO_UDP_L4 : (h->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6),
+		.gso_type = !is_tcp ? VIRTIO_NET_HDR_GSO_UDP_L4 : (h->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6),
 		.hdr_len = h->payload,
 		.gso_size = unit->seg_size,
 		.csum_start = h->l4,
-		.csum_offset = csum_offset,
+		.csum_offset = is_tcp ? offsetof(struct rte_tcp_hdr, cksum) : offsetof(struct rte_udp_hdr, dgram_cksum),
 	};
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 
 #include "pure_csum.h"
 #include "pure_gso.h"
-#include "pure_l4.h"
 
 static bool
 type_fits(const uint8_t *frame, const struct dp_hdrs *h, uint8_t type)
@@ -18,7 +16,7 @@ type_fits(const uint8_t *frame, const struct dp_hdrs *h, uint8_t type)
 	case VIRTIO_NET_HDR_GSO_TCPV6:
 		return h->version == 6 && h->proto == IPPROTO_TCP;
 	case VIRTIO_NET_HDR_GSO_UDP_L4:
-		return h->proto == IPPROTO_UDP && dp_load_be16(frame + h->l4 + DP_UDP_LEN) == h->end - h->l4;
+		return h->proto == IPPROTO_UDP && ntohs(((const dp_udp_hdr *)(frame + h->l4))->dgram_len) == h->end - h->l4;
 	default:
 		return false;
 	}
@@ -28,28 +26,31 @@ type_fits(const uint8_t *frame, const struct dp_hdrs *h, uint8_t type)
 static void
 prepare(struct dp_gso *gso)
 {
-	uint8_t *ip = gso->hdr + gso->l3;
-	uint8_t *l4 = gso->hdr + gso->l4;
+	dp_ipv4_hdr *ip4 = (void *)(gso->hdr + gso->l3);
+	dp_tcp_hdr *tcp = (void *)(gso->hdr + gso->l4);
+	dp_udp_hdr *udp = (void *)(gso->hdr + gso->l4);
 
 	if (gso->version == 4) {
-		gso->ip_id = dp_load_be16(ip + 4);
-		memset(ip + 2, 0, 4);
-		memset(ip + 10, 0, 2);
-		gso->l3_sum = dp_csum_add(ip, gso->l4 - gso->l3, 0);
-		gso->l4_sum = dp_csum_pseudo4(ip, gso->proto, 0);
+		gso->ip_id = ntohs(ip4->packet_id);
+		ip4->total_length = 0;
+		ip4->packet_id = 0;
+		ip4->hdr_checksum = 0;
+		gso->l3_sum = dp_csum_add(ip4, gso->l4 - gso->l3, 0);
+		gso->l4_sum = dp_csum_pseudo4(ip4, gso->proto, 0);
 	} else {
-		gso->l4_sum = dp_csum_pseudo6(ip, gso->proto, 0);
+		gso->l4_sum = dp_csum_pseudo6((const void *)(gso->hdr + gso->l3), gso->proto, 0);
 	}
 	if (gso->proto == IPPROTO_TCP) {
-		gso->seq = dp_load_be32(l4 + DP_TCP_SEQ);
-		gso->tcp_flags = l4[DP_TCP_FLAGS];
-		memset(l4 + DP_TCP_SEQ, 0, 4);
-		l4[DP_TCP_FLAGS] = 0;
-		memset(l4 + DP_TCP_CSUM, 0, 2);
+		gso->seq = ntohl(tcp->sent_seq);
+		gso->tcp_flags = tcp->tcp_flags;
+		tcp->sent_seq = 0;
+		tcp->tcp_flags = 0;
+		tcp->cksum = 0;
 	} else {
-		memset(l4 + DP_UDP_LEN, 0, 4);
+		udp->dgram_len = 0;
+		udp->dgram_cksum = 0;
 	}
-	gso->l4_sum = dp_csum_add(l4, gso->hdr_len - gso->l4, gso->l4_sum);
+	gso->l4_sum = dp_csum_add(gso->hdr + gso->l4, gso->hdr_len - gso->l4, gso->l4_sum);
 }
 
 int
@@ -78,34 +79,35 @@ dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *h, c
 }
 
 static void
-write_ip(const struct dp_gso *gso, unsigned i, uint8_t *ip, uint16_t l4_len)
+write_ip4(const struct dp_gso *gso, unsigned i, dp_ipv4_hdr *ip, uint16_t l4_len)
 {
-	if (gso->version == 6) {
-		dp_store_be16(ip + 4, gso->l4 - gso->l3 - 40 + l4_len);
-		return;
-	}
-
 	uint16_t total = gso->l4 - gso->l3 + l4_len;
 	uint16_t id = gso->ip_id + i;
 
-	dp_store_be16(ip + 2, total);
-	dp_store_be16(ip + 4, id);
-	dp_store16(ip + 10, ~dp_csum_fold(gso->l3_sum + htons(total) + htons(id)));
+	ip->total_length = htons(total);
+	ip->packet_id = htons(id);
+	ip->hdr_checksum = ~dp_csum_fold(gso->l3_sum + htons(total) + htons(id));
+}
+
+static void
+write_ip6(const struct dp_gso *gso, dp_ipv6_hdr *ip, uint16_t l4_len)
+{
+	ip->payload_len = htons(gso->l4 - gso->l3 - sizeof(*ip) + l4_len);
 }
 
 /* Returns what the segment's own fields add to the sum. */
 static uint64_t
-write_tcp(const struct dp_gso *gso, unsigned i, uint8_t *tcp)
+write_tcp(const struct dp_gso *gso, unsigned i, dp_tcp_hdr *tcp)
 {
 	uint32_t seq = gso->seq + i * gso->seg_size;
 	uint8_t flags = gso->tcp_flags;
 
 	if (i > 0)
-		flags &= ~DP_TCP_CWR;
+		flags &= ~RTE_TCP_CWR_FLAG;
 	if (i < gso->n_segs - 1u)
-		flags &= ~(DP_TCP_FIN | DP_TCP_PSH);
-	dp_store_be32(tcp + DP_TCP_SEQ, seq);
-	tcp[DP_TCP_FLAGS] = flags;
+		flags &= ~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG);
+	tcp->sent_seq = htonl(seq);
+	tcp->tcp_flags = flags;
 	return (uint64_t)htonl(seq) + htons(flags);
 }
 
@@ -116,24 +118,28 @@ dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t
 	uint32_t rest = gso->payload_len - from;
 	uint32_t len = rest < gso->seg_size ? rest : gso->seg_size;
 	uint16_t l4_len = gso->hdr_len - gso->l4 + len;
-	uint8_t *l4 = hdr + gso->l4;
+	dp_tcp_hdr *tcp = (void *)(hdr + gso->l4);
+	dp_udp_hdr *udp = (void *)(hdr + gso->l4);
 
 	*payload = gso->payload + from;
 	*payload_len = len;
 	memcpy(hdr, gso->hdr, gso->hdr_len);
-	write_ip(gso, i, hdr + gso->l3, l4_len);
+	if (gso->version == 4)
+		write_ip4(gso, i, (void *)(hdr + gso->l3), l4_len);
+	else
+		write_ip6(gso, (void *)(hdr + gso->l3), l4_len);
 
 	uint64_t sum = dp_csum_more(dp_csum_add(*payload, len, gso->l4_sum), htons(l4_len));
 
 	if (gso->proto == IPPROTO_TCP) {
-		sum = dp_csum_more(sum, write_tcp(gso, i, l4));
-		dp_store16(l4 + DP_TCP_CSUM, ~dp_csum_fold(sum));
+		sum = dp_csum_more(sum, write_tcp(gso, i, tcp));
+		tcp->cksum = ~dp_csum_fold(sum);
 	} else {
-		dp_store_be16(l4 + DP_UDP_LEN, l4_len);
+		udp->dgram_len = htons(l4_len);
 		sum = dp_csum_more(sum, htons(l4_len));
 
 		uint16_t csum = (uint16_t)~dp_csum_fold(sum);
 
-		dp_store16(l4 + DP_UDP_CSUM, csum ? csum : 0xffff);
+		udp->dgram_cksum = csum ? csum : 0xffff;
 	}
 }

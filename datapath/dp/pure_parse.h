@@ -4,11 +4,10 @@
 
 /* Where the headers of an inner Ethernet frame lie. Every length is checked before it is used. */
 #include <linux/if_ether.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "pure_bytes.h"
+#include "pure_hdr.h"
 
 /* Extension headers that are walked (RFC 8200 section 4.1 needs six); a longer chain is malformed. */
 #define DP_PARSE_IP6_EXT_MAX 8
@@ -42,22 +41,26 @@ enum dp_parse_result dp_parse(const uint8_t *frame, uint32_t len, struct dp_hdrs
 static inline bool
 dp_parse_plain(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 {
+	const dp_ether_hdr *eth = (const void *)frame;
+	const dp_ipv4_hdr *ip = (const void *)(frame + sizeof(*eth));
+	const dp_udp_hdr *udp = (const void *)(frame + sizeof(*eth) + sizeof(*ip));
+	const dp_tcp_hdr *tcp = (const void *)udp;
 	uint32_t total, hdr;
 
-	if (len < ETH_HLEN + 28 || dp_load16(frame + 12) != htons(ETH_P_IP) || frame[14] != 0x45 || dp_load16(frame + 20) & htons(0x3fff))
+	if (len < sizeof(*eth) + sizeof(*ip) + sizeof(*udp) || eth->ether_type != htons(ETH_P_IP) || ip->version_ihl != RTE_IPV4_VHL_DEF || ip->fragment_offset & htons(DP_IPV4_FRAGMENT))
 		return false;
-	total = dp_load_be16(frame + 16);
-	if (total > len - ETH_HLEN || total < 28)
+	total = ntohs(ip->total_length);
+	if (total > len - sizeof(*eth) || total < sizeof(*ip) + sizeof(*udp))
 		return false;
-	hdr = 8;
-	if (frame[23] == IPPROTO_UDP) {
-		uint32_t udp = dp_load_be16(frame + 38);
+	hdr = sizeof(*udp);
+	if (ip->next_proto_id == IPPROTO_UDP) {
+		uint32_t udp_len = ntohs(udp->dgram_len);
 
-		if (udp < 8 || udp > total - 20)
+		if (udp_len < sizeof(*udp) || udp_len > total - sizeof(*ip))
 			return false;
-	} else if (frame[23] == IPPROTO_TCP && total >= 40) {
-		hdr = (frame[46] >> 4) * 4;
-		if (hdr < 20 || hdr > total - 20)
+	} else if (ip->next_proto_id == IPPROTO_TCP && total >= sizeof(*ip) + sizeof(*tcp)) {
+		hdr = dp_tcp_len(tcp);
+		if (hdr < sizeof(*tcp) || hdr > total - sizeof(*ip))
 			return false;
 	} else {
 		return false;
@@ -65,11 +68,11 @@ dp_parse_plain(const uint8_t *frame, uint32_t len, struct dp_hdrs *h)
 	*h = (struct dp_hdrs){
 		.end = ETH_HLEN + total,
 		.l3 = ETH_HLEN,
-		.l4 = ETH_HLEN + 20,
-		.payload = ETH_HLEN + 20 + hdr,
+		.l4 = ETH_HLEN + sizeof(*ip),
+		.payload = ETH_HLEN + sizeof(*ip) + hdr,
 		.ethertype = ETH_P_IP,
 		.version = 4,
-		.proto = frame[23],
+		.proto = ip->next_proto_id,
 		.transport = true,
 	};
 	return true;
@@ -103,8 +106,8 @@ dp_flow_hash_fast(const uint8_t *frame, const struct dp_hdrs *h)
 
 	if (__builtin_expect(h->version != 4 || !h->transport, 0))
 		return dp_flow_hash(frame, h);
-	hash = dp_mix((uint64_t)ETH_P_IP << 8 | h->proto, dp_load64(frame + h->l3 + 12));
-	hash = dp_mix(hash, dp_load32(frame + h->l4));
+	hash = dp_mix((uint64_t)ETH_P_IP << 8 | h->proto, dp_ipv4_addrs((const void *)(frame + h->l3)));
+	hash = dp_mix(hash, dp_l4_ports(frame + h->l4));
 	return (uint32_t)dp_mix(hash, hash >> 29);
 }
 

@@ -35,16 +35,10 @@ decay(struct dp_rx_fairness *f, uint64_t passed)
 }
 
 void
-dp_rx_fairness_settle(struct dp_rx_fairness *f, bool more, bool full)
+dp_rx_fairness_settle(struct dp_rx_fairness *f, bool full)
 {
-	uint64_t now;
+	uint64_t now = rte_rdtsc();
 
-	if (!more) {
-		f->waiting = 0;
-		f->congested = false;
-		return;
-	}
-	now = rte_rdtsc();
 	if (!f->waiting)
 		f->waiting = now;
 	if (now - f->waiting <= dp_cycles(CONGESTED_US))

@@ -23,8 +23,17 @@ struct dp_rx_fairness {
 	uint64_t deficit[DP_RX_SOURCES]; /* cycles that a source took beyond its share */
 };
 
-/* After each read of the underlay: settles what was delivered, and notes whether there is more, and whether the queue may overflow. */
-void dp_rx_fairness_settle(struct dp_rx_fairness *f, bool more, bool full);
+/* After a read of the underlay that left something, perhaps a queue that may overflow: settles what was delivered. */
+void dp_rx_fairness_settle(struct dp_rx_fairness *f, bool full);
+
+/* After one that left nothing. */
+static inline void
+dp_rx_fairness_idle(struct dp_rx_fairness *f)
+{
+	f->waiting = 0;
+	f->congested = false;
+}
+
 /* Holds a delivery that took so many cycles against its source. */
 void dp_rx_fairness_charge(struct dp_rx_fairness *f, uint64_t mac, uint64_t cycles);
 /* Must the source wait for the others? */

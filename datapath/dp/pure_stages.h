@@ -10,7 +10,7 @@
 	X(READ, read, "read from containers") \
 	X(ENCAP, encap, "checks, look-up, VXLAN header on, or handed to a port") \
 	X(SEND, send, "what the burst has queued is sent") \
-	X(LOOK, look, "for events, and at devices that had nothing")
+	X(POLL, poll, "for events, and at devices that had nothing")
 
 enum dp_stage {
 #define X(id, name, help) DP_STAGE_##id,

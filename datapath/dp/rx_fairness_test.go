@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-const hog, modest = 0x0242, 0x4242
+const hog, normal = 0x0242, 0x4242
 
 // press has the queue wait until the worker takes notice.
 func press(full bool) {
@@ -20,7 +20,7 @@ func press(full bool) {
 func deliver(milliseconds int, full bool) {
 	for range milliseconds {
 		charge(hog, 900)
-		charge(modest, 100)
+		charge(normal, 100)
 		settle(true, full)
 	}
 }
@@ -30,13 +30,13 @@ func TestHogsWaitUnderPressure(t *testing.T) {
 	settle(false, false)
 	press(false)
 	deliver(5, false)
-	if over(hog) || over(modest) {
-		t.Errorf("after 5 ms over: the hog %t, the other %t", over(hog), over(modest))
+	if over(hog) || over(normal) {
+		t.Errorf("after 5 ms over: the hog %t, the other %t", over(hog), over(normal))
 	}
 	begin := time.Now()
 	deliver(25, false)
-	if !over(hog) || over(modest) {
-		t.Errorf("after 30 ms over: the hog %t, the other %t", over(hog), over(modest))
+	if !over(hog) || over(normal) {
+		t.Errorf("after 30 ms over: the hog %t, the other %t", over(hog), over(normal))
 	}
 	settle(false, false)
 	if over(hog) {
@@ -51,8 +51,8 @@ func TestHogsWaitUnderPressure(t *testing.T) {
 		}
 	}
 	deliver(3, true)
-	if !over(hog) || over(modest) {
-		t.Errorf("before an overflow over: the hog %t, the other %t", over(hog), over(modest))
+	if !over(hog) || over(normal) {
+		t.Errorf("before an overflow over: the hog %t, the other %t", over(hog), over(normal))
 	}
 	settle(false, false)
 }
@@ -70,10 +70,10 @@ func TestSharesOfAloneAndEqual(t *testing.T) {
 	}
 	for range 100 {
 		charge(hog, 500)
-		charge(modest, 500)
+		charge(normal, 500)
 		settle(true, true)
 	}
-	if over(hog) || over(modest) {
+	if over(hog) || over(normal) {
 		t.Error("of two that take the same one is over")
 	}
 	settle(false, false)

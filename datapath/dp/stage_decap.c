@@ -3,13 +3,11 @@
  * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
  * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other.
  */
-#include "pure_bytes.h"
 #include "pure_csum.h"
 #include "stage.h"
 
-#define VXLAN_FLAG_I 0x08
 /* RFC 3168 section 5 */
-#define ECN_MASK 3
+#define ECN_MASK RTE_IPV4_HDR_ECN_MASK
 #define ECN_NOT_ECT 0
 #define ECN_ECT1 1
 #define ECN_ECT0 2
@@ -40,9 +38,11 @@ enum edge {
 static inline enum edge
 admit(struct dp_worker *w, const struct dp_packet *p)
 {
+	const dp_vxlan_hdr *vxlan = (const void *)p->data;
+
 	if (p->len < DP_VXLAN_LEN + DP_ETH_LEN)
 		return DROP_RUNT;
-	if (!(p->data[0] & VXLAN_FLAG_I))
+	if (!(vxlan->vx_flags & htonl(DP_VXLAN_FLAG_I)))
 		return DROP_VXLAN_FLAGS;
 	if (unlikely(w->fairness.congested) && dp_rx_fairness_over(&w->fairness, dp_source(p->data + DP_VXLAN_LEN)))
 		return DROP_OVERLOAD;
@@ -69,6 +69,22 @@ parse_inner(const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
 	}
 }
 
+static void
+mark4(dp_ipv4_hdr *ip, uint8_t ecn)
+{
+	uint16_t before = dp_load16(ip), sum = ~ip->hdr_checksum;
+
+	ip->type_of_service = (ip->type_of_service & ~ECN_MASK) | ecn;
+	/* RFC 1624 equation 3, over the header's first word. */
+	ip->hdr_checksum = ~dp_csum_fold((uint64_t)sum + (uint16_t)~before + dp_load16(ip));
+}
+
+static void
+mark6(dp_ipv6_hdr *ip, uint8_t ecn)
+{
+	ip->vtc_flow = (ip->vtc_flow & htonl(~RTE_IPV6_HDR_ECN_MASK)) | htonl((uint32_t)ecn << RTE_IPV6_HDR_TC_SHIFT);
+}
+
 /*
  * RFC 6040 figure 4: congestion outside is congestion inside, or a drop where the inner packet can't say so; ECT(1)
  * outside makes ECT(0) inside ECT(1).
@@ -76,23 +92,19 @@ parse_inner(const struct dp_packet *p, uint32_t vni, struct dp_frame *f)
 static enum edge
 congestion_inwards(struct dp_frame *f, uint8_t outer)
 {
-	uint8_t *ip, inner, shift;
-	uint16_t before;
+	uint8_t inner;
 
 	if (outer == ECN_NOT_ECT || !f->hdrs.version)
 		return STAYS;
-	ip = f->data + f->hdrs.l3;
-	shift = f->hdrs.version == 6 ? 4 : 0;
-	inner = ip[1] >> shift & ECN_MASK;
+	inner = dp_ecn(f);
 	if (outer == ECN_CE && inner == ECN_NOT_ECT)
 		return DROP_ECN;
 	if (outer != ECN_CE && !(outer == ECN_ECT1 && inner == ECN_ECT0))
 		return STAYS;
-	before = dp_load16(ip);
-	ip[1] = (ip[1] & ~(ECN_MASK << shift)) | outer << shift;
-	/* RFC 1624 equation 3 */
 	if (f->hdrs.version == 4)
-		dp_store16(ip + 10, ~dp_csum_fold((uint64_t)(uint16_t)~dp_load16(ip + 10) + (uint16_t)~before + dp_load16(ip)));
+		mark4((void *)(f->data + f->hdrs.l3), outer);
+	else
+		mark6((void *)(f->data + f->hdrs.l3), outer);
 	return STAYS;
 }
 
@@ -182,7 +194,7 @@ edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, str
 }
 
 static void
-take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
+dispatch(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
 {
 	struct dp_frame f;
 	enum edge edge = edge_of(p, vni, source, to, port, &f);
@@ -202,7 +214,7 @@ take(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb
 	}
 }
 
-/* Does what take does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
+/* Does what dispatch does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
 static inline bool
 forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry source, struct dp_port *port)
 {
@@ -212,7 +224,7 @@ forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry sour
 
 	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !source_vtep_ok(p->from, source))
 		return false;
-	dp_eth_give(w, port, p->mbuf, frame, len);
+	dp_eth_forward(w, port, p->mbuf, frame, len);
 	return true;
 }
 
@@ -225,7 +237,7 @@ struct burst {
 };
 
 static inline void
-sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
+group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
 {
 	uint64_t last_mac = 0;
 	uint32_t last_vni = 0;
@@ -241,7 +253,7 @@ sort_burst(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 			dp_count(w, (enum dp_drop)edge);
 			continue;
 		}
-		vni = dp_load_be32(packets[i].data + 4) >> 8;
+		vni = ntohl(((const dp_vxlan_hdr *)packets[i].data)->vx_vni) >> 8;
 		mac = dp_destination(frame);
 		if (unlikely(!runs || mac != last_mac || vni != last_vni)) {
 			last_mac = mac;
@@ -265,18 +277,18 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 
 	dp_stage(w, DP_STAGE_RECEIVE, n);
 	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
-	sort_burst(w, packets, n, &b);
+	group_runs(w, packets, n, &b);
 	if (!b.n)
 		return;
 	dp_fdb_lookup(w->flow_cache, b.source, b.n, source);
 	dp_fdb_lookup(w->flow_cache, b.to, b.runs, to);
 	for (unsigned run = 0; run < b.runs; run++) {
 		struct dp_port *port = port_of(to[run]);
-		bool travels = port && !port->ops->merges && port->eth;
+		bool zero_copy = port && !port->ops->merges && port->eth;
 
 		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
-			if (!travels || unlikely(!forward(w, b.packets[i], source[i], port)))
-				take(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
+			if (!zero_copy || unlikely(!forward(w, b.packets[i], source[i], port)))
+				dispatch(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);
 }

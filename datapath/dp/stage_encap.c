@@ -28,14 +28,15 @@ static bool
 source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
 {
 	static const uint8_t none[16];
-	const uint8_t *ip = f->data + f->hdrs.l3;
+	const dp_ipv4_hdr *ip4 = (const void *)(f->data + f->hdrs.l3);
+	const dp_ipv6_hdr *ip6 = (const void *)(f->data + f->hdrs.l3);
 
 	if (f->hdrs.version == 4) {
 		/* 0.0.0.0: a host that has no address yet, RFC 1122 section 3.2.1.3. */
-		return (port->has_ip4 && !memcmp(ip + 12, port->ip4.b + 12, 4)) || !memcmp(ip + 12, none, 4);
+		return (port->has_ip4 && ip4->src_addr == dp_addr_ip4(&port->ip4)) || !ip4->src_addr;
 	}
-	return (port->has_ip6 && !memcmp(ip + 8, port->ip6.b, 16)) || !memcmp(ip + 8, port->link_local.b, 16) ||
-	       !memcmp(ip + 8, none, 16);
+	return (port->has_ip6 && !memcmp(&ip6->src_addr, port->ip6.b, 16)) || !memcmp(&ip6->src_addr, port->link_local.b, 16) ||
+	       !memcmp(&ip6->src_addr, none, 16);
 }
 
 /*
@@ -71,7 +72,7 @@ admit(const struct dp_port *port, struct dp_frame *f)
 	default:
 		return DROP_MALFORMED;
 	}
-	if (memcmp(f->data + 6, port->mac, 6))
+	if (memcmp(&((const dp_ether_hdr *)f->data)->src_addr, port->mac, 6))
 		return DROP_SPOOFED_MAC;
 	if (f->hdrs.version && !source_ip_ok(port, f))
 		return DROP_SPOOFED_IP;
@@ -134,7 +135,7 @@ edge_of(struct dp_fdb_entry entry, const struct dp_port *from, struct dp_port **
 
 /* False when the frame stays: no request that is answered here. */
 static bool
-leave(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
+dispatch(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edge edge, struct dp_port *to)
 {
 	switch (edge) {
 	case STAYS:
@@ -187,7 +188,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 
 		f->vni = from[i]->vni;
 		edge = admit(from[i], f);
-		if (unlikely(edge != STAYS) && leave(w, f, from[i], edge, NULL))
+		if (unlikely(edge != STAYS) && dispatch(w, f, from[i], edge, NULL))
 			continue;
 		keys[kept] = dp_fdb_key(f->vni, dp_destination(f->data));
 		admitted[kept++] = f;
@@ -203,7 +204,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 			i += send_run(w, admitted + i, entries + i, kept - i);
 			continue;
 		}
-		leave(w, admitted[i++], sender, edge, to);
+		dispatch(w, admitted[i++], sender, edge, to);
 	}
 	dp_stage(w, DP_STAGE_ENCAP, n);
 }

@@ -7,6 +7,7 @@
 
 #include "stage.h"
 
+/* DPDK has no structures for neighbour discovery, and the C library's want aligned memory: offsets by hand. */
 #define NS_LEN 24 /* type, code, checksum, flags, target: RFC 4861 section 4.3 */
 
 /* The ways out. */
@@ -26,27 +27,27 @@ enum edge {
 static enum edge
 respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
-	static const uint8_t none[4];
-	const uint8_t *arp = f->data + DP_ETH_LEN;
-	struct dp_addr target;
+	const dp_arp_hdr *arp = (const void *)(f->data + DP_ETH_LEN);
+	struct dp_addr asker, target;
 	uint8_t mac[6];
 
-	if (f->len < DP_ARP_LEN || memcmp(arp, dp_arp_ethernet_ipv4, 6))
+	if (f->len < DP_ARP_LEN || memcmp(arp, dp_arp_ethernet_ipv4, sizeof(dp_arp_ethernet_ipv4)))
 		return DROP_MALFORMED;
-	if (memcmp(arp + 8, from->mac, 6))
+	if (memcmp(&arp->arp_data.arp_sha, from->mac, 6))
 		return DROP_SPOOFED_MAC;
-	if (memcmp(arp + 14, none, 4) && !(from->has_ip4 && !memcmp(arp + 14, from->ip4.b + 12, 4)))
+	if (arp->arp_data.arp_sip && !(from->has_ip4 && arp->arp_data.arp_sip == dp_addr_ip4(&from->ip4)))
 		return DROP_SPOOFED_IP;
-	target = dp_addr4(arp + 24);
+	asker = dp_addr4(&arp->arp_data.arp_sip);
+	target = dp_addr4(&arp->arp_data.arp_tip);
 	if (from->has_ip4 && dp_addr_equal(&target, &from->ip4))
 		return DROP_PROBE;
-	if (dp_load_be16(arp + 6) != 1)
+	if (ntohs(arp->arp_opcode) != RTE_ARP_OP_REQUEST)
 		return STAYS;
 	if (dp_neigh_lookup(f->vni, &target, mac)) {
-		dp_arp_reply(w, from, arp + 14, arp + 24, mac);
+		dp_arp_reply(w, from, asker.b + 12, target.b + 12, mac);
 		return ANSWERED;
 	}
-	dp_neigh_pending_add(w, from, dp_addr4(arp + 14), target);
+	dp_neigh_pending_add(w, from, asker, target);
 	return DROP_ARP_UNKNOWN;
 }
 
@@ -55,7 +56,8 @@ advertise_asked(struct dp_worker *w, struct dp_port *to, const struct dp_frame *
 {
 	static const uint8_t all_nodes[16] = { 0xff, 2, [15] = 1 };
 	static const uint8_t none[16];
-	const uint8_t *asker = request->data + request->hdrs.l3 + 8;
+	const dp_ipv6_hdr *ip = (const void *)(request->data + request->hdrs.l3);
+	const uint8_t *asker = (const uint8_t *)&ip->src_addr;
 	const uint8_t *target = request->data + request->hdrs.l4 + 8;
 
 	/* Duplicate detection: the asker has no address to answer to. */
@@ -74,6 +76,7 @@ own_ip6(const struct dp_port *port, const struct dp_addr *addr)
 static enum edge
 respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
+	const dp_ipv6_hdr *ip = (const void *)(f->data + f->hdrs.l3);
 	const uint8_t *icmp = f->data + f->hdrs.l4;
 	struct dp_addr target;
 	uint8_t mac[6];
@@ -95,7 +98,7 @@ respond_nd(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 		advertise_asked(w, from, f, mac);
 		return ANSWERED;
 	}
-	dp_neigh_pending_add(w, from, dp_addr_of(f->data + f->hdrs.l3 + 8, 6), target);
+	dp_neigh_pending_add(w, from, dp_addr6(&ip->src_addr), target);
 	return DROP_ND_UNKNOWN;
 }
 
@@ -104,7 +107,7 @@ edge_of(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
 	if (f->hdrs.version == 6 && f->hdrs.proto == IPPROTO_ICMPV6 && !f->hdrs.fragment)
 		return respond_nd(w, from, f);
-	if (!f->hdrs.version && dp_load_be16(f->data + 12) == ETH_P_ARP)
+	if (!f->hdrs.version && f->hdrs.ethertype == ETH_P_ARP)
 		return respond_arp(w, from, f);
 	return STAYS;
 }
@@ -126,14 +129,15 @@ dp_neigh_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
 void
 dp_neigh_correct(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 {
-	const uint8_t *ip = f->data + f->hdrs.l3;
+	const dp_ipv4_hdr *ip4 = (const void *)(f->data + f->hdrs.l3);
+	const dp_ipv6_hdr *ip6 = (const void *)(f->data + f->hdrs.l3);
 	struct dp_addr asker, target;
 	uint8_t mac[6];
 
 	if (!f->hdrs.version)
 		return;
-	asker = dp_addr_of(ip + (f->hdrs.version == 4 ? 12 : 8), f->hdrs.version);
-	target = dp_addr_of(ip + (f->hdrs.version == 4 ? 16 : 24), f->hdrs.version);
+	asker = f->hdrs.version == 4 ? dp_addr4(&ip4->src_addr) : dp_addr6(&ip6->src_addr);
+	target = f->hdrs.version == 4 ? dp_addr4(&ip4->dst_addr) : dp_addr6(&ip6->dst_addr);
 	if (f->hdrs.version == 6 && dp_addr_is4(&target))
 		return;
 	if (dp_neigh_lookup(f->vni, &target, mac) && memcmp(mac, f->data, 6))

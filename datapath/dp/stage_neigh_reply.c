@@ -5,7 +5,6 @@
 #include "pure_csum.h"
 #include "stage.h"
 
-#define IPV6_LEN 40
 #define NA_LEN 32 /* type, code, checksum, flags, target and its link-layer address: RFC 4861 section 4.4 */
 
 static void
@@ -17,40 +16,44 @@ answer(struct dp_worker *w, struct dp_port *to, uint8_t *frame, uint32_t len)
 	to->ops->write(w, to, iov, 2, len);
 }
 
+static void
+put_ether(uint8_t *frame, const struct dp_port *to, const uint8_t from[6], uint16_t type)
+{
+	dp_ether_hdr *eth = (void *)frame;
+
+	memcpy(&eth->dst_addr, to->mac, 6);
+	memcpy(&eth->src_addr, from, 6);
+	eth->ether_type = htons(type);
+}
+
 void
 dp_arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const uint8_t target[4], const uint8_t mac[6])
 {
 	uint8_t reply[DP_ARP_LEN];
-	uint8_t *arp = reply + DP_ETH_LEN;
+	dp_arp_hdr *arp = (void *)(reply + DP_ETH_LEN);
 
-	memcpy(reply, to->mac, 6);
-	memcpy(reply + 6, mac, 6);
-	dp_store_be16(reply + 12, ETH_P_ARP);
-	memcpy(arp, dp_arp_ethernet_ipv4, 6);
-	dp_store_be16(arp + 6, 2);
-	memcpy(arp + 8, mac, 6);
-	memcpy(arp + 14, target, 4);
-	memcpy(arp + 18, to->mac, 6);
-	memcpy(arp + 24, asker, 4);
+	put_ether(reply, to, mac, ETH_P_ARP);
+	memcpy(arp, dp_arp_ethernet_ipv4, sizeof(dp_arp_ethernet_ipv4));
+	arp->arp_opcode = htons(RTE_ARP_OP_REPLY);
+	memcpy(&arp->arp_data.arp_sha, mac, 6);
+	memcpy(&arp->arp_data.arp_sip, target, 4);
+	memcpy(&arp->arp_data.arp_tha, to->mac, 6);
+	memcpy(&arp->arp_data.arp_tip, asker, 4);
 	answer(w, to, reply, sizeof(reply));
 }
 
 void
 dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
 {
-	uint8_t reply[DP_ETH_LEN + IPV6_LEN + NA_LEN] = { 0 };
-	uint8_t *ip = reply + DP_ETH_LEN, *na = ip + IPV6_LEN;
+	uint8_t reply[DP_ETH_LEN + sizeof(dp_ipv6_hdr) + NA_LEN] = { 0 };
+	dp_ipv6_hdr *ip = (void *)(reply + DP_ETH_LEN);
+	uint8_t *na = (uint8_t *)(ip + 1);
 	uint64_t sum;
 
-	memcpy(reply, to->mac, 6);
-	memcpy(reply + 6, mac, 6);
-	dp_store_be16(reply + 12, ETH_P_IPV6);
-	ip[0] = 0x60;
-	dp_store_be16(ip + 4, NA_LEN);
-	ip[6] = IPPROTO_ICMPV6;
-	ip[7] = 255;
-	memcpy(ip + 8, target, 16);
-	memcpy(ip + 24, asker, 16);
+	put_ether(reply, to, mac, ETH_P_IPV6);
+	*ip = (dp_ipv6_hdr){ .vtc_flow = htonl(DP_IPV6_VERSION), .payload_len = htons(NA_LEN), .proto = IPPROTO_ICMPV6, .hop_limits = 255 };
+	memcpy(&ip->src_addr, target, 16);
+	memcpy(&ip->dst_addr, asker, 16);
 	na[0] = ND_NEIGHBOR_ADVERT;
 	na[4] = flags;
 	memcpy(na + 8, target, 16);

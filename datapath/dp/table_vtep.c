@@ -73,7 +73,7 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 
 /* An address leads to one of the VTEPs that have it, with whatever port; false when none is left. */
 static bool
-lead_elsewhere(const struct dp_vtep *gone)
+repoint(const struct dp_vtep *gone)
 {
 	for (uint32_t id = 0; id < DP_MAX_VTEPS; id++) {
 		const struct dp_vtep *other = dp_vtep_get(id);
@@ -88,7 +88,7 @@ void
 dp_vtep_remove(struct dp_vtep *vtep)
 {
 	atomic_store_explicit(&dp_vteps[vtep->id], NULL, memory_order_release);
-	if (!lead_elsewhere(vtep))
+	if (!repoint(vtep))
 		rte_hash_del_key(ids, &vtep->addr);
 	dp_synchronize();
 	free(vtep);

@@ -37,34 +37,34 @@ func TestTurnsAreOfOneSize(t *testing.T) {
 }
 
 // Beside a port that is sometimes silent, one that never is has an eighth of a turn; beside its like it has a whole one.
-func TestGreedyPortsGiveWay(t *testing.T) {
+func TestFloodingPortsGiveWay(t *testing.T) {
 	const turns = 320
 	b := bench()
 	frame := make([]byte, vnetLen+1400)
-	count := func(modest int) (frames int) {
+	count := func(normal int) (frames int) {
 		for range turns {
 			for {
 				if _, err := unix.Write(b.container, frame); err != nil {
 					break
 				}
 			}
-			frames += turn(b.port, modest)
+			frames += turn(b.port, normal)
 		}
 		return frames
 	}
 	whole := count(0)
 	part := count(1)
 	if part < whole/10 || part > whole/6 {
-		t.Errorf("%d frames in %d turns beside a modest port, %d without one", part, turns, whole)
+		t.Errorf("%d frames in %d turns beside a normal port, %d without one", part, turns, whole)
 	}
 	drain(t, b)
-	if n := count(1); n < part*5/4 { // modest again until it has had something to say for a while
-		t.Errorf("%d frames in %d turns, %d of a greedy port", n, turns, part)
+	if n := count(1); n < part*5/4 { // normal again until it has had something to say for a while
+		t.Errorf("%d frames in %d turns, %d of a flooding port", n, turns, part)
 	}
 	drain(t, b)
 }
 
-// drain leaves the container's queue empty, and its port modest.
+// drain leaves the container's queue empty, and its port normal.
 func drain(t *testing.T, b testBench) {
 	t.Helper()
 	for empty := 0; empty < 4; empty++ {
@@ -73,19 +73,19 @@ func drain(t *testing.T, b testBench) {
 	}
 }
 
-// A greedy port rests fifteen times as long as its turn took, if others have work for the worker: a turn that another process
+// A flooding port pauses fifteen times as long as its turn took, if others have work for the worker: a turn that another process
 // interrupted counts for 250 us.
-func TestRest(t *testing.T) {
-	for _, c := range []struct{ modest, turn, then, want int }{
-		{modest: 0, turn: 100, want: 0},
-		{modest: 20000 / 40, turn: 100, want: 0},
-		{modest: 20000 / 20, turn: 100, want: 1500},
-		{modest: 20000 / 20, turn: 100, then: 1499, want: 1},
-		{modest: 20000 / 20, turn: 100, then: 1501, want: 0},
-		{modest: 20000 / 20, turn: 9000, want: 3750},
+func TestPause(t *testing.T) {
+	for _, c := range []struct{ normal, turn, then, want int }{
+		{normal: 0, turn: 100, want: 0},
+		{normal: 20000 / 40, turn: 100, want: 0},
+		{normal: 20000 / 20, turn: 100, want: 1500},
+		{normal: 20000 / 20, turn: 100, then: 1499, want: 1},
+		{normal: 20000 / 20, turn: 100, then: 1501, want: 0},
+		{normal: 20000 / 20, turn: 9000, want: 3750},
 	} {
-		if got := restAfter(c.modest, c.turn, c.then); got != c.want {
-			t.Errorf("%d us of a window for others, a turn of %d us, %d us later: a rest of %d us is left, want %d", c.modest, c.turn, c.then, got, c.want)
+		if got := throttleAfter(c.normal, c.turn, c.then); got != c.want {
+			t.Errorf("%d us of a window for others, a turn of %d us, %d us later: a pause of %d us is left, want %d", c.normal, c.turn, c.then, got, c.want)
 		}
 	}
 }
@@ -112,20 +112,20 @@ func pairOfPorts(t *testing.T, worker int) (ports [2]uint32, far [2]int) {
 	return ports, far
 }
 
-// While a container that floods rests, others have their turns. What nobody minds does not rest, nor does a stream that
+// While a container that floods is throttled, others have their turns. What nobody minds is not, nor is a stream that
 // waits for answers.
-func TestFloodRests(t *testing.T) {
+func TestFloodIsThrottled(t *testing.T) {
 	const long = 3600e6
 	bench()
 	ports, far := pairOfPorts(t, 1)
 	udp := make([]byte, vnetLen+1400)
 	tcp := append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 16, 0}, udp[vnetLen:]...) // NEEDS_CSUM, and where TCP has it
-	const window = 20 * time.Millisecond                                   // in which the worker looks whom a rest would help
+	const window = 20 * time.Millisecond                                   // in which the worker looks whom a pause would help
 	// read is how many frames a turn reads after many, always with more behind them, if others have work for the worker or not. One
 	// that another process has interrupted for a window says nothing: it is done again.
-	var read func(contested bool, frames ...[]byte) int
-	read = func(contested bool, frames ...[]byte) int {
-		rest(false, false, 0)
+	var read func(contended bool, frames ...[]byte) int
+	read = func(contended bool, frames ...[]byte) int {
+		throttle(false, false, 0)
 		for range 80 {
 			for i, err := 0, error(nil); err == nil; i++ {
 				_, err = unix.Write(far[0], frames[i%len(frames)])
@@ -133,65 +133,65 @@ func TestFloodRests(t *testing.T) {
 			serve(ports[0])
 		}
 		begin := time.Now()
-		rest(contested, true, long)
+		throttle(contended, true, long)
 		if n := serve(ports[0], ports[1]); time.Since(begin) < window/2 {
 			return n
 		}
-		return read(contested, frames...)
+		return read(contended, frames...)
 	}
 	if read(false, udp) == 0 {
-		t.Error("a flood rests that nobody minds")
+		t.Error("a flood is throttled that nobody minds")
 	}
 	_, err := unix.Write(far[1], udp)
 	check(t, err)
 	if n := read(true, udp); n > 0 {
-		t.Errorf("%d frames of a flood that should rest", n)
+		t.Errorf("%d frames of a flood that should pause", n)
 	}
 	if pending(t, far[1]) {
-		t.Error("another container's frame waits for the end of the rest")
+		t.Error("another container's frame waits for the end of the pause")
 	}
 	if n := read(true, udp, udp, tcp); n > 0 {
 		t.Errorf("%d frames of a flood that is a third TCP", n)
 	}
-	rest(true, false, long)
+	throttle(true, false, long)
 	for begin := time.Now(); serve(ports[0]) == 0; {
 		if time.Since(begin) > 10*time.Second {
-			t.Fatal("a flood rests though the others are gone")
+			t.Fatal("a flood is throttled though the others are gone")
 		}
 	}
-	rest(true, true, 0)
+	throttle(true, true, 0)
 	if serve(ports[0], ports[1]) == 0 {
-		t.Error("the rest does not end")
+		t.Error("the pause does not end")
 	}
 	if read(true, tcp, tcp, udp) == 0 {
-		t.Error("a stream that waits for answers rests")
+		t.Error("a stream that waits for answers is throttled")
 	}
-	rest(false, false, 0)
+	throttle(false, false, 0)
 }
 
-// A worker that sleeps while a flood rests hears of others meanwhile, and goes on with the flood at the end of the rest.
+// A worker that sleeps while a flood pauses hears of others meanwhile, and goes on with the flood at the end of the pause.
 func TestWorkerBesideFlood(t *testing.T) {
 	const frames = 20000 // more than there is room for
 	bench()
 	ports, far := pairOfPorts(t, 0)
 	frame := make([]byte, vnetLen+1400)
 	deadline := time.Now().Add(30 * time.Second)
-	rested := 0
-	for flood, other := 0, 0; flood < frames || other < frames/64 || rested < 100; {
-		crowd(ports[0])
+	pauses := 0
+	for flooded, other := 0, 0; flooded < frames || other < frames/64 || pauses < 100; {
+		flood(ports[0])
 		for range 64 {
 			if _, err := unix.Write(far[0], frame); err == nil {
-				flood++
+				flooded++
 			}
 		}
-		if hushed(ports[0]) {
-			rested++
+		if masked(ports[0]) {
+			pauses++
 		}
 		if _, err := unix.Write(far[1], frame); err == nil {
 			other++
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d frames of a flood were read, %d of another port; the flood was seen to rest %d times", flood, other, rested)
+			t.Fatalf("%d frames of a flood were read, %d of another port; the flood was seen to pause %d times", flooded, other, pauses)
 		}
 	}
 	for pending(t, far[0]) || pending(t, far[1]) {

@@ -28,16 +28,16 @@
  * No device goes unseen for longer than this: not one that wakes nobody, nor a driver whose receive ring had run empty,
  * which is heard of when it is polled, and not before.
  */
-#define DOZE_MS 100
+#define SLEEP_MAX_MS 100
 /*
  * An idle worker looks at devices that wake nobody this often: what comes waits no longer than three times the silence
- * before it, an answer from a silent peer up to twice DOZE_MS. A nap costs up to 110 us.
+ * before it, an answer from such a device up to twice SLEEP_MAX_MS. A sleep costs up to 110 us.
  */
-#define NAP_MIN_US 16
-#define NAP_GROWTH 4
-#define NAP_MAX_US (DOZE_MS * 1000)
+#define BACKOFF_MIN_US 16
+#define BACKOFF_GROWTH 4
+#define BACKOFF_MAX_US (SLEEP_MAX_MS * 1000)
 /* While devices keep the worker busy, every so many turns it looks for events: a system call costs as much as some packets. */
-#define LOOK_TURNS 16
+#define EPOLL_TURNS 16
 #define EVENTS 64
 
 atomic_bool dp_stopping, dp_measuring;
@@ -102,7 +102,7 @@ note_event(struct dp_worker *w, uint64_t tag)
 }
 
 static bool
-look(struct dp_worker *w, int timeout)
+poll_events(struct dp_worker *w, int timeout)
 {
 	struct epoll_event events[EVENTS];
 	int n = epoll_wait(w->epoll, events, EVENTS, timeout);
@@ -113,23 +113,23 @@ look(struct dp_worker *w, int timeout)
 }
 
 /*
- * Where a device tells nothing, the sleep is a nap, each longer than the one before; where a port rests, it ends with the
- * rest. True after an event.
+ * Where a device must be polled, each sleep is longer than the one before, up to a limit; where a port is throttled, it ends with
+ * the pause. True after an event.
  */
 static bool
-sleep_until_event(struct dp_worker *w, unsigned *nap_us)
+sleep_until_event(struct dp_worker *w, unsigned *backoff_us)
 {
-	bool silent = dp_eth_silent(), timed = silent || w->resting, event = true;
-	unsigned us = silent ? *nap_us : NAP_MAX_US;
-	struct timespec nap = { .tv_nsec = (w->resting ? RTE_MIN(us, dp_rest_left(&w->rest, rte_rdtsc())) : us) * 1000l };
+	bool poll_only = dp_eth_poll_only(), timed = poll_only || w->throttled, event = true;
+	unsigned us = poll_only ? *backoff_us : BACKOFF_MAX_US;
+	struct timespec timeout = { .tv_nsec = (w->throttled ? RTE_MIN(us, dp_throttle_left(&w->throttle, rte_rdtsc())) : us) * 1000l };
 
 	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
 	if (timed)
-		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &nap, NULL) > 0;
+		event = ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &timeout, NULL) > 0;
 	if (event)
-		event = look(w, timed ? 0 : (atomic_load(&dp.n_eths) ? DOZE_MS : -1));
-	else if (!w->resting)
-		*nap_us = RTE_MIN(*nap_us * NAP_GROWTH, (unsigned)NAP_MAX_US);
+		event = poll_events(w, timed ? 0 : (atomic_load(&dp.n_eths) ? SLEEP_MAX_MS : -1));
+	else if (!w->throttled)
+		*backoff_us = RTE_MIN(*backoff_us * BACKOFF_GROWTH, (unsigned)BACKOFF_MAX_US);
 	rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
 	dp_eth_disarm(w);
 	w->mark = rte_rdtsc();
@@ -149,7 +149,7 @@ begin_turn(struct dp_worker *w)
 
 /* Of the calling thread alone: setpriority(2), "C library/kernel differences". */
 static void
-come_first(const struct dp_worker *w)
+raise_priority(const struct dp_worker *w)
 {
 	if (setpriority(PRIO_PROCESS, 0, NICE))
 		rte_log(RTE_LOG_WARNING, RTE_LOGTYPE_USER1, "worker %u waits for the CPU like any process, so that a busy container slows down the others more than need be: give the daemon CAP_SYS_NICE (%s)\n",
@@ -162,9 +162,9 @@ dp_worker_main(void *arg)
 	struct dp_worker *w = arg;
 	const uint64_t spin = dp_cycles(SPIN_US);
 	uint64_t last = rte_rdtsc();
-	unsigned turns = 0, nap_us = NAP_MIN_US;
+	unsigned turns = 0, backoff_us = BACKOFF_MIN_US;
 
-	come_first(w);
+	raise_priority(w);
 	rte_rcu_qsbr_thread_register(dp_qsbr, w->id);
 	rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
 	while (!atomic_load_explicit(&dp_stopping, memory_order_relaxed)) {
@@ -173,18 +173,18 @@ dp_worker_main(void *arg)
 		begin_turn(w);
 		turn = dp_turn(w);
 		rte_rcu_qsbr_quiescent(dp_qsbr, w->id);
-		if (turn.polled && ++turns % LOOK_TURNS)
+		if (turn.polled && ++turns % EPOLL_TURNS)
 			continue;
-		if (look(w, 0) || turn.polled || w->underlay_ready || turn.more) {
+		if (poll_events(w, 0) || turn.polled || w->underlay_ready || turn.more) {
 			last = rte_rdtsc();
-			nap_us = NAP_MIN_US;
+			backoff_us = BACKOFF_MIN_US;
 			dp_eth_disarm(w);
-		} else if (!dp_rest_short(&w->rest, rte_rdtsc()) && rte_rdtsc() - last <= spin) {
+		} else if (!dp_throttle_recent(&w->throttle, rte_rdtsc()) && rte_rdtsc() - last <= spin) {
 			sched_yield();
-		} else if (!dp_eth_arm(w) && sleep_until_event(w, &nap_us)) {
+		} else if (!dp_eth_arm(w) && sleep_until_event(w, &backoff_us)) {
 			last = rte_rdtsc();
 		}
-		dp_stage(w, DP_STAGE_LOOK, 0);
+		dp_stage(w, DP_STAGE_POLL, 0);
 	}
 	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
 	rte_rcu_qsbr_thread_unregister(dp_qsbr, w->id);

@@ -10,13 +10,13 @@ struct dp_sched {
 	uint32_t *ports; /* those of this part of the turn */
 	unsigned n, at;  /* how many, and how many have had their turn */
 	unsigned kept;   /* of those, how many may have more */
-	unsigned modest, modest_kept;
+	unsigned normal, normal_kept;
 	uint64_t start; /* of this part, in cycles */
 };
 
-/* The turns of the modest ports come first, then those of the greedy ones, unless these rest. */
-void dp_sched_modest(struct dp_worker *w, struct dp_sched *s);
-void dp_sched_greedy(struct dp_worker *w, struct dp_sched *s);
+/* The turns of the normal ports come first, then those of the flooding ones, unless these pause. */
+void dp_sched_normal(struct dp_worker *w, struct dp_sched *s);
+void dp_sched_flooding(struct dp_worker *w, struct dp_sched *s);
 /* Reads frames into the worker's burst; false when all have had their turn, and nothing was read. */
 bool dp_sched_read(struct dp_worker *w, struct dp_sched *s);
 /* True when there may be more to read. */

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The turns of the ports that have something to read, the greedy ones last. */
+/* The turns of the ports that have something to read, the flooding ones last. */
 #include <string.h>
 
 #include <rte_cycles.h>
 
 #include "worker.h"
 
-/* What rests stays in the list, and is not to end the worker's sleep. */
+/* What pauses stays in the list, and is not to end the worker's sleep. */
 static void
-hush(struct dp_worker *w, struct dp_port *port, bool hushed)
+mask(struct dp_worker *w, struct dp_port *port, bool masked)
 {
-	if (port->worker[w->id].hushed == hushed)
+	if (port->worker[w->id].masked == masked)
 		return;
-	port->worker[w->id].hushed = hushed;
-	dp_worker_hush(w, port->fds[w->id], port->id, hushed);
+	port->worker[w->id].masked = masked;
+	dp_worker_mask(w, port->fds[w->id], port->id, masked);
 }
 
 /* Gives a port its turn. It leaves the list when it is empty or gone. */
@@ -29,7 +29,7 @@ serve(struct dp_worker *w, struct dp_sched *s, uint32_t id)
 	}
 	w->is_ready[id] = false;
 	if (port)
-		hush(w, port, false);
+		mask(w, port, false);
 }
 
 bool
@@ -40,64 +40,64 @@ dp_sched_read(struct dp_worker *w, struct dp_sched *s)
 	return w->n_frames;
 }
 
-/* Moves the greedy ports to the end of the list; how many others there are. */
+/* Moves the flooding ports to the end of the list; how many others there are. */
 static unsigned
-greedy_last(struct dp_worker *w)
+flooding_last(struct dp_worker *w)
 {
-	unsigned modest = 0;
+	unsigned normal = 0;
 
 	for (unsigned i = 0; i < w->n_ready; i++) {
 		uint32_t id = w->ready[i];
 		struct dp_port *port = dp_port_get(id);
 
-		if (port && dp_greedy(w, port))
+		if (port && dp_flooding(w, port))
 			continue;
-		w->ready[i] = w->ready[modest];
-		w->ready[modest++] = id;
+		w->ready[i] = w->ready[normal];
+		w->ready[normal++] = id;
 	}
-	return modest;
+	return normal;
 }
 
 void
-dp_sched_modest(struct dp_worker *w, struct dp_sched *s)
+dp_sched_normal(struct dp_worker *w, struct dp_sched *s)
 {
-	unsigned modest = greedy_last(w);
+	unsigned normal = flooding_last(w);
 
-	w->n_greedy = w->n_ready - modest;
-	w->resting = false;
-	*s = (struct dp_sched){ .ports = w->ready, .n = modest, .modest = modest, .start = w->n_greedy ? rte_rdtsc() : 0 };
+	w->n_flooding = w->n_ready - normal;
+	w->throttled = false;
+	*s = (struct dp_sched){ .ports = w->ready, .n = normal, .normal = normal, .start = w->n_flooding ? rte_rdtsc() : 0 };
 }
 
 void
-dp_sched_greedy(struct dp_worker *w, struct dp_sched *s)
+dp_sched_flooding(struct dp_worker *w, struct dp_sched *s)
 {
-	s->modest_kept = s->kept;
-	s->ports = w->ready + s->modest;
+	s->normal_kept = s->kept;
+	s->ports = w->ready + s->normal;
 	s->n = s->at = s->kept = 0;
-	if (!w->n_greedy)
+	if (!w->n_flooding)
 		return;
-	dp_rest_modest(&w->rest, s->start, s->modest ? rte_rdtsc() : s->start);
+	dp_throttle_normal(&w->throttle, s->start, s->normal ? rte_rdtsc() : s->start);
 	s->start = rte_rdtsc();
-	w->resting = dp_rest_left(&w->rest, s->start) > 0;
-	if (!w->resting) {
-		s->n = w->n_greedy;
+	w->throttled = dp_throttle_left(&w->throttle, s->start) > 0;
+	if (!w->throttled) {
+		s->n = w->n_flooding;
 		return;
 	}
-	s->kept = w->n_greedy;
+	s->kept = w->n_flooding;
 	for (unsigned i = 0; i < s->kept; i++) {
 		struct dp_port *port = dp_port_get(s->ports[i]);
 
 		if (port)
-			hush(w, port, true);
+			mask(w, port, true);
 	}
 }
 
 bool
 dp_sched_end(struct dp_worker *w, struct dp_sched *s)
 {
-	if (w->n_greedy && !w->resting)
-		dp_rest_greedy(&w->rest, w->n_greedy, s->start, rte_rdtsc());
-	memmove(w->ready + s->modest_kept, s->ports, s->kept * sizeof(*s->ports));
-	w->n_ready = s->modest_kept + s->kept;
-	return s->modest_kept || (s->kept && !w->resting);
+	if (w->n_flooding && !w->throttled)
+		dp_throttle_flooding(&w->throttle, w->n_flooding, s->start, rte_rdtsc());
+	memmove(w->ready + s->normal_kept, s->ports, s->kept * sizeof(*s->ports));
+	w->n_ready = s->normal_kept + s->kept;
+	return s->normal_kept || (s->kept && !w->throttled);
 }

@@ -16,7 +16,10 @@ turn_sockets(struct dp_worker *w)
 	while ((n = dp_udp_packets(w, packets)))
 		dp_decap(w, packets, n);
 	dp_decap_flush(w);
-	dp_rx_fairness_settle(&w->fairness, more, more && w->fairness.congested && dp_udp_half_full(&w->udp));
+	if (more)
+		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_half_full(&w->udp));
+	else
+		dp_rx_fairness_idle(&w->fairness);
 	return more;
 }
 
@@ -88,10 +91,10 @@ dp_turn_ports(struct dp_worker *w)
 {
 	struct dp_sched s;
 
-	dp_sched_modest(w, &s);
+	dp_sched_normal(w, &s);
 	while (dp_sched_read(w, &s))
 		burst_from_ports(w);
-	dp_sched_greedy(w, &s);
+	dp_sched_flooding(w, &s);
 	while (dp_sched_read(w, &s))
 		burst_from_ports(w);
 	return dp_sched_end(w, &s);
@@ -105,7 +108,7 @@ dp_turn(struct dp_worker *w)
 	if (w->underlay_ready)
 		w->underlay_ready = turn_sockets(w);
 	turn.polled = turn_devices(w);
-	turn.more = dp_turn_ports(w);
+	turn.more = w->n_ready && dp_turn_ports(w);
 	if (unlikely(atomic_load_explicit(&w->pending->wake_up, memory_order_relaxed)))
 		dp_neigh_pending_reply(w);
 	dp_eth_flush(w);

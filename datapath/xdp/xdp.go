@@ -29,8 +29,8 @@ type wanted struct {
 	Port [2]byte
 }
 
-// Take has our program on the interface redirect VXLAN for the VTEP; before, it takes nothing.
-func Take(ifindex int, vtep netip.AddrPort) error {
+// Redirect has our program on the interface redirect VXLAN for the VTEP; before, it takes nothing.
+func Redirect(ifindex int, vtep netip.AddrPort) error {
 	link, err := netlink.LinkByIndex(ifindex)
 	if err != nil {
 		return fmt.Errorf("interface %d: %w", ifindex, err)
@@ -53,8 +53,8 @@ func Take(ifindex int, vtep netip.AddrPort) error {
 	return filter.Put(uint32(0), w)
 }
 
-// Clear takes our program off the interface, where a daemon that was killed has left it. Another program is an error.
-func Clear(link netlink.Link) error {
+// Detach takes our program off the interface, where a daemon that was killed has left it. Another program is an error.
+func Detach(link netlink.Link) error {
 	program, info, err := attached(link)
 	if err != nil || program == nil {
 		return err

@@ -6,19 +6,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/overlane/overlane/internal/space"
+	"github.com/overlane/overlane/internal/testns"
 )
 
 // named makes network namespaces that end with the test.
 func named(t *testing.T, names ...string) []string {
 	t.Helper()
-	spaces := make([]string, len(names))
+	namespaces := make([]string, len(names))
 	for i, name := range names {
-		spaces[i] = fmt.Sprintf("ovcheck%d-%s", os.Getpid(), name)
-		space.Run(t, "ip netns add "+spaces[i])
-		t.Cleanup(func() { space.Run(t, "ip netns del "+spaces[i]) })
+		namespaces[i] = fmt.Sprintf("ovcheck%d-%s", os.Getpid(), name)
+		testns.Run(t, "ip netns add "+namespaces[i])
+		t.Cleanup(func() { testns.Run(t, "ip netns del "+namespaces[i]) })
 	}
-	return spaces
+	return namespaces
 }
 
 // says wants a state, and words in what was seen and its cure.

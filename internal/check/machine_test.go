@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/overlane/overlane/internal/space"
+	"github.com/overlane/overlane/internal/testns"
 )
 
 func TestTapsComeAndGo(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	says(t, taps(), OK, "/dev/net/tun")
 	left, err := filepath.Glob("/sys/class/net/ovcheck*")
 	if err != nil || left != nil {

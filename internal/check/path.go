@@ -37,10 +37,10 @@ func path(c Config, p Peer) Result {
 		r.State, r.Seen, r.Cure = Warn, fmt.Sprintf("not measured: %v", err), "let the hosts' firewalls pass ICMP echo between "+c.VTEP.String()+" and "+p.VTEP.Addr().String()
 		return r
 	}
-	fits := overlay.Fits(mtu, c.VTEP)
+	fits := overlay.InnerMTU(mtu, c.VTEP)
 	wanted := c.NetworkMTU
 	if wanted == 0 {
-		wanted = overlay.Fits(c.UnderlayMTU, c.VTEP)
+		wanted = overlay.InnerMTU(c.UnderlayMTU, c.VTEP)
 	}
 	r.Seen = fmt.Sprintf("MTU %d: containers may have up to %d, and get %d", mtu, fits, wanted)
 	if fits < wanted {

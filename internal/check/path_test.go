@@ -4,16 +4,16 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/overlane/overlane/internal/space"
+	"github.com/overlane/overlane/internal/testns"
 )
 
 // wire puts this host, 10.9.5.1, before a router whose way on to the peer, 10.9.6.2, carries 1400 bytes.
 func wire(t *testing.T) (router, peer string) {
 	t.Helper()
-	space.Enter(t)
-	spaces := named(t, "router", "peer")
-	router, peer = spaces[0], spaces[1]
-	space.Run(t,
+	testns.Enter(t)
+	namespaces := named(t, "router", "peer")
+	router, peer = namespaces[0], namespaces[1]
+	testns.Run(t,
 		"ip link add near type veth peer name near netns "+router,
 		"ip -n "+router+" link add far type veth peer name far netns "+peer,
 		"ip addr add 10.9.5.1/24 dev near", "ip addr add fd09:5::1/64 dev near nodad", "ip link set near up",
@@ -44,10 +44,10 @@ func TestPathNarrowerThanTheDevice(t *testing.T) {
 	says(t, path(from("fd09:5::1"), to("[fd09:6::2]:4789")), Fail, "MTU 1400", "up to 1330", "get 1430", "mtu=1330")
 
 	// A router that says nothing of what it drops.
-	space.Run(t, "ip netns exec "+router+" iptables -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP")
+	testns.Run(t, "ip netns exec "+router+" iptables -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP")
 	says(t, path(from("10.9.5.1"), to("10.9.6.2:4789")), Fail, "MTU 1400")
 
-	space.Run(t, "ip netns exec "+peer+" sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
+	testns.Run(t, "ip netns exec "+peer+" sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
 	says(t, path(from("10.9.5.1"), to("10.9.6.2:4789")), Warn, "10.9.6.2 answers no ICMP echo", "pass ICMP echo between 10.9.5.1 and 10.9.6.2")
 }
 

@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/overlane/overlane/internal/space"
+	"github.com/overlane/overlane/internal/testns"
 )
 
 // own is a daemon's configuration on lo.
@@ -16,7 +16,7 @@ func own() Config {
 }
 
 func TestFreePorts(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	results := ports(own())
 	for i, name := range []string{"port 4789/udp", "port 7950/tcp", "port 7950/udp", "port 9750/tcp"} {
 		says(t, results[i], OK, "free")
@@ -30,7 +30,7 @@ func TestFreePorts(t *testing.T) {
 }
 
 func TestTakenPorts(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	vxlan, err := net.ListenPacket("udp", "127.0.0.1:4789")
 	if err != nil {
 		t.Fatal(err)
@@ -70,11 +70,11 @@ func rename(t *testing.T, name string) {
 }
 
 func TestPortTakenByTheKernel(t *testing.T) {
-	space.Enter(t)
-	space.Run(t, "ip link add vx7 type vxlan id 7 dstport 4789", "ip link set vx7 up")
+	testns.Enter(t)
+	testns.Run(t, "ip link add vx7 type vxlan id 7 dstport 4789", "ip link set vx7 up")
 	says(t, ports(own())[0], Fail, "the kernel's vxlan device vx7", "ip link del vx7")
 
-	spaces := named(t, "swarm")
-	space.Run(t, "ip link set vx7 netns "+spaces[0]+" up")
+	namespaces := named(t, "swarm")
+	testns.Run(t, "ip link set vx7 netns "+namespaces[0]+" up")
 	says(t, ports(own())[0], Fail, "does not show", "of a swarm", "--vxlan-port")
 }

@@ -5,17 +5,17 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/overlane/overlane/internal/space"
+	"github.com/overlane/overlane/internal/testns"
 )
 
 func TestPeersThatTakeVXLANOrDoNot(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	silent, err := net.ListenPacket("udp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	space.Run(t, "iptables -A OUTPUT -d 127.0.0.4 -j DROP")
+	testns.Run(t, "iptables -A OUTPUT -d 127.0.0.4 -j DROP")
 	results := vxlan(Config{Peers: []Peer{
 		{Name: "silent", VTEP: netip.MustParseAddrPort(silent.LocalAddr().String())},
 		to("127.0.0.3:4789"), to("127.0.0.4:4789"), to("192.0.2.1:4789"),
@@ -30,7 +30,7 @@ func TestPeersThatTakeVXLANOrDoNot(t *testing.T) {
 }
 
 func TestPeersThatGossipOrDoNot(t *testing.T) {
-	space.Enter(t)
+	testns.Enter(t)
 	l, err := net.Listen("tcp", "127.0.0.2:7950")
 	if err != nil {
 		t.Fatal(err)

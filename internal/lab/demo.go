@@ -22,7 +22,7 @@ const (
 func Demo(ctx context.Context, c *Cluster, each int, out io.Writer) error {
 	d := &demo{out: out, all: c.Hosts, hosts: c.Hosts[:2], each: each}
 	for _, step := range []func(context.Context) error{
-		d.createNetwork, d.crowd, d.startContainers, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
+		d.createNetwork, d.startMany, d.startContainers, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -35,7 +35,7 @@ type demo struct {
 	out        io.Writer
 	all        []*Host
 	hosts      []*Host // the first two
-	each       int     // containers of the crowd on each host
+	each       int     // containers started at once on each host
 	containers []*Container
 	addrs      [][2]netip.Addr // of each container, IPv4 and IPv6
 }
@@ -62,10 +62,10 @@ func (d *demo) createNetwork(ctx context.Context) error {
 	return nil
 }
 
-// crowd shows that hosts hand out addresses at the same time, and none of them twice.
-func (d *demo) crowd(ctx context.Context) error {
+// startMany shows that hosts hand out addresses at the same time, and none of them twice.
+func (d *demo) startMany(ctx context.Context) error {
 	d.title("%d containers on each of %d hosts, started at once", d.each, len(d.all))
-	containers, addrs, err := Crowd(ctx, d.all, demoNetwork, d.each)
+	containers, addrs, err := StartContainers(ctx, d.all, demoNetwork, d.each)
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ const (
 func TestUserErrors(t *testing.T) {
 	c := cluster(t)
 	here := c.Hosts[0]
-	world := furnish(t, c)
-	for _, table := range [][]mistake{badOptions, badPools, world.badNetworks(), world.badAddresses()} {
+	f := newFixtures(t, c)
+	for _, table := range [][]mistake{badOptions, badPools, f.badNetworks(), f.badAddresses()} {
 		commit(t, here, table)
 	}
 	t.Run("Forgotten", func(t *testing.T) { testForgotten(t, here) })
@@ -80,19 +80,19 @@ func standing(t *testing.T, h *Host) string {
 	return fmt.Sprint(all.Docker, all.Networks, all.Endpoints, all.ready(), all.Addresses)
 }
 
-// furnished is where the mistakes are made: on the first host, beside another.
-type furnished struct {
+// fixtures is where the mistakes are made: on the first host, beside another.
+type fixtures struct {
 	other           string // the other host's name
 	vtep            string // its address: by a --static file it has a container in network wired
 	flat, elsewhere uint32 // VNIs: of network flat, which both have, and of east, which the other has alone
 }
 
-func furnish(t *testing.T, c *Cluster) furnished {
+func newFixtures(t *testing.T, c *Cluster) fixtures {
 	t.Helper()
 	here, other := c.Hosts[0], c.Hosts[1]
-	w := furnished{other: strings.TrimSpace(shell(t, other, "hostname")), vtep: other.Addr.String()}
+	f := fixtures{other: strings.TrimSpace(shell(t, other, "hostname")), vtep: other.Addr.String()}
 	restartWith(t, c.Hosts[:1], func(*Host) string {
-		return "echo '13 02:42:00:00:00:09 10.26.0.9 " + w.vtep + "' >/etc/static; export OVERLANE_STATIC=/etc/static"
+		return "echo '13 02:42:00:00:00:09 10.26.0.9 " + f.vtep + "' >/etc/static; export OVERLANE_STATIC=/etc/static"
 	})
 	acquainted(t, c)
 	pooled(t, c.Hosts[:2], "app", "10.27.0.0/28", "--gateway", "10.27.0.5", "--aux-address", "x=10.27.0.9")
@@ -105,19 +105,19 @@ func furnish(t *testing.T, c *Cluster) furnished {
 	})
 	shell(t, here, "docker network create -d overlane -o vni=12 --ipam-driver null bare; docker network create -d overlane -o vni=13 --subnet 10.26.0.0/24 wired")
 
-	inhabit(t, here, other)
+	startFixtures(t, here, other)
 	for _, n := range status(t, other).Networks {
 		switch n.Key {
 		case "network=flat":
-			w.flat = n.VNI
+			f.flat = n.VNI
 		case "network=east":
-			w.elsewhere = n.VNI
+			f.elsewhere = n.VNI
 		}
 	}
-	return w
+	return f
 }
 
-func inhabit(t *testing.T, here, other *Host) {
+func startFixtures(t *testing.T, here, other *Host) {
 	t.Helper()
 	_, err := here.Run(t.Context(), "plain")
 	must(t, err)
@@ -174,31 +174,31 @@ var badPools = []mistake{
 }
 
 // badNetworks are those that collide with others, of this host and of the other.
-func (w furnished) badNetworks() []mistake {
+func (f fixtures) badNetworks() []mistake {
 	return []mistake{
 		{pools + "--subnet 10.27.0.0/28", []string{"already on this host with key subnet=10.27.0.0/28", "choose another --subnet", "-o vni=NUMBER or -o network=NAME"}},
 		{pools + "--subnet 10.24.0.0/30", []string{"already on this host with key subnet=10.24.0.0/30", "choose another --subnet", "-o vni=NUMBER or -o network=NAME"}},
 		{pools + "--subnet 10.27.0.0/24", []string{"subnet 10.27.0.0/24", "overlaps with subnet 10.27.0.0/28", "give another --subnet"}},
 		{pools + "--subnet 10.27.0.0/28 --ip-range 10.27.0.0/29", []string{"ip-range 10.27.0.0/29", "subnet 10.27.0.0/28 already, with ip-range none", "give the same, or remove that network first"}},
 		{pools + "--subnet 10.27.0.0/28 --gateway 10.27.0.6", []string{"gateway 10.27.0.6", "has gateway 10.27.0.5", "give --gateway 10.27.0.5, or none"}},
-		{pools + "--subnet 10.27.0.0/28 --aux-address a=10.27.0.3", []string{"address 10.27.0.3", w.other, "another"}},
+		{pools + "--subnet 10.27.0.0/28 --aux-address a=10.27.0.3", []string{"address 10.27.0.3", f.other, "another"}},
 		{creates + "-o network=flat --subnet 10.37.0.0/24", []string{"already on this host with key network=flat", "choose another -o network"}},
-		{creates + fmt.Sprintf("-o vni=%d --subnet 10.37.0.0/24", w.flat), []string{fmt.Sprintf("VNI %d", w.flat), "network=flat", "choose another -o vni"}},
-		{creates + fmt.Sprintf("-o vni=%d --subnet 10.37.0.0/24", w.elsewhere), []string{fmt.Sprintf("VNI %d", w.elsewhere), w.other, "network=east", "use another VNI, or the same key on all hosts"}},
+		{creates + fmt.Sprintf("-o vni=%d --subnet 10.37.0.0/24", f.flat), []string{fmt.Sprintf("VNI %d", f.flat), "network=flat", "choose another -o vni"}},
+		{creates + fmt.Sprintf("-o vni=%d --subnet 10.37.0.0/24", f.elsewhere), []string{fmt.Sprintf("VNI %d", f.elsewhere), f.other, "network=east", "use another VNI, or the same key on all hosts"}},
 		{pools + "--subnet 10.23.0.0/24 --gateway 10.23.0.9", []string{"gateway 10.23.0.9", "has gateway 10.23.0.1 on its other hosts", "give --gateway 10.23.0.1, or none"}},
-		{pools + "--subnet 10.23.0.0/24 --gateway 10.23.0.1 --aux-address a=10.23.0.4", []string{"address 10.23.0.4", w.other, "another"}},
-		{pools + "--subnet 10.37.0.0/24 --ipam-opt network=named", []string{"subnet 10.37.0.0/24", "network=named has 10.22.0.0/24 on host " + w.other, "give --subnet 10.22.0.0/24"}},
+		{pools + "--subnet 10.23.0.0/24 --gateway 10.23.0.1 --aux-address a=10.23.0.4", []string{"address 10.23.0.4", f.other, "another"}},
+		{pools + "--subnet 10.37.0.0/24 --ipam-opt network=named", []string{"subnet 10.37.0.0/24", "network=named has 10.22.0.0/24 on host " + f.other, "give --subnet 10.22.0.0/24"}},
 		{"network rm app", []string{"app", "has active endpoints"}},
 	}
 }
 
 // badAddresses are those of containers that are to be started, or connected while they run.
-func (w furnished) badAddresses() []mistake {
+func (f fixtures) badAddresses() []mistake {
 	all := []mistake{
 		{"run -d --name oops --network app --mac-address 02:42:00:00:00:02", []string{"MAC address 02:42:00:00:00:02", "on this host has it", "give another --mac-address"}},
-		{"run -d --name oops --network app --mac-address 02:42:00:00:00:03", []string{"MAC address 02:42:00:00:00:03", "host " + w.other + " has it", "give another --mac-address"}},
+		{"run -d --name oops --network app --mac-address 02:42:00:00:00:03", []string{"MAC address 02:42:00:00:00:03", "host " + f.other + " has it", "give another --mac-address"}},
 		{"run -d --name oops --network app --mac-address 01:00:00:00:00:07", []string{"MAC address 01:00:00:00:00:07", "unicast --mac-address", "even first byte"}},
-		{"run -d --name oops --network wired --mac-address 02:42:00:00:00:09", []string{"MAC address 02:42:00:00:00:09", "vni=13", "--static file VTEP " + w.vtep, "give another --mac-address"}},
+		{"run -d --name oops --network wired --mac-address 02:42:00:00:00:09", []string{"MAC address 02:42:00:00:00:09", "vni=13", "--static file VTEP " + f.vtep, "give another --mac-address"}},
 		{"run -d --name oops --network app --mac-address 02:42", []string{"02:42", "mac address"}},
 	}
 	for _, way := range []string{"run -d --name oops %s --network %s", "network connect %s %s plain"} {
@@ -212,11 +212,11 @@ func (w furnished) badAddresses() []mistake {
 			{"--ip 10.27.0.5", "app", []string{"address 10.27.0.5", "the network's gateway", "choose another --ip"}},
 			{"--ip 10.27.0.9", "app", []string{"address 10.27.0.9", "reserved address (--aux-address)", "choose another --ip"}},
 			{"--ip 10.27.0.2", "app", []string{"address 10.27.0.2", "in use on this host", "choose another --ip, or remove the container"}},
-			{"--ip 10.27.0.3", "app", []string{"address 10.27.0.3", w.other, "choose another --ip, or remove the container"}},
+			{"--ip 10.27.0.3", "app", []string{"address 10.27.0.3", f.other, "choose another --ip, or remove the container"}},
 			{"--ip6 fd00:20::5", "app", []string{"subnet"}},
-			{"--ip 10.21.0.7", "flat", []string{"address 10.21.0.7", "network=flat", "host " + w.other + " has it", "--ipam-driver overlane", "--ip-range", "--ip"}},
-			{"--ip 10.26.0.9", "wired", []string{"address 10.26.0.9", "vni=13", "--static file VTEP " + w.vtep, "choose another with --ip", "--aux-address"}},
-			{"", "tiny", []string{"subnet 10.24.0.0/30 has no free address", "host " + w.other + " 1, all in use", "remove containers", "larger subnet"}},
+			{"--ip 10.21.0.7", "flat", []string{"address 10.21.0.7", "network=flat", "host " + f.other + " has it", "--ipam-driver overlane", "--ip-range", "--ip"}},
+			{"--ip 10.26.0.9", "wired", []string{"address 10.26.0.9", "vni=13", "--static file VTEP " + f.vtep, "choose another with --ip", "--aux-address"}},
+			{"", "tiny", []string{"subnet 10.24.0.0/30 has no free address", "host " + f.other + " 1, all in use", "remove containers", "larger subnet"}},
 			{"", "narrow", []string{"ip-range 10.25.0.4/32 of subnet 10.25.0.0/24 has no free address", "this host 1, all in use", "remove containers"}},
 			{"", "bare", []string{"has no IP address", "an --ipam-driver that gives addresses, such as overlane"}},
 		} {

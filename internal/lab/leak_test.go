@@ -45,7 +45,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 	// An engine that is killed may leave a namespace itself, but nothing of ours in it.
-	if left := shell(t, h, "for space in $(find /run/docker/netns -type f); do nsenter --net=$space ip -o link show type tun 2>/dev/null || true; done"); left != "" {
+	if left := shell(t, h, "for ns in $(find /run/docker/netns -type f); do nsenter --net=$ns ip -o link show type tun 2>/dev/null || true; done"); left != "" {
 		t.Errorf("taps are left in containers' namespaces:\n%s", left)
 	}
 }

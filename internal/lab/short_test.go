@@ -14,8 +14,8 @@ const (
 	leftRounds       = 2
 	leftContainers   = 4
 	partitioned      = time.Duration(0) // beside what it takes the hosts to notice
-	crowdNetworks    = 5
-	crowdContainers  = 4
+	manyNetworks     = 5
+	manyContainers   = 4
 	demoContainers   = 4
 	downloadBytes    = 20_000_000
 )

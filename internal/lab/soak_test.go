@@ -14,8 +14,8 @@ const (
 	leftRounds       = 20
 	leftContainers   = 10
 	partitioned      = time.Minute
-	crowdNetworks    = 10
-	crowdContainers  = 10
+	manyNetworks     = 10
+	manyContainers   = 10
 	demoContainers   = 10
 	downloadBytes    = 200_000_000
 )

@@ -9,7 +9,7 @@ func TestTrafficOutlivesPlugin(t *testing.T) {
 	c := cluster(t)
 	installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
 	pluginsMeet(t, c)
-	f := crowd(t, c, pluginDriver)
+	f := manyEndpoints(t, c, pluginDriver)
 	for _, h := range c.Hosts[:2] {
 		shell(t, h, "kill -9 $(pidof overlane)")
 		f.short(t, "the plugin killed on "+h.Name)

@@ -97,8 +97,8 @@ func (f *flow) short(t *testing.T, what string) {
 // The daemon of either host is killed under traffic, with many endpoints: it takes all back.
 func TestTrafficOutlivesDaemon(t *testing.T) {
 	c := cluster(t)
-	f := crowd(t, c, "overlane")
-	if n, want := len(status(t, f.from.Host).Endpoints), crowdNetworks*crowdContainers; n != want {
+	f := manyEndpoints(t, c, "overlane")
+	if n, want := len(status(t, f.from.Host).Endpoints), manyNetworks*manyContainers; n != want {
 		t.Fatalf("%d endpoints, want %d", n, want)
 	}
 	for _, h := range c.Hosts[:2] {
@@ -107,20 +107,20 @@ func TestTrafficOutlivesDaemon(t *testing.T) {
 	}
 }
 
-// crowd puts containers on several networks each, and has one of them send to another host.
-func crowd(t *testing.T, c *Cluster, driver string) *flow {
+// manyEndpoints puts containers on several networks each, and has one of them send to another host.
+func manyEndpoints(t *testing.T, c *Cluster, driver string) *flow {
 	t.Helper()
 	hosts := c.Hosts[:2]
-	for n := range crowdNetworks {
+	for n := range manyNetworks {
 		shells(t, hosts, func(*Host) string {
 			return fmt.Sprintf("docker network create -d %s --ipam-driver %[1]s --subnet 10.6%d.0.0/24 net%[2]d", driver, n)
 		})
 	}
 	_, to := start(t, hosts[1], "blue", "net0")
 	var from *Container
-	for i := range crowdContainers {
+	for i := range manyContainers {
 		from, _ = start(t, hosts[0], fmt.Sprint("red", i), "net0")
-		shell(t, hosts[0], fmt.Sprintf("for n in $(seq %d); do docker network connect net$n %s; done", crowdNetworks-1, from.Name))
+		shell(t, hosts[0], fmt.Sprintf("for n in $(seq %d); do docker network connect net$n %s; done", manyNetworks-1, from.Name))
 	}
 	return begin(t, from, to.IPAddress)
 }

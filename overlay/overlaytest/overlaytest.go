@@ -81,7 +81,7 @@ func (c *Cluster) Announce(records ...discovery.Record) {
 	}
 }
 
-// Networks lists the keys of the networks that Self takes part in.
+// Networks lists the keys of the networks that Self subscribes to.
 func (c *Cluster) Networks() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,8 +95,8 @@ func (c *Cluster) Own(key string) []discovery.Endpoint {
 	return slices.Collect(maps.Values(c.own[key]))
 }
 
-func (c *Cluster) Participate(n discovery.Network) error {
-	if err := c.check("Participate"); err != nil {
+func (c *Cluster) Subscribe(n discovery.Network) error {
+	if err := c.check("Subscribe"); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -108,7 +108,7 @@ func (c *Cluster) Participate(n discovery.Network) error {
 	return nil
 }
 
-func (c *Cluster) Withdraw(key string) {
+func (c *Cluster) Unsubscribe(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.networks, key)
@@ -119,7 +119,7 @@ func (c *Cluster) Put(key string, e discovery.Endpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.own[key] == nil {
-		panic(fmt.Sprintf("Put in %s, which this node takes no part in", key))
+		panic(fmt.Sprintf("Put in %s, which this node does not subscribe to", key))
 	}
 	c.own[key][e.MAC] = e
 }
@@ -416,7 +416,7 @@ func (d *Datapath) Stats() datapath.Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"spoofed_mac": 0, "vtep_unknown": 3}}
-	s.Tables = []datapath.TableStats{{Name: "ports", Entries: 1, Room: 4096}, {Name: "neighbours", Entries: 99, Room: 100, NearlyFull: true}}
+	s.Tables = []datapath.TableStats{{Name: "ports", Entries: 1, Capacity: 4096}, {Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})

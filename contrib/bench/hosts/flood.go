@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +22,7 @@ const (
 	floodNice = 10
 )
 
-// flood is UDP from the second box of the sending host to the second box of the other, as fast as it goes.
+// flood is UDP from the second container of the sending host to the second container of the other, as fast as it goes.
 type flood struct {
 	key, title     string
 	size, segments int // of a datagram, and how many of them the sender gives the kernel at once
@@ -52,7 +52,7 @@ func besideFloods(ctx context.Context, p *pair, window time.Duration, note func(
 
 // beside is the throughput of a TCP stream, in Gb/s, while the flood runs.
 func (f flood) beside(ctx context.Context, p *pair, window time.Duration) (float64, error) {
-	sink, err := openSink(p.boxes[3])
+	sink, err := openSink(p.containers[3])
 	if err != nil {
 		return 0, err
 	}
@@ -61,7 +61,7 @@ func (f flood) beside(ctx context.Context, p *pair, window time.Duration) (float
 	if err != nil {
 		return 0, err
 	}
-	sender := bed.In(ctx, p.boxes[2], self, floodWord, f.key)
+	sender := testbed.Command(ctx, p.containers[2], self, floodWord, f.key)
 	sender.Stderr = os.Stderr
 	if _, err := sender.StdinPipe(); err != nil { // held open: the sender ends with this process, however that ends
 		return 0, err
@@ -89,13 +89,13 @@ func besideRunning(ctx context.Context, p *pair, window time.Duration, sink net.
 	return gbps, err
 }
 
-// openSink opens a socket for the flood in a box.
-func openSink(space string) (sink net.PacketConn, err error) {
+// openSink opens a socket for the flood in a container.
+func openSink(ns string) (sink net.PacketConn, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		handle, failed := netns.GetFromName(space)
+		handle, failed := netns.GetFromName(ns)
 		if err = failed; err != nil {
 			return
 		}
@@ -103,14 +103,14 @@ func openSink(space string) (sink net.PacketConn, err error) {
 		if err = netns.Set(handle); err != nil {
 			return
 		}
-		sink, err = net.ListenPacket("udp4", fmt.Sprintf("%s:%d", boxAddr[3], floodPort))
+		sink, err = net.ListenPacket("udp4", fmt.Sprintf("%s:%d", containerAddr[3], floodPort))
 	}()
 	<-done
 	return sink, err
 }
 
-// pour is the sender: it runs until it is killed or its standard input ends.
-func pour(key string) error {
+// sendFlood is the sender: it runs until it is killed or its standard input ends.
+func sendFlood(key string) error {
 	i := slices.IndexFunc(floods, func(f flood) bool { return f.key == key })
 	if i < 0 {
 		return fmt.Errorf("no flood %q", key)
@@ -137,7 +137,7 @@ func (f flood) send() error {
 			return err
 		}
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: floodPort, Addr: netip.MustParseAddr(boxAddr[3]).As4()}); err != nil {
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: floodPort, Addr: netip.MustParseAddr(containerAddr[3]).As4()}); err != nil {
 		return err
 	}
 	buffer := make([]byte, f.size*f.segments)

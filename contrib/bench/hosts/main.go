@@ -18,7 +18,7 @@ import (
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == floodWord {
-		fmt.Fprintln(os.Stderr, "hosts: flood:", pour(os.Args[2]))
+		fmt.Fprintln(os.Stderr, "hosts: flood:", sendFlood(os.Args[2]))
 		os.Exit(1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 // measure takes each figure once: Gb/s, thousands of packets a second delivered, microseconds one way, CPU seconds per 10^9 bytes,
@@ -60,16 +60,16 @@ type iperfReport struct {
 }
 
 func iperf(ctx context.Context, p *pair, window time.Duration, args ...string) (report iperfReport, err error) {
-	server := bed.In(ctx, p.boxes[1], "iperf3", "-s", "-1")
+	server := testbed.Command(ctx, p.containers[1], "iperf3", "-s", "-1")
 	if err := server.Start(); err != nil {
 		return report, err
 	}
 	defer end(server)
-	if err := listening(ctx, p.boxes[1], 5201); err != nil {
+	if err := listening(ctx, p.containers[1], 5201); err != nil {
 		return report, fmt.Errorf("iperf3: %w", err)
 	}
-	args = append([]string{"iperf3", "-c", boxAddr[1], "-J", "-t", fmt.Sprint(window.Seconds())}, args...)
-	out, failed := bed.In(ctx, p.boxes[0], args...).Output()
+	args = append([]string{"iperf3", "-c", containerAddr[1], "-J", "-t", fmt.Sprint(window.Seconds())}, args...)
+	out, failed := testbed.Command(ctx, p.containers[0], args...).Output()
 	err = json.Unmarshal(out, &report)
 	if failed != nil || err != nil || report.Error != "" {
 		return report, fmt.Errorf("%v: %s: %w", args, report.Error, errors.Join(failed, err))
@@ -78,7 +78,7 @@ func iperf(ctx context.Context, p *pair, window time.Duration, args ...string) (
 }
 
 func tcp(ctx context.Context, p *pair, window time.Duration, streams int) (gbps, cpuPerGB float64, err error) {
-	before, err := bed.BusyTime()
+	before, err := testbed.BusyTime()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -86,7 +86,7 @@ func tcp(ctx context.Context, p *pair, window time.Duration, streams int) (gbps,
 	if err != nil {
 		return 0, 0, err
 	}
-	after, err := bed.BusyTime()
+	after, err := testbed.BusyTime()
 	return report.End.SumReceived.Rate / 1e9, (after - before).Seconds() / (report.End.SumReceived.Bytes / 1e9), err
 }
 
@@ -100,15 +100,15 @@ var percentile = regexp.MustCompile(`percentile (50|99)\.000\s*=\s*([0-9.]+)`)
 // latency is half of the time that a request of 64 bytes and its answer take over TCP.
 func latency(ctx context.Context, p *pair, window time.Duration) (p50, p99 float64, err error) {
 	const port = 11111
-	server := bed.In(ctx, p.boxes[1], "sockperf", "server", "--tcp", "-i", boxAddr[1], "-p", fmt.Sprint(port))
+	server := testbed.Command(ctx, p.containers[1], "sockperf", "server", "--tcp", "-i", containerAddr[1], "-p", fmt.Sprint(port))
 	if err := server.Start(); err != nil {
 		return 0, 0, err
 	}
 	defer end(server)
-	if err := listening(ctx, p.boxes[1], port); err != nil {
+	if err := listening(ctx, p.containers[1], port); err != nil {
 		return 0, 0, fmt.Errorf("sockperf: %w", err)
 	}
-	out, err := bed.In(ctx, p.boxes[0], "sockperf", "ping-pong", "--tcp", "-i", boxAddr[1], "-p", fmt.Sprint(port),
+	out, err := testbed.Command(ctx, p.containers[0], "sockperf", "ping-pong", "--tcp", "-i", containerAddr[1], "-p", fmt.Sprint(port),
 		"-t", fmt.Sprint(window.Seconds()), "-m", "64").CombinedOutput()
 	if err != nil {
 		return 0, 0, fmt.Errorf("sockperf: %w: %s", err, out)
@@ -125,9 +125,9 @@ func latency(ctx context.Context, p *pair, window time.Duration) (p50, p99 float
 	return found["50"], found["99"], nil
 }
 
-func listening(ctx context.Context, space string, port int) error {
-	return bed.Within(ctx, func() error {
-		out, err := bed.In(ctx, space, "ss", "-Hltn", fmt.Sprintf("sport = :%d", port)).Output()
+func listening(ctx context.Context, ns string, port int) error {
+	return testbed.Eventually(ctx, func() error {
+		out, err := testbed.Command(ctx, ns, "ss", "-Hltn", fmt.Sprintf("sport = :%d", port)).Output()
 		if err == nil && strings.TrimSpace(string(out)) == "" {
 			return fmt.Errorf("nobody listens on %d", port)
 		}

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 // idleWindow is how long the daemons are watched while the containers have nothing to say.
@@ -19,7 +19,7 @@ const idleWindow = 10 * time.Second
 type overlanePair struct {
 	pair
 	dir     string
-	daemons [2]bed.Daemon
+	daemons [2]testbed.Daemon
 }
 
 func overlane(ctx context.Context, binary string) (*overlanePair, error) {
@@ -33,34 +33,34 @@ func overlane(ctx context.Context, binary string) (*overlanePair, error) {
 		return p, err
 	}
 	for i := range p.daemons {
-		p.daemons[i] = bed.Daemon{Binary: binary, Space: p.hosts[i], Dir: filepath.Join(p.dir, fmt.Sprint(i)), Host: wire[i], Join: wire[0], CPU: i}
+		p.daemons[i] = testbed.Daemon{Binary: binary, Namespace: p.hosts[i], Dir: filepath.Join(p.dir, fmt.Sprint(i)), Host: wire[i], Join: wire[0], CPU: i}
 		if err := p.daemons[i].Start(ctx); err != nil {
 			return p, err
 		}
 	}
 	for i := range p.daemons {
-		if err := p.daemons[i].Network(ctx, bed.ID(i), "10.62.0.0/24", vni); err != nil {
+		if err := p.daemons[i].Network(ctx, testbed.ID(i), "10.62.0.0/24", vni); err != nil {
 			return p, err
 		}
 	}
-	for n, box := range p.boxes {
-		err := p.daemons[n%2].Attach(ctx, bed.Endpoint{Network: bed.ID(n % 2), ID: bed.ID(n), Address: boxAddr[n] + "/24", MAC: boxMAC[n], Sandbox: "/run/netns/" + box})
+	for n, container := range p.containers {
+		err := p.daemons[n%2].Attach(ctx, testbed.Endpoint{Network: testbed.ID(n % 2), ID: testbed.ID(n), Address: containerAddr[n] + "/24", MAC: containerMAC[n], Sandbox: "/run/netns/" + container})
 		if err != nil {
 			return p, err
 		}
 	}
-	return p, bed.Within(ctx, func() error {
+	return p, testbed.Eventually(ctx, func() error {
 		return errors.Join(p.ping(ctx, 0, 1), p.ping(ctx, 2, 3))
 	})
 }
 
 func (p *overlanePair) ping(ctx context.Context, from, to int) error {
-	return bed.In(ctx, p.boxes[from], "ping", "-q", "-c", "1", "-W", "1", boxAddr[to]).Run()
+	return testbed.Command(ctx, p.containers[from], "ping", "-q", "-c", "1", "-W", "1", containerAddr[to]).Run()
 }
 
 // idle is the busier daemon's share of a core while its containers have nothing to say, in per cent.
 func (p *overlanePair) idle(ctx context.Context) (float64, error) {
-	return bed.Idle(ctx, idleWindow, &p.daemons[0], &p.daemons[1])
+	return testbed.Idle(ctx, idleWindow, &p.daemons[0], &p.daemons[1])
 }
 
 func (p *overlanePair) remove() {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 // kernelOverlay is what Docker's overlay driver makes: on each host a namespace with a bridge and a VXLAN device that was
@@ -16,7 +16,7 @@ func kernelOverlay(ctx context.Context) (*pair, error) {
 		return p, err
 	}
 	for i, bridge := range bridges {
-		err := bed.Script(ctx,
+		err := testbed.Script(ctx,
 			fmt.Sprintf("ip -n %s link add vx type vxlan id %d dstport 4789 nolearning proxy", p.hosts[i], vni),
 			fmt.Sprintf("ip -n %s link set vx netns %s", p.hosts[i], bridge),
 			fmt.Sprintf("ip -n %s link add br0 mtu %d type bridge", bridge, innerMTU),
@@ -27,7 +27,7 @@ func kernelOverlay(ctx context.Context) (*pair, error) {
 			return p, err
 		}
 	}
-	for n := range p.boxes {
+	for n := range p.containers {
 		if err := p.plumb(ctx, n, bridges[n%2], bridges[1-n%2]); err != nil {
 			return p, err
 		}
@@ -35,14 +35,14 @@ func kernelOverlay(ctx context.Context) (*pair, error) {
 	return p, nil
 }
 
-// plumb joins box n to its host's bridge, and tells the far host's where it is.
+// plumb joins container n to its host's bridge, and tells the far host's where it is.
 func (p *pair) plumb(ctx context.Context, n int, bridge, far string) error {
-	return bed.Script(ctx,
-		fmt.Sprintf("ip link add eth0 mtu %d address %s netns %s type veth peer name box%d mtu %d netns %s", innerMTU, boxMAC[n], p.boxes[n], n, innerMTU, bridge),
-		fmt.Sprintf("ip -n %s link set box%d master br0 up", bridge, n),
-		fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", p.boxes[n], boxAddr[n]),
-		fmt.Sprintf("ip -n %s link set eth0 up", p.boxes[n]),
-		fmt.Sprintf("ip -n %s neigh add %s lladdr %s dev vx nud permanent", far, boxAddr[n], boxMAC[n]),
-		fmt.Sprintf("bridge -n %s fdb add %s dev vx dst %s self permanent", far, boxMAC[n], wire[n%2]),
+	return testbed.Script(ctx,
+		fmt.Sprintf("ip link add eth0 mtu %d address %s netns %s type veth peer name ctr%d mtu %d netns %s", innerMTU, containerMAC[n], p.containers[n], n, innerMTU, bridge),
+		fmt.Sprintf("ip -n %s link set ctr%d master br0 up", bridge, n),
+		fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", p.containers[n], containerAddr[n]),
+		fmt.Sprintf("ip -n %s link set eth0 up", p.containers[n]),
+		fmt.Sprintf("ip -n %s neigh add %s lladdr %s dev vx nud permanent", far, containerAddr[n], containerMAC[n]),
+		fmt.Sprintf("bridge -n %s fdb add %s dev vx dst %s self permanent", far, containerMAC[n], wire[n%2]),
 	)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 // figures are those that both contenders have, in the order of the report.
@@ -33,17 +33,17 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintln(table, "two hosts, veth wire, MTU 1500\toverlane\tDocker overlay\tratio")
 	result := []string{"RESULT bench=hosts"}
 	for _, f := range figures {
-		ours, theirs := bed.Median(r.ours[f.key]), bed.Median(r.theirs[f.key])
+		ours, theirs := testbed.Median(r.ours[f.key]), testbed.Median(r.theirs[f.key])
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\n", f.title, ours, theirs, ours/theirs)
 		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f %s_ratio=%.2f", f.key, ours, f.key, theirs, f.name, ours/theirs))
 	}
-	ours, theirs := bed.Median(r.ours["cpu_s_per_gb"]), bed.Median(r.theirs["cpu_s_per_gb"])
+	ours, theirs := testbed.Median(r.ours["cpu_s_per_gb"]), testbed.Median(r.theirs["cpu_s_per_gb"])
 	fmt.Fprintf(table, "CPU seconds per GB, whole machine\t%.2f\t%.2f\t%.2f\n", ours, theirs, ours/theirs)
 	fmt.Fprintf(table, "idle daemon, %% of a core\t%.2f\t\t\n", r.idle)
 	result = append(result, fmt.Sprintf("cpu_s_per_gb=%.2f overlay_cpu_s_per_gb=%.2f idle_cpu_pct=%.2f", ours, theirs, r.idle))
 	for _, f := range floods {
 		key := f.key + "_left"
-		ours, theirs := bed.Median(r.ours[key]), bed.Median(r.theirs[key])
+		ours, theirs := testbed.Median(r.ours[key]), testbed.Median(r.theirs[key])
 		fmt.Fprintf(table, "TCP beside a flood of %s, part left\t%.2f\t%.2f\t\n", f.title, ours, theirs)
 		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f", key, ours, key, theirs))
 	}

@@ -10,36 +10,36 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 const (
-	wireSpace = "bench-node-wire"
-	subnet    = "10.64.0.0/16"
-	vni       = 4098
+	wireNS = "bench-node-wire"
+	subnet = "10.64.0.0/16"
+	vni    = 4098
 )
 
 // cluster is three hosts on a wire with one network. The daemon of the first is the one to be measured, the second has
 // one container, and the third's is not started.
 type cluster struct {
-	dir     string
-	daemons [3]bed.Daemon
-	pool    string           // from which the first two have their addresses
-	boxes   []netns.NsHandle // of the first host, a container each
-	last    string           // address of the last of them
+	dir        string
+	daemons    [3]testbed.Daemon
+	pool       string           // from which the first two have their addresses
+	containers []netns.NsHandle // of the first host, a container each
+	last       string           // address of the last of them
 }
 
-func hostSpace(i int) string { return fmt.Sprintf("bench-node-host-%d", i) }
+func hostNS(i int) string { return fmt.Sprintf("bench-node-host-%d", i) }
 
-// farBox is the container of the second host.
-const farBox = "bench-node-far"
+// farNS is the container of the second host.
+const farNS = "bench-node-far"
 
 func newCluster(ctx context.Context, binary string) (*cluster, error) {
 	c := &cluster{}
 	if err := makeWire(ctx, len(c.daemons)); err != nil {
 		return c, err
 	}
-	if err := bed.Make(ctx, farBox); err != nil {
+	if err := testbed.AddNamespaces(ctx, farNS); err != nil {
 		return c, err
 	}
 	var err error
@@ -47,7 +47,7 @@ func newCluster(ctx context.Context, binary string) (*cluster, error) {
 		return c, err
 	}
 	for i := range c.daemons {
-		c.daemons[i] = bed.Daemon{Binary: binary, Space: hostSpace(i), Dir: filepath.Join(c.dir, fmt.Sprint(i)),
+		c.daemons[i] = testbed.Daemon{Binary: binary, Namespace: hostNS(i), Dir: filepath.Join(c.dir, fmt.Sprint(i)),
 			Host: hostAddress(i), Join: hostAddress(0), CPU: i % runtime.NumCPU()}
 	}
 	for i := range c.daemons[:2] {
@@ -61,12 +61,12 @@ func newCluster(ctx context.Context, binary string) (*cluster, error) {
 			return c, err
 		}
 	}
-	_, err = c.container(ctx, 1, 0, "/run/netns/"+farBox)
+	_, err = c.container(ctx, 1, 0, "/run/netns/"+farNS)
 	return c, err
 }
 
 func (c *cluster) network(ctx context.Context, i int) error {
-	return c.daemons[i].Network(ctx, bed.ID(i), subnet, vni)
+	return c.daemons[i].Network(ctx, testbed.ID(i), subnet, vni)
 }
 
 // container gives host i one more, and says at which address.
@@ -75,28 +75,28 @@ func (c *cluster) container(ctx context.Context, i, n int, sandbox string) (stri
 	if err != nil {
 		return "", err
 	}
-	err = c.daemons[i].Attach(ctx, bed.Endpoint{Network: bed.ID(i), ID: bed.ID(n), Address: address.String(), Sandbox: sandbox})
+	err = c.daemons[i].Attach(ctx, testbed.Endpoint{Network: testbed.ID(i), ID: testbed.ID(n), Address: address.String(), Sandbox: sandbox})
 	return address.Addr().String(), err
 }
 
 // populate has the first host have so many containers.
 func (c *cluster) populate(ctx context.Context, count int) error {
-	for n := len(c.boxes); n < count; n++ {
-		box, err := newBox()
+	for n := len(c.containers); n < count; n++ {
+		ns, err := newContainerNS()
 		if err != nil {
 			return err
 		}
-		c.boxes = append(c.boxes, box)
-		c.last, err = c.container(ctx, 0, n, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), box))
+		c.containers = append(c.containers, ns)
+		c.last, err = c.container(ctx, 0, n, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns))
 		if err != nil {
 			return err
 		}
 	}
-	return bed.Within(ctx, func() error { return knows(ctx, &c.daemons[1], 2, count) })
+	return testbed.Eventually(ctx, func() error { return knows(ctx, &c.daemons[1], 2, count) })
 }
 
 // knows demands that a daemon knows so many hosts that are up, itself included, and so many endpoints of others.
-func knows(ctx context.Context, d *bed.Daemon, hosts, endpoints int) error {
+func knows(ctx context.Context, d *testbed.Daemon, hosts, endpoints int) error {
 	s, err := d.Status(ctx)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func knows(ctx context.Context, d *bed.Daemon, hosts, endpoints int) error {
 		}
 	}
 	if up != hosts || len(s.Remote) != endpoints {
-		return fmt.Errorf("%s knows %d hosts and %d endpoints of others, not %d and %d", d.Space, up, len(s.Remote), hosts, endpoints)
+		return fmt.Errorf("%s knows %d hosts and %d endpoints of others, not %d and %d", d.Namespace, up, len(s.Remote), hosts, endpoints)
 	}
 	return nil
 }
@@ -118,10 +118,10 @@ func (c *cluster) remove(well bool) {
 	for i := range c.daemons {
 		c.daemons[i].End(syscall.SIGTERM)
 	}
-	for _, box := range c.boxes {
-		box.Close()
+	for _, ns := range c.containers {
+		ns.Close()
 	}
-	bed.Remove(wireSpace, farBox, hostSpace(0), hostSpace(1), hostSpace(2))
+	testbed.DelNamespaces(wireNS, farNS, hostNS(0), hostNS(1), hostNS(2))
 	if well {
 		os.RemoveAll(c.dir)
 	}

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 // figures are the values that were taken, a name's each.
@@ -38,7 +38,7 @@ func (f figures) print(out io.Writer) {
 		if f[t.name] == nil {
 			continue // its stage was not to run
 		}
-		median := bed.Median(f[t.name])
+		median := testbed.Median(f[t.name])
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\n", t.title, median, f[t.name])
 		result = append(result, fmt.Sprintf("%s=%.2f", t.name, median))
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 const (
@@ -20,11 +20,11 @@ func idle(ctx context.Context, c *cluster, taken figures, endpoints int) error {
 	}
 	daemon := &c.daemons[0]
 	for range idleRounds {
-		busy, err := bed.Idle(ctx, idleWindow, daemon)
+		busy, err := testbed.Idle(ctx, idleWindow, daemon)
 		if err != nil {
 			return err
 		}
-		memory, err := bed.RSS(daemon.PID())
+		memory, err := testbed.RSS(daemon.PID())
 		if err != nil {
 			return err
 		}

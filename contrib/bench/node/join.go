@@ -5,7 +5,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 const joinRounds = 5
@@ -24,7 +24,7 @@ func joins(ctx context.Context, c *cluster, taken figures) error {
 		if err := c.network(ctx, 2); err != nil {
 			return err
 		}
-		if err := bed.Within(ctx, func() error { return knows(ctx, daemon, len(c.daemons), len(c.boxes)+1) }); err != nil {
+		if err := testbed.Eventually(ctx, func() error { return knows(ctx, daemon, len(c.daemons), len(c.containers)+1) }); err != nil {
 			return err
 		}
 		taken.note("join_ms", milliseconds(time.Since(began)))

@@ -17,7 +17,7 @@ func kills(ctx context.Context, c *cluster, taken figures) error {
 	}
 	pinging, stop := context.WithCancel(ctx)
 	defer stop()
-	ping, err := startPing(pinging, farBox, c.last)
+	ping, err := startPing(pinging, farNS, c.last)
 	if err != nil {
 		return err
 	}

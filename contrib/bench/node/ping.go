@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/overlane/overlane/contrib/bench/bed"
+	"github.com/overlane/overlane/contrib/bench/testbed"
 )
 
 const (
@@ -26,8 +26,8 @@ type ping struct {
 }
 
 // startPing lasts until the context's end.
-func startPing(ctx context.Context, box, to string) (*ping, error) {
-	command := bed.In(ctx, box, "ping", "-n", "-D", "-i", pingInterval, to)
+func startPing(ctx context.Context, ns, to string) (*ping, error) {
+	command := testbed.Command(ctx, ns, "ping", "-n", "-D", "-i", pingInterval, to)
 	out, err := command.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (p *ping) read(out io.Reader) {
 // gap waits until traffic goes on, and gives the longest time without a reply since it was asked last, in milliseconds.
 func (p *ping) gap(ctx context.Context) (float64, error) {
 	before := p.count()
-	err := bed.Within(ctx, func() error {
+	err := testbed.Eventually(ctx, func() error {
 		if n := p.count() - before; n < goneOn {
 			return fmt.Errorf("%d replies: %w", n, errors.New("the traffic does not go on"))
 		}

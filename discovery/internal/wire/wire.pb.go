@@ -179,15 +179,15 @@ func (x *Relay) GetLast() []byte {
 	return nil
 }
 
-// Announce is the complete list of networks its owner takes part in.
+// Announce is the complete list of networks its owner subscribes to.
 type Announce struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Owner         []byte                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`                            // of this announcement
-	Left          bool                   `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`                                  // the owner went for good; it takes part in nothing
+	Left          bool                   `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`                                  // the owner went for good; it subscribes to nothing
 	DownSeconds   uint32                 `protobuf:"varint,5,opt,name=down_seconds,json=downSeconds,proto3" json:"down_seconds,omitempty"` // for how long the sender has seen the owner down; 0: it is up
-	Networks      []*Participation       `protobuf:"bytes,6,rep,name=networks,proto3" json:"networks,omitempty"`
+	Networks      []*AnnouncedNetwork    `protobuf:"bytes,6,rep,name=networks,proto3" json:"networks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -257,14 +257,15 @@ func (x *Announce) GetDownSeconds() uint32 {
 	return 0
 }
 
-func (x *Announce) GetNetworks() []*Participation {
+func (x *Announce) GetNetworks() []*AnnouncedNetwork {
 	if x != nil {
 		return x.Networks
 	}
 	return nil
 }
 
-type Participation struct {
+// AnnouncedNetwork is one subscription of the owner.
+type AnnouncedNetwork struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Vni           uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
@@ -273,20 +274,20 @@ type Participation struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Participation) Reset() {
-	*x = Participation{}
+func (x *AnnouncedNetwork) Reset() {
+	*x = AnnouncedNetwork{}
 	mi := &file_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Participation) String() string {
+func (x *AnnouncedNetwork) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Participation) ProtoMessage() {}
+func (*AnnouncedNetwork) ProtoMessage() {}
 
-func (x *Participation) ProtoReflect() protoreflect.Message {
+func (x *AnnouncedNetwork) ProtoReflect() protoreflect.Message {
 	mi := &file_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -298,26 +299,26 @@ func (x *Participation) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Participation.ProtoReflect.Descriptor instead.
-func (*Participation) Descriptor() ([]byte, []int) {
+// Deprecated: Use AnnouncedNetwork.ProtoReflect.Descriptor instead.
+func (*AnnouncedNetwork) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *Participation) GetKey() string {
+func (x *AnnouncedNetwork) GetKey() string {
 	if x != nil {
 		return x.Key
 	}
 	return ""
 }
 
-func (x *Participation) GetVni() uint32 {
+func (x *AnnouncedNetwork) GetVni() uint32 {
 	if x != nil {
 		return x.Vni
 	}
 	return 0
 }
 
-func (x *Participation) GetSince() uint64 {
+func (x *AnnouncedNetwork) GetSince() uint64 {
 	if x != nil {
 		return x.Since
 	}
@@ -864,7 +865,7 @@ func (x *Meta) GetKeys() [][]byte {
 type Snapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Saved         uint64                 `protobuf:"varint,1,opt,name=saved,proto3" json:"saved,omitempty"` // milliseconds since 1970
-	Owners        []*Remembered          `protobuf:"bytes,2,rep,name=owners,proto3" json:"owners,omitempty"`
+	Owners        []*OwnerSnapshot       `protobuf:"bytes,2,rep,name=owners,proto3" json:"owners,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -906,16 +907,16 @@ func (x *Snapshot) GetSaved() uint64 {
 	return 0
 }
 
-func (x *Snapshot) GetOwners() []*Remembered {
+func (x *Snapshot) GetOwners() []*OwnerSnapshot {
 	if x != nil {
 		return x.Owners
 	}
 	return nil
 }
 
-// Remembered is one owner. Each of its networks begins at the version of the set
+// OwnerSnapshot is one owner. Each of its networks begins at the version of the set
 // that was held: nothing older will be taken.
-type Remembered struct {
+type OwnerSnapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Announce      *Announce              `protobuf:"bytes,1,opt,name=announce,proto3" json:"announce,omitempty"`
 	Meta          *Meta                  `protobuf:"bytes,2,opt,name=meta,proto3" json:"meta,omitempty"`
@@ -924,20 +925,20 @@ type Remembered struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Remembered) Reset() {
-	*x = Remembered{}
+func (x *OwnerSnapshot) Reset() {
+	*x = OwnerSnapshot{}
 	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Remembered) String() string {
+func (x *OwnerSnapshot) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Remembered) ProtoMessage() {}
+func (*OwnerSnapshot) ProtoMessage() {}
 
-func (x *Remembered) ProtoReflect() protoreflect.Message {
+func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
 	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -949,26 +950,26 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
-func (*Remembered) Descriptor() ([]byte, []int) {
+// Deprecated: Use OwnerSnapshot.ProtoReflect.Descriptor instead.
+func (*OwnerSnapshot) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *Remembered) GetAnnounce() *Announce {
+func (x *OwnerSnapshot) GetAnnounce() *Announce {
 	if x != nil {
 		return x.Announce
 	}
 	return nil
 }
 
-func (x *Remembered) GetMeta() *Meta {
+func (x *OwnerSnapshot) GetMeta() *Meta {
 	if x != nil {
 		return x.Meta
 	}
 	return nil
 }
 
-func (x *Remembered) GetAddress() []byte {
+func (x *OwnerSnapshot) GetAddress() []byte {
 	if x != nil {
 		return x.Address
 	}
@@ -992,15 +993,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\"1\n" +
 	"\x05Relay\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\fR\x05first\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\fR\x04last\"\xd5\x01\n" +
+	"\x04last\x18\x02 \x01(\fR\x04last\"\xd8\x01\n" +
 	"\bAnnounce\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04left\x18\x04 \x01(\bR\x04left\x12!\n" +
-	"\fdown_seconds\x18\x05 \x01(\rR\vdownSeconds\x12@\n" +
-	"\bnetworks\x18\x06 \x03(\v2$.overlane.discovery.v1.ParticipationR\bnetworks\"I\n" +
-	"\rParticipation\x12\x10\n" +
+	"\fdown_seconds\x18\x05 \x01(\rR\vdownSeconds\x12C\n" +
+	"\bnetworks\x18\x06 \x03(\v2'.overlane.discovery.v1.AnnouncedNetworkR\bnetworks\"L\n" +
+	"\x10AnnouncedNetwork\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x14\n" +
 	"\x05since\x18\x03 \x01(\x04R\x05since\"T\n" +
@@ -1042,12 +1043,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x12\n" +
-	"\x04keys\x18\x04 \x03(\fR\x04keys\"[\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\"^\n" +
 	"\bSnapshot\x12\x14\n" +
-	"\x05saved\x18\x01 \x01(\x04R\x05saved\x129\n" +
-	"\x06owners\x18\x02 \x03(\v2!.overlane.discovery.v1.RememberedR\x06owners\"\x94\x01\n" +
-	"\n" +
-	"Remembered\x12;\n" +
+	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
+	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +
+	"\rOwnerSnapshot\x12;\n" +
 	"\bannounce\x18\x01 \x01(\v2\x1f.overlane.discovery.v1.AnnounceR\bannounce\x12/\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1b.overlane.discovery.v1.MetaR\x04meta\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\fR\aaddressB6Z4github.com/overlane/overlane/discovery/internal/wireb\x06proto3"
@@ -1066,20 +1066,20 @@ func file_wire_proto_rawDescGZIP() []byte {
 
 var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_wire_proto_goTypes = []any{
-	(*Packet)(nil),        // 0: overlane.discovery.v1.Packet
-	(*Relay)(nil),         // 1: overlane.discovery.v1.Relay
-	(*Announce)(nil),      // 2: overlane.discovery.v1.Announce
-	(*Participation)(nil), // 3: overlane.discovery.v1.Participation
-	(*Endpoint)(nil),      // 4: overlane.discovery.v1.Endpoint
-	(*Delta)(nil),         // 5: overlane.discovery.v1.Delta
-	(*Want)(nil),          // 6: overlane.discovery.v1.Want
-	(*Digest)(nil),        // 7: overlane.discovery.v1.Digest
-	(*Versions)(nil),      // 8: overlane.discovery.v1.Versions
-	(*OwnerVersions)(nil), // 9: overlane.discovery.v1.OwnerVersions
-	(*SetVersion)(nil),    // 10: overlane.discovery.v1.SetVersion
-	(*Meta)(nil),          // 11: overlane.discovery.v1.Meta
-	(*Snapshot)(nil),      // 12: overlane.discovery.v1.Snapshot
-	(*Remembered)(nil),    // 13: overlane.discovery.v1.Remembered
+	(*Packet)(nil),           // 0: overlane.discovery.v1.Packet
+	(*Relay)(nil),            // 1: overlane.discovery.v1.Relay
+	(*Announce)(nil),         // 2: overlane.discovery.v1.Announce
+	(*AnnouncedNetwork)(nil), // 3: overlane.discovery.v1.AnnouncedNetwork
+	(*Endpoint)(nil),         // 4: overlane.discovery.v1.Endpoint
+	(*Delta)(nil),            // 5: overlane.discovery.v1.Delta
+	(*Want)(nil),             // 6: overlane.discovery.v1.Want
+	(*Digest)(nil),           // 7: overlane.discovery.v1.Digest
+	(*Versions)(nil),         // 8: overlane.discovery.v1.Versions
+	(*OwnerVersions)(nil),    // 9: overlane.discovery.v1.OwnerVersions
+	(*SetVersion)(nil),       // 10: overlane.discovery.v1.SetVersion
+	(*Meta)(nil),             // 11: overlane.discovery.v1.Meta
+	(*Snapshot)(nil),         // 12: overlane.discovery.v1.Snapshot
+	(*OwnerSnapshot)(nil),    // 13: overlane.discovery.v1.OwnerSnapshot
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
@@ -1088,13 +1088,13 @@ var file_wire_proto_depIdxs = []int32{
 	7,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
 	8,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
 	1,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
-	3,  // 6: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.Participation
+	3,  // 6: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.AnnouncedNetwork
 	4,  // 7: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
 	9,  // 8: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
 	10, // 9: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.Remembered
-	2,  // 11: overlane.discovery.v1.Remembered.announce:type_name -> overlane.discovery.v1.Announce
-	11, // 12: overlane.discovery.v1.Remembered.meta:type_name -> overlane.discovery.v1.Meta
+	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
+	2,  // 11: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
+	11, // 12: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name

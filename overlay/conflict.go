@@ -1,0 +1,131 @@
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/discovery"
+)
+
+// Conflict is one MAC or address that several live hosts claim in a network.
+type Conflict struct {
+	Network string   `json:"network"` // key
+	Address string   `json:"address"` // MAC or IP
+	Claims  []string `json:"claims"`  // HOST/ENDPOINT
+}
+
+func conflicts(records []discovery.Record, byID map[string]discovery.Member) []Conflict {
+	type claimed struct{ network, address string }
+	claims := map[claimed][]string{}
+	for _, r := range records {
+		if r.Hidden {
+			continue
+		}
+		holder := hostOf(byID[r.Owner], r.Owner) + "/" + short(r.Endpoint.ID)
+		mac := claimed{r.Network.Key, r.Endpoint.MAC.String()}
+		claims[mac] = append(claims[mac], holder)
+		for _, addr := range r.Endpoint.Addrs {
+			ip := claimed{r.Network.Key, addr.String()}
+			claims[ip] = append(claims[ip], holder)
+		}
+	}
+	all := []Conflict{}
+	for what, holders := range claims {
+		if len(holders) > 1 {
+			all = append(all, Conflict{what.network, what.address, slices.Sorted(slices.Values(holders))})
+		}
+	}
+	slices.SortFunc(all, func(a, b Conflict) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Address, b.Address))
+	})
+	return all
+}
+
+// unreachableOwners asks the hosts that have the endpoint's MAC or one of its addresses whether they are there, and gives those
+// that do not answer. Each may take a second, so that no lock is held: what changes meanwhile is found by checkConflicts.
+func (o *Overlay) unreachableOwners(ep *Endpoint) map[string]bool {
+	o.mu.RLock()
+	n := o.networks[ep.NetworkID]
+	o.mu.RUnlock()
+	if n == nil {
+		return nil
+	}
+	unreachable := map[string]bool{}
+	for _, r := range o.claims(n, ep) {
+		if _, asked := unreachable[r.Owner]; !asked && !r.Hidden {
+			unreachable[r.Owner] = !o.cluster.Answers(r.Owner)
+		}
+	}
+	return unreachable
+}
+
+// checkConflicts checks that nobody else has the endpoint's MAC and addresses: Docker can't renumber a running container, so a
+// duplicate must be refused at its start. Records of hosts that are dead do not count, nor those of a host that has just
+// died, and so was unreachable: what it ran may be started elsewhere at once.
+func (o *Overlay) checkConflicts(n *network, ep *Endpoint, unreachable map[string]bool) error {
+	for _, other := range n.endpoints {
+		if other.MAC == ep.MAC && other.ID != ep.ID {
+			return fmt.Errorf("MAC address %s in network %s: endpoint %s on this host has it: give another --mac-address", ep.MAC, n.Key, short(other.ID))
+		}
+	}
+	for _, r := range o.claims(n, ep) {
+		if r.Hidden {
+			continue
+		}
+		if unreachable[r.Owner] {
+			n.log.WithFields(logrus.Fields{"endpoint": short(ep.ID), "addrs": ep.Addrs, "mac": ep.MAC}).Warnf("endpoint taken over from host %s, which does not answer", o.hostName(r.Owner))
+			continue
+		}
+		for _, addr := range ep.Addrs {
+			if slices.Contains(r.Endpoint.Addrs, addr) {
+				return fmt.Errorf("address %s in network %s: %s: %s", addr, n.Key, o.claimant(r), addressAdvice(r.Owner))
+			}
+		}
+		return fmt.Errorf("MAC address %s in network %s: %s: give another --mac-address", ep.MAC, n.Key, o.claimant(r))
+	}
+	return nil
+}
+
+// claimant says who has what a container asks for.
+func (o *Overlay) claimant(r discovery.Record) string {
+	if r.Owner == discovery.StaticOwner {
+		return fmt.Sprintf("by the daemon's --static file VTEP %s has it", r.VTEP)
+	}
+	return fmt.Sprintf("host %s has it on endpoint %s", o.hostName(r.Owner), short(r.Endpoint.ID))
+}
+
+// addressAdvice is how not to get an address that is somebody else's.
+func addressAdvice(owner string) string {
+	if owner == discovery.StaticOwner {
+		return "choose another with --ip, or create the network with --aux-address, which keeps it from containers"
+	}
+	return "create the network with --ipam-driver overlane, or with an --ip-range of its own on each host, or choose the address with --ip"
+}
+
+// claims are the records of other hosts with the endpoint's MAC or one of its addresses, hidden ones too.
+func (o *Overlay) claims(n *network, ep *Endpoint) []discovery.Record {
+	return o.cluster.Claims(n.Key, ep.MAC, ep.Addrs)
+}
+
+// nextSeq is the mobility sequence number to announce: above that of every host which had the MAC or an address before
+// (RFC 7432 section 15). An endpoint that did not move keeps its own.
+func (o *Overlay) nextSeq(n *network, ep *Endpoint) uint32 {
+	seq := ep.Seq
+	for _, r := range o.claims(n, ep) {
+		seq = max(seq, r.Endpoint.Seq+1)
+	}
+	return seq
+}
+
+// hostName names the owner of a record for people.
+func (o *Overlay) hostName(owner string) string {
+	for _, m := range o.cluster.Members() {
+		if m.ID == owner {
+			return m.Host
+		}
+	}
+	return owner
+}
