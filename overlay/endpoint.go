@@ -52,7 +52,7 @@ type endpoint struct {
 	hasPort       bool // false after a start that could not take the tap back
 	port          datapath.PortID
 	announced     bool
-	takenBy       string // the host that has taken over one of its addresses; empty: none has
+	takenBy       string    // the host that has taken over one of its addresses; empty: none has
 	retry         retry     // of these
 	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
 }

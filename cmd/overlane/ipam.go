@@ -40,7 +40,7 @@ func ipamCommand() *cobra.Command {
 		Long: "Take one address from a host that is down, for a container of this host: for when `docker run --ip` refuses it since this host may be\n" +
 			"the one that is cut off. It is your word that the container there does not run any more: if it does, it is cut off when its host is back.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return tell(cmd, f, "ipam/take", args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return post(cmd, f, "ipam/take", args[0]) },
 	})
 	f.addOutput(cmd)
 	f.addSocket(cmd)

@@ -169,6 +169,46 @@ func TestHostLost(t *testing.T) {
 	eventually(t, "its old containers hold nothing", time.Minute, func() error { return leased(t, lost) })
 }
 
+// What a dead host ran with an address of its own starts on one of those that try, and is reached; the dead host does not start it
+// when it is back.
+func TestAddressOfADeadHost(t *testing.T) {
+	const addr = "10.53.0.9"
+	c := cluster(t)
+	pooled(t, c.Hosts, "app", "10.53.0.0/26")
+	dead, survivors := c.Hosts[2], &Cluster{Hosts: c.Hosts[:2]}
+	db, _ := start(t, dead, "db", "app", "--ip", addr)
+	kill(t, dead)
+	everyHost(t, survivors, "finds the host dead", func(h *Host) error {
+		if n := status(t, h).alive(); n != len(survivors.Hosts) {
+			return fmt.Errorf("%d members alive", n)
+		}
+		return nil
+	})
+	known := time.Now()
+	refusals := make([]error, len(survivors.Hosts))
+	var running sync.WaitGroup
+	for i, h := range survivors.Hosts {
+		running.Go(func() { _, refusals[i] = h.Run(t.Context(), "db", "--network", "app", "--ip", addr) })
+	}
+	running.Wait()
+	t.Logf("both have an answer %v after the host's death was known", time.Since(known))
+	if (refusals[0] == nil) == (refusals[1] == nil) {
+		t.Fatalf("want one container with the address: %v, %v", refusals[0], refusals[1])
+	}
+	other := survivors.Hosts[0]
+	if refusals[0] == nil {
+		other = survivors.Hosts[1]
+	}
+	client, _ := start(t, other, "client", "app")
+	reach(t, client, netip.MustParseAddr(addr))
+
+	boot(t, dead, "start")
+	if _, err := dead.Docker(t.Context(), "start", db.Name); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("the container starts on the host that is back: %v, want that the address is in use", err)
+	}
+	reach(t, client, netip.MustParseAddr(addr))
+}
+
 // A host that leaves for good gives its addresses to the others; while it has containers it can't. It may come back as a new one.
 func TestHostLeavesForGood(t *testing.T) {
 	c := cluster(t)

@@ -27,7 +27,7 @@ func (m *message) wire() *wire.Message {
 	w := &wire.Message{
 		Key: m.Key, V6: m.V6, Host: m.Host, Number: m.Number.wire(), Heard: m.Heard.wire(), Owner: m.Owner, Member: m.Member,
 		Origin: m.Origin.wire(), Proposed: m.Proposed, Re: m.Re.wire(), Free: m.Free, Hash: m.Hash, Held: m.Held,
-		Full: m.Full, Reply: m.Reply, Need: m.Need,
+		Full: m.Full, Reply: m.Reply, Need: m.Need, Lost: m.Lost,
 	}
 	if m.Subnet.IsValid() {
 		w.Subnet, _ = m.Subnet.MarshalBinary() // never fails
@@ -68,7 +68,7 @@ func decode(b []byte) (*message, error) {
 	m := &message{
 		Key: w.Key, V6: w.V6, Host: w.Host, Number: numberOf(w.Number), Heard: numberOf(w.Heard), Owner: w.Owner, Member: w.Member,
 		Origin: originOf(w.Origin), Proposed: w.Proposed, Re: originOf(w.Re), Free: w.Free, Hash: w.Hash, Held: w.Held,
-		Full: w.Full, Reply: w.Reply, Need: w.Need,
+		Full: w.Full, Reply: w.Reply, Need: w.Need, Lost: w.Lost,
 	}
 	var err error
 	if m.Subnet, err = prefixOf(w.Subnet); err != nil {

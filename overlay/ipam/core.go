@@ -178,6 +178,9 @@ func (c *core) advance(p *pool) {
 		c.passOn(p)
 	}
 	p.waiting = slices.DeleteFunc(p.waiting, func(r *request) bool { return c.try(p, r) })
+	if !slices.ContainsFunc(p.waiting, func(r *request) bool { return r.takeFrom != "" }) {
+		p.lost = ""
+	}
 	c.askAgain(p)
 }
 
@@ -246,6 +249,11 @@ func (c *core) sendTo(id string, m *message, p *pool) {
 		o := peer.origin
 		m.Re = &o
 	}
+	if p.lost != "" {
+		m.Lost = p.lost
+	} else if peer := p.peers[id]; peer != nil {
+		m.Lost = c.confirmsLost(peer.lost)
+	}
 	if p.bootstrapped {
 		m.Free, m.Hash, m.Held = p.free(), p.hash, p.held()
 	}
@@ -253,6 +261,14 @@ func (c *core) sendTo(id string, m *message, p *pool) {
 		m.Spans = p.Table
 	}
 	c.out.sends = append(c.out.sends, send{id, m})
+}
+
+// confirmsLost repeats the ID of a host that is down here too.
+func (c *core) confirmsLost(id string) string {
+	if _, down := c.absent[id]; down {
+		return id
+	}
+	return ""
 }
 
 // tell sends to every host that is up and takes part.

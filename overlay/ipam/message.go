@@ -75,6 +75,7 @@ type message struct {
 	Need   bool  // and in it all of the table
 	Ask    *ask
 	Answer *answer // Spans has what was given
+	Lost   string  // the host from which the sender takes over an address; in the answer: it is down there too
 }
 
 // ask is a question for addresses. The same ID gets the same answer.
@@ -96,7 +97,7 @@ type answer struct {
 
 func (m *message) check() error {
 	switch {
-	case m.Key == "" || len(m.Key) > maxKey || len(m.Host) > maxHost || len(m.Owner) > maxOwner:
+	case m.Key == "" || len(m.Key) > maxKey || len(m.Host) > maxHost || len(m.Owner) > maxOwner || len(m.Lost) > maxOwner:
 		return errors.New("a key or a name of a wrong length")
 	case len(m.Spans) > maxSpans || len(m.Held) > maxHeld:
 		return errors.New("too many spans or addresses")

@@ -63,6 +63,7 @@ type pool struct {
 	nextCompaction time.Time
 	exhaustedUntil time.Time            // nobody had a fresh address to give lately
 	nextAsk        time.Time            // for more, ahead of need
+	lost           string               // the host from which an address is being taken over
 	missing        map[uint64]time.Time // since when a lease has had no endpoint
 }
 
@@ -90,6 +91,7 @@ type peerState struct {
 	free        uint64
 	hash        uint64
 	held        map[uint64]bool
+	lost        string // from whom it takes over an address, or sees down like this host
 	fresh       bool   // its last word was said since it is up, and since it was invalidated
 	synced      bool   // and since then it has told all that it knows; or that it does not have the pool
 	invalidated uint64 // messages that this host had sent by then: what does not answer a later one may be old

@@ -100,7 +100,7 @@ func (c *core) receiveUnknown(from string, m *message) {
 		}
 	}
 	if !told || m.Subnet.IsValid() && !m.Proposed {
-		c.out.sends = append(c.out.sends, send{from, &message{Key: m.Key, Subnet: m.Subnet, V6: m.V6, Host: c.host, Re: m.Origin}})
+		c.out.sends = append(c.out.sends, send{from, &message{Key: m.Key, Subnet: m.Subnet, V6: m.V6, Host: c.host, Re: m.Origin, Lost: c.confirmsLost(m.Lost)}})
 	}
 }
 
@@ -236,7 +236,7 @@ func (c *core) knowing(p *pool) []string {
 func (c *core) take(s *peerState, m *message) {
 	s.fresh = m.Heard.Run == c.run && m.Heard.Sent > s.invalidated
 	s.owner = m.Owner
-	s.member, s.free, s.hash = m.Member, m.Free, m.Hash
+	s.member, s.free, s.hash, s.lost = m.Member, m.Free, m.Hash, m.Lost
 	s.knows, s.proposed = m.Origin != nil, m.Proposed
 	s.origin, s.echo = origin{}, origin{}
 	if m.Origin != nil {

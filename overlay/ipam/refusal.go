@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -66,13 +67,12 @@ func (c *core) late(p *pool, r *request) error {
 	if p.resyncing {
 		return fmt.Errorf("subnet %s: this host was away, and has yet to hear from %s what changed meanwhile: try again", p.Subnet, c.names(p, c.unheard(p)))
 	}
-	if r.takenFrom != "" {
+	if r.taken {
 		return c.giveUp(p, r)
 	}
-	if r.agreeing {
-		s, _ := p.Table.of(r.at)
-		return fmt.Errorf("address %s: belongs to host %s, which is down, and host %s, without which it can't be taken over, does not answer: choose another --ip, or try again",
-			p.addr(r.at), c.name(p, nodeOf(s.Owner)), c.name(p, c.dissenter(p)))
+	if r.takeFrom != "" {
+		return fmt.Errorf("address %s: belongs to host %s, which is down, and host %s, which has to confirm that, does not: choose another --ip, or try again",
+			p.addr(r.at), c.name(p, nodeOf(r.takeFrom)), c.name(p, cmp.Or(c.dissenter(p), c.objector(p))))
 	}
 	if q := r.question; q != nil {
 		return fmt.Errorf("address %s: belongs to host %s, which does not answer: choose another --%s, or try again", p.addr(r.at), c.name(p, q.host), r.option())

@@ -22,7 +22,7 @@ func TestRefusedAddress(t *testing.T) {
 		"reserved": {given(3, 3, ownerReserved), exact("10.20.0.3", mac),
 			"address 10.20.0.3: is the network's reserved address (--aux-address): choose another --ip"},
 		"of a host that is down": {func(*core, *pool) {}, exact("10.20.0.23", mac),
-			"address 10.20.0.23: belongs to host host-c, which is down, and host host-b, without which it can't be taken over, does not answer: choose another --ip, or try again"},
+			"address 10.20.0.23: belongs to host host-c, which is down, and host host-b, which has to confirm that, does not: choose another --ip, or try again"},
 		"of a host that is down, with nobody else": {func(c *core, p *pool) { c.meet(nil, map[string]string{"c": "host-c"}) }, exact("10.20.0.23", mac),
 			"address 10.20.0.23: belongs to host host-c, which is down, and no third host is up to say that it is not this one that is cut off: choose another --ip or, if its container there does not run any more, run `overlane ipam take 10.20.0.23` here"},
 		"of a host that is down, like another": {func(c *core, p *pool) {

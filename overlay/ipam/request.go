@@ -14,16 +14,16 @@ import (
 // request is one of Docker's that waits for its answer.
 type request struct {
 	Request
-	at        uint64 // the address that is wanted, if exact
-	exact     bool
-	began     time.Time
-	question  *question // about the exact address
-	refused   map[string]string
-	silent    map[string]bool // hosts whose last question got no answer
-	restores  bool            // nobody waits for the answer
-	agreeing  bool            // in a takeover: the others were asked where they stand
-	takenFrom string          // and then the address was taken from this owner
-	done      func(netip.Addr, error)
+	at       uint64 // the address that is wanted, if exact
+	exact    bool
+	began    time.Time
+	question *question // about the exact address
+	refused  map[string]string
+	silent   map[string]bool // hosts whose last question got no answer
+	restores bool            // nobody waits for the answer
+	takeFrom string          // the owner from which the address is being taken over
+	taken    bool            // and it is this host's by now, if the others agree
+	done     func(netip.Addr, error)
 }
 
 // request hands out an address, now or as soon as another host has given it.
@@ -179,7 +179,7 @@ func (c *core) mostFree(p *pool, not map[string]string) string {
 
 // exactly hands out the address that is asked for, once its owner gives it.
 func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
-	if r.takenFrom != "" {
+	if r.taken {
 		confirmed, err := c.confirm(p, r)
 		return r.at, confirmed, err
 	}

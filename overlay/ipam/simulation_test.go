@@ -29,6 +29,8 @@ type simulation struct {
 	pace    time.Duration // between beats of a daemon
 	second  int64         // since 1970, and messages in it
 	sent    int
+	// Addresses that were taken over from a host that seemed to be down. Until it hears of that, it may go on with one.
+	takenOver map[uint64]bool
 }
 
 // stormy is more messages of a host in a second than it ever has a reason for.
@@ -100,7 +102,7 @@ func newSimulation(hosts int, subnet string, seed uint64, fail func(string, ...a
 		now:  time.UnixMilli(1_700_000_000_000),
 		rand: rand.New(rand.NewPCG(seed, 1)),
 		fail: fail,
-		pace: tick,
+		pace: tick, takenOver: map[uint64]bool{},
 		pool: poolID{"subnet=" + subnet, netip.MustParsePrefix(subnet)},
 	}
 	for i := range hosts {
@@ -251,6 +253,13 @@ func (h *simHost) comeBack() {
 
 func (h *simHost) step(event func()) {
 	out := h.core.step(h.sim.now.Add(h.skew), event)
+	for _, p := range h.core.pools {
+		for _, r := range p.waiting {
+			if r.taken {
+				h.sim.takenOver[r.at] = true
+			}
+		}
+	}
 	for _, p := range out.pools {
 		s := p.stored
 		s.Table, s.Names = slices.Clone(s.Table), maps.Clone(s.Names)
@@ -360,15 +369,31 @@ func (h *simHost) handedOut(pool poolID, addr netip.Addr, mac string, asked bool
 		word := h.words[simTopic{other.id, pool}]
 		told := func(old simContainer) bool { return word.origin == c.origin && !word.sent.Before(old.at) }
 		old, has := other.containers[addr]
-		if has && asked && !h.known[other.id] && other != h && old.origin == c.origin {
+		switch {
+		case !has || other == h || old.origin != c.origin:
+		case asked && !h.known[other.id]: // it is taken over
 			old.taken = true
 			other.containers[addr] = old
+		case h.sim.hasLost(h, other, addr):
+			c.taken = true
 		}
-		if has && !old.taken && (old.origin == c.origin || told(old)) {
+		if has && !old.taken && !c.taken && (old.origin == c.origin || told(old)) {
 			h.sim.fail("%s is handed out on %s, and %s has had it for %s\n%s", addr, h.id, other.id, h.sim.now.Sub(old.at), h.sim.describe())
 		}
 	}
 	h.containers[addr] = c
+}
+
+// hasLost says whether another host has taken over an address, and this one has yet to hear of it.
+func (s *simulation) hasLost(h, by *simHost, addr netip.Addr) bool {
+	at, _ := prefix.Offset(s.pool.Subnet, addr)
+	p, q := h.state(), by.state()
+	if p == nil || q == nil || !s.takenOver[at] {
+		return false
+	}
+	mine, _ := p.Table.of(at)
+	theirs, _ := q.Table.of(at)
+	return mine.Epoch < theirs.Epoch
 }
 
 // stop ends a container. Where the daemon does not run, nobody hears of it.
@@ -393,13 +418,23 @@ func (s *simulation) checkOwners() {
 			}
 			for _, mine := range p.Table.owned(p.Owner, 0, prefix.MaxOffset) {
 				both := q.Table.owned(q.Owner, mine.First, mine.Last)
-				both = slices.DeleteFunc(both, func(s span) bool { return s.Epoch != mine.Epoch && !(a.known[b.id] && b.known[a.id]) }) // taken over, and one of them can't know yet
+				both = slices.DeleteFunc(both, func(o span) bool { return o.Epoch != mine.Epoch && s.allTakenOver(o) })
 				if len(both) > 0 {
 					s.fail("%s and %s both own %+v: %+v", a.id, b.id, mine, both)
 				}
 			}
 		}
 	}
+}
+
+// allTakenOver says whether each address of a span was taken over at any time.
+func (s *simulation) allTakenOver(o span) bool {
+	for at := o.First; at <= o.Last; at++ {
+		if !s.takenOver[at] {
+			return false
+		}
+	}
+	return true
 }
 
 // describe shows every host's part, for who looks for a failure's cause.

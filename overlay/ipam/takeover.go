@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -16,12 +17,12 @@ func (c *core) takeOver(p *pool, r *request, owner string) error {
 		return fmt.Errorf("address %s: belongs to host %s, which is down, and %s: choose another --ip or, if its container there does not run any more, run `overlane ipam take %s` here",
 			p.addr(r.at), c.name(p, nodeOf(owner)), why, p.addr(r.at))
 	}
-	if !r.agreeing {
-		r.agreeing = true
+	if r.takeFrom != owner {
+		r.takeFrom, p.lost = owner, nodeOf(owner)
 		c.invalidate(p)
 		c.tell(p, message{Reply: true})
 	}
-	if c.dissenter(p) != "" {
+	if c.dissenter(p) != "" || c.objector(p) != "" {
 		return nil
 	}
 	spans := p.Table.given(r.at, r.at, p.Owner, 1)
@@ -29,8 +30,16 @@ func (c *core) takeOver(p *pool, r *request, owner string) error {
 	c.lease(p, r.at, r) // so that no other request gets it meanwhile
 	c.invalidate(p)
 	c.tell(p, message{Spans: spans, Reply: true})
-	r.takenFrom = owner
+	r.taken = true
 	return nil
+}
+
+// objector is a host that does not see the host down from which an address is being taken over; empty: there is none.
+func (c *core) objector(p *pool) string {
+	if i := slices.IndexFunc(c.order, func(id string) bool { return p.peer(id).lost != p.lost }); i >= 0 {
+		return c.order[i]
+	}
+	return ""
 }
 
 // minority says why this host might be the one that is cut off, and not the one that is down; empty: all others are here.
@@ -51,23 +60,23 @@ func (c *core) confirm(p *pool, r *request) (bool, error) {
 	switch {
 	case s.Owner != p.Owner: // who took it over at the same moment has it
 		c.unlease(p, r.at)
-		r.takenFrom = ""
+		r.taken = false
 		return false, nil
 	case held:
 		c.unlease(p, r.at)
-		r.takenFrom = ""
+		r.taken = false
 		c.transferHeld(p, holder)
 		return false, fmt.Errorf("address %s: is in use on host %s: choose another --ip, or remove the container that has it", p.addr(r.at), c.name(p, holder))
 	}
-	return c.dissenter(p) == "" && (r.Ordered || c.minority(p, nodeOf(r.takenFrom)) == ""), nil
+	return c.dissenter(p) == "" && (r.Ordered || c.minority(p, nodeOf(r.takeFrom)) == ""), nil
 }
 
 // giveUp ends a takeover that not all have agreed to.
 func (c *core) giveUp(p *pool, r *request) error {
 	c.unlease(p, r.at)
-	c.transfer(p, table{{First: r.at, Last: r.at}}, r.takenFrom)
+	c.transfer(p, table{{First: r.at, Last: r.at}}, r.takeFrom)
 	return fmt.Errorf("address %s: belonged to host %s, which is down, and not all other hosts have agreed that it is this one's: try again",
-		p.addr(r.at), c.name(p, nodeOf(r.takenFrom)))
+		p.addr(r.at), c.name(p, nodeOf(r.takeFrom)))
 }
 
 // noteTaken notes which addresses in use here were taken from this host, and which it has back.

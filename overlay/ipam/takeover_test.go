@@ -158,6 +158,12 @@ func TestTakeoverNeedsAllOthers(t *testing.T) {
 	})
 	says(c, p, "b", p.hash)
 	c.step(c.now, nil)
+	if s, _ := p.Table.of(23); s.Owner != "c.1" {
+		t.Fatal("host b has not confirmed that host c is down, and the address is taken over")
+	}
+	o := p.Origin
+	deliver(c, "b", &message{Key: p.Key, Subnet: p.Subnet, Host: "host-b", Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: p.hash, Lost: "c"})
+	c.step(c.now, nil)
 	if s, _ := p.Table.of(23); s.Owner != "a.1" || over {
 		t.Fatalf("the others agree: the address is %s's, over %v", s.Owner, over)
 	}

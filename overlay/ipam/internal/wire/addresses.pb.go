@@ -47,6 +47,7 @@ type Message struct {
 	Need          bool                   `protobuf:"varint,18,opt,name=need,proto3" json:"need,omitempty"`         // and in it all of the table
 	Ask           *Ask                   `protobuf:"bytes,19,opt,name=ask,proto3" json:"ask,omitempty"`
 	Answer        *Answer                `protobuf:"bytes,20,opt,name=answer,proto3" json:"answer,omitempty"` // spans has what was given
+	Lost          string                 `protobuf:"bytes,21,opt,name=lost,proto3" json:"lost,omitempty"`     // the host from which an address is to be taken over; in the answer: it is down there too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +220,13 @@ func (x *Message) GetAnswer() *Answer {
 		return x.Answer
 	}
 	return nil
+}
+
+func (x *Message) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
 }
 
 // Number is a message's among those of its sender: grows with each.
@@ -554,7 +562,7 @@ var File_addresses_proto protoreflect.FileDescriptor
 
 const file_addresses_proto_rawDesc = "" +
 	"\n" +
-	"\x0faddresses.proto\x12\x10overlane.ipam.v1\"\xe2\x04\n" +
+	"\x0faddresses.proto\x12\x10overlane.ipam.v1\"\xf6\x04\n" +
 	"\aMessage\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06subnet\x18\x02 \x01(\fR\x06subnet\x12\x0e\n" +
@@ -576,7 +584,8 @@ const file_addresses_proto_rawDesc = "" +
 	"\x05reply\x18\x11 \x01(\bR\x05reply\x12\x12\n" +
 	"\x04need\x18\x12 \x01(\bR\x04need\x12'\n" +
 	"\x03ask\x18\x13 \x01(\v2\x15.overlane.ipam.v1.AskR\x03ask\x120\n" +
-	"\x06answer\x18\x14 \x01(\v2\x18.overlane.ipam.v1.AnswerR\x06answer\".\n" +
+	"\x06answer\x18\x14 \x01(\v2\x18.overlane.ipam.v1.AnswerR\x06answer\x12\x12\n" +
+	"\x04lost\x18\x15 \x01(\tR\x04lost\".\n" +
 	"\x06Number\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x04R\x03run\x12\x12\n" +
 	"\x04sent\x18\x02 \x01(\x04R\x04sent\".\n" +
