@@ -177,10 +177,13 @@ func TestAddressOfADeadHost(t *testing.T) {
 	pooled(t, c.Hosts, "app", "10.53.0.0/26")
 	dead, survivors := c.Hosts[2], &Cluster{Hosts: c.Hosts[:2]}
 	db, _ := start(t, dead, "db", "app", "--ip", addr)
+	name := strings.TrimSpace(shell(t, dead, "hostname"))
 	kill(t, dead)
 	everyHost(t, survivors, "finds the host dead", func(h *Host) error {
-		if n := status(t, h).alive(); n != len(survivors.Hosts) {
-			return fmt.Errorf("%d members alive", n)
+		for _, m := range status(t, h).Members {
+			if m.Host == name && m.State != "dead" {
+				return fmt.Errorf("%s is %s", m.Host, m.State)
+			}
 		}
 		return nil
 	})

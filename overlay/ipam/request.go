@@ -188,8 +188,12 @@ func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 	case used && l.MAC == r.MAC && l.Taken.IsZero() && !r.Ordered:
 		c.lease(p, r.at, r)
 		return r.at, true, nil
-	case used && (c.stale(p, r.at, l) || !l.Taken.IsZero()):
+	case used && l.MAC == r.MAC && !r.Ordered: // it was taken over: who has it may give it back
+	case used && c.stale(p, r.at, l):
 		c.unlease(p, r.at) // its owner may have handed it out, where that is another host
+	case used && !l.Taken.IsZero():
+		s, _ := p.Table.of(r.at)
+		return 0, false, fmt.Errorf("address %s: host %s took it over while this host was away: choose another --ip, or remove the container that has it there", p.addr(r.at), c.name(p, nodeOf(s.Owner)))
 	case used:
 		return 0, false, fmt.Errorf("address %s: is in use on this host: choose another --ip, or remove the container that has it", p.addr(r.at))
 	}

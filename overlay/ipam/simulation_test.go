@@ -209,6 +209,8 @@ func (h *simHost) start() {
 	for id, hosts := range h.heard {
 		h.core.peerPools[id] = maps.Clone(hosts)
 	}
+	up, absent := h.members() // discovery remembers whom it has met
+	h.core.meet(up, absent)
 	h.core.lives = func(_ poolID, addr netip.Addr) bool { _, lives := h.containers[addr]; return lives }
 	life := h.life
 	var beat func()
@@ -245,10 +247,19 @@ func (h *simHost) comeBack() {
 		}
 	}
 	h.sim.heal()
-	for h.state() != nil && h.state().resyncing {
-		h.container(netip.Addr{})
+	for !h.sim.allHeard() {
+		if h.state() != nil {
+			h.container(netip.Addr{})
+		}
 		h.sim.run(100 * time.Millisecond)
 	}
+}
+
+// allHeard says whether all hosts are up, know each other, and have heard the others.
+func (s *simulation) allHeard() bool {
+	return !slices.ContainsFunc(s.hosts, func(h *simHost) bool {
+		return len(h.core.members) < len(s.hosts)-1 || h.state() != nil && h.state().resyncing
+	})
 }
 
 func (h *simHost) step(event func()) {
@@ -370,7 +381,7 @@ func (h *simHost) handedOut(pool poolID, addr netip.Addr, mac string, asked bool
 		told := func(old simContainer) bool { return word.origin == c.origin && !word.sent.Before(old.at) }
 		old, has := other.containers[addr]
 		switch {
-		case !has || other == h || old.origin != c.origin:
+		case !has || other == h:
 		case asked && !h.known[other.id]: // it is taken over
 			old.taken = true
 			other.containers[addr] = old
@@ -387,12 +398,12 @@ func (h *simHost) handedOut(pool poolID, addr netip.Addr, mac string, asked bool
 // hasLost says whether another host has taken over an address, and this one has yet to hear of it.
 func (s *simulation) hasLost(h, by *simHost, addr netip.Addr) bool {
 	at, _ := prefix.Offset(s.pool.Subnet, addr)
-	p, q := h.state(), by.state()
-	if p == nil || q == nil || !s.takenOver[at] {
+	p := h.state()
+	if p == nil || !s.takenOver[at] {
 		return false
 	}
 	mine, _ := p.Table.of(at)
-	theirs, _ := q.Table.of(at)
+	theirs, _ := by.pools[s.pool].Table.of(at)
 	return mine.Epoch < theirs.Epoch
 }
 

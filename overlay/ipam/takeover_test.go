@@ -59,6 +59,7 @@ func both(a, b *simOutcome) func() bool { return func() bool { return a.over && 
 // is back it does not start there.
 func TestAddressOfADeadHost(t *testing.T) {
 	s, one, two, three, addr := threeHosts(t)
+	s.run(collectAfter)
 	three.lose()
 	s.until("its death is known", func() bool { return !one.known[three.id] && !two.known[three.id] })
 	known := s.now
@@ -103,6 +104,9 @@ func TestAddressTakenFromWhoWasCutOff(t *testing.T) {
 	three.crash()
 	three.start()
 	s.until("it knows that after a restart", func() bool { return three.core.taken()[addr] == "host-"+one.id[28:] })
+	refused := three.request(Request{Addr: addr, MAC: "m3"})
+	s.run(time.Second)
+	refused.refusedWith(t, "host host-"+one.id[28:]+" took it over while this host was away")
 	one.stop(addr)
 	s.until("it has the address back", func() bool { return len(three.core.taken()) == 0 })
 }
