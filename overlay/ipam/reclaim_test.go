@@ -91,7 +91,7 @@ func TestHostWithoutFreeAddressesIsAsked(t *testing.T) {
 }
 
 // A gift that got lost on its way, or was overtaken, is somebody's all the same: who has not heard yet that it owns the last free address
-// says that it has none, and is told and asked again.
+// says that it has none, and is told and asked again a little later.
 func TestRefusalWithoutTheLastGiftIsNotTheLast(t *testing.T) {
 	c, p := testCore("b.1")
 	c.meet(map[string]string{"b": "host-b"}, nil)
@@ -104,6 +104,9 @@ func TestRefusalWithoutTheLastGiftIsNotTheLast(t *testing.T) {
 		o := p.Origin
 		m := &message{Key: p.Key, Subnet: p.Subnet, Heard: heard(c), Owner: "b.1", Member: true, Origin: &o, Hash: hash, Answer: &answer{ID: p.question.ID, Why: nothing}}
 		out := c.step(c.now, func() { deliver(c, "b", m) })
+		if slices.ContainsFunc(out.sends, func(s send) bool { return s.message.Ask != nil }) {
+			t.Error("it is asked again at once: two that do not agree would do so without end")
+		}
 		for _, done := range out.done {
 			done(nil)
 		}

@@ -155,8 +155,8 @@ func (c *core) answered(p *pool, from string, m *message) {
 		switch {
 		case q == nil || q.host != from || q.ID != a.ID:
 		case a.Why == nothing && m.Hash != p.hash:
-			p.question, p.leaving = nil, false
-			c.sendTo(from, &message{Full: true}, p)
+			q.ID, q.last, p.leaving = c.rand.Uint64(), c.now, false // a new question, put by askAgain once the tables are compared
+			c.sendTo(from, &message{Full: true, Reply: true, Need: true}, p)
 		case a.Why != "":
 			c.refuse(p, q, a.Why)
 		case q == p.question:
