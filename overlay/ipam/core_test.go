@@ -275,7 +275,7 @@ func (s *simulation) agree() bool {
 			h.open()
 			return false
 		}
-		if len(h.core.members) < len(s.hosts)-1 || first == nil || p.hash != first.hash || p.Origin != first.Origin {
+		if p.resyncing || len(h.core.members) < len(s.hosts)-1 || first == nil || p.hash != first.hash || p.Origin != first.Origin {
 			return false
 		}
 	}

@@ -206,6 +206,8 @@ func (h *simHost) start() {
 	for id, hosts := range h.heard {
 		h.core.peerPools[id] = maps.Clone(hosts)
 	}
+	up, absent := h.members() // discovery remembers whom it has met
+	h.core.meet(up, absent)
 	h.core.lives = func(_ poolID, addr netip.Addr) bool { _, lives := h.containers[addr]; return lives }
 	life := h.life
 	var beat func()
@@ -242,10 +244,19 @@ func (h *simHost) comeBack() {
 		}
 	}
 	h.sim.heal()
-	for h.state() != nil && h.state().resyncing {
-		h.container(netip.Addr{})
+	for !h.sim.allHeard() {
+		if h.state() != nil {
+			h.container(netip.Addr{})
+		}
 		h.sim.run(100 * time.Millisecond)
 	}
+}
+
+// allHeard says whether all hosts are up, know each other, and have heard the others.
+func (s *simulation) allHeard() bool {
+	return !slices.ContainsFunc(s.hosts, func(h *simHost) bool {
+		return len(h.core.members) < len(s.hosts)-1 || h.state() != nil && h.state().resyncing
+	})
 }
 
 func (h *simHost) step(event func()) {
