@@ -64,7 +64,7 @@ func (c *core) compact(p *pool) {
 
 // put changes the table.
 func (c *core) put(p *pool, t table) {
-	p.Table = t
+	p.Table, p.changed = t, c.now
 	p.count()
 	c.write(p)
 }

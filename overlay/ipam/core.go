@@ -131,14 +131,6 @@ func (c *core) step(now time.Time, event func()) output {
 	return out
 }
 
-// pace is how often the clock, and who is up, are to be looked at: a host without a pool waits for nothing but to meet others.
-func (c *core) pace() time.Duration {
-	if len(c.pools) == 0 && len(c.searches) == 0 && len(c.reclaims) == 0 {
-		return idleTick
-	}
-	return tick
-}
-
 // wake has everything heard anew after the daemon did not run, or was alone, for a while: what it knows of the others may be old.
 func (c *core) wake() {
 	for _, p := range c.sorted() {

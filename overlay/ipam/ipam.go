@@ -11,7 +11,6 @@ import (
 // How long things take, and how long they may.
 const (
 	tick              = 250 * time.Millisecond // between looks at the clock
-	idleTick          = time.Second            // while there is nothing to wait for
 	syncInterval      = time.Second            // between exchanges of a pool's state with another host
 	askRetry          = 200 * time.Millisecond // until a question that got no answer is asked again
 	askPatience       = time.Second            // until somebody else is asked

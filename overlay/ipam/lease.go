@@ -13,7 +13,7 @@ func (c *core) lease(p *pool, at uint64, r *request) {
 	if !p.inUse(at) {
 		p.ownUsed += p.ours(at)
 	}
-	p.used[at] = l
+	p.used[at], p.changed = l, c.now
 	p.endQuarantine(at)
 	delete(p.missing, at)
 	c.out.leases = append(c.out.leases, leaseWrite{p.id, at, &l})
@@ -44,6 +44,7 @@ func (c *core) unlease(p *pool, at uint64) {
 	}
 	delete(p.used, at)
 	delete(p.missing, at)
+	p.changed = c.now
 	if ours := p.ours(at); ours > 0 {
 		p.ownUsed -= ours
 		p.putInQuarantine(at, c.now.Add(releaseQuarantine))

@@ -59,6 +59,7 @@ type pool struct {
 	opening        []opening
 	waiting        []*request
 	question       *question // the one for any addresses that is under way
+	changed        time.Time // last change of the table, of a lease here, or of what another host tells of itself
 	lastSync       time.Time // last exchange with another host
 	nextCompaction time.Time
 	exhaustedUntil time.Time            // nobody had a fresh address to give lately
@@ -108,7 +109,7 @@ type question struct {
 }
 
 func newPool(s stored, now time.Time) *pool {
-	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, used: map[uint64]lease{}, quarantined: map[uint64]bool{}, peers: map[string]*peerState{}, missing: map[uint64]time.Time{}}
+	p := &pool{stored: s, id: poolID{s.Key, s.Subnet}, began: now, changed: now, used: map[uint64]lease{}, quarantined: map[uint64]bool{}, peers: map[string]*peerState{}, missing: map[uint64]time.Time{}}
 	p.lo, p.hi = prefix.BoundsWithin(s.Subnet, s.Range)
 	p.bootstrapped = len(s.Table) > 0
 	if p.Names == nil {

@@ -24,7 +24,7 @@ func (c *core) receive(from string, m *message) {
 		c.receiveUnknown(from, m)
 		return
 	}
-	c.take(p.peer(from), m)
+	c.take(p, from, m)
 	c.seen(p, from, m.Host)
 	if m.Origin == nil {
 		p.peers[from].synced = m.answers(p) && p.peers[from].fresh
@@ -207,8 +207,11 @@ func (c *core) transferHeld(p *pool, to string) {
 // sync has the pool's state compared with that of another host now and then: one that takes part, or any.
 func (c *core) sync(p *pool) {
 	interval := syncInterval
-	if p.resyncing {
+	switch {
+	case p.resyncing:
 		interval = askRetry
+	case c.atRest(p):
+		interval = restInterval
 	}
 	if c.now.Sub(p.lastSync) < interval || len(c.order) == 0 {
 		return
@@ -233,10 +236,18 @@ func (c *core) knowing(p *pool) []string {
 }
 
 // take notes where another host stands.
-func (c *core) take(s *peerState, m *message) {
+func (c *core) take(p *pool, from string, m *message) {
+	s := p.peer(from)
+	held := make(map[uint64]bool, len(m.Held))
+	for _, at := range m.Held {
+		held[at] = true
+	}
+	if !s.sameAs(m, held) {
+		p.changed = c.now
+	}
 	s.fresh = m.Heard.Run == c.run && m.Heard.Sent > s.invalidated
 	s.owner = m.Owner
-	s.member, s.free, s.hash, s.lost = m.Member, m.Free, m.Hash, m.Lost
+	s.member, s.free, s.hash, s.lost, s.held = m.Member, m.Free, m.Hash, m.Lost, held
 	s.knows, s.proposed = m.Origin != nil, m.Proposed
 	s.origin, s.echo = origin{}, origin{}
 	if m.Origin != nil {
@@ -244,10 +255,6 @@ func (c *core) take(s *peerState, m *message) {
 	}
 	if m.Re != nil {
 		s.echo = *m.Re
-	}
-	s.held = make(map[uint64]bool, len(m.Held))
-	for _, at := range m.Held {
-		s.held[at] = true
 	}
 }
 
