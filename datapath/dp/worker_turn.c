@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The order of a turn: what is read, which stages it goes through, and when what they have queued is sent. Nothing else calls
- * a stage. What a burst lies in may be used again once it was flushed.
+ * The order of a turn: what is read, which stages it goes through, and when what they have queued is sent. Nothing else of
+ * the product calls a stage. What a burst lies in may be used again once it was flushed.
  */
 #include "worker.h"
 

@@ -218,7 +218,7 @@ func (p *pool) holder(at uint64) (string, bool) {
 	return "", false
 }
 
-// pick finds a free address of this host: one that was not in use lately, or one whose hold is over. The search goes on
+// pick finds a free address of this host: one that was not in use lately, or one whose quarantine is over. The search goes on
 // where it ended last.
 func (p *pool) pick(now time.Time) (uint64, bool) {
 	if p.free() <= uint64(len(p.quarantine)) {
@@ -248,7 +248,7 @@ func (p *pool) fresh(at uint64) bool {
 	return !held
 }
 
-// pickReleased finds the address that was released first, if its hold is over by then.
+// pickReleased finds the address that was released first, if its quarantine is over by then.
 func (p *pool) pickReleased(by time.Time) (uint64, bool) {
 	for _, r := range p.quarantine {
 		if r.until.After(by) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Who is to have said what before this host may take, give up or hand out something.
+// Who is to have said what before this host may take, give up or hand out something: all others, no majority is enough.
 
 // dissenter is a host that is up and has not said, since it was invalidated, that it does not know the pool, or has the same of it; empty:
 // there is none. All of them are asked now and again.
