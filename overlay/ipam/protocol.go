@@ -16,6 +16,7 @@ func (c *core) receive(from string, m *message) {
 	if _, down := c.absent[from]; down || !c.inOrder(id, from, m.Number) {
 		return
 	}
+	c.heardWhileReclaimed(from)
 	c.noteOther(from, m)
 	c.notePeerPool(from, m)
 	c.takeSearchAnswer(from, m)

@@ -15,6 +15,7 @@ import (
 // them may have been given something by a lost host that not all have heard of yet.
 type reclaim struct {
 	lost  []string
+	heard []string // of them since: they may hand out what they have before they hear of the reclaim
 	began time.Time
 	done  func(taken uint64, err error)
 }
@@ -24,6 +25,15 @@ func (c *core) reclaim(lost []string, done func(uint64, error)) {
 		c.invalidate(p)
 	}
 	c.reclaims = append(c.reclaims, &reclaim{lost: lost, began: c.now, done: done})
+}
+
+// heardWhileReclaimed notes that a host which was named as lost is there.
+func (c *core) heardWhileReclaimed(id string) {
+	for _, r := range c.reclaims {
+		if slices.Contains(r.lost, id) {
+			r.heard = append(r.heard, id)
+		}
+	}
 }
 
 // affected are the pools in which a lost host has something.
@@ -44,7 +54,7 @@ func (c *core) advanceReclaim(r *reclaim) bool {
 	}
 	var taken uint64
 	if err == nil {
-		taken, err = c.reclaimAll(r.lost)
+		taken, err = c.reclaimAll(r.lost, r.heard)
 	}
 	c.out.done = append(c.out.done, func(failed error) { r.done(taken, cmp.Or(failed, err)) })
 	return true
@@ -66,7 +76,7 @@ func (c *core) blocker(p *pool, lost []string) error {
 	return nil
 }
 
-func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
+func (c *core) reclaimAll(lost, heard []string) (taken uint64, err error) {
 	alive := ""
 	if slices.Contains(lost, c.self) {
 		alive = c.host
@@ -76,7 +86,7 @@ func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 		for _, owner := range p.Table.owners() {
 			switch {
 			case !slices.Contains(lost, nodeOf(owner)) || owner == p.Owner:
-			case c.there(p, owner):
+			case c.there(p, owner), slices.Contains(heard, nodeOf(owner)) && p.peer(nodeOf(owner)).owner == owner:
 				alive = c.name(p, nodeOf(owner))
 			default:
 				taken += c.reclaimFrom(p, owner, successor)
@@ -87,7 +97,7 @@ func (c *core) reclaimAll(lost []string) (taken uint64, err error) {
 		return 0, fmt.Errorf("host %s is up: `overlane leave` there gives back what it has", alive)
 	}
 	for _, id := range lost {
-		if !c.up(id) {
+		if !c.up(id) && !slices.Contains(heard, id) {
 			c.gone(id)
 		}
 	}

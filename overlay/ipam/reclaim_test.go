@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -339,4 +340,31 @@ func TestNoGiftByAnOldWord(t *testing.T) {
 	if asks(number{c.run, math.MaxUint64}); p.own == 10 {
 		t.Error("host b has heard this host, and was given nothing")
 	}
+}
+
+// A host that is back before its reclaim begins keeps what it has, though it is cut off at once.
+func TestReclaimOfAHostThatIsBack(t *testing.T) {
+	s := newSimulation(2, "10.20.0.0/24", 1, t.Fatalf)
+	one, two := s.hosts[0], s.hosts[1]
+	for _, h := range s.hosts {
+		h.start()
+		s.run(3 * time.Second)
+		h.open()
+	}
+	s.until("the hosts agree", func() bool { return s.agree() && two.state().own > 0 })
+	two.crash()
+	over, refused := false, error(nil)
+	one.step(func() {
+		one.core.reclaim([]string{two.id}, func(_ uint64, err error) { over, refused = true, err })
+	})
+	two.start()
+	for two.state().resyncing {
+		s.run(time.Millisecond)
+	}
+	two.side = 1
+	s.until("the reclaim is over", func() bool { return over })
+	if refused == nil || !strings.Contains(refused.Error(), "is up") {
+		t.Errorf("the reclaim of a host that was heard: %v", refused)
+	}
+	s.checkOwners()
 }

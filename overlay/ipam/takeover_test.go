@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
 // threeHosts share a pool, and the third has a container with an address of its own block.
@@ -76,6 +78,9 @@ func TestAddressOfADeadHost(t *testing.T) {
 		t.Fatalf("nobody got the address: %v, and %v", a.err, b.err)
 	}
 	loser.refusedWith(t, "in use ")
+	if _, known := host.state().Names[three.id]; !known {
+		t.Error("the dead host is forgotten, and may come back with the rest of its addresses")
+	}
 
 	three.lost = false
 	three.start()
@@ -107,6 +112,10 @@ func TestAddressTakenFromWhoWasCutOff(t *testing.T) {
 	refused := three.request(Request{Addr: addr, MAC: "m3"})
 	s.run(time.Second)
 	refused.refusedWith(t, "host host-"+one.id[28:]+" took it over while this host was away")
+	at, _ := prefix.Offset(s.pool.Subnet, addr)
+	same := three.request(Request{Addr: addr, MAC: three.state().used[at].MAC})
+	s.until("the container that lost it has an answer", func() bool { return same.over })
+	same.refusedWith(t, "host host-"+one.id[28:]+" has it")
 	one.stop(addr)
 	s.until("it has the address back", func() bool { return len(three.core.taken()) == 0 })
 }
@@ -148,6 +157,44 @@ func TestNothingIsTakenFromWhoGotItAtTheEnd(t *testing.T) {
 	refused := one.request(Request{Addr: addr, MAC: "m1"})
 	s.until("the first has an answer", func() bool { return refused.over })
 	refused.refusedWith(t, "it is in use there")
+}
+
+// A host that nobody else saw hears the others before it hands out an address of its own that one of them took over.
+func TestWhoWasAloneHearsTheOthersFirst(t *testing.T) {
+	s, one, _, three, addr := threeHosts(t)
+	three.stop(addr)
+	three.side = 1
+	s.until("all take each other for dead", func() bool { return len(one.core.members) == 1 && len(three.core.members) == 0 })
+	got := one.request(Request{Addr: addr, MAC: "m1"})
+	s.until("the address is handed out", func() bool { return got.over })
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	s.heal()
+	for len(three.core.members) == 0 {
+		s.run(time.Millisecond)
+	}
+	late := three.request(Request{Addr: addr, MAC: "m3"})
+	s.until("the host that was alone has an answer", func() bool { return late.over })
+	late.refusedWith(t, "host host-"+one.id[28:]+" has it")
+}
+
+// An operator gives up a host for lost in the moment in which another takes over an address of it: one gets the address.
+func TestAddressIsTakenOverDuringAReclaim(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		s, one, two, three, addr := threeHosts(t)
+		if first {
+			one, two = two, one
+		}
+		three.lose()
+		s.until("its death is known", func() bool { return !one.known[three.id] && !two.known[three.id] })
+		one.step(func() { one.core.reclaim([]string{three.id}, func(uint64, error) {}) })
+		a, b := one.request(Request{Addr: addr, MAC: "m1"}), two.request(Request{Addr: addr, MAC: "m2"})
+		s.until("both have an answer", both(a, b))
+		if (a.err == nil) == (b.err == nil) {
+			t.Errorf("one of both is to have the address: %v, and %v", a.err, b.err)
+		}
+	}
 }
 
 // Where one does not agree nothing is handed out, and the address goes back to its owner.
