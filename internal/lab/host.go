@@ -50,6 +50,9 @@ func (h *Host) proc(file string) string { return fmt.Sprintf("/proc/%d/%s", h.fi
 
 // Exec runs a command on the host. It does what `docker exec` would do, in a tenth of the time.
 func (h *Host) Exec(ctx context.Context, args ...string) (string, error) {
+	if h.first == nil {
+		return "", fmt.Errorf("%s was not found running when its cluster started", h.Name)
+	}
 	// Another process may have got the number of one that has ended.
 	if err := h.first.Signal(syscall.Signal(0)); err != nil {
 		return "", fmt.Errorf("%s does not run: %w", h.Name, err)
