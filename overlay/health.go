@@ -53,7 +53,7 @@ func memberHealth(m discovery.Member) Health {
 		return Health{"it owes an answer for more than a second; its endpoints stay in use", "if this lasts, look at that host's load and at the network between the hosts"}
 	case m.State == discovery.StateDead && m.Frozen:
 		return Health{"it went down together with many others: this host seems cut off, and their endpoints stay in use",
-			"look at the network between the hosts; if those are gone for good, restart overlane here"}
+			"look at the network between the hosts; if it is those that are down, run `overlane withdraw --down` here"}
 	case m.State == discovery.StateDead:
 		return Health{"it does not answer; its endpoints are hidden", fmt.Sprintf("start overlane there, or see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
 	case m.State == discovery.StateLeft:
