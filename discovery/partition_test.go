@@ -84,6 +84,18 @@ func TestWithdrawnByAnOperatorsWord(t *testing.T) {
 	}
 }
 
+func TestWhenAMemberWasLastSeen(t *testing.T) {
+	c, _ := twoNodes()
+	at := time.Unix(1, 0)
+	c.step(at, memberDownEvent{nodeID{2}})
+	c.step(at.Add(time.Minute), memberUpEvent{nodeID{3}, c.self.meta, c.address})
+	for _, m := range c.members(at.Add(time.Hour)) {
+		if want := m.ID == (nodeID{2}).String(); want != m.LastSeen.Equal(at) || !want && !m.LastSeen.IsZero() {
+			t.Errorf("%s is %s, and was last seen %v", m.ID, m.State, m.LastSeen)
+		}
+	}
+}
+
 // Who is forgotten while it was in use nonetheless goes from the view as well.
 func TestCutOffNodeForgetsWhatItWithdraws(t *testing.T) {
 	c, receive := twoNodes()
