@@ -176,9 +176,7 @@ func TestTwoHostsDieAtOnce(t *testing.T) {
 		must(t, err)
 	}
 	eventually(t, "the last host knows both", settleTimeout, func() error { return remotes(t, last, 2) })
-	for _, h := range dead {
-		kill(t, h)
-	}
+	kill(t, dead...)
 	eventually(t, "both are found dead", withdrawn, func() error { return alive(t, last, 1) })
 	for _, name := range []string{"db", "web"} {
 		_, err := last.Run(t.Context(), name, containers[name]...)
