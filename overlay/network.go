@@ -137,7 +137,7 @@ func (o *Overlay) abandoned(n *network, given []netip.Prefix) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, ep := range n.endpoints {
-		if attached, err := o.hasContainer(ep); attached || err != nil {
+		if attached, err := o.hasContainer(n, ep); attached || err != nil {
 			return false
 		}
 	}

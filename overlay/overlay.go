@@ -59,7 +59,7 @@ type Config struct {
 	Dir         string // data directory
 	VTEP        netip.Addr
 	UnderlayMTU func() (int, error)                     // bytes of IP packet on the path to other VTEPs
-	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
+	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
 	Datapath    Datapath
 	Version     string // shown by Status
 	Defaults    []prefix.DefaultPool

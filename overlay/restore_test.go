@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -63,7 +64,7 @@ func TestSandboxUnreadable(t *testing.T) {
 	h := newHost(t)
 	h.network()
 	h.run(epID, "10.20.0.2")
-	h.hasTap = func(string, string) (bool, error) { return false, errFault }
+	h.inContainer = func(datapath.PortConfig) (bool, error) { return false, errFault }
 	h.restart()
 	if len(h.datapath.Ports()) != 1 || len(h.cluster.Own(key)) != 1 {
 		t.Errorf("ports %v, announced %v", h.datapath.Ports(), h.cluster.Own(key))
