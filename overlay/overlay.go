@@ -80,6 +80,7 @@ type Overlay struct {
 	failure chan struct{} // something is to be tried again
 
 	addresses  *ipam.Manager
+	engine     engine
 	inUseCache inUseCache
 	mu         sync.RWMutex        // guards networks; held to write while one is made or removed
 	networks   map[string]*network // by Docker's NetworkID
@@ -93,6 +94,7 @@ func Open(cfg Config) (*Overlay, error) {
 		return nil, err
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
+	o.engine.asked = map[string]*askedPool{}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {

@@ -324,6 +324,9 @@ func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 	})
 }
 
+// PoolID is the ID of a pool for the calls that want one.
+func PoolID(key string, subnet netip.Prefix) string { return poolID{key, subnet}.String() }
+
 // ReleasePool ends the use of a pool, when no network of this host has it any more. One that is not known is no error.
 func (m *Manager) ReleasePool(text string) error {
 	id, err := parsePoolID(text)
