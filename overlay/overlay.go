@@ -89,7 +89,7 @@ type Overlay struct {
 // Open reads the store and takes back the networks and endpoints that it holds: their ports work when Open returns.
 // Nothing is announced before Attach.
 func Open(cfg Config) (*Overlay, error) {
-	st, err := openStore(cfg.Dir)
+	st, err := openStore(cfg.Dir, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,6 @@ package overlay_test
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -194,14 +192,4 @@ func TestContainerGoneBeforeItWorks(t *testing.T) {
 		h.empty()
 		h.wantPending(0)
 	})
-}
-
-func TestDamagedStore(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "overlane.db")
-	if err := os.WriteFile(path, make([]byte, 8192), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := overlay.Open(overlay.Config{Dir: dir})
-	wantError(t, err, path)
 }

@@ -85,9 +85,23 @@ func (m *Manager) Attach(c Cluster) {
 	m.cluster = c
 	m.core = newCore(time.Now(), self.Incarnation, self.ID, self.Host, m.loaded.pools, m.loaded.leases)
 	m.core.peerPools = m.loaded.peerPools
+	m.core.suspects = m.suspects()
 	m.core.seeded = m.cfg.Seeded
 	m.core.lastUsed = m.lastUsed
 	m.done.Go(m.run)
+}
+
+// suspects are the hosts that were known when this one had forgotten its pools.
+func (m *Manager) suspects() map[string]string {
+	if !m.loaded.pending {
+		return m.loaded.suspects
+	}
+	up, absent := m.members()
+	maps.Copy(absent, up)
+	if err := saveSuspects(m.cfg.DB, absent); err != nil {
+		m.cfg.Log.WithError(err).Error("which hosts may have pools that this one has forgotten is not on disk")
+	}
+	return absent
 }
 
 // Close ends what Attach began. Calls under way fail.
@@ -221,9 +235,12 @@ func (m *Manager) step(event func(*core)) {
 	}
 	out.after(&m.unwritten)
 	failed := save(m.cfg.DB, &out, m.core.peerPools)
+	if out.suspects {
+		failed = errors.Join(failed, saveSuspects(m.cfg.DB, m.core.suspects))
+	}
 	m.unwritten = output{}
 	if failed != nil {
-		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, peerPools: out.peerPools}
+		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, peerPools: out.peerPools, suspects: out.suspects}
 	}
 	m.mu.Unlock()
 	for _, n := range out.notes {

@@ -127,6 +127,7 @@ func (c *core) reclaimFrom(p *pool, owner, successor string) (taken uint64) {
 func (c *core) find(host string) (string, error) {
 	nodes := map[string]string{}
 	maps.Copy(nodes, c.absent)
+	maps.Copy(nodes, c.suspects)
 	for _, hosts := range c.peerPools {
 		maps.Copy(nodes, hosts)
 	}

@@ -60,6 +60,7 @@ type Cluster struct {
 	own      map[string]map[discovery.MAC]discovery.Endpoint
 	remote   []discovery.Record
 	alone    bool
+	peerDead bool
 	seeds    map[netip.Addr]bool
 }
 
@@ -150,7 +151,11 @@ func (c *Cluster) Members() []discovery.Member {
 	if c.alone {
 		return []discovery.Member{Self}
 	}
-	return []discovery.Member{Self, Peer}
+	peer := Peer
+	if c.peerDead {
+		peer.State = discovery.StateDead
+	}
+	return []discovery.Member{Self, peer}
 }
 
 // Seeds lists the addresses that are to be joined.
@@ -182,6 +187,13 @@ func (c *Cluster) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.alone = true
+}
+
+// KillPeer has Peer down.
+func (c *Cluster) KillPeer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peerDead = true
 }
 
 func (c *Cluster) Records() []discovery.Record {
