@@ -9,3 +9,18 @@ func FreeHugepages(dir string) uint64 { return freeHugepages(dir) }
 func PretendHugepages() {
 	freeHugepages = func(string) uint64 { return math.MaxUint64 }
 }
+
+// ForgetPort leaves a tap as a daemon does that ends.
+func (d *Datapath) ForgetPort(id PortID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.survey = survey{}
+	return d.removePort(id, d.ports[id], true)
+}
+
+// ForgetSurvey has the namespaces looked at again.
+func (d *Datapath) ForgetSurvey() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.survey = survey{}
+}

@@ -36,7 +36,7 @@ func (c *idlePorts) add() error {
 	i := len(c.ports)
 	name := fmt.Sprintf("idle%d", i)
 	id, err := plane.AddPort(datapath.PortConfig{
-		Name: name, Alias: "test:" + name, VNI: vni, MTU: innerMTU,
+		Name: name, Alias: testAlias + name, VNI: vni, MTU: innerMTU,
 		MAC:   datapath.MAC{2, 0x42, 10, 63, byte(i >> 8), byte(i)},
 		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 63, byte(i >> 8), byte(i)})},
 	})

@@ -43,6 +43,7 @@ type Datapath struct {
 	nets    map[uint32]*network
 	vteps   map[netip.AddrPort]*vtep
 	device  *device // nil: the kernel's sockets are the underlay
+	survey  survey  // the last look at all network namespaces
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.

@@ -9,9 +9,11 @@ import (
 )
 
 type port struct {
-	config PortConfig
-	fds    []int
-	addrs  []netip.Addr // with the link-local one
+	config   PortConfig
+	fds      []int
+	addrs    []netip.Addr // with the link-local one
+	daemonIn uint64       // inode number of the daemon's network namespace
+	openedIn uint64       // of that in which the tap was opened: its open file keeps it
 }
 
 // AddPort hangs a container on its network. The tap that carries the alias is taken back from the namespace in which the
@@ -48,9 +50,17 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if len(d.ports) == dp.MaxPorts {
 		return 0, fmt.Errorf("port %s: there are %d ports, and room for no more", c.Name, dp.MaxPorts)
 	}
-	fds, err := openTap(c, len(d.workers))
+	daemonIn, err := namespaceOf("/proc/thread-self/ns/net")
 	if err != nil {
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
+	}
+	fds, err := d.openTap(c)
+	if err != nil {
+		return 0, fmt.Errorf("port %s: %w", c.Name, err)
+	}
+	openedIn := daemonIn
+	if c.Netns != "" {
+		openedIn, _ = tapNamespace(fds[0]) // before Linux 5.2 a tap does not tell, and is not asked again
 	}
 	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
 	if err != nil {
@@ -58,7 +68,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	id := PortID(number)
-	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC))}
+	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC)), daemonIn: daemonIn, openedIn: openedIn}
 	d.ports[id], d.aliases[c.Alias] = p, id
 	net.ports[id] = struct{}{}
 	if err := d.programPort(net, id, p); err != nil {

@@ -55,12 +55,13 @@ func TestTablesFill(t *testing.T) {
 	if part := float64(before+warned) / float64(capacity); part < 0.79 || part > 0.82 {
 		t.Errorf("warned when %.2f of the table was full", part)
 	}
-	const alias = "test:ovfull"
+	alias := testAlias + "ovfull"
 	run(t, hostNS, "ip tuntap add dev ovfull mode tap vnet_hdr multi_queue && ip link set ovfull alias "+alias)
 	defer run(t, hostNS, "ip link del ovfull")
 	mac, addrs := endpoint(n + 1)
-	_, err = plane.AddPort(datapath.PortConfig{Name: "ovfull", Alias: alias, Netns: "/run/netns/" + hostNS, VNI: fullVNI, MAC: mac, Addrs: addrs[:], MTU: innerMTU})
-	if has, hasErr := plane.HasTap("/run/netns/"+hostNS, alias); err == nil || !has || hasErr != nil {
+	config := datapath.PortConfig{Name: "ovfull", Alias: alias, Netns: "/run/netns/" + hostNS, VNI: fullVNI, MAC: mac, Addrs: addrs[:], MTU: innerMTU}
+	_, err = plane.AddPort(config)
+	if has, hasErr := plane.InContainer(config); err == nil || !has || hasErr != nil {
 		t.Errorf("a container's tap for which there is no room (%v) is there still: %t %v", err, has, hasErr)
 	}
 	if s := table(t, "neighbours"); !s.NearlyFull || s.Entries > s.Capacity {

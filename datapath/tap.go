@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/overlane/overlane/datapath/dp"
+	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -19,25 +20,37 @@ var ErrTapGone = errors.New("tap is gone")
 const gsoMax = 65400
 
 // openTap takes back the tap that carries the port's alias. In the daemon's own namespace a missing one is made.
-func openTap(c PortConfig, queues int) ([]int, error) {
-	fds, err := attach(c, queues)
+func (d *Datapath) openTap(c PortConfig) ([]int, error) {
+	fds, err := d.attach(c)
 	if c.Netns == "" && errors.Is(err, ErrTapGone) {
-		return create(c, queues)
+		return create(c, len(d.workers))
 	}
 	return fds, err
 }
 
-// attach opens the queues of the port's tap; ErrTapGone when there is none.
-func attach(c PortConfig, queues int) (fds []int, err error) {
+// attach opens the queues of the port's tap; ErrTapGone when there is certainly none.
+func (d *Datapath) attach(c PortConfig) ([]int, error) {
 	if c.Netns == "" {
-		return attachOwn(c, queues)
+		return attachOwn(c, len(d.workers))
 	}
-	err = inNamespace(c.Netns, func() error {
-		name, err := findTap(c.Alias)
-		if err != nil {
-			return err
+	fds, err := d.attachIn(c.Netns, c)
+	if !errors.Is(err, ErrTapGone) {
+		return fds, err
+	}
+	path, err := d.findAnywhere(c)
+	if err != nil {
+		return nil, err
+	}
+	d.log.WithFields(logrus.Fields{"port": c.Name, "given": c.Netns, "found": path}).Warn("the interface is in another network namespace than Docker gave it to")
+	return d.attachIn(path, c)
+}
+
+func (d *Datapath) attachIn(path string, c PortConfig) (fds []int, err error) {
+	err = inNamespace(path, func() error {
+		name, err := findTap(c)
+		if err == nil {
+			fds, err = dp.OpenTap(name, len(d.workers)) // which would make one that is not there
 		}
-		fds, err = dp.OpenTap(name, queues)
 		return err
 	})
 	return fds, err
@@ -62,62 +75,118 @@ func attachOwn(c PortConfig, queues int) ([]int, error) {
 	return dp.OpenTap(c.Name, queues)
 }
 
-// HasTap says whether the network namespace at a path has the tap with an alias. A namespace that is gone has none.
-func (d *Datapath) HasTap(path, alias string) (bool, error) {
+// InContainer says whether a container has the port's tap, or may have it: false is certain. Docker put it into the namespace at
+// c.Netns; a tap elsewhere was moved by the container, or that path is not to be seen by this process. In the daemon's own
+// namespace, under its first name, it is given back.
+func (d *Datapath) InContainer(c PortConfig) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if id, open := d.aliases[alias]; open {
+	if id, open := d.aliases[c.Alias]; open {
 		// Before Linux 5.2 a tap does not tell.
-		if is, err := tapIn(d.ports[id].fds[0], path); err == nil {
+		if is, err := d.isKept(d.ports[id], c.Netns); err == nil {
 			return is, nil
 		}
 	}
-	err := inNamespace(path, func() error {
-		_, err := findTap(alias)
+	err := inNamespace(c.Netns, func() error {
+		_, err := findTap(c)
 		return err
 	})
+	if errors.Is(err, ErrTapGone) {
+		_, err = d.findAnywhere(c)
+	}
 	if errors.Is(err, ErrTapGone) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// tapIn has the tap itself tell where it is: in a fifth of the time that a look at the namespace takes.
-func tapIn(fd int, path string) (bool, error) {
-	ns, err := unix.IoctlRetInt(fd, unix.TUNGETDEVNETNS)
+// isKept has the tap itself tell where it is, in a fifth of the time that a look at the namespace takes, and says whether
+// somebody else keeps that.
+func (d *Datapath) isKept(p *port, netns string) (bool, error) {
+	namespace, err := tapNamespace(p.fds[0])
 	if errors.Is(err, unix.EBADFD) {
 		return false, nil // it is gone, and the file alone is left
 	}
 	if err != nil {
 		return false, err
 	}
-	defer unix.Close(ns)
-	var is, want unix.Stat_t
-	if err := unix.Fstat(ns, &is); err != nil {
-		return false, err
+	if namespace == p.daemonIn {
+		ifreq, err := unix.NewIfreq("")
+		if err == nil {
+			err = unix.IoctlIfreq(p.fds[0], unix.TUNGETIFF, ifreq)
+		}
+		return ifreq.Name() != p.config.Name, err
 	}
-	err = unix.Stat(path, &want)
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+	if namespace != p.openedIn {
+		return true, nil // somebody keeps that namespace
 	}
-	return err == nil && is.Dev == want.Dev && is.Ino == want.Ino, err
+	// This process keeps the namespace in which it took the tap back: it is a container's when somebody else does, too.
+	if at, err := inodeAt(netns); err == nil && at == namespace {
+		return true, nil
+	}
+	if d.surveyed().namespaces[namespace] != "" {
+		return true, nil
+	}
+	return false, d.survey.err
 }
 
-// findTap looks for the alias: in a container the tap has another name, and little company.
-func findTap(alias string) (string, error) {
+// tapNamespace is the inode number of the namespace that a tap is in.
+func tapNamespace(fd int) (uint64, error) {
+	ns, err := unix.IoctlRetInt(fd, unix.TUNGETDEVNETNS)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(ns)
+	var at unix.Stat_t
+	err = unix.Fstat(ns, &at)
+	return at.Ino, err
+}
+
+// tap is what tells a tap from others.
+type tap struct {
+	name, alias string
+	mac         MAC
+}
+
+// listTaps lists those of the thread's namespace: in a container there are few.
+func listTaps() (taps []tap, err error) {
 	links, err := netlink.LinkList()
 	for errors.Is(err, netlink.ErrDumpInterrupted) { // other interfaces come and go meanwhile
 		links, err = netlink.LinkList()
 	}
 	if err != nil {
-		return "", fmt.Errorf("list interfaces: %w", err)
+		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, link := range links {
-		if link.Type() == "tuntap" && link.Attrs().Alias == alias {
-			return link.Attrs().Name, nil
+		if a := link.Attrs(); link.Type() == "tuntap" && len(a.HardwareAddr) == len(MAC{}) {
+			taps = append(taps, tap{a.Name, a.Alias, MAC(a.HardwareAddr)})
 		}
 	}
-	return "", ErrTapGone
+	return taps, nil
+}
+
+// findTap looks for the port's tap in the thread's namespace: by the alias, or by the MAC address if its alias was changed.
+func findTap(c PortConfig) (string, error) {
+	taps, err := listTaps()
+	if err != nil {
+		return "", err
+	}
+	var like []string
+	for _, t := range taps {
+		switch {
+		case t.alias == c.Alias:
+			return t.name, nil
+		case t.mac == c.MAC && !isAnothers(t.alias, c.Alias):
+			like = append(like, t.name)
+		}
+	}
+	switch len(like) {
+	case 0:
+		return "", ErrTapGone
+	case 1:
+		return like[0], nil
+	}
+	return "", fmt.Errorf("interfaces %v in namespace %s have MAC %s, and none the alias %s: give it to the right one by ip link set NAME alias %s", like, c.Netns, c.MAC, c.Alias, c.Alias)
 }
 
 func create(c PortConfig, queues int) ([]int, error) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,27 +17,118 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestHasTap(t *testing.T) {
+func testPort(netns string) datapath.PortConfig {
+	return datapath.PortConfig{
+		Name: "ovtest0", Alias: testAlias + "ovtest0", Netns: netns, VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU,
+		Addrs: []netip.Addr{netip.MustParseAddr(hostIP4)},
+	}
+}
+
+var movedNS = fmt.Sprintf("ovtest%d-moved", os.Getpid())
+
+// addNamespace makes movedNS until the end, or until it is told.
+func addNamespace(t *testing.T) (del func()) {
+	t.Helper()
+	must(t, exec.Command("ip", "netns", "add", movedNS).Run())
+	del = sync.OnceFunc(func() { must(t, exec.Command("ip", "netns", "del", movedNS).Run()) })
+	t.Cleanup(del)
+	return del
+}
+
+// A container's interface is the container's wherever it is and whatever it is called, for the daemon that made it and for the next
+// one, which takes it back from there.
+func TestInContainer(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	plain := filepath.Join(t.TempDir(), "plain")
 	must(t, os.WriteFile(plain, nil, 0o600))
+	sandbox := "/run/netns/" + containerNS
 	for name, c := range map[string]struct {
-		path, alias string
-		want        bool
+		path   string // of the sandbox, as this process sees it
+		happen string // in the sandbox
+		want   bool
 	}{
-		"there":                {"/run/netns/" + containerNS, "test:ovtest0", true},
-		"elsewhere":            {"/run/netns/" + hostNS, "test:ovtest0", false},
-		"another alias":        {"/run/netns/" + containerNS, "test:ovtest1", false},
-		"namespace is gone":    {plain + "x", "test:ovtest0", false},
-		"namespace is unbound": {plain, "test:ovtest0", false},
+		"there":                               {sandbox, "true", true},
+		"renamed":                             {sandbox, "ip link set eth0 down; ip link set eth0 name wan", true},
+		"another alias":                       {sandbox, "ip link set eth0 alias wan", true},
+		"moved":                               {sandbox, "ip link set eth0 netns " + movedNS, true},
+		"moved to the daemon's namespace":     {sandbox, "ip link set eth0 name wan; ip link set wan netns " + hostNS, true},
+		"given back":                          {sandbox, "ip link set eth0 name ovtest0; ip link set ovtest0 netns " + hostNS, false},
+		"gone":                                {sandbox, "ip link del eth0", false},
+		"sandbox is not to be seen":           {plain + "x", "true", true},
+		"sandbox's mount is not to be seen":   {plain, "true", true},
+		"sandbox is not to be seen, and gone": {plain, "ip link del eth0", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := plane.HasTap(c.path, c.alias); err != nil || got != c.want {
-				t.Errorf("got %v (%v), want %v", got, err, c.want)
+			addNamespace(t)
+			t.Cleanup(func() { run(t, hostNS, "ip link del wan 2>/dev/null || true") })
+			id := container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+			run(t, containerNS, c.happen)
+			ask := func(who string) {
+				t.Helper()
+				onHost(func() {
+					if got, err := plane.InContainer(testPort(c.path)); err != nil || got != c.want {
+						t.Errorf("%s: got %v (%v), want %v", who, got, err, c.want)
+					}
+				})
 			}
+			ask("the daemon that made it")
+			must(t, plane.ForgetPort(id))
+			ask("the next daemon")
+			onHost(func() {
+				again, err := plane.AddPort(testPort(c.path))
+				if !c.want {
+					if !errors.Is(err, datapath.ErrTapGone) {
+						t.Errorf("taken back: %v", err)
+					}
+					again, err = plane.AddPort(testPort(""))
+					must(t, err)
+				}
+				must(t, err)
+				if c.want {
+					if got, err := plane.InContainer(testPort(c.path)); err != nil || !got {
+						t.Errorf("taken back: got %v (%v)", got, err)
+					}
+				}
+				must(t, plane.DelPort(again))
+			})
 		})
+	}
+}
+
+// A daemon that took a tap back keeps its namespace by that: when the container is gone nobody else does.
+func TestNamespaceThatNobodyElseKeeps(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	del := addNamespace(t)
+	id := container(t, movedNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	must(t, plane.ForgetPort(id))
+	var again datapath.PortID
+	var err error
+	onHost(func() { again, err = plane.AddPort(testPort("/run/netns/" + movedNS)) })
+	must(t, err)
+	del()
+	waitFor(t, "the tap to be nobody's", func() bool {
+		got, err := plane.InContainer(testPort("/run/netns/" + movedNS))
+		return err == nil && !got
+	})
+	must(t, plane.DelPort(again))
+}
+
+// What may be a container's interface is not taken for another's, nor for gone: the error says how to tell.
+func TestInterfaceThatMayBeIt(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	addNamespace(t)
+	run(t, movedNS, "ip tuntap add dev wan mode tap vnet_hdr multi_queue && ip link set wan address "+hostMAC)
+	plane.ForgetSurvey()
+	t.Cleanup(plane.ForgetSurvey)
+	_, err := plane.InContainer(testPort("/run/netns/" + containerNS))
+	if err == nil || !strings.Contains(err.Error(), "ip link set wan alias "+testAlias+"ovtest0") {
+		t.Errorf("got %v, want an error that says how to tell", err)
+	}
+	if _, err := plane.AddPort(testPort("/run/netns/" + containerNS)); err == nil || errors.Is(err, datapath.ErrTapGone) {
+		t.Errorf("taken: %v", err)
 	}
 }
 
@@ -43,7 +136,7 @@ func TestHasTap(t *testing.T) {
 func TestTapOfOtherWorkers(t *testing.T) {
 	for _, queues := range []string{"one_queue", "multi_queue"} {
 		t.Run(queues, func(t *testing.T) {
-			run(t, hostNS, "ip tuntap add dev ovtest0 mode tap vnet_hdr "+strings.TrimPrefix(queues, "one_queue")+" && ip link set ovtest0 alias test:ovtest0 address "+hostMAC+fmt.Sprintf(" mtu %d", innerMTU))
+			run(t, hostNS, "ip tuntap add dev ovtest0 mode tap vnet_hdr "+strings.TrimPrefix(queues, "one_queue")+" && ip link set ovtest0 alias "+testAlias+"ovtest0 address "+hostMAC+fmt.Sprintf(" mtu %d", innerMTU))
 			kernelPeer(t, peerWire)
 			container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 			copyBulk(t, containerNS, peerNS, peerIP4)
@@ -55,7 +148,7 @@ func TestTapOfOtherWorkers(t *testing.T) {
 func TestPorts(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	good := datapath.PortConfig{Name: "ovtest0", Alias: "test:ovtest0", VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU, Addrs: []netip.Addr{netip.MustParseAddr(hostIP4)}}
+	good := datapath.PortConfig{Name: "ovtest0", Alias: testAlias + "ovtest0", VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU, Addrs: []netip.Addr{netip.MustParseAddr(hostIP4)}}
 	add := func(c datapath.PortConfig) (id datapath.PortID, err error) {
 		onHost(func() { id, err = plane.AddPort(c) })
 		return id, err
@@ -70,19 +163,19 @@ func TestPorts(t *testing.T) {
 	}
 	for want, change := range map[string]func(*datapath.PortConfig){
 		`port name "a-name-of-sixteen": want 1 to 15`: func(c *datapath.PortConfig) { c.Name = "a-name-of-sixteen" },
-		"alias is empty":                      func(c *datapath.PortConfig) { c.Alias = "" },
-		"address 10.62.0.1 is that of 02:42":  func(c *datapath.PortConfig) { c.Alias, c.MAC = "test:other", parseMAC(secondMAC) },
-		"alias test:ovtest0 is open with VN":  func(c *datapath.PortConfig) { c.MAC = parseMAC(secondMAC) },
-		"with alias \"test:ovtest0\" instead": func(c *datapath.PortConfig) { c.Alias, c.MAC, c.Addrs = "test:other", parseMAC(secondMAC), nil },
-		"MAC 01:00:00:00:00:00: want a uni":   func(c *datapath.PortConfig) { c.MAC = datapath.MAC{1} },
-		"MTU 67: want 68 to":                  func(c *datapath.PortConfig) { c.MTU = 67 },
-		"address 224.0.0.1: want a unicast":   func(c *datapath.PortConfig) { c.Addrs = []netip.Addr{netip.MustParseAddr("224.0.0.1")} },
-		"10.62.0.2: a port has one address":   func(c *datapath.PortConfig) { c.Addrs = append(c.Addrs, netip.MustParseAddr("10.62.0.2")) },
-		"VNI 0: want 1 to 16777215":           func(c *datapath.PortConfig) { c.VNI = 0 },
-		"VNI 7: no such network":              func(c *datapath.PortConfig) { c.VNI = 7 },
-		"MAC 02:42:0a:3e:00:01 is port ovte":  func(c *datapath.PortConfig) { c.Alias = "test:other" },
+		"alias is empty":                     func(c *datapath.PortConfig) { c.Alias = "" },
+		"address 10.62.0.1 is that of 02:42": func(c *datapath.PortConfig) { c.Alias, c.MAC = testAlias+"other", parseMAC(secondMAC) },
+		"ovtest0 is open with VN":            func(c *datapath.PortConfig) { c.MAC = parseMAC(secondMAC) },
+		"ovtest0\" instead of \"test:":       func(c *datapath.PortConfig) { c.Alias, c.MAC, c.Addrs = testAlias+"other", parseMAC(secondMAC), nil },
+		"MAC 01:00:00:00:00:00: want a uni":  func(c *datapath.PortConfig) { c.MAC = datapath.MAC{1} },
+		"MTU 67: want 68 to":                 func(c *datapath.PortConfig) { c.MTU = 67 },
+		"address 224.0.0.1: want a unicast":  func(c *datapath.PortConfig) { c.Addrs = []netip.Addr{netip.MustParseAddr("224.0.0.1")} },
+		"10.62.0.2: a port has one address":  func(c *datapath.PortConfig) { c.Addrs = append(c.Addrs, netip.MustParseAddr("10.62.0.2")) },
+		"VNI 0: want 1 to 16777215":          func(c *datapath.PortConfig) { c.VNI = 0 },
+		"VNI 7: no such network":             func(c *datapath.PortConfig) { c.VNI = 7 },
+		"MAC 02:42:0a:3e:00:01 is port ovte": func(c *datapath.PortConfig) { c.Alias = testAlias + "other" },
 		"tap is gone": func(c *datapath.PortConfig) {
-			c.Alias, c.MAC, c.Addrs, c.Netns = "test:other", parseMAC(secondMAC), nil, "/run/netns/"+containerNS
+			c.Alias, c.MAC, c.Addrs, c.Netns = testAlias+"other", parseMAC(secondMAC), nil, "/run/netns/"+containerNS
 		},
 	} {
 		bad := good
@@ -106,7 +199,8 @@ func TestPorts(t *testing.T) {
 func TestTapGone(t *testing.T) {
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
-	_, err := plane.AddPort(datapath.PortConfig{Name: "ovtest0", Alias: "test:ovtest0", Netns: "/run/netns/none", VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU})
+	plane.ForgetSurvey()
+	_, err := plane.AddPort(datapath.PortConfig{Name: "ovtest0", Alias: testAlias + "ovtest0", Netns: "/run/netns/none", VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU})
 	if !errors.Is(err, datapath.ErrTapGone) {
 		t.Errorf("%v, want %v", err, datapath.ErrTapGone)
 	}

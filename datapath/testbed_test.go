@@ -28,6 +28,7 @@ const (
 var (
 	hostNS      = fmt.Sprintf("ovtest%d-host", os.Getpid())
 	containerNS = fmt.Sprintf("ovtest%d-container", os.Getpid())
+	testAlias   = fmt.Sprintf("test:%d:", os.Getpid()) // before a tap's name: taps of other runs are not ours
 	peerNS      = fmt.Sprintf("ovtest%d-peer", os.Getpid())
 
 	hostWire  = netip.MustParseAddr("10.9.2.1")
@@ -122,7 +123,7 @@ func parseMAC(text string) (m datapath.MAC) {
 // container makes a port on the network and moves its tap into the namespace as eth0, as Docker does.
 func container(t testing.TB, ns, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
 	t.Helper()
-	config := datapath.PortConfig{Name: tap, Alias: "test:" + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
+	config := datapath.PortConfig{Name: tap, Alias: testAlias + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
 	for _, addr := range addrs {
 		config.Addrs = append(config.Addrs, netip.MustParsePrefix(addr).Addr())
 	}

@@ -26,7 +26,11 @@ func (o *Overlay) RequestPool(spec PoolSpec) (id string, subnet netip.Prefix, er
 	if err != nil {
 		return "", netip.Prefix{}, err
 	}
-	return o.addresses.RequestPool(key, spec.Subnet, spec.Range, spec.V6)
+	id, subnet, err = o.addresses.RequestPool(key, spec.Subnet, spec.Range, spec.V6)
+	if err == nil {
+		o.engine.asks(id, subnet)
+	}
+	return id, subnet, err
 }
 
 // poolKey is what the hosts agree on a pool by; empty: its subnet, when that is chosen.
@@ -44,7 +48,10 @@ func poolKey(spec PoolSpec) (string, error) {
 }
 
 // ReleasePool ends the use of a pool. One that is not known is no error.
-func (o *Overlay) ReleasePool(id string) error { return o.addresses.ReleasePool(id) }
+func (o *Overlay) ReleasePool(id string) error {
+	o.engine.releases(id)
+	return o.addresses.ReleasePool(id)
+}
 
 // RequestAddress hands out an address, with its subnet's prefix length.
 func (o *Overlay) RequestAddress(pool string, r ipam.Request) (netip.Prefix, error) {
@@ -108,6 +115,17 @@ func (o *Overlay) keyOfPools(pools []netip.Prefix) string {
 
 // isPool says whether a subnet is one that this host hands out addresses of, and not Docker.
 func (o *Overlay) isPool(subnet netip.Prefix) bool { return o.addresses.KeyOf(subnet) != "" }
+
+// giveBack has addresses free at once that endpoints had which are removed: those of networks that Docker forgot.
+func (o *Overlay) giveBack(addrs []netip.Prefix) error {
+	var errs []error
+	for _, a := range addrs {
+		if key := o.addresses.KeyOf(a.Masked()); key != "" {
+			errs = append(errs, o.addresses.ReleaseAddress(ipam.PoolID(key, a.Masked()), a.Addr()))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // usedSubnets gives what says whether a route or an interface of this host uses some of a subnet.
 func usedSubnets() (func(netip.Prefix) bool, error) {

@@ -139,7 +139,16 @@ func (o *Overlay) create(n *network, ep *endpoint) error {
 }
 
 func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
-	port, err := o.cfg.Datapath.AddPort(datapath.PortConfig{
+	port, err := o.cfg.Datapath.AddPort(n.portConfig(ep, netns))
+	if err != nil {
+		return err
+	}
+	ep.port, ep.hasPort = port, true
+	return nil
+}
+
+func (n *network) portConfig(ep *endpoint, netns string) datapath.PortConfig {
+	return datapath.PortConfig{
 		Name:  ep.Tap(),
 		Alias: ep.alias(),
 		Netns: netns,
@@ -147,12 +156,7 @@ func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 		MAC:   datapath.MAC(ep.MAC),
 		Addrs: ep.Addrs,
 		MTU:   n.MTU,
-	})
-	if err != nil {
-		return err
 	}
-	ep.port, ep.hasPort = port, true
-	return nil
 }
 
 // Join gives an endpoint to a sandbox and announces it. Docker joins an endpoint that is joined already when its Leave

@@ -44,7 +44,7 @@ func (n *network) removeGarbage(o *Overlay) (looked int) {
 	defer n.mu.Unlock()
 	looked = len(n.endpoints)
 	for _, ep := range n.endpoints {
-		attached, err := o.hasContainer(ep)
+		attached, err := o.hasContainer(n, ep)
 		if err != nil || attached {
 			ep.orphanedSince = time.Time{}
 			continue
@@ -70,7 +70,7 @@ func (o *Overlay) evictStale(n *network, addrs []netip.Addr) error {
 		if !slices.ContainsFunc(addrs, func(addr netip.Addr) bool { return slices.Contains(ep.Addrs, addr) }) {
 			continue
 		}
-		attached, err := o.hasContainer(ep)
+		attached, err := o.hasContainer(n, ep)
 		if err != nil {
 			return err
 		}
@@ -85,10 +85,10 @@ func (o *Overlay) evictStale(n *network, addrs []netip.Addr) error {
 	return nil
 }
 
-// hasContainer says whether a container has the endpoint's tap.
-func (o *Overlay) hasContainer(ep *endpoint) (bool, error) {
+// hasContainer says whether a container has the endpoint's tap. With an error it may have it: then the endpoint stays.
+func (o *Overlay) hasContainer(n *network, ep *endpoint) (bool, error) {
 	if ep.State != StateJoined {
 		return false, nil
 	}
-	return o.cfg.HasTap(ep.Sandbox, ep.alias())
+	return o.cfg.InContainer(n.portConfig(ep, ep.Sandbox))
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/overlane/overlane/datapath"
 )
 
 // A host of many containers looks for those that are gone less often, so that it is idle, too.
@@ -19,7 +21,7 @@ func TestLooksForGarbage(t *testing.T) {
 				for i := range endpoints {
 					h.run(fmt.Sprintf("%064x", i), fmt.Sprintf("10.20.%d.%d", 1+i/250, 1+i%250))
 				}
-				h.hasTap = func(string, string) (bool, error) {
+				h.inContainer = func(datapath.PortConfig) (bool, error) {
 					looks.Add(1)
 					return true, nil
 				}

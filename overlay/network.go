@@ -36,8 +36,7 @@ type NetworkSpec struct {
 // network is a Network at work.
 type network struct {
 	Network
-	log        logrus.FieldLogger
-	createdNow bool // Docker created it since the daemon started, which hears of its end as well
+	log logrus.FieldLogger
 
 	remotes remotes
 
@@ -60,26 +59,30 @@ func (o *Overlay) newNetwork(n Network) *network {
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
 func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
-	pooled, ours := o.keyOfPools(spec.Pools), slices.ContainsFunc(spec.Pools, o.isPool)
+	freed, err := o.createNetwork(spec)
+	return errors.Join(err, o.giveBack(freed))
+}
+
+// createNetwork says also what addresses, with their subnets' lengths, the endpoints of a network had that gave way.
+func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err error) {
+	pooled := o.keyOfPools(spec.Pools)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
 		if maps.Equal(old.Options, spec.Options) && slices.Equal(old.Pools, spec.Pools) {
-			return nil
+			return nil, nil
 		}
-		return fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
+		return nil, fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
 			short(spec.ID), old.Options, old.Pools, spec.Options, spec.Pools)
 	}
 	net, err := o.plan(spec, pooled)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := o.checkKeyAndVNI(net, ours); err != nil {
-		return err
+	if freed, err = o.checkKeyAndVNI(net); err != nil {
+		return freed, err
 	}
-	n := o.newNetwork(net)
-	n.createdNow = true
-	return o.addNetwork(n)
+	return freed, o.addNetwork(o.newNetwork(net))
 }
 
 // plan turns a wish into a network. Its key is that of its pools, if they have one.
@@ -107,37 +110,72 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options}, nil
 }
 
-// checkKeyAndVNI checks that no other network on this host has the key or the VNI. One that Docker removed while the daemon was
-// down gives way.
-func (o *Overlay) checkKeyAndVNI(net Network, ours bool) error {
+// checkKeyAndVNI checks that no other network on this host has the key or the VNI. One that Docker does not know any more gives way, and
+// with it the addresses of its endpoints.
+func (o *Overlay) checkKeyAndVNI(net Network) (freed []netip.Prefix, err error) {
 	for _, other := range o.networks {
-		if (other.Key == net.Key || other.VNI == net.VNI) && !(ours && other.createdNow) && o.abandoned(other, net.Pools) {
-			other.log.Warn("network removed: Docker gave its subnet away")
-			if err := o.removeNetwork(other); err != nil {
-				return err
-			}
+		if other.Key != net.Key && other.VNI != net.VNI {
 			continue
 		}
-		switch {
-		case other.Key == net.Key:
-			return fmt.Errorf("network %s is already on this host with key %s: choose another %s", short(other.ID), other.Key, keyAdvice(net.Key))
-		case other.VNI == net.VNI:
-			return fmt.Errorf("VNI %d of %s is used on this host by network %s (%s): choose another %s", net.VNI, net.Key, short(other.ID), other.Key, keyAdvice(net.Key))
+		if !o.abandoned(other, net.Pools) {
+			return freed, refusal(net, other)
+		}
+		other.log.Warn("network removed: Docker does not know it any more, and gave its subnet away")
+		freed = append(freed, other.addrs()...)
+		if err := o.removeNetwork(other); err != nil {
+			return freed, err
 		}
 	}
-	return nil
+	return freed, nil
+}
+
+func refusal(net Network, other *network) error {
+	advice := fmt.Sprintf("choose another %s. If `docker network ls` does not list network %s any more: stop the containers that are left on it, restart overlane, and create this one with --subnet %s",
+		keyAdvice(net.Key), short(other.ID), joined(other.Pools))
+	if other.Key == net.Key {
+		return fmt.Errorf("network %s is already on this host with key %s: %s", short(other.ID), other.Key, advice)
+	}
+	return fmt.Errorf("VNI %d of %s is used on this host by network %s (%s): %s", net.VNI, net.Key, short(other.ID), other.Key, advice)
+}
+
+func joined(pools []netip.Prefix) string {
+	var texts []string
+	for _, p := range pools {
+		texts = append(texts, p.String())
+	}
+	return strings.Join(texts, " --subnet ")
+}
+
+// addrs lists the addresses of a network's endpoints, with the lengths of their subnets.
+func (n *network) addrs() (all []netip.Prefix) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, ep := range n.endpoints {
+		for _, addr := range ep.Addrs {
+			for _, pool := range n.Pools {
+				if pool.Contains(addr) {
+					all = append(all, netip.PrefixFrom(addr, pool.Bits()))
+				}
+			}
+		}
+	}
+	return all
 }
 
 // abandoned says that Docker no longer knows the network: it has given a part of its subnets away, which its own address
-// management never does twice on one host, and no container is left on it. With --ipam-driver overlane this is a guess.
+// management never does twice on one host, and with --ipam-driver overlane it has asked for them once alone; and no container is
+// left on it. Where overlane started after the engine it may not know that Docker asked twice.
 func (o *Overlay) abandoned(n *network, given []netip.Prefix) bool {
 	if !slices.ContainsFunc(given, func(p netip.Prefix) bool { return slices.ContainsFunc(n.Pools, p.Overlaps) }) {
+		return false
+	}
+	if o.engine.knowsAnother(given) {
 		return false
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, ep := range n.endpoints {
-		if attached, err := o.hasContainer(ep); attached || err != nil {
+		if attached, err := o.hasContainer(n, ep); attached || err != nil {
 			return false
 		}
 	}

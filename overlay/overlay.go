@@ -60,7 +60,7 @@ type Config struct {
 	Dir         string // data directory
 	VTEP        netip.Addr
 	UnderlayMTU func() (int, error)                     // bytes of IP packet on the path to other VTEPs
-	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
+	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
 	Datapath    Datapath
 	Version     string // shown by Status
 	Defaults    []prefix.DefaultPool
@@ -81,6 +81,7 @@ type Overlay struct {
 	failure chan struct{} // something is to be tried again
 
 	addresses  *ipam.Manager
+	engine     engine
 	inUseCache inUseCache
 	mu         sync.RWMutex        // guards networks; held to write while one is made or removed
 	networks   map[string]*network // by Docker's NetworkID
@@ -89,11 +90,12 @@ type Overlay struct {
 // Open reads the store and takes back the networks and endpoints that it holds: their ports work when Open returns.
 // Nothing is announced before Attach.
 func Open(cfg Config) (*Overlay, error) {
-	st, err := openStore(cfg.Dir)
+	st, err := openStore(cfg.Dir, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
+	o.engine.asked = map[string]*askedPool{}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -30,20 +31,20 @@ var errFault = errors.New("fault asked for")
 // host is one Docker host: what outlives the daemon, and the daemon.
 type host struct {
 	*overlay.Overlay
-	t        *testing.T
-	dir      string
-	taps     *overlaytest.Taps
-	cluster  *overlaytest.Cluster
-	datapath *overlaytest.Datapath
-	vtep     netip.Addr
-	mtu      int
-	hasTap   func(netns, alias string) (bool, error)
+	t           *testing.T
+	dir         string
+	taps        *overlaytest.Taps
+	cluster     *overlaytest.Cluster
+	datapath    *overlaytest.Datapath
+	vtep        netip.Addr
+	mtu         int
+	inContainer func(datapath.PortConfig) (bool, error)
 }
 
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500}
-	h.hasTap = h.taps.Has
+	h.inContainer = h.taps.InContainer
 	h.start()
 	t.Cleanup(func() { h.Close() })
 	return h
@@ -64,7 +65,7 @@ func (h *host) open() {
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
 		UnderlayMTU: func() (int, error) { return h.mtu, nil },
-		HasTap:      h.hasTap,
+		InContainer: h.inContainer,
 	})
 	if err != nil {
 		h.t.Fatal(err)

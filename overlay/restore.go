@@ -37,7 +37,7 @@ func (o *Overlay) restore() error {
 // or left the network, while the daemon was down, nobody else gives back what the endpoint held.
 func (o *Overlay) restoreEndpoint(n *network, ep *endpoint) {
 	if ep.State == StateJoined {
-		attached, err := o.hasContainer(ep)
+		attached, err := o.hasContainer(n, ep)
 		if err == nil && !attached {
 			n.logOf(ep).WithField("sandbox", ep.Sandbox).Warn("the container went while the daemon was down: endpoint removed")
 			if err := o.collect(n, ep); err == nil {

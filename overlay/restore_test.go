@@ -2,12 +2,11 @@ package overlay_test
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -63,7 +62,7 @@ func TestSandboxUnreadable(t *testing.T) {
 	h := newHost(t)
 	h.network()
 	h.run(epID, "10.20.0.2")
-	h.hasTap = func(string, string) (bool, error) { return false, errFault }
+	h.inContainer = func(datapath.PortConfig) (bool, error) { return false, errFault }
 	h.restart()
 	if len(h.datapath.Ports()) != 1 || len(h.cluster.Own(key)) != 1 {
 		t.Errorf("ports %v, announced %v", h.datapath.Ports(), h.cluster.Own(key))
@@ -193,14 +192,4 @@ func TestContainerGoneBeforeItWorks(t *testing.T) {
 		h.empty()
 		h.wantPending(0)
 	})
-}
-
-func TestDamagedStore(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "overlane.db")
-	if err := os.WriteFile(path, make([]byte, 8192), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := overlay.Open(overlay.Config{Dir: dir})
-	wantError(t, err, path)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -28,12 +29,17 @@ type store struct {
 	db   *bbolt.DB
 }
 
-func openStore(dir string) (*store, error) {
+// openStore opens what a daemon left, or as much of it as can be read.
+func openStore(dir string, log logrus.FieldLogger) (*store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	path := filepath.Join(dir, "overlane.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	err := makeWhole(path, log)
+	var db *bbolt.DB
+	if err == nil {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	}
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("data directory %s: another overlane daemon uses it: stop that one, or choose another directory", dir)
 	}
@@ -51,6 +57,25 @@ func openStore(dir string) (*store, error) {
 		return nil, fmt.Errorf("prepare %s: %w", path, err)
 	}
 	return &store{path, db}, nil
+}
+
+// makeWhole sees to it that what is at the path can be opened, and written: it is written anew from what was read, since bbolt finds
+// some damage only when it writes, and panics.
+func makeWhole(path string, log logrus.FieldLogger) error {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return beginAnew(path, log)
+	}
+	found, damage, err := examine(path)
+	switch {
+	case err != nil:
+		return err
+	case damage != nil:
+		return startOver(path, found, damage, log)
+	}
+	if err := write(path, found, func(*bbolt.Tx) error { return nil }); err != nil {
+		log.WithError(err).Warn("the store was not written anew: overlane goes on with it as it is")
+	}
+	return nil
 }
 
 func (s *store) close() error { return s.db.Close() }

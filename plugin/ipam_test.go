@@ -134,3 +134,46 @@ func TestPoolWithoutSubnet(t *testing.T) {
 	d.driver("DeleteNetwork", `{"NetworkID":"`+netID+`"}`, `{}`)
 	waitUntil(t, "the deleted network's pool is given back", func() bool { return len(d.overlay.Addresses().Pools) == 0 })
 }
+
+// Docker's usual cure for a damaged local-kv.db: it is deleted and the engine restarted, which knows none of its networks then. They can
+// be made again, with the addresses that their containers had. A network that the engine does know stays.
+func TestEngineForgotItsNetworks(t *testing.T) {
+	const other = `{"NetworkID":"second","IPv4Data":[{"Pool":"10.20.0.0/24"}]}`
+	getPool := func(d *docker) {
+		d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
+	}
+	start := func(t *testing.T) *docker {
+		d := ready(t)
+		d.cluster.Forget()
+		d.call("Plugin.Activate", "")
+		getPool(d)
+		d.driver("CreateNetwork", `{"NetworkID":"`+netID+`","IPv4Data":[{"Pool":"10.20.0.0/24"}]}`, `{}`)
+		d.ipam("RequestAddress", requestAddress("10.20.0.2", withMAC), `{"Address":"10.20.0.2/24","Data":{}}`)
+		d.driver("CreateEndpoint", createEndpoint(`{"Address":"10.20.0.2/24","MacAddress":"02:42:0a:14:00:02"}`), `{"Interface":{"Address":"","AddressIPv6":"","MacAddress":""}}`)
+		d.call("Plugin.Activate", "")
+		return d
+	}
+	t.Run("forgotten", func(t *testing.T) {
+		d := start(t)
+		getPool(d)
+		d.driver("CreateNetwork", other, `{}`)
+		if s := d.overlay.Status(); len(s.Networks) != 1 || s.Networks[0].ID != "second" || len(s.Endpoints) > 0 {
+			t.Errorf("networks %+v and endpoints %+v, want the new network alone", s.Networks, s.Endpoints)
+		}
+		d.ipam("RequestAddress", requestAddress("10.20.0.2", `"Options":{"com.docker.network.endpoint.macaddress":"02:42:0a:14:00:03"}`), `{"Address":"10.20.0.2/24","Data":{}}`)
+	})
+	t.Run("known", func(t *testing.T) {
+		d := start(t)
+		getPool(d) // of the network that the engine knows
+		getPool(d)
+		d.fails("CreateNetwork", other, "network aaaaaaaaaaaa is already on this host", "does not list network aaaaaaaaaaaa any more", "restart overlane", "--subnet 10.20.0.0/24")
+		d.ipam("ReleasePool", `{"PoolID":"`+pool+`"}`, `{}`)
+	})
+	t.Run("its container still runs", func(t *testing.T) {
+		d := start(t)
+		d.call("NetworkDriver.Join", join)
+		d.datapath.Taps.Move("overlane:"+epID, sandbox)
+		getPool(d)
+		d.fails("CreateNetwork", other, "network aaaaaaaaaaaa is already on this host", "stop the containers that are left on it")
+	})
+}

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
+	"github.com/docker/go-plugins-helpers/sdk"
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/overlay"
@@ -37,6 +39,7 @@ type Overlay interface {
 	ReleaseAddress(pool string, addr netip.Addr) error
 	AllocateNetwork(id string, options map[string]string) (map[string]string, error)
 	FreeNetwork(id string) error
+	EngineStarted()
 }
 
 // Cluster is what the plugin needs of package discovery.
@@ -69,7 +72,7 @@ type implements struct{ Implements []string }
 // Serve answers on the listener until that is closed.
 func (p *Plugin) Serve(l net.Listener) error {
 	h := network.NewHandler(driver{p})
-	handleStatic(h, "Plugin.Activate", implements{[]string{"NetworkDriver", "IpamDriver"}}) // the helper names one
+	p.handleActivate(h)
 	driver{p}.handle(h)
 	ipamDriver{p}.handle(h)
 	err := h.Serve(l)
@@ -77,6 +80,18 @@ func (p *Plugin) Serve(l net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// handleActivate answers an engine that starts. The helper names one driver.
+func (p *Plugin) handleActivate(h *network.Handler) {
+	h.HandleFunc("POST /Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-p.ready:
+			p.overlay.EngineStarted()
+		default: // the overlay has heard nothing of an engine yet
+		}
+		sdk.EncodeResponse(w, implements{[]string{"NetworkDriver", "IpamDriver"}}, false)
+	})
 }
 
 // Ready lets Docker's calls through to the overlay and the cluster. It is called once.

@@ -79,7 +79,7 @@ func activateWith(t *testing.T, scope string) *docker {
 	d.overlay, err = overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
 		UnderlayMTU: func() (int, error) { return 1500, nil },
-		HasTap:      d.datapath.Taps.Has,
+		InContainer: d.datapath.Taps.InContainer,
 		Defaults:    []prefix.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}},
 	})
 	if err != nil {

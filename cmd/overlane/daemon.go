@@ -133,7 +133,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
 		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
-		HasTap:      n.datapath.HasTap,
+		InContainer: n.datapath.InContainer,
 		Datapath:    n.datapath,
 		Version:     version(),
 		Defaults:    s.defaultPools,

@@ -65,7 +65,7 @@ func busy(t *testing.T) *overlay.Overlay {
 	o, err := overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: pipeline, Version: "v1.2.3", Log: log,
 		UnderlayMTU: func() (int, error) { return 1500, nil },
-		HasTap:      taps.Has,
+		InContainer: taps.InContainer,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func running(t *testing.T, observe func([]discovery.Change)) *node {
 	t.Helper()
 	taps := overlaytest.NewTaps()
 	o, err := overlay.Open(overlay.Config{
-		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: overlaytest.NewDatapath(taps), HasTap: taps.Has, Log: quiet(),
+		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: overlaytest.NewDatapath(taps), InContainer: taps.InContainer, Log: quiet(),
 		UnderlayMTU: func() (int, error) { return 1500, nil },
 	})
 	if err != nil {

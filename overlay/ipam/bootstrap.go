@@ -110,6 +110,11 @@ func (c *core) awaited(p *pool) string {
 	if down := slices.DeleteFunc(slices.Sorted(maps.Keys(c.peerPools[p.id])), c.here); len(down) > 0 {
 		return fmt.Sprintf("host %s, which has the pool, is down: start it, or %s here", c.names(p, down), c.reclaimAdvice(down...))
 	}
+	for _, id := range slices.Sorted(maps.Keys(c.suspects)) {
+		if !c.up(id) {
+			return fmt.Sprintf("host %s is down, and this host has forgotten whether it has the pool (its overlane.db was damaged or lost): start it or, if it is lost for good, run `overlane ipam reclaim %s` here", c.name(p, id), c.name(p, id))
+		}
+	}
 	if len(silent) == 0 {
 		return ""
 	}

@@ -29,6 +29,7 @@ type core struct {
 	absent    map[string]string                    // and those that are down, and have not left
 	away      map[string]absence                   // of all that are not up, as far as it is known
 	peerPools map[poolID]map[string]string         // who else has which pools, also such as this host does not have: ID to name
+	suspects  map[string]string                    // who may have pools that this host has forgotten: ID to name
 	order     []string                             // their IDs
 	lives     func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address
 	inUse     func(p poolID) bool                  // whether a network of this host has the subnet
@@ -45,6 +46,7 @@ type output struct {
 	gone      []poolID     // to be removed, leases too
 	leases    []leaseWrite // to be written
 	peerPools []poolID     // to be written
+	suspects  bool         // are to be written
 	sends     []send
 	done      []func(failed error) // failed: what was decided is not on disk
 	notes     []note
@@ -63,6 +65,7 @@ func (o *output) after(failed *output) {
 	o.gone = append(slices.DeleteFunc(failed.gone, written), o.gone...)
 	o.leases = append(failed.leases, o.leases...)
 	o.peerPools = append(failed.peerPools, o.peerPools...)
+	o.suspects = o.suspects || failed.suspects
 }
 
 type leaseWrite struct {
@@ -95,6 +98,10 @@ func newCore(now time.Time, run uint64, self, host string, pools []stored, lease
 		lastUsed: func(poolID, string) []uint64 { return nil },
 	}
 	for _, s := range pools {
+		if s.Owner == "" { // this host has forgotten its part in the pool
+			s.Owner = c.ownerName()
+			s.Origin = newOrigin(now, s.Owner)
+		}
 		p := newPool(s, now)
 		for at, l := range leases[p.id] {
 			p.used[at] = l
@@ -203,6 +210,10 @@ func (c *core) meet(members, absent map[string]string) {
 // gone forgets what a host said that is lost for good.
 func (c *core) gone(id string) {
 	c.forgetPeerPools(id)
+	if _, suspect := c.suspects[id]; suspect {
+		delete(c.suspects, id)
+		c.out.suspects = true
+	}
 	for _, p := range c.pools {
 		delete(p.peers, id)
 		delete(p.Names, id)
@@ -285,7 +296,7 @@ func (c *core) name(p *pool, id string) string {
 	if name := c.members[id]; name != "" {
 		return name
 	}
-	for _, names := range []map[string]string{c.absent, p.Names, c.peerPools[p.id]} {
+	for _, names := range []map[string]string{c.absent, p.Names, c.peerPools[p.id], c.suspects} {
 		if name := names[id]; name != "" {
 			return name
 		}

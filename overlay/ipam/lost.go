@@ -21,6 +21,7 @@ type absence struct {
 func (c *core) nodes() map[string]string {
 	nodes := map[string]string{}
 	maps.Copy(nodes, c.absent)
+	maps.Copy(nodes, c.suspects)
 	for _, hosts := range c.peerPools {
 		maps.Copy(nodes, hosts)
 	}

@@ -85,9 +85,23 @@ func (m *Manager) Attach(c Cluster) {
 	m.cluster = c
 	m.core = newCore(time.Now(), self.Incarnation, self.ID, self.Host, m.loaded.pools, m.loaded.leases)
 	m.core.peerPools = m.loaded.peerPools
+	m.core.suspects = m.suspects()
 	m.core.seeded = m.cfg.Seeded
 	m.core.lastUsed = m.lastUsed
 	m.done.Go(m.run)
+}
+
+// suspects are the hosts that were known when this one had forgotten its pools.
+func (m *Manager) suspects() map[string]string {
+	if !m.loaded.pending {
+		return m.loaded.suspects
+	}
+	up, absent, _ := m.members()
+	maps.Copy(absent, up)
+	if err := saveSuspects(m.cfg.DB, absent); err != nil {
+		m.cfg.Log.WithError(err).Error("which hosts may have pools that this one has forgotten is not on disk")
+	}
+	return absent
 }
 
 // Close ends what Attach began. Calls under way fail.
@@ -225,9 +239,12 @@ func (m *Manager) step(event func(*core)) {
 	}
 	out.after(&m.unwritten)
 	failed := save(m.cfg.DB, &out, m.core.peerPools)
+	if out.suspects {
+		failed = errors.Join(failed, saveSuspects(m.cfg.DB, m.core.suspects))
+	}
 	m.unwritten = output{}
 	if failed != nil {
-		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, peerPools: out.peerPools}
+		m.unwritten = output{pools: out.pools, gone: out.gone, leases: out.leases, peerPools: out.peerPools, suspects: out.suspects}
 	}
 	m.mu.Unlock()
 	for _, n := range out.notes {
@@ -327,6 +344,9 @@ func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 		}))
 	})
 }
+
+// PoolID is the ID of a pool for the calls that want one.
+func PoolID(key string, subnet netip.Prefix) string { return poolID{key, subnet}.String() }
 
 // ReleasePool ends the use of a pool, when no network of this host has it any more. One that is not known is no error.
 func (m *Manager) ReleasePool(text string) error {

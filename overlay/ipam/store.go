@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
@@ -18,17 +20,23 @@ var (
 	bucketPools     = []byte("pools")
 	bucketLeases    = []byte("leases")
 	bucketPeerPools = []byte("heard")
+	bucketSuspects  = []byte("suspects") // of a host that has forgotten its pools: ID to name of those that may have some
 )
+
+// suspectsPending is there from then on until the suspects are known.
+var suspectsPending = []byte("pending")
 
 // disk is what was stored.
 type disk struct {
 	pools     []stored
 	leases    map[poolID]map[uint64]lease
 	peerPools map[poolID]map[string]string
+	suspects  map[string]string
+	pending   bool // who they are has to be seen
 }
 
 func load(db *bbolt.DB) (d disk, err error) {
-	d = disk{leases: map[poolID]map[uint64]lease{}, peerPools: map[poolID]map[string]string{}}
+	d = disk{leases: map[poolID]map[uint64]lease{}, peerPools: map[poolID]map[string]string{}, suspects: map[string]string{}}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		inPools, err1 := tx.CreateBucketIfNotExists(bucketPools)
 		inLeases, err2 := tx.CreateBucketIfNotExists(bucketLeases)
@@ -53,9 +61,92 @@ func load(db *bbolt.DB) (d disk, err error) {
 			d.leases[id][at] = l
 			return err
 		})
-		return errors.Join(err1, err2, err3)
+		return errors.Join(err1, err2, err3, d.loadSuspects(tx))
 	})
 	return d, err
+}
+
+func (d *disk) loadSuspects(tx *bbolt.Tx) error {
+	bucket := tx.Bucket(bucketSuspects)
+	if bucket == nil {
+		return nil
+	}
+	return bucket.ForEach(func(id, name []byte) error {
+		if string(id) == string(suspectsPending) {
+			d.pending = true
+		} else {
+			d.suspects[string(id)] = string(name)
+		}
+		return nil
+	})
+}
+
+// saveSuspects puts them on disk. It is synced when saveSuspects returns.
+func saveSuspects(db *bbolt.DB, suspects map[string]string) error {
+	return db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.DeleteBucket(bucketSuspects); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
+			return err
+		}
+		bucket, err := tx.CreateBucket(bucketSuspects)
+		for id, name := range suspects {
+			err = errors.Join(err, bucket.Put([]byte(id), []byte(name)))
+		}
+		return err
+	})
+}
+
+// CheckEntry says what is wrong with an entry of one of the addresses' buckets.
+func CheckEntry(bucket, key string, value []byte) error {
+	switch bucket {
+	case string(bucketPools):
+		var s stored
+		if err := json.Unmarshal(value, &s); err != nil {
+			return err
+		}
+		if got := (poolID{s.Key, s.Subnet}).String(); got != key {
+			return fmt.Errorf("is of %.40q", got)
+		}
+		return prefix.Check(s.Subnet, s.Range)
+	case string(bucketLeases):
+		_, _, err := parseLeaseKey(key)
+		return errors.Join(err, json.Unmarshal(value, new(lease)))
+	case string(bucketPeerPools):
+		_, err := parsePoolID(key)
+		return errors.Join(err, json.Unmarshal(value, new(map[string]string)))
+	}
+	return nil
+}
+
+// StartOver begins the store of a host that has forgotten whose its pools' addresses are. It uses the same pools, in which it owns
+// nothing; what its containers have it knows from the leases, or else from inUse: subnets to addresses and MACs.
+func StartOver(tx *bbolt.Tx, pools, leases map[string][]byte, inUse map[netip.Prefix]map[netip.Addr]string) error {
+	inPools, err1 := tx.CreateBucketIfNotExists(bucketPools)
+	inLeases, err2 := tx.CreateBucketIfNotExists(bucketLeases)
+	inSuspects, err3 := tx.CreateBucketIfNotExists(bucketSuspects)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	errs := []error{inSuspects.Put(suspectsPending, nil)}
+	for key, text := range pools {
+		var s stored
+		if err := json.Unmarshal(text, &s); err != nil || !s.Member {
+			continue
+		}
+		errs = append(errs, putJSON(inPools, []byte(key), stored{Key: s.Key, Subnet: s.Subnet, Range: s.Range, Member: true}))
+		for addr, mac := range inUse[s.Subnet] {
+			at, err := prefix.Offset(s.Subnet, addr)
+			if err == nil {
+				err = putJSON(inLeases, leaseKey(poolID{s.Key, s.Subnet}, at), lease{MAC: mac, At: time.Now()})
+			}
+			errs = append(errs, err)
+		}
+	}
+	for key, text := range leases {
+		if id, _, err := parseLeaseKey(key); err == nil && pools[id.String()] != nil {
+			errs = append(errs, inLeases.Put([]byte(key), text))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // read gives the keys of a bucket with their values, which are JSON.

@@ -203,6 +203,13 @@ func (c *Cluster) Forget() {
 	c.alone = true
 }
 
+// KillPeer has Peer down.
+func (c *Cluster) KillPeer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer.State = discovery.StateDead
+}
+
 func (c *Cluster) Records() []discovery.Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,12 +278,11 @@ func (t *Taps) Move(alias, netns string) {
 	t.at[alias] = netns
 }
 
-// Has says whether a namespace holds a tap.
-func (t *Taps) Has(netns, alias string) (bool, error) {
+// InContainer says whether a port's tap is in another namespace than the daemon's own.
+func (t *Taps) InContainer(c datapath.PortConfig) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, there := t.at[alias]
-	return there && at == netns, nil
+	return t.at[c.Alias] != "", nil
 }
 
 // Lose removes a tap, as the end of its namespace does.
@@ -403,11 +409,13 @@ func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error
 	}
 	d.Taps.mu.Lock()
 	defer d.Taps.mu.Unlock()
-	netns, there := d.Taps.at[c.Alias]
-	if c.Netns != "" && (!there || netns != c.Netns) {
+	netns := d.Taps.at[c.Alias]
+	if c.Netns != "" && netns == "" {
 		return 0, fmt.Errorf("port %s: %w", c.Name, datapath.ErrTapGone)
 	}
-	d.Taps.at[c.Alias] = c.Netns
+	if c.Netns == "" {
+		d.Taps.at[c.Alias] = ""
+	}
 	d.next++
 	d.ports[d.next] = c
 	return d.next, nil
