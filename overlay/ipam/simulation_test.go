@@ -382,7 +382,7 @@ func (h *simHost) handedOut(pool poolID, addr netip.Addr, mac string, asked bool
 		old, has := other.containers[addr]
 		switch {
 		case !has || other == h:
-		case asked && !h.known[other.id]: // it is taken over
+		case asked && !h.known[other.id], other.fenced(addr): // it is, or was, taken over
 			old.taken = true
 			other.containers[addr] = old
 		case h.sim.hasLost(h, other, addr):
@@ -393,6 +393,13 @@ func (h *simHost) handedOut(pool poolID, addr netip.Addr, mac string, asked bool
 		}
 	}
 	h.containers[addr] = c
+}
+
+// fenced says whether this host knows that it has lost an address which a container of it has.
+func (h *simHost) fenced(addr netip.Addr) bool {
+	at, _ := prefix.Offset(h.sim.pool.Subnet, addr)
+	p := h.state()
+	return p != nil && !p.used[at].Taken.IsZero()
 }
 
 // hasLost says whether another host has taken over an address, and this one has yet to hear of it.

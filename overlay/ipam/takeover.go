@@ -67,6 +67,8 @@ func (c *core) confirm(p *pool, r *request) (bool, error) {
 		r.taken = false
 		c.transferHeld(p, holder)
 		return false, fmt.Errorf("address %s: is in use on host %s: choose another --ip, or remove the container that has it", p.addr(r.at), c.name(p, holder))
+	case c.there(p, r.takeFrom): // it was cut off, and its container may run
+		return false, c.giveUp(p, r)
 	}
 	return c.dissenter(p) == "" && (r.Ordered || c.minority(p, nodeOf(r.takeFrom)) == ""), nil
 }
@@ -75,6 +77,9 @@ func (c *core) confirm(p *pool, r *request) (bool, error) {
 func (c *core) giveUp(p *pool, r *request) error {
 	c.unlease(p, r.at)
 	c.transfer(p, table{{First: r.at, Last: r.at}}, r.takeFrom)
+	if c.there(p, r.takeFrom) {
+		return fmt.Errorf("address %s: belongs to host %s, which is back: choose another --ip", p.addr(r.at), c.name(p, nodeOf(r.takeFrom)))
+	}
 	return fmt.Errorf("address %s: belonged to host %s, which is down, and not all other hosts have agreed that it is this one's: try again",
 		p.addr(r.at), c.name(p, nodeOf(r.takeFrom)))
 }
