@@ -177,11 +177,16 @@ func (g *gossip) MergeRemoteState([]byte, bool) {}
 // NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node
 // does not become a member.
 func (g *gossip) NotifyAlive(n *memberlist.Node) error {
-	_, err := memberOf(n)
+	m, err := memberOf(n)
 	if err != nil {
 		g.cluster.reject("member")
+		return err
 	}
-	return err
+	if m.address == g.address && m.id != g.cluster.identity.id && g.cluster.limiter.allow("twin "+n.Name) {
+		g.cluster.log.Errorf("host %s (%s) advertises %s, as this one does: unless it is this host before it was set up anew, give each host an --advertise of its own",
+			m.meta.host, m.id, m.address)
+	}
+	return nil
 }
 
 // NotifyJoin implements memberlist.EventDelegate.

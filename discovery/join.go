@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/overlane/overlane/internal/hostaddr"
 )
 
 const (
@@ -208,6 +210,9 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 			c.log.Errorf("cannot join %s: its gossip key differs from this node's, or only one of the two has a key", address)
 		}
 	case c.limiter.allow("join " + address.String()):
+		if misplaced := hostaddr.Misplaced(c.address.Addr(), address.Addr()); misplaced != "" {
+			err = fmt.Errorf("%w; %s", err, misplaced)
+		}
 		c.log.Warnf("cannot join %s yet: %v", address, err)
 	}
 }

@@ -3,15 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
+	"github.com/overlane/overlane/internal/hostaddr"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -20,11 +18,11 @@ import (
 func parseAdvertise(s *settings, text string) (err error) {
 	switch addr, notIP := netip.ParseAddr(text); {
 	case text == "":
-		s.advertise, err = defaultAddr()
+		s.advertise, err = hostaddr.Default()
 	case notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr():
 		s.advertise = addr // the underlay's interface comes with the daemon
 	case notIP != nil:
-		s.advertise, err = interfaceAddr(text)
+		s.advertise, err = hostaddr.OfInterface(text)
 	case !addr.IsGlobalUnicast() && !addr.IsLoopback():
 		err = errors.New("other hosts can't reach that address")
 	default:
@@ -32,42 +30,6 @@ func parseAdvertise(s *settings, text string) (err error) {
 		_, err = overlay.DeviceMTU(s.advertise)
 	}
 	return err
-}
-
-// defaultAddr asks the kernel for the source address towards addresses that only a default route leads to: those for
-// documentation (RFC 5737, RFC 3849). No packet is sent.
-func defaultAddr() (netip.Addr, error) {
-	for _, far := range []string{"203.0.113.1", "2001:db8::1"} {
-		routes, err := netlink.RouteGet(net.ParseIP(far))
-		if err != nil || len(routes) == 0 {
-			continue
-		}
-		if addr, ok := netipx.FromStdIP(routes[0].Src); ok {
-			return addr, nil
-		}
-	}
-	return netip.Addr{}, errors.New("this host has no default route to take the address from")
-}
-
-// interfaceAddr is the first address of an interface that others can reach, IPv4 before IPv6.
-func interfaceAddr(name string) (netip.Addr, error) {
-	link, err := net.InterfaceByName(name)
-	if err != nil {
-		return netip.Addr{}, errors.New("neither an address nor an interface of this host")
-	}
-	addrs, err := link.Addrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("list the addresses of %s: %w", name, err)
-	}
-	for _, want4 := range []bool{true, false} {
-		for _, a := range addrs {
-			prefix, err := netip.ParsePrefix(a.String())
-			if err == nil && prefix.Addr().Is4() == want4 && prefix.Addr().IsGlobalUnicast() {
-				return prefix.Addr(), nil
-			}
-		}
-	}
-	return netip.Addr{}, errors.New("the interface has no address that others can reach")
 }
 
 // parseCPUs reads a list as the kernel writes it (cpuset(7), "List format").
