@@ -82,6 +82,16 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	go func() { failed <- driver.Serve(pluginListener) }()
 	go func() { failed <- ctl.server.Serve(controlListener) }()
 
+	err = s.awaitAddress(ctx, func(err error) {
+		if err != nil {
+			log.WithError(err).Warn("overlane waits for this host's address")
+		}
+		driver.Waits(err)
+		ctl.waits(err)
+	})
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
 	n, err := startNode(s, log)
 	if err != nil {
 		return err

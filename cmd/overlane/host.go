@@ -1,35 +1,72 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/internal/hostaddr"
-	"github.com/overlane/overlane/overlay"
 )
 
-// parseAdvertise takes an address of this host, or finds one: that of an interface, or by default the one from which
-// packets leave by the default route.
+// parseAdvertise reads where the address comes from, which findAddress looks up: the host may have it only later.
 func parseAdvertise(s *settings, text string) (err error) {
-	switch addr, notIP := netip.ParseAddr(text); {
-	case text == "":
-		s.advertise, err = hostaddr.Default()
-	case notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr():
+	if addr, notIP := netip.ParseAddr(text); notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr() {
 		s.advertise = addr // the underlay's interface comes with the daemon
-	case notIP != nil:
-		s.advertise, err = hostaddr.OfInterface(text)
-	case !addr.IsGlobalUnicast() && !addr.IsLoopback():
-		err = errors.New("other hosts can't reach that address")
-	default:
-		s.advertise = addr.Unmap()
-		_, err = overlay.DeviceMTU(s.advertise)
+		return nil
 	}
+	s.advertised = text
+	s.address, err = hostaddr.ParseSource(text)
 	return err
+}
+
+// findAddress looks up the address to advertise.
+func (s *settings) findAddress() (err error) {
+	if s.advertise.IsValid() {
+		return nil
+	}
+	if s.advertise, err = s.address.Find(); err != nil {
+		return settingNamed("advertise").wrong(s.advertised, err)
+	}
+	return nil
+}
+
+// How long the service manager waits for the address with all that comes after overlane: Docker starts then, and is refused.
+var patienceForAddress = time.Minute
+
+// awaitAddress waits until the host has the address to advertise. It says what is lacking; nil: nothing any more.
+func (s *settings) awaitAddress(ctx context.Context, lacks func(error)) error {
+	if s.findAddress() == nil {
+		return nil
+	}
+	changes, err := hostaddr.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	late := time.AfterFunc(patienceForAddress, func() { systemd.SdNotify(false, systemd.SdNotifyReady) })
+	defer late.Stop()
+	var before string
+	for {
+		err := s.findAddress()
+		if err == nil {
+			lacks(nil)
+			return nil
+		}
+		if err.Error() != before {
+			before = err.Error()
+			lacks(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		}
+	}
 }
 
 // parseCPUs reads a list as the kernel writes it (cpuset(7), "List format").

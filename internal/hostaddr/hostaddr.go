@@ -2,25 +2,12 @@
 package hostaddr
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
 )
-
-// Default is the source address of the default route, IPv4 before IPv6. It asks the kernel for the way to addresses that only a
-// default route leads to: those for documentation (RFC 5737, RFC 3849).
-func Default() (netip.Addr, error) {
-	for _, far := range []string{"203.0.113.1", "2001:db8::1"} {
-		if addr, err := Towards(netip.MustParseAddr(far)); err == nil {
-			return addr, nil
-		}
-	}
-	return netip.Addr{}, errors.New("this host has no default route to take the address from")
-}
 
 // Towards is the address from which this host sends to another, as the kernel's routes have it. No packet is sent.
 func Towards(to netip.Addr) (netip.Addr, error) {
@@ -34,27 +21,6 @@ func Towards(to netip.Addr) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("the way to %s has no source address", to)
-}
-
-// OfInterface is the first address of an interface that others can reach, IPv4 before IPv6.
-func OfInterface(name string) (netip.Addr, error) {
-	link, err := net.InterfaceByName(name)
-	if err != nil {
-		return netip.Addr{}, errors.New("neither an address nor an interface of this host")
-	}
-	addrs, err := link.Addrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("list the addresses of %s: %w", name, err)
-	}
-	for _, want4 := range []bool{true, false} {
-		for _, a := range addrs {
-			prefix, err := netip.ParsePrefix(a.String())
-			if err == nil && prefix.Addr().Is4() == want4 && prefix.Addr().IsGlobalUnicast() {
-				return prefix.Addr(), nil
-			}
-		}
-	}
-	return netip.Addr{}, errors.New("the interface has no address that others can reach")
 }
 
 // Misplaced says, where this host reaches another from an address that it does not advertise, why the two may not find each
