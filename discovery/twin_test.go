@@ -21,7 +21,9 @@ func TestJoinOfOneThatAdvertisesTheSameAddress(t *testing.T) {
 	var logged lockedBuffer
 	log := logrus.New()
 	log.SetOutput(&logged)
-	c := &Cluster{log: log, limiter: newLimiter(time.Minute), joining: context.Background(), address: netip.MustParseAddrPort("10.0.2.15:7950")}
+	c := &Cluster{log: log, limiter: newLimiter(time.Minute), joining: context.Background(), gossip: &gossip{}}
+	at := netip.MustParseAddrPort("10.0.2.15:7950")
+	c.gossip.address.Store(&at)
 	c.logJoin(netip.MustParseAddrPort("192.0.2.2:7950"), errors.New("connection refused"))
 	for _, part := range []string{"cannot join 192.0.2.2:7950", "connection refused", "advertises 10.0.2.15", "--advertise 192.0.2.1"} {
 		if !strings.Contains(logged.String(), part) {

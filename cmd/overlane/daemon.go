@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -110,27 +111,39 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		log.WithError(err).Warn("the service manager was not told that overlane is ready")
 	}
 
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		n.follow(ctx, s.address, log)
+	}()
 	select {
 	case <-ctx.Done():
 		log.Info("overlane stops")
 	case err = <-failed:
 	}
+	leaves := n.leaves(context.Cause(ctx))
+	stop(nil)
+	<-following
 	stopDriver()
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
 	metrics.Shutdown(context.WithoutCancel(ctx))
-	return errors.Join(err, n.stop(n.leaves(context.Cause(ctx)), log))
+	return errors.Join(err, n.stop(leaves, log))
 }
 
 // node is all that moves packets and records.
 type node struct {
+	at       atomic.Pointer[netip.Addr] // the VTEP's address
 	datapath *datapath.Datapath
 	overlay  *overlay.Overlay
 	cluster  *discovery.Cluster
 }
 
 // startNode takes back what a previous daemon left, then goes among the others.
-func startNode(s settings, log *logrus.Logger) (n node, err error) {
+func startNode(s settings, log *logrus.Logger) (n *node, err error) {
+	n = &node{}
+	vtep := s.vtep()
+	n.at.Store(&vtep)
 	defer func() {
 		if err != nil {
 			n.close()
@@ -142,7 +155,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
-		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
+		UnderlayMTU: func() (int, error) { return underlayMTU(n.address(), n.datapath) },
 		HasTap:      n.datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),

@@ -11,16 +11,22 @@ import (
 
 // Towards is the address from which this host sends to another, as the kernel's routes have it. No packet is sent.
 func Towards(to netip.Addr) (netip.Addr, error) {
+	_, addr, err := route(to)
+	return addr, err
+}
+
+// route is the way to an address, and the source address of what goes there.
+func route(to netip.Addr) (netlink.Route, netip.Addr, error) {
 	routes, err := netlink.RouteGet(to.AsSlice())
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find the way to %s: %w", to, err)
+		return netlink.Route{}, netip.Addr{}, fmt.Errorf("find the way to %s: %w", to, err)
 	}
 	for _, r := range routes {
 		if addr, ok := netipx.FromStdIP(r.Src); ok {
-			return addr, nil
+			return r, addr, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("the way to %s has no source address", to)
+	return netlink.Route{}, netip.Addr{}, fmt.Errorf("the way to %s has no source address", to)
 }
 
 // Misplaced says, where this host reaches another from an address that it does not advertise, why the two may not find each
