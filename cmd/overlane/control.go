@@ -51,7 +51,7 @@ func (c *control) status(w http.ResponseWriter, _ *http.Request) {
 
 func (c *control) members(w http.ResponseWriter, _ *http.Request) {
 	if o := c.ready(w); o != nil {
-		answer(w, o.Members())
+		answer(w, translated(o.Members()))
 	}
 }
 

@@ -40,7 +40,7 @@ func vxlan(c Config) []Result {
 	conns := make([]net.Conn, len(c.Peers))
 	errs := make([]error, len(c.Peers))
 	for i, p := range c.Peers {
-		if conns[i], errs[i] = net.Dial("udp", p.VTEP.String()); errs[i] == nil {
+		if conns[i], errs[i] = dialFrom(c.VTEP, p.VTEP); errs[i] == nil {
 			defer conns[i].Close()
 			_, errs[i] = conns[i].Write(nil)
 		}
@@ -54,7 +54,7 @@ func vxlan(c Config) []Result {
 		}
 		results[i] = answerTo(p, errs[i])
 	}
-	return results
+	return append(results, translations(c)...)
 }
 
 func answerTo(p Peer, err error) Result {
