@@ -200,6 +200,22 @@ func (dev *device) close() error {
 	return errors.Join(err, dp.CloseDevice(dev.id))
 }
 
+// Move has VXLAN leave from another address of this host, of the same family. Packets under way are not lost by it.
+func (d *Datapath) Move(to netip.Addr) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		return errClosed
+	case d.device != nil:
+		return fmt.Errorf("the underlay %q keeps the address that it was opened with: restart overlane", d.device.Underlay.Device)
+	}
+	if err := dp.MoveVTEP(to); err != nil {
+		return fmt.Errorf("send VXLAN from %s: %w", to, err)
+	}
+	return nil
+}
+
 // UnderlayMTU is what the underlay's device carries, in bytes of outer IP packet; 0: what the kernel's interface does.
 func (d *Datapath) UnderlayMTU() int {
 	if d.device == nil {

@@ -22,7 +22,7 @@ type Cluster struct {
 	cfg      Config
 	log      logrus.FieldLogger
 	identity *identity
-	address  netip.AddrPort
+	address  netip.AddrPort // of the start: its port and family stay, see Move
 	gossip   *gossip
 	limiter  *limiter
 	metrics  *metrics
@@ -110,7 +110,7 @@ func (c *Cluster) start(listen listener) error {
 	if err != nil {
 		return err
 	}
-	c.gossip, c.address = g, g.address
+	c.gossip, c.address = g, *g.address.Load()
 	c.core = newCore(time.Now(), rand.Uint64(), c.identity.id, m, c.address, c.identity.restarted)
 	c.core.statics = c.cfg.Static
 	c.restore()

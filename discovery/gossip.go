@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"go4.org/netipx"
 )
 
 // How memberlist is run. A crashed member is missed by the next probe, suspected,
@@ -36,9 +38,12 @@ const (
 type gossip struct {
 	cluster   *Cluster
 	ctx       context.Context
-	address   netip.AddrPort // own, as others reach it
+	address   atomic.Pointer[netip.AddrPort] // own, as others reach it
 	transport memberlist.NodeAwareTransport
-	list      *memberlist.Memberlist
+	listen    listener
+	list      atomic.Pointer[memberlist.Memberlist]
+	telling   *listEvents // of that list
+	formerly  sync.Map    // own addresses before, netip.AddrPort
 	inbox     inbox
 
 	keyring *memberlist.Keyring // nil: gossip is not encrypted
@@ -55,7 +60,7 @@ type gossip struct {
 
 // newGossip takes the node's place on the network.
 func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossip, error) {
-	g := &gossip{cluster: c, ctx: ctx, meta: m, streamQueues: map[nodeID][][]byte{}}
+	g := &gossip{cluster: c, ctx: ctx, listen: listen, meta: m, streamQueues: map[nodeID][][]byte{}}
 	g.inbox.notify = func() { signal(c.wake) }
 	if b, err := encodeMeta(m); err != nil || len(b) > maxMeta {
 		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
@@ -70,19 +75,31 @@ func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossi
 	if g.transport, port, err = listen(ctx, c.cfg.Bind, c.memberlistLogger()); err != nil {
 		return nil, fmt.Errorf("cannot listen for gossip on %s: %w", c.cfg.Bind, err)
 	}
-	g.address = netip.AddrPortFrom(c.cfg.Advertise.Unmap(), port)
+	address := netip.AddrPortFrom(c.cfg.Advertise.Unmap(), port)
+	g.address.Store(&address)
 	return g, nil
 }
 
 // start creates the memberlist; it knows only this node yet.
 func (g *gossip) start() error {
+	events := &listEvents{gossip: g}
+	list, err := g.newList(g.transport, *g.address.Load(), events)
+	if err != nil {
+		return err
+	}
+	g.telling = events
+	g.list.Store(list)
+	return nil
+}
+
+// newList makes a memberlist at an address. It ends the transport if it fails.
+func (g *gossip) newList(transport memberlist.NodeAwareTransport, address netip.AddrPort, events *listEvents) (*memberlist.Memberlist, error) {
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = g.cluster.identity.id.String()
-	conf.Transport = g.transport
-	conf.BindAddr = g.cluster.cfg.Bind.Addr().String()
-	conf.BindPort = int(g.address.Port())
-	conf.AdvertiseAddr = g.address.Addr().String()
-	conf.AdvertisePort = int(g.address.Port())
+	conf.Transport = transport
+	conf.BindPort = int(address.Port())
+	conf.AdvertiseAddr = address.Addr().String()
+	conf.AdvertisePort = int(address.Port())
 	conf.TCPTimeout = dialTimeout
 	conf.ProbeInterval = probeInterval
 	conf.GossipInterval = gossipInterval
@@ -93,23 +110,22 @@ func (g *gossip) start() error {
 	conf.EnableCompression = false
 	conf.Keyring = g.keyring
 	conf.Delegate = g
-	conf.Events = g
+	conf.Events = events
 	conf.Alive = g
 	conf.Conflict = g
 	conf.Logger = g.cluster.memberlistLogger()
 	list, err := memberlist.Create(conf)
 	if err != nil {
-		g.transport.Shutdown()
-		return fmt.Errorf("memberlist: %w", err)
+		transport.Shutdown()
+		return nil, fmt.Errorf("memberlist: %w", err)
 	}
-	g.list = list
-	return nil
+	return list, nil
 }
 
 // ping reports whether the member answers.
 func (g *gossip) ping(m Member) bool {
 	for range pingTries {
-		if _, err := g.list.Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
+		if _, err := g.list.Load().Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
 			return true
 		}
 	}
@@ -122,14 +138,14 @@ func (g *gossip) leave(timeout time.Duration) error {
 	if g.down {
 		return nil
 	}
-	return g.list.Leave(max(timeout, time.Millisecond))
+	return g.list.Load().Leave(max(timeout, time.Millisecond))
 }
 
 func (g *gossip) shutdown() error {
 	g.listMu.Lock()
 	defer g.listMu.Unlock()
 	g.down = true
-	return g.list.Shutdown()
+	return g.list.Load().Shutdown()
 }
 
 // setMeta changes what membership tells of this node. In a small cluster the few
@@ -140,7 +156,7 @@ func (g *gossip) setMeta(change func(*meta)) {
 	g.metaMu.Unlock()
 	g.cluster.wg.Go(func() {
 		for range metaRepeats {
-			g.list.UpdateNode(probeInterval) // waits until it has been gossiped
+			g.list.Load().UpdateNode(probeInterval) // waits until it has been gossiped
 			select {
 			case <-g.ctx.Done():
 				return
@@ -177,32 +193,25 @@ func (g *gossip) MergeRemoteState([]byte, bool) {}
 // NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node
 // does not become a member.
 func (g *gossip) NotifyAlive(n *memberlist.Node) error {
-	_, err := memberOf(n)
+	m, err := memberOf(n)
 	if err != nil {
 		g.cluster.reject("member")
+		return err
 	}
-	return err
-}
-
-// NotifyJoin implements memberlist.EventDelegate.
-func (g *gossip) NotifyJoin(n *memberlist.Node) { g.NotifyUpdate(n) }
-
-// NotifyUpdate implements memberlist.EventDelegate.
-func (g *gossip) NotifyUpdate(n *memberlist.Node) {
-	if ev, err := memberOf(n); err == nil {
-		g.inbox.add(ev)
+	if m.address == *g.address.Load() && m.id != g.cluster.identity.id && g.cluster.limiter.allow("twin "+n.Name) {
+		g.cluster.log.Errorf("host %s (%s) advertises %s, as this one does: unless it is this host before it was set up anew, give each host an --advertise of its own",
+			m.meta.host, m.id, m.address)
 	}
-}
-
-// NotifyLeave implements memberlist.EventDelegate.
-func (g *gossip) NotifyLeave(n *memberlist.Node) {
-	if id, err := parseNodeID(n.Name); err == nil {
-		g.inbox.add(memberDownEvent{id})
-	}
+	return nil
 }
 
 // NotifyConflict implements memberlist.ConflictDelegate.
 func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
+	if at, ok := netipx.FromStdIP(other.Addr); ok {
+		if _, own := g.formerly.Load(netip.AddrPortFrom(at, other.Port)); own {
+			return // who knows this node there has yet to hear that it has moved
+		}
+	}
 	if existing.Name == g.cluster.identity.id.String() && g.cluster.limiter.allow("conflict") {
 		g.cluster.log.Errorf("a node at %s has the identity of this one: it runs on a copy of the data directory; remove %s there",
 			other.Address(), identityFile)
@@ -248,7 +257,7 @@ func (g *gossip) send(s *send) {
 			continue
 		}
 		a := memberlist.Address{Addr: to.address.String(), Name: to.id.String()}
-		if err := g.list.SendToAddress(a, b); err != nil {
+		if err := g.list.Load().SendToAddress(a, b); err != nil {
 			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
 		}
 	}
@@ -282,7 +291,7 @@ func (g *gossip) drain(to recipient) {
 		}
 		g.streamQueues[to.id] = waiting[1:]
 		g.streamsMu.Unlock()
-		if err := g.list.SendReliable(node, waiting[0]); err != nil {
+		if err := g.list.Load().SendReliable(node, waiting[0]); err != nil {
 			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
 		}
 	}
@@ -354,7 +363,6 @@ func isKeyError(text string) bool {
 
 var _ interface {
 	memberlist.Delegate
-	memberlist.EventDelegate
 	memberlist.AliveDelegate
 	memberlist.ConflictDelegate
 } = (*gossip)(nil)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/overlane/overlane/internal/hostaddr"
 )
 
 const (
@@ -98,7 +100,7 @@ func (c *Cluster) runJoin(seeds []seed) {
 	joinedAt := map[netip.AddrPort]time.Time{}
 	for c.joining.Err() == nil {
 		c.join(c.joinTargets(seeds))
-		if c.gossip.list.NumMembers() > 1 {
+		if c.gossip.list.Load().NumMembers() > 1 {
 			wait = rejoinInterval
 		} else if wait = wait * 2; wait > maxJoinWait {
 			wait = maxJoinWait
@@ -123,9 +125,9 @@ func (c *Cluster) runJoin(seeds []seed) {
 }
 
 // joinTargets lists the addresses of seeds and of lost members that are not
-// members already.
+// members already, as this node itself is.
 func (c *Cluster) joinTargets(seeds []seed) []netip.AddrPort {
-	seen := map[netip.AddrPort]bool{c.address: true}
+	seen := map[netip.AddrPort]bool{}
 	var targets []netip.AddrPort
 	add := func(address netip.AddrPort) {
 		if !seen[address] {
@@ -190,7 +192,7 @@ func (c *Cluster) join(targets []netip.AddrPort) {
 	group.SetLimit(joinParallel)
 	for _, address := range targets {
 		group.Go(func() error {
-			_, err := c.gossip.list.Join([]string{address.String()})
+			_, err := c.gossip.list.Load().Join([]string{address.String()})
 			c.logJoin(address, err)
 			return nil
 		})
@@ -208,6 +210,9 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 			c.log.Errorf("cannot join %s: its gossip key differs from this node's, or only one of the two has a key", address)
 		}
 	case c.limiter.allow("join " + address.String()):
+		if misplaced := hostaddr.Misplaced(c.gossip.address.Load().Addr(), address.Addr()); misplaced != "" {
+			err = fmt.Errorf("%w; %s", err, misplaced)
+		}
 		c.log.Warnf("cannot join %s yet: %v", address, err)
 	}
 }

@@ -53,7 +53,7 @@ func (l *lan) listen(_ context.Context, bind netip.AddrPort, _ *log.Logger) (mem
 	if l.nodes[bind.String()] != nil {
 		return nil, 0, errors.New("the address is in use")
 	}
-	n := &lanNode{l, bind, make(chan *memberlist.Packet, 1024), make(chan net.Conn, 64)}
+	n := &lanNode{lan: l, address: bind, packets: make(chan *memberlist.Packet, 1024), streams: make(chan net.Conn, 64)}
 	l.nodes[bind.String()] = n
 	return n, bind.Port(), nil
 }
@@ -69,6 +69,7 @@ type lanNode struct {
 	address netip.AddrPort
 	packets chan *memberlist.Packet
 	streams chan net.Conn
+	gone    bool // the host has the address no more
 }
 
 func (n *lanNode) PacketCh() <-chan *memberlist.Packet { return n.packets }
@@ -83,7 +84,7 @@ func (n *lanNode) WriteTo(b []byte, to string) (time.Time, error) {
 	n.lan.mu.Lock()
 	defer n.lan.mu.Unlock()
 	now := time.Now()
-	if other := n.lan.nodes[to]; other != nil && !n.lan.lost(n.address) {
+	if other := n.lan.nodes[to]; other != nil && !n.gone && !n.lan.lost(n.address) {
 		select {
 		case other.packets <- &memberlist.Packet{Buf: bytes.Clone(b), From: net.UDPAddrFromAddrPort(n.address), Timestamp: now}:
 		default: // as a socket's buffer, it is full
@@ -119,7 +120,9 @@ func (n *lanNode) DialAddressTimeout(to memberlist.Address, timeout time.Duratio
 func (n *lanNode) Shutdown() error {
 	n.lan.mu.Lock()
 	defer n.lan.mu.Unlock()
-	delete(n.lan.nodes, n.address.String())
+	if n.lan.nodes[n.address.String()] == n {
+		delete(n.lan.nodes, n.address.String())
+	}
 	return nil
 }
 

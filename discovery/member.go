@@ -20,7 +20,7 @@ func (e memberUpEvent) apply(c *core) {
 		return
 	}
 	joined := !o.member
-	o.member, o.seen, o.frozen = true, true, false
+	o.member, o.seen, o.frozen, o.stray = true, true, false, false
 	o.meta, o.address = e.meta, e.address
 	clear(c.groupsCache)
 	c.refresh(o)
@@ -46,7 +46,7 @@ func (e memberDownEvent) apply(c *core) {
 	if o == nil || o == c.self || !o.member {
 		return
 	}
-	o.member = false
+	o.member, o.stray = false, false
 	o.downSince = c.now
 	c.up--
 	clear(c.groupsCache)

@@ -14,6 +14,7 @@ type owner struct {
 	meta       meta
 	address    netip.AddrPort
 	member     bool      // memberlist holds it for alive
+	stray      bool      // so a list did that was given up: see Move
 	seen       bool      // it has been a member
 	downSince  time.Time // when it ceased to be one
 	frozen     bool      // it went down together with too many others

@@ -36,7 +36,7 @@ func (c *Cluster) Send(member string, text []byte) error {
 		c.gossip.sendReliable(to, b)
 		return nil
 	}
-	return c.gossip.list.SendToAddress(memberlist.Address{Addr: to.address.String(), Name: to.id.String()}, b)
+	return c.gossip.list.Load().SendToAddress(memberlist.Address{Addr: to.address.String(), Name: to.id.String()}, b)
 }
 
 // receiveUserMessage gives a user message to Config.Receive; false when the message is no such.

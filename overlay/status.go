@@ -125,8 +125,9 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 
 func memberStatus(members []discovery.Member) []MemberStatus {
 	all := make([]MemberStatus, 0, len(members))
+	twins := twinHealth(members)
 	for _, m := range members {
-		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberHealth(m)})
+		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, cmp.Or(twins[m.ID], memberHealth(m))})
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	return all

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
@@ -54,11 +55,12 @@ type Plugin struct {
 	log       logrus.FieldLogger
 	startWait time.Duration
 
-	ready   chan struct{} // closed by Ready
-	stop    chan struct{} // closed by Close
-	overlay Overlay       // to be read when ready is closed
-	cluster Cluster       // like overlay
-	calls   sync.RWMutex  // held to read by every call under way
+	lacks   atomic.Pointer[error] // what the start waits for
+	ready   chan struct{}         // closed by Ready
+	stop    chan struct{}         // closed by Close
+	overlay Overlay               // to be read when ready is closed
+	cluster Cluster               // like overlay
+	calls   sync.RWMutex          // held to read by every call under way
 }
 
 // New makes a plugin that is not ready, for networks of a scope of Docker's: local or global.
@@ -93,6 +95,9 @@ func (p *Plugin) handleActivate(h *network.Handler) {
 		sdk.EncodeResponse(w, implements{[]string{"NetworkDriver", "IpamDriver"}}, false)
 	})
 }
+
+// Waits says what the start waits for, nil for nothing to be named: calls that come to an end meanwhile say it too.
+func (p *Plugin) Waits(err error) { p.lacks.Store(&err) }
 
 // Ready lets Docker's calls through to the overlay and the cluster. It is called once.
 func (p *Plugin) Ready(o Overlay, c Cluster) {
@@ -139,6 +144,9 @@ func (p *Plugin) wait() error {
 		return errStopping
 	case <-p.ready:
 	case <-timeout.C:
+		if err := p.lacks.Load(); err != nil && *err != nil {
+			return fmt.Errorf("overlane waits for this host's address: %w", *err)
+		}
 		return fmt.Errorf("overlane is still starting after %s: try again, and look at its log", p.startWait)
 	}
 	select {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -234,6 +235,10 @@ func TestStartTakesTooLong(t *testing.T) {
 	d := activate(t)
 	d.startWait = time.Millisecond
 	d.fails("CreateNetwork", create, "still starting", "1ms", "log")
+	d.Waits(errors.New("this host has no default route"))
+	d.fails("CreateNetwork", create, "overlane waits for this host's address: this host has no default route")
+	d.Waits(nil)
+	d.fails("CreateNetwork", create, "still starting")
 }
 
 func TestCallsAfterClose(t *testing.T) {

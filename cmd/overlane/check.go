@@ -24,6 +24,9 @@ func checkCommand() *cobra.Command {
 				return err
 			}
 			s, err := readSettings(cmd.Flags(), daemonSettings)
+			if err == nil {
+				err = s.findAddress()
+			}
 			if err != nil {
 				return err
 			}

@@ -117,3 +117,11 @@ func TestHostsToJoinAreTakenApart(t *testing.T) {
 		}
 	}
 }
+
+// What is joined at the host's own address is the host itself: where another one was meant, both have that address.
+func TestCheckOfAHostThatJoinsItself(t *testing.T) {
+	testns.Enter(t)
+	none := filepath.Join(t.TempDir(), "none.sock")
+	out, _ := command("check", "--control-socket", none, "--advertise", "127.0.0.1", "--join", "127.0.0.1")
+	wantLines(t, out, `hosts to join  warn  127\.0\.0\.1 is this host, and --join names no other  .*give each --advertise with one of its own`)
+}

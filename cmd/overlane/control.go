@@ -21,6 +21,7 @@ import (
 type control struct {
 	overlay atomic.Pointer[overlay.Overlay] // nil until the daemon is ready
 	keyring atomic.Pointer[keyring]         // likewise
+	lacks   atomic.Pointer[error]           // what the start waits for
 	stop    func()                          // ends the daemon
 	server  http.Server
 }
@@ -51,7 +52,7 @@ func (c *control) status(w http.ResponseWriter, _ *http.Request) {
 
 func (c *control) members(w http.ResponseWriter, _ *http.Request) {
 	if o := c.ready(w); o != nil {
-		answer(w, o.Members())
+		answer(w, translated(o.Members()))
 	}
 }
 
@@ -77,11 +78,23 @@ func (c *control) stages(w http.ResponseWriter, r *http.Request) {
 
 const starting = "overlane is starting: try again in a moment"
 
+// waits says what the start waits for.
+func (c *control) waits(err error) { c.lacks.Store(&err) }
+
+// notReady tells the client that the daemon starts.
+func (c *control) notReady(w http.ResponseWriter) {
+	text := starting
+	if err := c.lacks.Load(); err != nil && *err != nil {
+		text = fmt.Sprintf("overlane waits for this host's address: %s", *err)
+	}
+	http.Error(w, text, http.StatusServiceUnavailable)
+}
+
 // ready is nil, and the client was told, while the daemon starts.
 func (c *control) ready(w http.ResponseWriter) *overlay.Overlay {
 	o := c.overlay.Load()
 	if o == nil {
-		http.Error(w, starting, http.StatusServiceUnavailable)
+		c.notReady(w)
 	}
 	return o
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -82,6 +83,16 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	go func() { failed <- driver.Serve(pluginListener) }()
 	go func() { failed <- ctl.server.Serve(controlListener) }()
 
+	err = s.awaitAddress(ctx, func(err error) {
+		if err != nil {
+			log.WithError(err).Warn("overlane waits for this host's address")
+		}
+		driver.Waits(err)
+		ctl.waits(err)
+	})
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
 	n, err := startNode(s, log)
 	if err != nil {
 		return err
@@ -100,27 +111,39 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		log.WithError(err).Warn("the service manager was not told that overlane is ready")
 	}
 
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		n.follow(ctx, s.address, log)
+	}()
 	select {
 	case <-ctx.Done():
 		log.Info("overlane stops")
 	case err = <-failed:
 	}
+	leaves := n.leaves(context.Cause(ctx))
+	stop(nil)
+	<-following
 	stopDriver()
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
 	metrics.Shutdown(context.WithoutCancel(ctx))
-	return errors.Join(err, n.stop(n.leaves(context.Cause(ctx)), log))
+	return errors.Join(err, n.stop(leaves, log))
 }
 
 // node is all that moves packets and records.
 type node struct {
+	at       atomic.Pointer[netip.Addr] // the VTEP's address
 	datapath *datapath.Datapath
 	overlay  *overlay.Overlay
 	cluster  *discovery.Cluster
 }
 
 // startNode takes back what a previous daemon left, then goes among the others.
-func startNode(s settings, log *logrus.Logger) (n node, err error) {
+func startNode(s settings, log *logrus.Logger) (n *node, err error) {
+	n = &node{}
+	vtep := s.vtep()
+	n.at.Store(&vtep)
 	defer func() {
 		if err != nil {
 			n.close()
@@ -132,7 +155,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
-		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
+		UnderlayMTU: func() (int, error) { return underlayMTU(n.address(), n.datapath) },
 		InContainer: n.datapath.InContainer,
 		Datapath:    n.datapath,
 		Version:     version(),

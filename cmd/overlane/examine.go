@@ -90,6 +90,7 @@ const lookupTimeout = 3 * time.Second
 // resolveJoin takes the other hosts from --join, with the ports and VTEPs that they have unless told otherwise.
 func resolveJoin(ctx context.Context, s settings, c *check.Config) []check.Result {
 	var results []check.Result
+	itself := false
 	for _, text := range s.join {
 		host, port := splitHost(text, s.gossipPort)
 		addrs, err := lookup(ctx, host, s.advertise.Is6())
@@ -98,10 +99,16 @@ func resolveJoin(ctx context.Context, s settings, c *check.Config) []check.Resul
 				Cure: fmt.Sprintf("give --join an address of the family of %s, or a name that leads to one", s.advertise)})
 		}
 		for _, addr := range addrs {
-			if addr = addr.Unmap(); addr != s.advertise {
-				c.Peers = append(c.Peers, check.Peer{Name: addr.String(), Gossip: netip.AddrPortFrom(addr, port), VTEP: netip.AddrPortFrom(addr, s.vxlanPort)})
+			if addr = addr.Unmap(); addr == s.advertise {
+				itself = true
+				continue
 			}
+			c.Peers = append(c.Peers, check.Peer{Name: addr.String(), Gossip: netip.AddrPortFrom(addr, port), VTEP: netip.AddrPortFrom(addr, s.vxlanPort)})
 		}
+	}
+	if itself && len(c.Peers) == 0 {
+		results = append(results, check.Result{Check: "hosts to join", State: check.Warn, Seen: fmt.Sprintf("%s is this host, and --join names no other", s.advertise),
+			Cure: "name another host, unless this is the first; where all hosts have this address, give each --advertise with one of its own"})
 	}
 	return results
 }

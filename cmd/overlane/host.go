@@ -1,73 +1,72 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/vishvananda/netlink"
-	"go4.org/netipx"
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
-	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/internal/hostaddr"
 )
 
-// parseAdvertise takes an address of this host, or finds one: that of an interface, or by default the one from which
-// packets leave by the default route.
+// parseAdvertise reads where the address comes from, which findAddress looks up: the host may have it only later.
 func parseAdvertise(s *settings, text string) (err error) {
-	switch addr, notIP := netip.ParseAddr(text); {
-	case text == "":
-		s.advertise, err = defaultAddr()
-	case notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr():
+	if addr, notIP := netip.ParseAddr(text); notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr() {
 		s.advertise = addr // the underlay's interface comes with the daemon
-	case notIP != nil:
-		s.advertise, err = interfaceAddr(text)
-	case !addr.IsGlobalUnicast() && !addr.IsLoopback():
-		err = errors.New("other hosts can't reach that address")
-	default:
-		s.advertise = addr.Unmap()
-		_, err = overlay.DeviceMTU(s.advertise)
+		return nil
 	}
+	s.advertised = text
+	s.address, err = hostaddr.ParseSource(text)
 	return err
 }
 
-// defaultAddr asks the kernel for the source address towards addresses that only a default route leads to: those for
-// documentation (RFC 5737, RFC 3849). No packet is sent.
-func defaultAddr() (netip.Addr, error) {
-	for _, far := range []string{"203.0.113.1", "2001:db8::1"} {
-		routes, err := netlink.RouteGet(net.ParseIP(far))
-		if err != nil || len(routes) == 0 {
-			continue
-		}
-		if addr, ok := netipx.FromStdIP(routes[0].Src); ok {
-			return addr, nil
-		}
+// findAddress looks up the address to advertise.
+func (s *settings) findAddress() (err error) {
+	if s.advertise.IsValid() {
+		return nil
 	}
-	return netip.Addr{}, errors.New("this host has no default route to take the address from")
+	if s.advertise, err = s.address.Find(); err != nil {
+		return settingNamed("advertise").wrong(s.advertised, err)
+	}
+	return nil
 }
 
-// interfaceAddr is the first address of an interface that others can reach, IPv4 before IPv6.
-func interfaceAddr(name string) (netip.Addr, error) {
-	link, err := net.InterfaceByName(name)
-	if err != nil {
-		return netip.Addr{}, errors.New("neither an address nor an interface of this host")
+// How long the service manager waits for the address with all that comes after overlane: Docker starts then, and is refused.
+var patienceForAddress = time.Minute
+
+// awaitAddress waits until the host has the address to advertise. It says what is lacking; nil: nothing any more.
+func (s *settings) awaitAddress(ctx context.Context, lacks func(error)) error {
+	if s.findAddress() == nil {
+		return nil
 	}
-	addrs, err := link.Addrs()
+	changes, err := hostaddr.Watch(ctx)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("list the addresses of %s: %w", name, err)
+		return err
 	}
-	for _, want4 := range []bool{true, false} {
-		for _, a := range addrs {
-			prefix, err := netip.ParsePrefix(a.String())
-			if err == nil && prefix.Addr().Is4() == want4 && prefix.Addr().IsGlobalUnicast() {
-				return prefix.Addr(), nil
-			}
+	late := time.AfterFunc(patienceForAddress, func() { systemd.SdNotify(false, systemd.SdNotifyReady) })
+	defer late.Stop()
+	var before string
+	for {
+		err := s.findAddress()
+		if err == nil {
+			lacks(nil)
+			return nil
+		}
+		if err.Error() != before {
+			before = err.Error()
+			lacks(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
 		}
 	}
-	return netip.Addr{}, errors.New("the interface has no address that others can reach")
 }
 
 // parseCPUs reads a list as the kernel writes it (cpuset(7), "List format").

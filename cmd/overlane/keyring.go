@@ -101,14 +101,14 @@ func (c *control) listKeyring(w http.ResponseWriter, _ *http.Request) {
 	if k := c.keyring.Load(); k != nil {
 		answer(w, (*k).Keyring())
 	} else {
-		http.Error(w, starting, http.StatusServiceUnavailable)
+		c.notReady(w)
 	}
 }
 
 func (c *control) changeKeyring(w http.ResponseWriter, r *http.Request) {
 	k := c.keyring.Load()
 	if k == nil {
-		http.Error(w, starting, http.StatusServiceUnavailable)
+		c.notReady(w)
 		return
 	}
 	argument, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))

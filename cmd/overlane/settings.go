@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/hostaddr"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
@@ -23,7 +25,9 @@ type settings struct {
 	dataDir       string
 	join          []string
 	underlay      datapath.Underlay
-	advertise     netip.Addr
+	advertised    string // as it was given
+	address       hostaddr.Source
+	advertise     netip.Addr // set by findAddress
 	vxlanPort     uint16
 	gossipPort    uint16
 	gossipKey     []byte
@@ -92,6 +96,19 @@ func (s *setting) env() string {
 	return "OVERLANE_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
 }
 
+// wrong says what is wrong with a value, in one line.
+func (s *setting) wrong(text string, err error) error {
+	shown := fmt.Sprintf(" %q", text)
+	if s.secret {
+		shown = ""
+	}
+	return fmt.Errorf("--%s (%s)%s: %w: want %s", s.name, s.env(), shown, err, s.accepted)
+}
+
+func settingNamed(name string) *setting {
+	return &daemonSettings[slices.IndexFunc(daemonSettings, func(s setting) bool { return s.name == name })]
+}
+
 // flagValue keeps a flag as it was given; several times are one list.
 type flagValue struct{ text string }
 
@@ -136,11 +153,7 @@ func readSettings(flags *pflag.FlagSet, all []setting) (settings, error) {
 			text = env
 		}
 		if err := s.parse(&result, text); err != nil {
-			shown := fmt.Sprintf(" %q", text)
-			if s.secret {
-				shown = ""
-			}
-			return settings{}, fmt.Errorf("--%s (%s)%s: %w: want %s", s.name, s.env(), shown, err, s.accepted)
+			return settings{}, s.wrong(text, err)
 		}
 	}
 	return result, nil

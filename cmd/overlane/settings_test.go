@@ -31,7 +31,11 @@ func read(t *testing.T, args []string, env ...string) (settings, error) {
 	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}
-	return readSettings(cmd.Flags(), daemonSettings)
+	s, err := readSettings(cmd.Flags(), daemonSettings)
+	if err == nil {
+		err = s.findAddress()
+	}
+	return s, err
 }
 
 func mustRead(t *testing.T, args []string, env ...string) settings {
@@ -159,6 +163,7 @@ func TestWrongValues(t *testing.T) {
 		{"underlay-address", "224.0.0.1/24", []string{`"224.0.0.1/24"`, "can't reach"}},
 		{"underlay-address", "192.0.2.1/24", []string{"only with --underlay"}},
 		{"advertise", "nosuchif0", []string{`"nosuchif0"`, "name of an interface"}},
+		{"advertise", "eth/0", []string{`"eth/0"`, "neither an address nor the name of an interface"}},
 		{"advertise", "203.0.113.9", []string{`"203.0.113.9"`, "no network device of this host"}},
 		{"advertise", "0.0.0.0", []string{`"0.0.0.0"`, "can't reach"}},
 		{"advertise", "ff02::1", []string{`"ff02::1"`, "can't reach"}},

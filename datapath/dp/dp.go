@@ -219,6 +219,9 @@ func SetHost(device uint32, fds []int) (uint32, error) {
 // IgnoreInterface has the sockets take no VXLAN that arrives on a kernel's interface: a device has a copy of it.
 func IgnoreInterface(ifindex int) error { return failed(C.dp_udp_ignore(C.uint32_t(ifindex))) }
 
+// MoveVTEP has the sockets send from another address of this host, of the same family.
+func MoveVTEP(to netip.Addr) error { return failed(C.dp_udp_move(address(to))) }
+
 // ReadDevice reads what the device itself has counted.
 func ReadDevice(id uint32) (Traffic, error) {
 	var t C.struct_dp_traffic

@@ -89,6 +89,8 @@ int dp_device_underlay(uint32_t device);
 int dp_device_host(uint32_t device, const int fds[DP_MAX_WORKERS]);
 /* The sockets take no VXLAN that arrives on an interface in our VTEP's family: a device has a copy of it. */
 int dp_udp_ignore(uint32_t ifindex);
+/* Sends from another VTEP address of this host from now on. Where no device is the underlay. -EAFNOSUPPORT: it is of another family. */
+int dp_udp_move(struct dp_addr vtep);
 
 struct dp_port_config {
 	uint32_t vni;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The sockets of the udp underlay: one for receiving and a pool of source ports for each worker. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -219,6 +220,39 @@ dp_udp_ignore(uint32_t ifindex)
 		udp->filtered = true;
 	}
 	return 0;
+}
+
+/* A worker may be sending by the socket's number: it keeps it. */
+static int
+rebind(int fd)
+{
+	int fresh = send_socket(vtep_family()), ret;
+
+	if (fresh < 0)
+		return fresh;
+	ret = dup3(fresh, fd, O_CLOEXEC) < 0 ? -errno : 0;
+	close(fresh);
+	return ret;
+}
+
+int
+dp_udp_move(struct dp_addr vtep)
+{
+	struct dp_addr before = dp.config.vtep;
+	int ret = 0;
+
+	if (dp_addr_is4(&vtep) != dp_addr_is4(&before))
+		return -EAFNOSUPPORT;
+	dp.config.vtep = vtep;
+	for (unsigned w = 0; w < dp.config.n_workers; w++) {
+		struct dp_udp *udp = &dp.workers[w]->udp;
+
+		for (unsigned i = 0; i < DP_UDP_SOURCES && !ret; i++)
+			ret = rebind(vtep_family() == AF_INET ? udp->tx4[i] : udp->tx6[i]);
+	}
+	if (ret)
+		dp.config.vtep = before;
+	return ret;
 }
 
 static bool

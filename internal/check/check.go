@@ -61,7 +61,7 @@ func Run(c Config) []Result {
 	results = append(results, ports(c)...)
 	results = append(results, firewall(c.VXLANPort))
 	for _, p := range c.Peers {
-		results = append(results, gossip(p), path(c, p))
+		results = append(results, gossip(c.Gossip.Addr(), p), path(c, p))
 	}
 	return append(results, vxlan(c)...)
 }

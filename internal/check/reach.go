@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/overlane/overlane/internal/hostaddr"
 )
 
 const (
@@ -15,13 +18,16 @@ const (
 	refusalTime = 500 * time.Millisecond // that a host's word that it takes no such packet may be under way
 )
 
-// gossip opens a connection to where a peer gossips.
-func gossip(p Peer) Result {
+// gossip opens a connection to where a peer gossips; own is what this host advertises.
+func gossip(own netip.Addr, p Peer) Result {
 	r := Result{"gossip to " + p.Name, OK, fmt.Sprintf("%s takes connections", p.Gossip), ""}
 	conn, err := net.DialTimeout("tcp", p.Gossip.String(), dialTime)
 	if err != nil {
 		r.State, r.Seen = Fail, err.Error()
 		r.Cure = fmt.Sprintf("start overlane there, and open TCP and UDP port %d between the hosts", p.Gossip.Port())
+		if misplaced := hostaddr.Misplaced(own, p.Gossip.Addr()); misplaced != "" {
+			r.Cure = misplaced + "; else " + r.Cure
+		}
 		return r
 	}
 	conn.Close()
@@ -34,7 +40,7 @@ func vxlan(c Config) []Result {
 	conns := make([]net.Conn, len(c.Peers))
 	errs := make([]error, len(c.Peers))
 	for i, p := range c.Peers {
-		if conns[i], errs[i] = net.Dial("udp", p.VTEP.String()); errs[i] == nil {
+		if conns[i], errs[i] = dialFrom(c.VTEP, p.VTEP); errs[i] == nil {
 			defer conns[i].Close()
 			_, errs[i] = conns[i].Write(nil)
 		}
@@ -48,7 +54,7 @@ func vxlan(c Config) []Result {
 		}
 		results[i] = answerTo(p, errs[i])
 	}
-	return results
+	return append(results, translations(c)...)
 }
 
 func answerTo(p Peer, err error) Result {

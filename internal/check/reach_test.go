@@ -36,6 +36,17 @@ func TestPeersThatGossipOrDoNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	says(t, gossip(Peer{Name: "host2", Gossip: netip.MustParseAddrPort("127.0.0.2:7950")}), OK, "127.0.0.2:7950 takes connections")
-	says(t, gossip(Peer{Name: "host3", Gossip: netip.MustParseAddrPort("127.0.0.3:7950")}), Fail, "refused", "TCP and UDP port 7950")
+	own := netip.MustParseAddr("127.0.0.1")
+	says(t, gossip(own, Peer{Name: "host2", Gossip: netip.MustParseAddrPort("127.0.0.2:7950")}), OK, "127.0.0.2:7950 takes connections")
+	says(t, gossip(own, Peer{Name: "host3", Gossip: netip.MustParseAddrPort("127.0.0.3:7950")}), Fail, "refused", "TCP and UDP port 7950")
+}
+
+// As on machines of Vagrant's: each advertises 10.0.2.15, and takes no connection at the address by which the others know it.
+func TestPeersThatAdvertiseOneAddress(t *testing.T) {
+	testns.Enter(t)
+	testns.Run(t, "ip link add nat type veth", "ip addr add 10.0.2.15/24 dev nat", "ip link set nat up",
+		"ip link add lan type veth peer name far", "ip addr add 192.0.2.1/24 dev lan", "ip link set lan up", "ip link set far up",
+		"iptables -A OUTPUT -d 192.0.2.2 -p tcp -j REJECT --reject-with tcp-reset")
+	r := gossip(netip.MustParseAddr("10.0.2.15"), Peer{Name: "host2", Gossip: netip.MustParseAddrPort("192.0.2.2:7950")})
+	says(t, r, Fail, "this host advertises 10.0.2.15", "--advertise 192.0.2.1 here", "else start overlane there")
 }
