@@ -3,6 +3,8 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"runtime"
 
@@ -101,6 +103,30 @@ func tapIn(fd int, path string) (bool, error) {
 		return false, nil
 	}
 	return err == nil && is.Dev == want.Dev && is.Ino == want.Ino, err
+}
+
+// TapAddrs gives the addresses of the tap with an alias in the network namespace at a path, once it is up: ErrTapGone when it is not
+// there.
+func (d *Datapath) TapAddrs(path, alias string) (addrs []netip.Addr, up bool, err error) {
+	err = inNamespace(path, func() error {
+		name, err := findTap(alias)
+		if err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		up = link.Attrs().Flags&net.FlagUp != 0
+		all, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		for _, a := range all {
+			if addr, ok := netip.AddrFromSlice(a.IP); ok {
+				addrs = append(addrs, addr.Unmap())
+			}
+		}
+		return err
+	})
+	return addrs, up, err
 }
 
 // findTap looks for the alias: in a container the tap has another name, and little company.

@@ -25,7 +25,7 @@ static int container;
 static void
 start(void)
 {
-	struct dp_config config = { .n_workers = 1, .vtep = loopback, .log_fd = open("/dev/null", O_WRONLY) };
+	struct dp_config config = { .n_workers = 1, .vtep = loopback, .claims_fd = -1, .log_fd = open("/dev/null", O_WRONLY) };
 	char err[DP_ERR_LEN];
 
 	FUZZ_CHECK(config.log_fd >= 0);
@@ -66,7 +66,7 @@ fuzz_pipeline(void)
 	p.port = add_port();
 	p.vtep = dp_vtep_add(loopback, DISCARD);
 	FUZZ_CHECK(!dp_fdb_set_port(VNI, local_mac, p.port) && !dp_fdb_set_vtep(VNI, remote_mac, p.vtep));
-	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac) && !dp_neigh_set(VNI, remote_ip6, remote_mac));
+	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac, false) && !dp_neigh_set(VNI, remote_ip6, remote_mac, false));
 	FUZZ_CHECK(!dp_net_flood(VNI, &p.port, 1, &p.vtep, 1));
 	return &p;
 }
