@@ -19,8 +19,6 @@ import (
 const (
 	extraInterval   = 10 * time.Second // between two questions whether a container still has its extra addresses
 	extraUnanswered = 3                // questions, and it has not
-	linkLocalWait   = 10 * time.Second // for Docker to set a container's interface up, after Join
-	linkLocalPace   = 10 * time.Millisecond
 )
 
 // runClaims takes what containers claim, until the overlay is closed.

@@ -11,7 +11,13 @@ import (
 )
 
 // `docker run --link-local-ip`: Docker tells a driver nothing of it, and sets the address on the interface after Join, before the
-// container's process starts. So it is read there, once, when the interface is up: what the container adds later does not count.
+// container's process starts. So it is read there, once, as soon as the interface is up: what the container adds later does not count.
+
+const (
+	linkLocalWait    = 10 * time.Second      // for Docker to set the interface up, after Join
+	linkLocalPace    = 10 * time.Millisecond // between two looks, at first
+	linkLocalPaceMax = 50 * time.Millisecond // about what passes between then and the start of the process; a look takes 0.3 ms
+)
 
 // adoptLinkLocal waits until Docker has set up an endpoint that was joined, and makes its link-local IPv4 addresses its own.
 func (o *Overlay) adoptLinkLocal(networkID string, joined Endpoint) {
@@ -24,6 +30,9 @@ func (o *Overlay) adoptLinkLocal(networkID string, joined Endpoint) {
 			return nil
 		}
 		for _, addr := range addrs {
+			if slices.Contains(ep.LinkLocal, addr) {
+				continue // Docker joins anew
+			}
 			if err := o.giveLinkLocal(n, ep, addr); err != nil {
 				n.logOf(ep).WithError(err).Error("--link-local-ip does not work in this container: remove it, and choose another address")
 			}
@@ -38,7 +47,7 @@ func (o *Overlay) awaitLinkLocal(ep Endpoint) []netip.Addr {
 		select {
 		case <-o.ctx.Done():
 			return nil
-		case <-time.After(min(pace, time.Second)):
+		case <-time.After(min(pace, linkLocalPaceMax)):
 		}
 		addrs, up, err := o.cfg.Datapath.TapAddrs(ep.Sandbox, ep.alias())
 		if err == nil && up {
