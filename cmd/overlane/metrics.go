@@ -23,7 +23,7 @@ type pipeline func() datapath.Stats
 
 var (
 	dropsDesc    = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
-	trustedDesc  = prometheus.NewDesc("overlane_trusted_packets_total", "Packets that trusted containers sent from addresses that are not their own, by port.", []string{"port"}, nil)
+	trustedDesc  = prometheus.NewDesc("overlane_trusted_packets_total", "Packets that containers sent from extra and link-local addresses, by port.", []string{"port"}, nil)
 	entriesDesc  = prometheus.NewDesc("overlane_table_entries", "Entries of the datapath's tables.", []string{"table"}, nil)
 	capacityDesc = prometheus.NewDesc("overlane_table_capacity", "Entries that the datapath's tables can hold.", []string{"table"}, nil)
 )
