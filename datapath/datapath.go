@@ -38,6 +38,17 @@ const MaxMTU = dp.MaxFrame - 14
 // MaxVNI is the largest VXLAN network identifier: 24 bits (RFC 7348 section 5).
 const MaxVNI = 1<<24 - 1
 
+// Trust is what a port's container may send from, and claim by ARP and neighbour discovery, beside its own: never what is another
+// port's own.
+type Trust = dp.Trust
+
+// From the least to the most.
+const (
+	TrustNone    = dp.TrustNone
+	TrustAddress = dp.TrustAddress // any IP address
+	TrustMAC     = dp.TrustMAC     // and any MAC
+)
+
 // PortID names a port for as long as it exists. Numbers are used again.
 type PortID uint32
 
@@ -47,8 +58,9 @@ type PortConfig struct {
 	Alias string       // IFLA_IFALIAS: the tap is found again by it, whatever it is called by then
 	Netns string       // path of the network namespace that holds the tap; empty: the daemon's own
 	VNI   uint32       // 1 to MaxVNI; the network must have been added
-	MAC   MAC          // the only source address that the port may use
-	Addrs []netip.Addr // the only IP sources, at most one of each family; the MAC's link-local address is added
+	MAC   MAC          // the port's own source address
+	Addrs []netip.Addr // its own IP sources, at most one of each family; the MAC's link-local address is added
+	Trust Trust        // what it may send from beside these and what SetExtra gives it
 	MTU   int          // bytes of IP packet
 }
 

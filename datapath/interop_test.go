@@ -46,8 +46,8 @@ func kernelPeer(t testing.TB, vtep netip.AddrPort) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, vtep))
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), vtep))
-	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(peerIP4), parseMAC(peerMAC)))
-	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(peerIP6), parseMAC(peerMAC)))
+	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(peerIP4), parseMAC(peerMAC), false))
+	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(peerIP6), parseMAC(peerMAC), false))
 }
 
 func TestInteropWithLinux(t *testing.T) {

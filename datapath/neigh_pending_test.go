@@ -27,7 +27,7 @@ func TestAnswerThatComesLate(t *testing.T) {
 	} {
 		drops(t, 1, func() { sock.send(t, c.request) }, c.drop)
 		target := netip.MustParseAddr(c.target)
-		must(t, plane.SetNeighbour(vni, target, parseMAC(peerMAC)))
+		must(t, plane.SetNeighbour(vni, target, parseMAC(peerMAC), false))
 		answers := func(frame []byte) bool {
 			return bytes.HasPrefix(frame, append(hardware(hostMAC), hardware(peerMAC)...)) && bytes.Contains(frame, net.IP(target.AsSlice()))
 		}
@@ -40,7 +40,7 @@ func TestAnswerThatComesLate(t *testing.T) {
 func answered(t *testing.T, sock raw, mac, target string, wait time.Duration) bool {
 	t.Helper()
 	must(t, unix.SetsockoptTimeval(int(sock), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 5000}))
-	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(target), parseMAC(peerMAC)))
+	must(t, plane.SetNeighbour(vni, netip.MustParseAddr(target), parseMAC(peerMAC), false))
 	t.Cleanup(func() { plane.DelNeighbour(vni, netip.MustParseAddr(target)) })
 	buffer := make([]byte, 65536)
 	for end := time.Now().Add(wait); time.Now().Before(end); {

@@ -16,7 +16,15 @@ type network struct {
 	localAddrs map[netip.Addr]MAC
 	vteps      map[netip.AddrPort]*vtep // flood list
 	macs       map[MAC]*vtep
-	neighbours map[netip.Addr]MAC
+	neighbours map[netip.Addr]neighbour
+	extras     map[netip.Addr]localExtra // by the address
+	extraMACs  map[MAC]*extraMAC         // behind ports
+}
+
+// neighbour is where an address is. Extra: it is no endpoint's own.
+type neighbour struct {
+	mac   MAC
+	extra bool
 }
 
 // vtep is used by flood lists and forwarding entries; refs counts them.
@@ -55,7 +63,9 @@ func (d *Datapath) AddNetwork(vni uint32) error {
 		localAddrs: map[netip.Addr]MAC{},
 		vteps:      map[netip.AddrPort]*vtep{},
 		macs:       map[MAC]*vtep{},
-		neighbours: map[netip.Addr]MAC{},
+		neighbours: map[netip.Addr]neighbour{},
+		extras:     map[netip.Addr]localExtra{},
+		extraMACs:  map[MAC]*extraMAC{},
 	}
 	return nil
 }
@@ -140,7 +150,7 @@ func (d *Datapath) SetMAC(vni uint32, mac MAC, at netip.AddrPort) error {
 		if err != nil {
 			return err
 		}
-		if err := n.setNeighbour(linkLocal(mac), mac); err != nil {
+		if err := n.setNeighbour(linkLocal(mac), neighbour{mac: mac}); err != nil {
 			d.release(v)
 			return err
 		}
@@ -179,12 +189,15 @@ func (d *Datapath) DelMAC(vni uint32, mac MAC) error {
 	})
 }
 
-// SetNeighbour says which MAC has an address: ARP and neighbour discovery are answered with it.
-func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac MAC) error {
+// SetNeighbour says which MAC has an address: ARP and neighbour discovery are answered with it. Extra: it is no endpoint's own, so that
+// ports that are trusted may claim it; when it has moved, the network's ports are told.
+func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac MAC, extra bool) error {
 	if err := checkAddr(addr); err != nil {
 		return fmt.Errorf("VNI %d: neighbour %s: %w", vni, mac, err)
 	}
-	return d.withNetwork(vni, func(n *network) error { return n.setNeighbour(addr, mac) })
+	return d.withNetwork(vni, func(n *network) error {
+		return d.announcing(n, addr, func() error { return n.setNeighbour(addr, neighbour{mac, extra}) })
+	})
 }
 
 // DelNeighbour forgets it.
@@ -216,6 +229,9 @@ func (n *network) syncMAC(mac MAC) error {
 	if id, ok := n.localMACs[mac]; ok {
 		return tableFull(dp.SetMACPort(n.vni, mac, uint32(id)), "MAC addresses", dp.MaxMACs)
 	}
+	if x := n.extraMACs[mac]; x != nil {
+		return tableFull(dp.SetMACPort(n.vni, mac, uint32(x.port)), "MAC addresses", dp.MaxMACs)
+	}
 	if v := n.macs[mac]; v != nil {
 		return tableFull(dp.SetMACVTEP(n.vni, mac, v.id), "MAC addresses", dp.MaxMACs)
 	}
@@ -224,9 +240,9 @@ func (n *network) syncMAC(mac MAC) error {
 }
 
 // setNeighbour notes the address only when the table has it.
-func (n *network) setNeighbour(addr netip.Addr, mac MAC) error {
+func (n *network) setNeighbour(addr netip.Addr, at neighbour) error {
 	old, had := n.neighbours[addr]
-	n.neighbours[addr] = mac
+	n.neighbours[addr] = at
 	err := n.syncNeighbour(addr)
 	if err == nil {
 		return nil
@@ -240,14 +256,23 @@ func (n *network) setNeighbour(addr netip.Addr, mac MAC) error {
 
 // syncNeighbour brings the neighbour table in line with what is said of the address.
 func (n *network) syncNeighbour(addr netip.Addr) error {
+	at := n.neighbour(addr)
+	if at.mac == (MAC{}) {
+		dp.DelNeighbour(n.vni, addr)
+		return nil
+	}
+	return tableFull(dp.SetNeighbour(n.vni, addr, at.mac, at.extra), "neighbours", dp.MaxNeighbours)
+}
+
+// neighbour is where an address is; zero: nobody has it.
+func (n *network) neighbour(addr netip.Addr) neighbour {
 	if mac, ok := n.localAddrs[addr]; ok {
-		return tableFull(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
+		return neighbour{mac: mac}
 	}
-	if mac, ok := n.neighbours[addr]; ok {
-		return tableFull(dp.SetNeighbour(n.vni, addr, mac), "neighbours", dp.MaxNeighbours)
+	if x, ok := n.extras[addr]; ok {
+		return neighbour{x.mac, !x.own}
 	}
-	dp.DelNeighbour(n.vni, addr)
-	return nil
+	return n.neighbours[addr]
 }
 
 func (n *network) syncFloodList() error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/overlane/overlane/datapath/dp"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // Config starts the pipeline.
@@ -42,8 +43,9 @@ type Datapath struct {
 	aliases map[string]PortID // of ports
 	nets    map[uint32]*network
 	vteps   map[netip.AddrPort]*vtep
-	device  *device // nil: the kernel's sockets are the underlay
-	survey  survey  // the last look at all network namespaces
+	device  *device  // nil: the kernel's sockets are the underlay
+	survey  survey   // the last look at all network namespaces
+	claims  *os.File // eventfd(2) of the workers
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.
@@ -86,8 +88,13 @@ func (d *Datapath) start(c Config, buffers int) error {
 		return err
 	}
 	go copyLog(reader, c.Log)
+	claims, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	d.claims = os.NewFile(uintptr(claims), "claims")
 	d.hugepages = wantHugepages(dp.Memory(len(c.CPUs), buffers))
-	err = dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: d.hugepages, DeviceBuffers: buffers, PCI: c.Underlay.pci(), Log: writer})
+	err = dp.Start(dp.Config{CPUs: c.CPUs, VTEP: c.VTEP, Port: c.Port, Hugepages: d.hugepages, DeviceBuffers: buffers, Claims: claims, PCI: c.Underlay.pci(), Log: writer})
 	if err != nil && d.hugepages {
 		return reexec(c.Log, err)
 	}
@@ -142,6 +149,7 @@ func (d *Datapath) Close() error {
 	clear(d.nets)
 	err := d.closeDevice()
 	dp.Stop()
+	d.claims.Close()
 	return err
 }
 

@@ -34,8 +34,8 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	}
 	if id, open := d.aliases[c.Alias]; open {
 		p := d.ports[id]
-		if p.config.VNI != c.VNI || p.config.MAC != c.MAC || !slices.Equal(p.config.Addrs, c.Addrs) {
-			return 0, fmt.Errorf("port %s: alias %s is open with VNI %d, MAC %s and addresses %v", c.Name, c.Alias, p.config.VNI, p.config.MAC, p.config.Addrs)
+		if p.config.VNI != c.VNI || p.config.MAC != c.MAC || p.config.Trust != c.Trust || !slices.Equal(p.config.Addrs, c.Addrs) {
+			return 0, fmt.Errorf("port %s: alias %s is open with VNI %d, MAC %s, addresses %v and trust %d", c.Name, c.Alias, p.config.VNI, p.config.MAC, p.config.Addrs, p.config.Trust)
 		}
 		return id, nil
 	}
@@ -62,7 +62,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if c.Netns != "" {
 		openedIn, _ = tapNamespace(fds[0]) // before Linux 5.2 a tap does not tell, and is not asked again
 	}
-	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
+	number, err := dp.AddPort(dp.Port{VNI: c.VNI, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
 	if err != nil {
 		dp.CloseTap(fds, c.Netns != "")
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
@@ -110,6 +110,7 @@ func (d *Datapath) removePort(id PortID, p *port, keep bool) error {
 	delete(d.ports, id)
 	delete(d.aliases, p.config.Alias)
 	err := net.syncFloodList()
+	net.delExtras(id)
 	delete(net.localMACs, p.config.MAC)
 	net.syncMAC(p.config.MAC)
 	for _, addr := range p.addrs {

@@ -35,7 +35,10 @@ type PortStats struct {
 	VNI  uint32 `json:"vni"`
 	MAC  MAC    `json:"mac"`
 	Traffic
+	Trusted uint64 `json:"trusted_packets"` // of those received: from a source that is not the port's own
 }
+
+func trafficOf(t dp.Traffic) Traffic { return Traffic{t.RxPackets, t.RxBytes, t.TxPackets, t.TxBytes} }
 
 // DeviceStats describes the underlay's device.
 type DeviceStats struct {
@@ -66,7 +69,7 @@ func (d *Datapath) Stats() Stats {
 		MbufsTotal: read.MbufsTotal,
 		Tables:     d.tableStats(),
 		Ports:      make([]PortStats, 0, len(d.ports)),
-		Underlay:   Traffic(read.Underlay),
+		Underlay:   trafficOf(read.Underlay),
 		Drops:      read.Drops,
 		Device:     d.deviceStats(),
 	}
@@ -75,7 +78,7 @@ func (d *Datapath) Stats() Stats {
 		if err != nil {
 			d.log.WithError(err).Errorf("counters of port %s", p.config.Name)
 		}
-		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, Traffic(traffic)})
+		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, trafficOf(traffic), traffic.Trusted})
 	}
 	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
 	return stats

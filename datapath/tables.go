@@ -26,6 +26,9 @@ func (d *Datapath) tableStats() []TableStats {
 	for _, n := range d.nets {
 		macs += 1 + union(n.localMACs, n.macs)
 		neighbours += union(n.localAddrs, n.neighbours)
+		// Few, and hardly ever in more than one.
+		macs += len(n.extraMACs)
+		neighbours += len(n.extras)
 	}
 	return []TableStats{
 		tableStats("networks", len(d.nets), dp.MaxNetworks),

@@ -34,7 +34,7 @@ func TestTablesFill(t *testing.T) {
 		err := plane.SetMAC(fullVNI, mac, peerWire)
 		for _, addr := range addrs {
 			if err == nil {
-				err = plane.SetNeighbour(fullVNI, addr, mac)
+				err = plane.SetNeighbour(fullVNI, addr, mac, false)
 			}
 		}
 		return err

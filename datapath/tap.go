@@ -3,6 +3,8 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"runtime"
 
@@ -128,6 +130,29 @@ func (d *Datapath) isKept(p *port, netns string) (bool, error) {
 		return true, nil
 	}
 	return false, d.survey.err
+}
+
+// TapAddrs gives the addresses of the port's tap in the network namespace at c.Netns, once it is up: ErrTapGone when it is not there.
+func (d *Datapath) TapAddrs(c PortConfig) (addrs []netip.Addr, up bool, err error) {
+	err = inNamespace(c.Netns, func() error {
+		name, err := findTap(c)
+		if err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		up = link.Attrs().Flags&net.FlagUp != 0
+		all, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		for _, a := range all {
+			if addr, ok := netip.AddrFromSlice(a.IP); ok {
+				addrs = append(addrs, addr.Unmap())
+			}
+		}
+		return err
+	})
+	return addrs, up, err
 }
 
 // tapNamespace is the inode number of the namespace that a tap is in.

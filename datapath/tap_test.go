@@ -255,7 +255,7 @@ func TestBadEntries(t *testing.T) {
 		"VTEP 239.1.1.1:4789: want a unicast":      plane.SetMAC(vni, mac, netip.MustParseAddrPort("239.1.1.1:4789")),
 		"VTEP 10.9.2.2:0: want a unicast":          plane.AddVTEP(vni, netip.AddrPortFrom(peerWire.Addr(), 0)),
 		"VTEP [fe80::1%wire]:4789: want a unicast": plane.AddVTEP(vni, netip.MustParseAddrPort("[fe80::1%wire]:4789")),
-		"address ff02::1: want a unicast":          plane.SetNeighbour(vni, netip.MustParseAddr("ff02::1"), mac),
+		"address ff02::1: want a unicast":          plane.SetNeighbour(vni, netip.MustParseAddr("ff02::1"), mac, false),
 		"opened before: DPDK starts once":          reopened(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -123,7 +123,13 @@ func parseMAC(text string) (m datapath.MAC) {
 // container makes a port on the network and moves its tap into the namespace as eth0, as Docker does.
 func container(t testing.TB, ns, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
 	t.Helper()
-	config := datapath.PortConfig{Name: tap, Alias: testAlias + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu}
+	return trusted(t, datapath.TrustNone, ns, tap, mac, mtu, vni, addrs...)
+}
+
+// trusted is a container that is trusted.
+func trusted(t testing.TB, trust datapath.Trust, ns, tap, mac string, mtu int, vni uint32, addrs ...string) datapath.PortID {
+	t.Helper()
+	config := datapath.PortConfig{Name: tap, Alias: testAlias + tap, VNI: vni, MAC: parseMAC(mac), MTU: mtu, Trust: trust}
 	for _, addr := range addrs {
 		config.Addrs = append(config.Addrs, netip.MustParsePrefix(addr).Addr())
 	}

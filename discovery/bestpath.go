@@ -15,32 +15,61 @@ type routeKey struct {
 	addr netip.AddrPort
 }
 
-// routes lists the keys that an endpoint is reached by.
+// routes lists the keys that an endpoint has for its own.
 func (e *Endpoint) routes() []routeKey {
-	keys := []routeKey{{kind: KindMAC, mac: e.MAC}}
+	keys := []routeKey{macKey(e.MAC)}
 	for _, a := range e.Addrs {
-		keys = append(keys, routeKey{kind: KindAddr, addr: netip.AddrPortFrom(a, 0)})
+		keys = append(keys, addrKey(a))
 	}
 	return keys
 }
 
-// path is one remote owner's claim to a key. Endpoint is nil for a VTEP.
+func macKey(mac MAC) routeKey { return routeKey{kind: KindMAC, mac: mac} }
+
+func addrKey(a netip.Addr) routeKey { return routeKey{kind: KindAddr, addr: netip.AddrPortFrom(a, 0)} }
+
+// path is one remote owner's claim to a key. Endpoint is nil for a VTEP, and
+// extra for what is an endpoint's own.
 type path struct {
 	owner    nodeID
 	vtep     netip.AddrPort
 	endpoint *Endpoint
+	extra    *Extra
 }
 
-// comparePaths orders the paths to one key, the best first: highest mobility
-// sequence number, then lowest VTEP (RFC 7432 section 15.1), then whatever makes
-// all nodes choose alike.
-func comparePaths(a, b path) int {
-	var bySeq, byMAC int
-	if a.endpoint != nil && b.endpoint != nil {
-		bySeq = cmp.Compare(b.endpoint.Seq, a.endpoint.Seq)
-		byMAC = bytes.Compare(a.endpoint.MAC[:], b.endpoint.MAC[:])
+// seq and mac are those of a path that has an endpoint.
+func (p *path) seq() uint32 {
+	if p.extra != nil {
+		return p.extra.Seq
 	}
-	return cmp.Or(bySeq, a.vtep.Compare(b.vtep), bytes.Compare(a.owner[:], b.owner[:]), byMAC)
+	return p.endpoint.Seq
+}
+
+func (p *path) mac() MAC {
+	if p.extra != nil && p.extra.MAC != (MAC{}) {
+		return p.extra.MAC
+	}
+	return p.endpoint.MAC
+}
+
+// comparePaths orders the paths to one key, the best first: an endpoint's own
+// before what is extra, then the highest mobility sequence number, then the lowest
+// VTEP (RFC 7432 section 15.1), then whatever makes all nodes choose alike.
+func comparePaths(a, b path) int {
+	if a.endpoint == nil || b.endpoint == nil {
+		return cmp.Or(a.vtep.Compare(b.vtep), bytes.Compare(a.owner[:], b.owner[:]))
+	}
+	if own := a.extra == nil; own != (b.extra == nil) {
+		if own {
+			return -1
+		}
+		return 1
+	}
+	if byRank := cmp.Or(cmp.Compare(b.seq(), a.seq()), a.vtep.Compare(b.vtep), bytes.Compare(a.owner[:], b.owner[:])); byRank != 0 {
+		return byRank
+	}
+	macA, macB := a.mac(), b.mac()
+	return cmp.Or(bytes.Compare(macA[:], macB[:]), bytes.Compare(a.endpoint.MAC[:], b.endpoint.MAC[:]))
 }
 
 // route is every path to one key, the best first, and the one that the observer
@@ -74,7 +103,7 @@ func (r *route) remove(p path) bool {
 func (p path) change(n Network, k routeKey) Change {
 	ch := Change{Network: n, Kind: k.kind, VTEP: p.vtep}
 	if p.endpoint != nil {
-		ch.MAC = p.endpoint.MAC
+		ch.MAC, ch.Extra = p.mac(), p.extra != nil
 	}
 	if k.kind == KindAddr {
 		ch.Addr = k.addr.Addr()

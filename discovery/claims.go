@@ -25,6 +25,9 @@ func (c *core) claims(key string, to Endpoint) []Record {
 	for _, k := range to.routes() {
 		if r := nv.routes[k]; r != nil {
 			for _, p := range r.paths {
+				if p.extra != nil {
+					break // an own one comes first
+				}
 				claim(Record{Owner: p.owner.recordOwner(), VTEP: p.vtep}, p.endpoint)
 			}
 		}

@@ -174,6 +174,11 @@ func (c *Cluster) Put(key string, e Endpoint) {
 			e.MAC, e.ID, maxEndpointID, maxAddrs)
 		return
 	}
+	if len(e.Extras) > MaxExtras {
+		c.log.Errorf("endpoint %s is not published: it has %d extra addresses, at most %d", e.MAC, len(e.Extras), MaxExtras)
+		return
+	}
+	e.Extras = slices.Clone(e.Extras)
 	e.Addrs = slices.Clone(e.Addrs)
 	for i, a := range e.Addrs {
 		if !a.IsValid() {
@@ -225,6 +230,14 @@ func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.core.claims(key, Endpoint{MAC: mac, Addrs: addrs})
+}
+
+// Standing says how an extra address of this node stands against what others
+// claim in a network this node subscribes to.
+func (c *Cluster) Standing(key string, e Extra) Standing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.standing(key, e)
 }
 
 // Answers asks a member whether it is there, and waits about a second for a word

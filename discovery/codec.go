@@ -150,6 +150,9 @@ func encodeDelta(d *delta) *wire.Delta {
 		for _, a := range e.Addrs {
 			we.Addrs = append(we.Addrs, a.AsSlice())
 		}
+		for _, x := range e.Extras {
+			we.Extras = append(we.Extras, encodeExtra(x))
+		}
 		w.Upserts = append(w.Upserts, we)
 	}
 	if !d.made.IsZero() {
@@ -157,6 +160,14 @@ func encodeDelta(d *delta) *wire.Delta {
 	}
 	for i := range d.deletes {
 		w.Deletes = append(w.Deletes, d.deletes[i][:])
+	}
+	return w
+}
+
+func encodeExtra(x Extra) *wire.Extra {
+	w := &wire.Extra{Addr: x.Addr.AsSlice(), Seq: x.Seq}
+	if x.MAC != (MAC{}) {
+		w.Mac = x.MAC[:]
 	}
 	return w
 }
@@ -380,8 +391,20 @@ func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
 		d.fail("addresses", "%d, at most %d", len(w.Addrs), maxAddrs)
 		return e
 	}
-	e.Addrs = each(d, w.Addrs, d.addr)
+	if len(w.Extras) > MaxExtras {
+		d.fail("addresses", "%d extra ones, at most %d", len(w.Extras), MaxExtras)
+		return e
+	}
+	e.Addrs, e.Extras = each(d, w.Addrs, d.addr), each(d, w.Extras, d.extra)
 	return e
+}
+
+func (d *decoder) extra(w *wire.Extra) Extra {
+	x := Extra{Addr: d.addr(w.Addr), Seq: w.Seq}
+	if len(w.Mac) > 0 {
+		x.MAC = d.mac(w.Mac)
+	}
+	return x
 }
 
 func (d *decoder) digest(w *wire.Digest) *digest {

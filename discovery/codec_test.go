@@ -17,6 +17,10 @@ import (
 func fullPacket() *packet {
 	e, f := testEndpoint(1, 1), testEndpoint(1, 2)
 	f.Seq = 1 << 31
+	for i := range MaxExtras {
+		f.Extras = append(f.Extras, Extra{MAC: MAC{2, 9, 0, 0, 0, byte(i)}, Addr: netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(i)}), Seq: 1 << 31})
+	}
+	f.Extras[0].MAC = MAC{}
 	return &packet{
 		from:    nodeID{1, 2, 3},
 		address: netip.MustParseAddrPort("[fd00::1]:7950"),
@@ -105,6 +109,9 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"endpoint_id", endpoint(&wire.Endpoint{Id: long})},
 		{"address", endpoint(&wire.Endpoint{Addrs: [][]byte{{1, 2, 3}}})},
 		{"addresses", endpoint(&wire.Endpoint{Addrs: make([][]byte, maxAddrs+1)})},
+		{"addresses", endpoint(&wire.Endpoint{Extras: make([]*wire.Extra, MaxExtras+1)})},
+		{"address", endpoint(&wire.Endpoint{Extras: []*wire.Extra{{}}})},
+		{"mac", endpoint(&wire.Endpoint{Extras: []*wire.Extra{{Addr: make([]byte, 4), Mac: make([]byte, 5)}}})},
 		{"network_key", &wire.Packet{From: id, Wants: []*wire.Want{{Owner: id, Key: long}}}},
 		{"digest", &wire.Packet{From: id, Digest: &wire.Digest{Buckets: make([]uint64, maxBuckets+1)}}},
 		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Buckets: maxBuckets + 1}}},

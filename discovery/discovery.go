@@ -55,11 +55,26 @@ type Network struct {
 // sequence number (RFC 7432 section 15): of two owners that claim the same MAC
 // or address, the one with the higher Seq wins.
 type Endpoint struct {
-	ID    string
-	MAC   MAC
-	Addrs []netip.Addr
-	Seq   uint32
+	ID     string
+	MAC    MAC
+	Addrs  []netip.Addr
+	Seq    uint32
+	Extras []Extra
 }
+
+// Extra is an address that an endpoint's container uses beside its own, at the
+// endpoint's MAC address (MAC is zero) or at one behind it. Of two that claim the
+// same, the one with the higher Seq wins; an endpoint's own MAC address and
+// addresses win over all that is extra.
+type Extra struct {
+	MAC  MAC        `json:"mac,omitzero"`
+	Addr netip.Addr `json:"addr"`
+	Seq  uint32     `json:"seq"`
+}
+
+// MaxExtras is how many of them an endpoint can have: a record with all of them
+// fits a datagram.
+const MaxExtras = 24
 
 // State is a member's state as this node sees it.
 type State string
@@ -129,6 +144,7 @@ type Change struct {
 	VTEP    netip.AddrPort
 	MAC     MAC
 	Addr    netip.Addr
+	Extra   bool // nobody's own: see Extra
 }
 
 // Config says how to open a Cluster.

@@ -28,17 +28,21 @@ func (v *view) noteMove(now time.Time, n Network, name networkRoute, r *route, t
 	}
 	r.moves = nil
 	v.frozen[name] = now.Add(moveWindow)
-	if name.kind == KindMAC {
+	switch {
+	case name.kind == KindMAC:
 		v.warnings = append(v.warnings, fmt.Sprintf("MAC address %s of network %q moved %d times within %s, now to %s: it is left there for %s; "+
 			"look for two containers with this address", to.MAC, n.Key, maxMoves, moveWindow, to.VTEP, moveWindow))
+	case to.Extra:
+		v.warnings = append(v.warnings, fmt.Sprintf("extra address %s of network %q moved %d times within %s, now to %s: it is left there for %s; "+
+			"look for two containers that both take it", to.Addr, n.Key, maxMoves, moveWindow, to.VTEP, moveWindow))
 	}
 }
 
 // best is the first path; of a frozen route the one that is installed, while it
-// is still there.
+// is still there and no endpoint's own has come before what is extra.
 func (v *view) best(n Network, name networkRoute, r *route) Change {
 	first := r.paths[0].change(n, name.routeKey)
-	if _, frozen := v.frozen[name]; !frozen {
+	if _, frozen := v.frozen[name]; !frozen || first.Extra != r.installed.Extra {
 		return first
 	}
 	for _, p := range r.paths {

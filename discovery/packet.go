@@ -105,7 +105,9 @@ type setVersion struct {
 
 const packetSize = 88
 
-func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) }
+func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) + extraSize*len(e.Extras) }
+
+const extraSize = 36
 
 func (a *announce) wireSize() int {
 	n := 56

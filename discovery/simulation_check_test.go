@@ -96,6 +96,14 @@ func (h *simHost) checkAgreement() {
 			for _, a := range e.Addrs {
 				simPath{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(best)
 			}
+			for _, x := range e.Extras {
+				if x.MAC == (MAC{}) {
+					x.MAC = e.MAC
+				} else {
+					simPath{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: x.MAC, Extra: true}, x.Seq, owner}.enter(best)
+				}
+				simPath{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: x.MAC, Addr: x.Addr, Extra: true}, x.Seq, owner}.enter(best)
+			}
 		}
 	}
 	for _, other := range h.sim.hosts {
@@ -139,6 +147,8 @@ type simPath struct {
 
 func (p simPath) better(o simPath) bool {
 	switch {
+	case p.change.Extra != o.change.Extra:
+		return o.change.Extra
 	case p.seq != o.seq:
 		return p.seq > o.seq
 	case p.change.VTEP != o.change.VTEP:

@@ -71,18 +71,14 @@ func (v *view) addEndpoint(network string, owner nodeID, vtep netip.AddrPort, e 
 	if v == nil {
 		return
 	}
-	for _, k := range e.routes() {
-		v.add(network, k, path{owner, vtep, e})
-	}
+	e.eachPath(owner, vtep, func(k routeKey, p path) { v.add(network, k, p) })
 }
 
 func (v *view) removeEndpoint(network string, owner nodeID, vtep netip.AddrPort, e *Endpoint) {
 	if v == nil {
 		return
 	}
-	for _, k := range e.routes() {
-		v.remove(network, k, path{owner, vtep, e})
-	}
+	e.eachPath(owner, vtep, func(k routeKey, p path) { v.remove(network, k, p) })
 }
 
 func (v *view) add(network string, k routeKey, p path) {

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -34,6 +35,10 @@ type Endpoint struct {
 	State     EndpointState `json:"state"`
 	Sandbox   string        `json:"sandbox,omitempty"` // path of the container's network namespace, while joined
 	Seq       uint32        `json:"seq"`               // mobility sequence number last announced (RFC 7432 section 15)
+
+	Trust     Trust             `json:"trust,omitempty"`      // empty: none
+	LinkLocal []netip.Addr      `json:"link_local,omitempty"` // of `docker run --link-local-ip`: its own like Addrs
+	Extras    []discovery.Extra `json:"extras,omitempty"`     // that its container claimed
 }
 
 // Tap is the name of the endpoint's interface until Docker renames it: at most 15 bytes (IFNAMSIZ of linux/if.h).
@@ -43,7 +48,7 @@ func (ep *Endpoint) Tap() string { return "ov" + ep.ID[:min(len(ep.ID), 11)] }
 func (ep *Endpoint) alias() string { return "overlane:" + ep.ID }
 
 func (ep *Endpoint) record() discovery.Endpoint {
-	return discovery.Endpoint{ID: ep.ID, MAC: ep.MAC, Addrs: ep.Addrs, Seq: ep.Seq}
+	return discovery.Endpoint{ID: ep.ID, MAC: ep.MAC, Addrs: slices.Concat(ep.Addrs, ep.LinkLocal), Seq: ep.Seq, Extras: ep.Extras}
 }
 
 // endpoint is an Endpoint at work.
@@ -55,6 +60,9 @@ type endpoint struct {
 	takenBy       string    // the host that has taken over one of its addresses; empty: none has
 	retry         retry     // of these
 	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
+
+	unanswered map[netip.Addr]int // questions for each extra address. See extra.go
+	full       bool               // it has been said that it has no room for more
 }
 
 // EndpointSpec is Docker's wish for an endpoint.
@@ -63,6 +71,7 @@ type EndpointSpec struct {
 	ID        string
 	MAC       discovery.MAC // zero: any
 	Addrs     []netip.Addr
+	Options   map[string]string // of `docker run --network name=NETWORK,driver-opt=OPTION=VALUE`
 }
 
 // CreateEndpoint makes an endpoint and its tap in the daemon's namespace. The same wish again succeeds and gives the
@@ -70,6 +79,10 @@ type EndpointSpec struct {
 func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if err := spec.check(); err != nil {
 		return Endpoint{}, err
+	}
+	opts, err := endpointOptions.parse(spec.Options)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("endpoint %s: %w", short(spec.ID), err)
 	}
 	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
 	if spec.MAC == (discovery.MAC{}) {
@@ -81,6 +94,7 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 		return Endpoint{}, err
 	}
 	defer unlock()
+	ep.Trust = cmp.Or(opts.trust, n.Trust)
 	if old := n.endpoints[spec.ID]; old != nil {
 		if slices.Equal(old.Addrs, spec.Addrs) && (old.MAC == spec.MAC || spec.MAC == discovery.MAC{}) {
 			return old.Endpoint, nil
@@ -129,6 +143,7 @@ func (o *Overlay) create(n *network, ep *endpoint) error {
 	if err := o.store.put(bucketEndpoints, ep.ID, ep.Endpoint); err != nil {
 		return err
 	}
+	n.giveWay(o, ep)
 	if err := o.openPort(n, ep, ""); err != nil {
 		return errors.Join(err, o.store.delete(bucketEndpoints, ep.ID))
 	}
@@ -144,6 +159,7 @@ func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 		return err
 	}
 	ep.port, ep.hasPort = port, true
+	o.restoreExtras(n, ep)
 	return nil
 }
 
@@ -156,6 +172,7 @@ func (n *network) portConfig(ep *endpoint, netns string) datapath.PortConfig {
 		MAC:   datapath.MAC(ep.MAC),
 		Addrs: ep.Addrs,
 		MTU:   n.MTU,
+		Trust: trustLevels[cmp.Or(ep.Trust, TrustNone)],
 	}
 }
 
@@ -198,6 +215,8 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	ep.Endpoint = joined
 	ep.announced = false
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
+	port := n.portConfig(ep, sandbox)
+	o.running.Go(func() { o.adoptLinkLocal(networkID, joined, port) })
 	return joined, o.bringUpEndpoint(n, ep)
 }
 

@@ -4,3 +4,6 @@ import "net/netip"
 
 // Fence is what the address management calls.
 func (o *Overlay) Fence(taken map[netip.Addr]string) { o.fence(taken) }
+
+// AskExtras asks containers once whether they still have their extra addresses.
+func (o *Overlay) AskExtras() { o.askExtras() }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 
@@ -20,8 +21,9 @@ type Network struct {
 	Key     string            `json:"key"`
 	VNI     uint32            `json:"vni"`
 	MTU     int               `json:"mtu"`
-	Pools   []netip.Prefix    `json:"pools"`   // subnets as Docker gave them, IPv4 before IPv6
-	Options map[string]string `json:"options"` // as Docker gave them
+	Pools   []netip.Prefix    `json:"pools"`           // subnets as Docker gave them, IPv4 before IPv6
+	Options map[string]string `json:"options"`         // as Docker gave them
+	Trust   Trust             `json:"trust,omitempty"` // of its endpoints that were given none
 }
 
 func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
@@ -39,6 +41,7 @@ type network struct {
 	log logrus.FieldLogger
 
 	remotes remotes
+	extras  atomic.Int32 // extra addresses of this host's endpoints, to pass over what is of no account to them
 
 	mu            sync.Mutex // guards all below; held for the length of a call
 	inDatapath    bool       // the datapath knows it
@@ -107,7 +110,7 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	if vni == 0 {
 		vni = o.cluster.Resolve(key)
 	}
-	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options}, nil
+	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options, Trust: opts.trust}, nil
 }
 
 // checkKeyAndVNI checks that no other network on this host has the key or the VNI. One that Docker does not know any more gives way, and

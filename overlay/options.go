@@ -17,6 +17,7 @@ const (
 	OptionVNI     = "vni"                           // VXLAN network identifier, 1 to 16777215
 	OptionNetwork = "network"                       // name on which the hosts agree; the VNI is derived from it
 	OptionMTU     = "com.docker.network.driver.mtu" // of the containers' interfaces, bytes of IP packet
+	OptionTrust   = "trust"                         // none, address or mac; of an endpoint by --driver-opt as well
 )
 
 // optionSet is what may be given at one place.
@@ -26,8 +27,9 @@ type optionSet struct {
 }
 
 var (
-	networkOptions = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU}}
-	poolOptions    = optionSet{"ipam-opt", []string{OptionNetwork, OptionVNI}}
+	networkOptions  = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU, OptionTrust}}
+	poolOptions     = optionSet{"ipam-opt", []string{OptionNetwork, OptionVNI}}
+	endpointOptions = optionSet{"driver-opt", []string{OptionTrust}}
 )
 
 // libnetwork reads these itself, whatever the driver, and passes them on.
@@ -52,9 +54,10 @@ var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
 
 // options are the checked options of a network. Zero: not given.
 type options struct {
-	vni  uint32
-	name string
-	mtu  int
+	vni   uint32
+	name  string
+	mtu   int
+	trust Trust
 }
 
 func (set optionSet) parse(given map[string]string) (options, error) {
@@ -82,6 +85,11 @@ func (set optionSet) parse(given map[string]string) (options, error) {
 				return options{}, set.bad(name, value, "want a number of bytes from %d to %d", minMTU4, maxMTU)
 			}
 			opts.mtu = mtu
+		case name == OptionTrust:
+			opts.trust = Trust(value)
+			if _, known := trustLevels[opts.trust]; !known {
+				return options{}, set.bad(name, value, "want %s, %s or %s", TrustNone, TrustAddress, TrustMAC)
+			}
 		}
 	}
 	if opts.vni != 0 && opts.name != "" {

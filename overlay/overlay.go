@@ -31,6 +31,7 @@ type Cluster interface {
 	Members() []discovery.Member
 	Records() []discovery.Record
 	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
+	Standing(key string, e discovery.Extra) discovery.Standing
 	Answers(member string) bool
 	Withdraw(member string) error
 	Conflicts() []discovery.Conflict
@@ -49,8 +50,13 @@ type Datapath interface {
 	DelVTEP(vni uint32, vtep netip.AddrPort) error
 	SetMAC(vni uint32, mac datapath.MAC, vtep netip.AddrPort) error
 	DelMAC(vni uint32, mac datapath.MAC) error
-	SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) error
+	SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC, extra bool) error
 	DelNeighbour(vni uint32, addr netip.Addr) error
+	SetExtra(id datapath.PortID, mac datapath.MAC, addr netip.Addr, own bool) error
+	DelExtra(id datapath.PortID, addr netip.Addr) error
+	AskExtra(id datapath.PortID, addr netip.Addr) error
+	Claims(context.Context) ([]datapath.Claim, error)
+	TapAddrs(datapath.PortConfig) (addrs []netip.Addr, up bool, err error)
 	Stats() datapath.Stats
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }
@@ -116,6 +122,8 @@ func (o *Overlay) Attach(c Cluster) {
 	o.cluster = c
 	o.addresses.Attach(c)
 	o.running.Go(o.runGarbage)
+	o.running.Go(o.runClaims)
+	o.running.Go(o.runExtras)
 	for _, n := range o.networks {
 		n.mu.Lock()
 		o.bringUp(n)

@@ -114,6 +114,7 @@ func (o *Overlay) bringUpEndpoint(n *network, ep *endpoint) error {
 // withdraw takes an endpoint from its sandbox, and back what was announced of it.
 func (o *Overlay) withdraw(n *network, ep *endpoint) {
 	ep.State, ep.Sandbox, ep.announced = StateCreated, "", false
+	o.clearExtras(n, ep)
 	o.cluster.Delete(n.Key, ep.MAC)
 }
 

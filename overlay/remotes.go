@@ -77,6 +77,7 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 	for _, c := range changes {
 		if n := byKey[c.Network.Key]; n != nil {
 			failed = !n.remotes.observe(o.cfg.Datapath, c) || failed
+			o.yield(n, c)
 		}
 	}
 	if failed {
@@ -142,7 +143,7 @@ func (r *remotes) program(dp Datapath, c discovery.Change) error {
 	case c.Gone:
 		return dp.DelNeighbour(r.vni, c.Addr)
 	}
-	return dp.SetNeighbour(r.vni, c.Addr, datapath.MAC(c.MAC))
+	return dp.SetNeighbour(r.vni, c.Addr, datapath.MAC(c.MAC), c.Extra)
 }
 
 // list gives the records that are not applied, by name.

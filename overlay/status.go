@@ -77,6 +77,8 @@ type RemoteStatus struct {
 	Addrs   []netip.Addr   `json:"addrs"`
 	Seq     uint32         `json:"seq"`
 	Hidden  bool           `json:"hidden"` // its host is dead
+
+	Extras []discovery.Extra `json:"extras,omitempty"` // addresses that its container claimed beside its own
 }
 
 // RefusedNetwork is a network of another host that can't be merged with one of this host: the same key with another
@@ -149,7 +151,7 @@ func remoteStatus(records []discovery.Record, self string, byID map[string]disco
 
 func remoteRecord(r discovery.Record, owner discovery.Member) RemoteStatus {
 	e := r.Endpoint
-	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), r.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden}
+	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), r.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden, e.Extras}
 }
 
 func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }

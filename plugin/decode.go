@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/docker/go-plugins-helpers/network"
 
@@ -14,6 +15,9 @@ import (
 // genericOptions is the label under which libnetwork hands over the options of `docker network create -o`. Beside it
 // stand labels of Docker's own.
 const genericOptions = "com.docker.network.generic"
+
+// dockerOptions begins the names of an endpoint's options that are Docker's own; the others are given by --driver-opt.
+const dockerOptions = "com.docker."
 
 func networkSpec(r *network.CreateNetworkRequest) (overlay.NetworkSpec, error) {
 	spec := overlay.NetworkSpec{ID: r.NetworkID, Options: map[string]string{}}
@@ -57,6 +61,14 @@ func endpointSpec(r *network.CreateEndpointRequest) (overlay.EndpointSpec, error
 			return spec, fmt.Errorf("endpoint %.12s: MacAddress: %w", r.EndpointID, err)
 		}
 		spec.MAC = mac
+	}
+	for name, value := range r.Options {
+		if !strings.HasPrefix(name, dockerOptions) {
+			if spec.Options == nil {
+				spec.Options = map[string]string{}
+			}
+			spec.Options[name] = fmt.Sprint(value)
+		}
 	}
 	return spec, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/docker/go-plugins-helpers/network"
 	"github.com/sirupsen/logrus"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -188,6 +189,20 @@ func TestGivenMAC(t *testing.T) {
 		`{"Interface":{"Address":"","AddressIPv6":"","MacAddress":""}}`)
 	if got := d.datapath.Ports()[0].MAC.String(); got != "02:00:00:00:00:07" {
 		t.Errorf("port has MAC %s, want the given one", got)
+	}
+}
+
+// What --driver-opt gives reaches the endpoint; Docker's own options beside it are no business of ours.
+func TestDriverOptions(t *testing.T) {
+	d := ready(t)
+	d.driver("CreateNetwork", create, `{}`)
+	request := func(options string) string {
+		return strings.Replace(createEndpoint(`{"Address":"10.20.0.2/16"}`), `"Options":{}`, `"Options":{"com.docker.network.portmap":[],`+options+`}`, 1)
+	}
+	d.fails("CreateEndpoint", request(`"trsut":"mac"`), `driver-opt trsut="mac"`, "known options: trust")
+	d.driver("CreateEndpoint", request(`"trust":"mac"`), `{"Interface":{"Address":"","AddressIPv6":"","MacAddress":"02:42:0a:14:00:02"}}`)
+	if got := d.datapath.Ports()[0].Trust; got != datapath.TrustMAC {
+		t.Errorf("the port has trust %d, want %d", got, datapath.TrustMAC)
 	}
 }
 

@@ -23,6 +23,7 @@ type pipeline func() datapath.Stats
 
 var (
 	dropsDesc    = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
+	trustedDesc  = prometheus.NewDesc("overlane_trusted_packets_total", "Packets that containers sent from extra and link-local addresses, by port.", []string{"port"}, nil)
 	entriesDesc  = prometheus.NewDesc("overlane_table_entries", "Entries of the datapath's tables.", []string{"table"}, nil)
 	capacityDesc = prometheus.NewDesc("overlane_table_capacity", "Entries that the datapath's tables can hold.", []string{"table"}, nil)
 )
@@ -30,6 +31,7 @@ var (
 // Describe implements prometheus.Collector.
 func (p pipeline) Describe(ch chan<- *prometheus.Desc) {
 	ch <- dropsDesc
+	ch <- trustedDesc
 	ch <- entriesDesc
 	ch <- capacityDesc
 }
@@ -39,6 +41,11 @@ func (p pipeline) Collect(ch chan<- prometheus.Metric) {
 	s := p()
 	for reason, n := range s.Drops {
 		ch <- prometheus.MustNewConstMetric(dropsDesc, prometheus.CounterValue, float64(n), reason)
+	}
+	for _, port := range s.Ports {
+		if port.Trusted > 0 {
+			ch <- prometheus.MustNewConstMetric(trustedDesc, prometheus.CounterValue, float64(port.Trusted), port.Name)
+		}
 	}
 	for _, t := range s.Tables {
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), t.Name)

@@ -113,7 +113,7 @@ func TestStatusTable(t *testing.T) {
 		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
 		`MAC 02:00:00:00:00:09 +vni=5000 +1 +[0-9]{2}:[0-9]{2}:[0-9]{2} +no space left on device`,
 		`neighbours +99 +100 +remove networks .*`,
-		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0`,
+		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0 +0`,
 		`vtep_unknown +3 +from an address that is no VTEP of ours`,
 		`malformed +2`,
 		`network=other +5000 +host2 +vni=5000 +5000`,
@@ -312,5 +312,13 @@ func TestListen(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the plain file is gone: %v", err)
+	}
+}
+
+func TestExtraAddressesAreToldFromOwnOnes(t *testing.T) {
+	own := []netip.Addr{netip.MustParseAddr("10.20.0.2")}
+	extras := []discovery.Extra{{Addr: netip.MustParseAddr("10.20.0.50")}, {MAC: discovery.MAC{2, 0, 0, 0, 0, 5}, Addr: netip.MustParseAddr("fd00::5")}}
+	if got, want := addresses(own, extras), "10.20.0.2,+10.20.0.50,+fd00::5@02:00:00:00:00:05"; got != want {
+		t.Errorf("addresses are shown as %s, want %s", got, want)
 	}
 }

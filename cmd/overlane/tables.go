@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -99,7 +101,7 @@ func writeRecords(out io.Writer, records []overlay.RecordStatus) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN", "BECAUSE", "NEXT STEP")
 	for _, r := range records {
-		row(w, short(r.ID), r.Network, list(r.Addrs), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
+		row(w, short(r.ID), r.Network, addresses(r.Addrs, r.Extras), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
 	}
 	return w.Flush()
 }
@@ -118,21 +120,21 @@ func endpointTable(w io.Writer, s overlay.Status) {
 		if !e.HasPort {
 			tap += " (no port)"
 		}
-		row(w, short(e.ID), e.Network, list(e.Addrs), e.MAC, e.State, tap, e.Sandbox)
+		row(w, short(e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, tap, e.Sandbox)
 	}
 }
 
 func remoteTable(w io.Writer, s overlay.Status) {
 	row(w, "REMOTE ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN")
 	for _, e := range s.Remote {
-		row(w, short(e.ID), e.Network, list(e.Addrs), e.MAC, e.Host, e.VTEP, yesNo(e.Hidden))
+		row(w, short(e.ID), e.Network, addresses(e.Addrs, e.Extras), e.MAC, e.Host, e.VTEP, yesNo(e.Hidden))
 	}
 }
 
 func portTable(w io.Writer, s overlay.Status) {
-	row(w, "PORT", "VNI", "MAC", "FROM CONTAINER", "BYTES", "TO CONTAINER", "BYTES")
+	row(w, "PORT", "VNI", "MAC", "FROM CONTAINER", "BYTES", "BY TRUST", "TO CONTAINER", "BYTES")
 	for _, p := range s.Datapath.Ports {
-		row(w, p.Name, p.VNI, p.MAC, p.RxPackets, p.RxBytes, p.TxPackets, p.TxBytes)
+		row(w, p.Name, p.VNI, p.MAC, p.RxPackets, p.RxBytes, p.Trusted, p.TxPackets, p.TxBytes)
 	}
 }
 
@@ -190,6 +192,22 @@ func list[T any](values []T) string {
 		texts[i] = fmt.Sprint(v)
 	}
 	return strings.Join(texts, ",")
+}
+
+// addresses lists an endpoint's own, then its extra ones: +ADDRESS, or +ADDRESS@MAC where it is at one behind the endpoint.
+func addresses(own []netip.Addr, extras []discovery.Extra) string {
+	texts := []string{}
+	for _, addr := range own {
+		texts = append(texts, addr.String())
+	}
+	for _, x := range extras {
+		text := "+" + x.Addr.String()
+		if x.MAC != (discovery.MAC{}) {
+			text += "@" + x.MAC.String()
+		}
+		texts = append(texts, text)
+	}
+	return list(texts)
 }
 
 func yesNo(b bool) string {

@@ -13,6 +13,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < sizeof(struct virtio_net_hdr) || size > sizeof(struct virtio_net_hdr) + DP_FRAME_MAX)
 		return 0;
 	dp_harness_encap(fuzz_pipeline()->port, data, size);
+	dp_harness_encap(fuzz_pipeline()->trusted, data, size);
 	fuzz_pipeline_drain();
 	return 0;
 }

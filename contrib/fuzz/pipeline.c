@@ -15,17 +15,18 @@
 #define VNI 4200
 #define DISCARD 9 /* RFC 863: nobody listens there */
 
-static const uint8_t local_mac[6] = { 2, 0x42, 10, 0, 0, 2 }, remote_mac[6] = { 2, 0x42, 10, 0, 0, 3 };
+static const uint8_t local_mac[6] = { 2, 0x42, 10, 0, 0, 2 }, remote_mac[6] = { 2, 0x42, 10, 0, 0, 3 }, trusted_mac[6] = { 2, 0x42, 10, 0, 0, 4 };
 static const struct dp_addr local_ip4 = { .b = { [10] = 0xff, 0xff, 10, 20, 0, 2 } }, remote_ip4 = { .b = { [10] = 0xff, 0xff, 10, 20, 0, 3 } };
 static const struct dp_addr local_ip6 = { .b = { 0xfd, 0, 0, 0x20, [15] = 2 } }, remote_ip6 = { .b = { 0xfd, 0, 0, 0x20, [15] = 3 } };
 static const struct dp_addr loopback = { .b = { [10] = 0xff, 0xff, 127, 0, 0, 1 } };
 
-static int container;
+static int containers[2];
+static unsigned n_containers;
 
 static void
 start(void)
 {
-	struct dp_config config = { .n_workers = 1, .vtep = loopback, .log_fd = open("/dev/null", O_WRONLY) };
+	struct dp_config config = { .n_workers = 1, .vtep = loopback, .claims_fd = -1, .log_fd = open("/dev/null", O_WRONLY) };
 	char err[DP_ERR_LEN];
 
 	FUZZ_CHECK(config.log_fd >= 0);
@@ -36,17 +37,17 @@ start(void)
 }
 
 static uint32_t
-add_port(void)
+add_port(const uint8_t mac[6], enum dp_trust trust)
 {
-	struct dp_port_config config = { .vni = VNI, .has_ip4 = true, .has_ip6 = true, .ip4 = local_ip4, .ip6 = local_ip6 };
+	struct dp_port_config config = { .vni = VNI, .trust = trust, .has_ip4 = true, .has_ip6 = true, .ip4 = local_ip4, .ip6 = local_ip6 };
 	int idle[2], tap[2], port;
 
 	FUZZ_CHECK(!socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, idle) && !socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tap));
-	memcpy(config.mac, local_mac, sizeof(local_mac));
+	memcpy(config.mac, mac, sizeof(config.mac));
 	/* The first queue is the real worker's, the second the harness's. */
 	config.fds[0] = idle[0];
 	config.fds[1] = tap[0];
-	container = tap[1];
+	containers[n_containers++] = tap[1];
 	port = dp_port_add(&config);
 	FUZZ_CHECK(port >= 0);
 	return port;
@@ -63,10 +64,11 @@ fuzz_pipeline(void)
 	started = true;
 	start();
 	FUZZ_CHECK(!dp_net_add(VNI));
-	p.port = add_port();
+	p.port = add_port(local_mac, DP_TRUST_NONE);
+	p.trusted = add_port(trusted_mac, DP_TRUST_MAC);
 	p.vtep = dp_vtep_add(loopback, DISCARD);
 	FUZZ_CHECK(!dp_fdb_set_port(VNI, local_mac, p.port) && !dp_fdb_set_vtep(VNI, remote_mac, p.vtep));
-	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac) && !dp_neigh_set(VNI, remote_ip6, remote_mac));
+	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac, false) && !dp_neigh_set(VNI, remote_ip6, remote_mac, false));
 	FUZZ_CHECK(!dp_net_flood(VNI, &p.port, 1, &p.vtep, 1));
 	return &p;
 }
@@ -76,6 +78,7 @@ fuzz_pipeline_drain(void)
 {
 	static uint8_t frame[UINT16_MAX + 10];
 
-	while (read(container, frame, sizeof(frame)) >= 0)
-		;
+	for (unsigned i = 0; i < n_containers; i++)
+		while (read(containers[i], frame, sizeof(frame)) >= 0)
+			;
 }

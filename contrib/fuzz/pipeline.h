@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-/* The port and the VTEP of one network, on a pipeline that stands from the first call on. */
+/* The ports and the VTEP of one network, on a pipeline that stands from the first call on. */
 struct fuzz_pipeline {
-	uint32_t port, vtep;
+	uint32_t port, trusted, vtep;
 };
 
 const struct fuzz_pipeline *fuzz_pipeline(void);

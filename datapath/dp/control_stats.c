@@ -37,6 +37,7 @@ add(struct dp_traffic *sum, const struct dp_traffic *t)
 	sum->rx_bytes += t->rx_bytes;
 	sum->tx_packets += t->tx_packets;
 	sum->tx_bytes += t->tx_bytes;
+	sum->trusted += t->trusted;
 }
 
 /* What the devices say that they could not keep. */

@@ -32,6 +32,7 @@ const (
 	MaxMACs       = C.DP_MAX_MACS
 	MaxNeighbours = C.DP_MAX_NEIGHBOURS
 	MaxFrame      = C.DP_FRAME_MAX
+	ClaimsTaken   = C.DP_CLAIMS_TAKEN // at once
 )
 
 // Config starts the pipeline.
@@ -42,20 +43,66 @@ type Config struct {
 	Hugepages     bool
 	DeviceBuffers int      // packet buffers for devices, of which each keeps what its rings hold; 0: no devices
 	PCI           string   // devargs of the one PCI device that DPDK may take; empty: none
+	Claims        int      // eventfd(2), written to when there are claims to take
 	Log           *os.File // takes EAL's log; the pipeline owns it from then on
 }
 
 // Port is a container's port: a queue for each worker, or a device of its own.
 type Port struct {
 	VNI    uint32
+	Trust  Trust
 	MAC    [6]byte
 	Addrs  []netip.Addr
 	FDs    []int
 	Device *uint32
 }
 
-// Traffic counts packets and bytes.
-type Traffic struct{ RxPackets, RxBytes, TxPackets, TxBytes uint64 }
+// Trust is what a port's container may send from beside its own.
+type Trust uint32
+
+// From the least to the most.
+const (
+	TrustNone    Trust = C.DP_TRUST_NONE
+	TrustAddress Trust = C.DP_TRUST_ADDRESS // any IP address that is nobody else's
+	TrustMAC     Trust = C.DP_TRUST_MAC     // and any such MAC
+)
+
+// Claim is an address that the container on a trusted port says it has, at a MAC.
+type Claim struct {
+	Port uint32
+	MAC  [6]byte
+	Addr netip.Addr
+}
+
+// Prober is the source of the control plane's own requests, whose answers are claims.
+var Prober = func() (mac [6]byte) {
+	for i := range mac {
+		mac[i] = byte(C.dp_prober[i])
+	}
+	return mac
+}()
+
+// TakeClaims takes up to ClaimsTaken of the claims that were made.
+func TakeClaims() []Claim {
+	var taken [C.DP_CLAIMS_TAKEN]C.struct_dp_claim
+	claims := make([]Claim, C.dp_claims_take(&taken[0], C.DP_CLAIMS_TAKEN))
+	for i := range claims {
+		c := Claim{Port: uint32(taken[i].port)}
+		for j := range c.MAC {
+			c.MAC[j] = byte(taken[i].mac[j])
+		}
+		var addr [16]byte
+		for j := range addr {
+			addr[j] = byte(taken[i].addr.b[j])
+		}
+		c.Addr = netip.AddrFrom16(addr).Unmap()
+		claims[i] = c
+	}
+	return claims
+}
+
+// Traffic counts packets and bytes, and those packets that came from a source which is not the port's own.
+type Traffic struct{ RxPackets, RxBytes, TxPackets, TxBytes, Trusted uint64 }
 
 // Stats is the sum over all workers.
 type Stats struct {
@@ -100,6 +147,7 @@ func Start(c Config) error {
 		port:      C.uint16_t(c.Port),
 		hugepages: C.bool(c.Hugepages),
 		eth_mbufs: C.uint32_t(c.DeviceBuffers),
+		claims_fd: C.int(c.Claims),
 		log_fd:    C.int(fd),
 	}
 	if c.PCI != "" {
@@ -145,7 +193,7 @@ func CloseTap(fds []int, keep bool) {
 
 // AddPort returns the port's number.
 func AddPort(p Port) (uint32, error) {
-	config := C.struct_dp_port_config{vni: C.uint32_t(p.VNI)}
+	config := C.struct_dp_port_config{vni: C.uint32_t(p.VNI), trust: uint32(p.Trust)}
 	for i, b := range p.MAC {
 		config.mac[i] = C.uint8_t(b)
 	}
@@ -276,9 +324,9 @@ func SetMACPort(vni uint32, m [6]byte, port uint32) error {
 // DelMAC forgets a MAC.
 func DelMAC(vni uint32, m [6]byte) error { return failed(C.dp_fdb_del(C.uint32_t(vni), mac(&m))) }
 
-// SetNeighbour gives an address its MAC.
-func SetNeighbour(vni uint32, addr netip.Addr, m [6]byte) error {
-	return failed(C.dp_neigh_set(C.uint32_t(vni), address(addr), mac(&m)))
+// SetNeighbour gives an address its MAC. An extra one is no port's own, so that who is trusted may claim it.
+func SetNeighbour(vni uint32, addr netip.Addr, m [6]byte, extra bool) error {
+	return failed(C.dp_neigh_set(C.uint32_t(vni), address(addr), mac(&m), C.bool(extra)))
 }
 
 // DelNeighbour forgets an address.
@@ -344,5 +392,5 @@ func DropReason(name string) string {
 }
 
 func traffic(t C.struct_dp_traffic) Traffic {
-	return Traffic{uint64(t.rx_packets), uint64(t.rx_bytes), uint64(t.tx_packets), uint64(t.tx_bytes)}
+	return Traffic{uint64(t.rx_packets), uint64(t.rx_bytes), uint64(t.tx_packets), uint64(t.tx_bytes), uint64(t.trusted)}
 }

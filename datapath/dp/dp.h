@@ -38,6 +38,7 @@ struct dp_config {
 	bool hugepages;      /* use them: enough are free */
 	uint32_t eth_mbufs;  /* packet buffers for devices, of which each keeps what its rings hold; 0: no devices */
 	const char *pci;     /* devargs of the one PCI device that DPDK may take; NULL: none. Read by dp_start alone */
+	int claims_fd;       /* eventfd(2), written to when there are claims to take; the caller's */
 	int log_fd;          /* EAL's log is written there, a line each behind its level (RTE_LOG_ERR...); owned by the pipeline */
 };
 
@@ -92,8 +93,16 @@ int dp_udp_ignore(uint32_t ifindex);
 /* Sends from another VTEP address of this host from now on. Where no device is the underlay. -EAFNOSUPPORT: it is of another family. */
 int dp_udp_move(struct dp_addr vtep);
 
+/* What a port's container may send from beside its own MAC and addresses, and what the tables give it: nothing that is another port's. */
+enum dp_trust {
+	DP_TRUST_NONE,
+	DP_TRUST_ADDRESS, /* any IP address */
+	DP_TRUST_MAC,     /* and any MAC */
+};
+
 struct dp_port_config {
 	uint32_t vni;
+	enum dp_trust trust;
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;
@@ -126,14 +135,33 @@ int dp_vtep_by_kernel(uint32_t vtep);
 int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);
 int dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port);
 int dp_fdb_del(uint32_t vni, const uint8_t mac[6]);
-int dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6]);
+/* Extra: no port's own, so that who is trusted may claim it. */
+int dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6], bool extra);
 int dp_neigh_del(uint32_t vni, struct dp_addr addr);
+
+/*
+ * An address that the container on a trusted port says it has, at a MAC: by ARP or neighbour discovery. Who says it again and again
+ * is heard again and again.
+ */
+struct dp_claim {
+	uint32_t port;
+	uint8_t mac[6];
+	struct dp_addr addr;
+};
+
+#define DP_CLAIMS_TAKEN 256 /* at once, by Go */
+
+/* Takes up to n of the claims that were made; returns how many. Some are lost where they come faster than they are taken. */
+unsigned dp_claims_take(struct dp_claim *claims, unsigned n);
+/* Source of the control plane's own requests, whose answers are claims. */
+extern const uint8_t dp_prober[6];
 
 /* Waits until no worker holds anything that was taken out of a table before. */
 void dp_synchronize(void);
 
 struct dp_traffic {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
+	uint64_t trusted; /* of those received on a port: from a source that is not its own */
 };
 
 struct dp_stats {

@@ -58,8 +58,8 @@ var onDevices = sync.OnceValue(func() (d devices) {
 	try(SetNextHop(d.vtep, d.underlay, nextHopMAC))
 	try(SetMACPort(ethVNI, [6]byte(srcMAC), d.port))
 	try(SetMACVTEP(ethVNI, [6]byte(dstMAC), d.vtep))
-	try(SetNeighbour(ethVNI, dst4, [6]byte(dstMAC)))
-	try(SetNeighbour(ethVNI, dst6, [6]byte(dstMAC)))
+	try(SetNeighbour(ethVNI, dst4, [6]byte(dstMAC), false))
+	try(SetNeighbour(ethVNI, dst6, [6]byte(dstMAC), false))
 	try(SetFlood(ethVNI, []uint32{d.port}, []uint32{d.vtep}))
 	return d
 })

@@ -44,8 +44,8 @@ var bench = sync.OnceValue(func() testBench {
 	try(err)
 	try(SetMACPort(benchVNI, [6]byte(srcMAC), port))
 	try(SetMACVTEP(benchVNI, [6]byte(dstMAC), vtep))
-	try(SetNeighbour(benchVNI, dst4, [6]byte(dstMAC)))
-	try(SetNeighbour(benchVNI, dst6, [6]byte(dstMAC)))
+	try(SetNeighbour(benchVNI, dst4, [6]byte(dstMAC), false))
+	try(SetNeighbour(benchVNI, dst6, [6]byte(dstMAC), false))
 	try(SetFlood(benchVNI, []uint32{port}, []uint32{vtep}))
 	return testBench{port, vtep, tap[1], peer}
 })

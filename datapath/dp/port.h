@@ -32,6 +32,7 @@
 #define DP_BUF_LEN 65535
 _Static_assert(DP_HEADROOM + DP_FRAME_MAX + 1 <= DP_BUF_LEN, "a frame, and a byte to tell a longer one, fit a buffer");
 
+struct dp_claims;
 struct dp_frame;
 struct dp_neigh_pending;
 struct dp_port;
@@ -59,6 +60,7 @@ struct dp_port {
 	uint32_t id;
 	uint32_t generation;
 	uint32_t vni;
+	enum dp_trust trust;
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;
@@ -114,6 +116,7 @@ struct dp_worker {
 	struct dp_udp udp;
 	struct dp_rx_fairness fairness;
 	struct dp_neigh_pending *pending;
+	struct dp_claims *claims;
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */

@@ -275,6 +275,6 @@ dp_device_stats(uint32_t id, struct dp_traffic *traffic)
 	int ret = eth ? rte_eth_stats_get(eth->dev, &stats) : -ENOENT;
 
 	if (!ret)
-		*traffic = (struct dp_traffic){ stats.ipackets, stats.ibytes, stats.opackets, stats.obytes };
+		*traffic = (struct dp_traffic){ stats.ipackets, stats.ibytes, stats.opackets, stats.obytes, 0 };
 	return ret;
 }

@@ -12,6 +12,15 @@ void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **fro
 void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
 void dp_decap_flush(struct dp_worker *w);
 
+/* Whether frames for the MAC are delivered to the port. */
+static inline bool
+dp_port_has_mac(const struct dp_port *port, const uint8_t mac[6])
+{
+	struct dp_fdb_entry entry = dp_fdb_lookup_one(port->vni, mac);
+
+	return entry.kind == DP_KIND_PORT && entry.index == port->id && entry.generation == port->generation;
+}
+
 /* stage_neigh.c: true when the frame was an ARP or ND request that was answered or dropped here. */
 bool dp_neigh_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
 /* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */
@@ -25,18 +34,33 @@ static const uint8_t dp_arp_ethernet_ipv4[6] = { 0, 1, 8, 0, 6, 4 };
 #define DP_NA_OVERRIDE 0x20
 #define DP_NA_SOLICITED 0x40
 
+/* Who asks: a container, or one behind it. */
+struct dp_asker {
+	uint8_t mac[6];
+	struct dp_addr addr;
+};
+
 /* Tells a port at which MAC the target is, as it asked. */
-void dp_arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const uint8_t target[4], const uint8_t mac[6]);
-void dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags);
+void dp_arp_reply(struct dp_worker *w, struct dp_port *to, const struct dp_asker *asker, const uint8_t target[4], const uint8_t mac[6]);
+void dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const struct dp_asker *asker, const uint8_t target[16], const uint8_t mac[6], uint8_t flags);
 /* Unasked, or asked a while ago. */
-void dp_neigh_reply(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6]);
+void dp_neigh_reply(struct dp_worker *w, struct dp_port *to, const struct dp_asker *asker, const struct dp_addr *target, const uint8_t mac[6]);
+
+static inline struct dp_asker
+dp_asker(const struct dp_frame *f, struct dp_addr addr)
+{
+	struct dp_asker asker = { .addr = addr };
+
+	memcpy(asker.mac, &((const dp_ether_hdr *)f->data)->src_addr, 6);
+	return asker;
+}
 
 /* stage_neigh_pending.c: requests that are answered when the answer is known. */
 /* An ARP request or neighbour solicitation that nobody could answer yet. */
 struct dp_pending_request {
 	uint32_t port, generation;
 	struct dp_addr target;
-	struct dp_addr asker;
+	struct dp_asker asker;
 	uint64_t since; /* cycles */
 };
 
@@ -51,7 +75,21 @@ struct dp_neigh_pending {
 	atomic_bool wake_up; /* one of them may have an answer */
 };
 
-void dp_neigh_pending_add(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target);
+void dp_neigh_pending_add(struct dp_worker *w, const struct dp_port *from, struct dp_asker asker, struct dp_addr target);
 void dp_neigh_pending_reply(struct dp_worker *w);
+
+/* stage_claims.c: what trusted containers say that they have, for the control plane. */
+#define DP_CLAIMS 256
+
+/* Of one worker, who alone writes to its tail; the control thread takes from the head. */
+struct dp_claims {
+	struct {
+		struct dp_claim claim;
+		uint32_t generation; /* of the port */
+	} ring[DP_CLAIMS];
+	atomic_uint head, tail;
+};
+
+void dp_claim_add(struct dp_worker *w, const struct dp_port *from, const uint8_t mac[6], const struct dp_addr *addr);
 
 #endif

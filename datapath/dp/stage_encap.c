@@ -39,6 +39,39 @@ source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
 	       !memcmp(&ip6->src_addr, none, 16);
 }
 
+static bool
+source_ip_trusted(const struct dp_port *port, const struct dp_frame *f)
+{
+	const uint8_t *source = f->data + f->hdrs.l3;
+	struct dp_addr addr = f->hdrs.version == 4 ? dp_addr4(&((const dp_ipv4_hdr *)source)->src_addr) : dp_addr6(&((const dp_ipv6_hdr *)source)->src_addr);
+	uint8_t mac[6];
+
+	if (!dp_neigh_lookup(port->vni, &addr, mac))
+		return port->trust >= DP_TRUST_ADDRESS;
+	return !memcmp(mac, &((const dp_ether_hdr *)f->data)->src_addr, 6);
+}
+
+/*
+ * A source that is not the port's own is spoofed, unless the tables have it there, or nobody has it and the port is trusted.
+ * The first word from a MAC is ARP or neighbour discovery, which stage_neigh.c looks at.
+ */
+static __rte_noinline enum edge
+admit_foreign(struct dp_worker *w, struct dp_port *port, const struct dp_frame *f)
+{
+	const uint8_t *mac = (const uint8_t *)&((const dp_ether_hdr *)f->data)->src_addr;
+
+	if (memcmp(mac, port->mac, 6)) {
+		if (port->trust < DP_TRUST_MAC || mac[0] & 1)
+			return DROP_SPOOFED_MAC;
+		if (f->hdrs.transport && !dp_port_has_mac(port, mac))
+			return DROP_SPOOFED_MAC;
+	}
+	if (f->hdrs.version && !source_ip_ok(port, f) && !source_ip_trusted(port, f))
+		return DROP_SPOOFED_IP;
+	port->worker[w->id].traffic.trusted++;
+	return STAYS;
+}
+
 /*
  * A container chooses where the checksum is written: never over what was checked, that is Ethernet, IP, ARP and
  * neighbour discovery. A super-frame to a group would leave here many thousandfold.
@@ -59,8 +92,10 @@ offload_ok(const struct dp_frame *f)
 }
 
 static inline enum edge
-admit(const struct dp_port *port, struct dp_frame *f)
+admit(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
+	enum edge edge;
+
 	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
 	case DP_PARSE_OK:
 	case DP_PARSE_NOT_IP:
@@ -72,10 +107,11 @@ admit(const struct dp_port *port, struct dp_frame *f)
 	default:
 		return DROP_MALFORMED;
 	}
-	if (memcmp(&((const dp_ether_hdr *)f->data)->src_addr, port->mac, 6))
-		return DROP_SPOOFED_MAC;
-	if (f->hdrs.version && !source_ip_ok(port, f))
-		return DROP_SPOOFED_IP;
+	if (unlikely(memcmp(&((const dp_ether_hdr *)f->data)->src_addr, port->mac, 6) || (f->hdrs.version && !source_ip_ok(port, f)))) {
+		edge = admit_foreign(w, port, f);
+		if (edge != STAYS)
+			return edge;
+	}
 	if (!offload_ok(f))
 		return DROP_OFFLOAD;
 	/* No request comes over TCP or UDP. */
@@ -187,7 +223,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 		enum edge edge;
 
 		f->vni = from[i]->vni;
-		edge = admit(from[i], f);
+		edge = admit(w, from[i], f);
 		if (unlikely(edge != STAYS) && dispatch(w, f, from[i], edge, NULL))
 			continue;
 		keys[kept] = dp_fdb_key(f->vni, dp_destination(f->data));

@@ -16,14 +16,14 @@ forget(struct dp_neigh_pending *p, unsigned i, unsigned n)
 }
 
 void
-dp_neigh_pending_add(struct dp_worker *w, const struct dp_port *from, struct dp_addr asker, struct dp_addr target)
+dp_neigh_pending_add(struct dp_worker *w, const struct dp_port *from, struct dp_asker asker, struct dp_addr target)
 {
 	struct dp_neigh_pending *p = w->pending;
 	static const struct dp_addr none4 = { .b = { [10] = 0xff, [11] = 0xff } }, none6;
 	unsigned n = atomic_load(&p->n_requests), first = 0, own = 0;
 
 	/* A probe, by an asker without an address. */
-	if (dp_addr_equal(&asker, &none4) || dp_addr_equal(&asker, &none6))
+	if (dp_addr_equal(&asker.addr, &none4) || dp_addr_equal(&asker.addr, &none6))
 		return;
 	/* The answer may have come between the look-up and now. */
 	atomic_store(&p->wake_up, true);
@@ -96,9 +96,9 @@ wake_up_workers(void)
 }
 
 int
-dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6])
+dp_neigh_set(uint32_t vni, struct dp_addr addr, const uint8_t mac[6], bool extra)
 {
-	int ret = dp_neigh_add(vni, addr, mac);
+	int ret = dp_neigh_add(vni, addr, mac, extra);
 
 	wake_up_workers();
 	return ret;

@@ -17,7 +17,7 @@ answer(struct dp_worker *w, struct dp_port *to, uint8_t *frame, uint32_t len)
 }
 
 static void
-put_ether(uint8_t *frame, const struct dp_port *to, const uint8_t from[6], uint16_t type)
+put_ether(uint8_t *frame, const struct dp_asker *to, const uint8_t from[6], uint16_t type)
 {
 	dp_ether_hdr *eth = (void *)frame;
 
@@ -27,33 +27,33 @@ put_ether(uint8_t *frame, const struct dp_port *to, const uint8_t from[6], uint1
 }
 
 void
-dp_arp_reply(struct dp_worker *w, struct dp_port *to, const uint8_t asker[4], const uint8_t target[4], const uint8_t mac[6])
+dp_arp_reply(struct dp_worker *w, struct dp_port *to, const struct dp_asker *asker, const uint8_t target[4], const uint8_t mac[6])
 {
 	uint8_t reply[DP_ARP_LEN];
 	dp_arp_hdr *arp = (void *)(reply + DP_ETH_LEN);
 
-	put_ether(reply, to, mac, ETH_P_ARP);
+	put_ether(reply, asker, mac, ETH_P_ARP);
 	memcpy(arp, dp_arp_ethernet_ipv4, sizeof(dp_arp_ethernet_ipv4));
 	arp->arp_opcode = htons(RTE_ARP_OP_REPLY);
 	memcpy(&arp->arp_data.arp_sha, mac, 6);
 	memcpy(&arp->arp_data.arp_sip, target, 4);
-	memcpy(&arp->arp_data.arp_tha, to->mac, 6);
-	memcpy(&arp->arp_data.arp_tip, asker, 4);
+	memcpy(&arp->arp_data.arp_tha, asker->mac, 6);
+	memcpy(&arp->arp_data.arp_tip, asker->addr.b + 12, 4);
 	answer(w, to, reply, sizeof(reply));
 }
 
 void
-dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16], const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
+dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const struct dp_asker *asker, const uint8_t target[16], const uint8_t mac[6], uint8_t flags)
 {
 	uint8_t reply[DP_ETH_LEN + sizeof(dp_ipv6_hdr) + NA_LEN] = { 0 };
 	dp_ipv6_hdr *ip = (void *)(reply + DP_ETH_LEN);
 	uint8_t *na = (uint8_t *)(ip + 1);
 	uint64_t sum;
 
-	put_ether(reply, to, mac, ETH_P_IPV6);
+	put_ether(reply, asker, mac, ETH_P_IPV6);
 	*ip = (dp_ipv6_hdr){ .vtc_flow = htonl(DP_IPV6_VERSION), .payload_len = htons(NA_LEN), .proto = IPPROTO_ICMPV6, .hop_limits = 255 };
 	memcpy(&ip->src_addr, target, 16);
-	memcpy(&ip->dst_addr, asker, 16);
+	memcpy(&ip->dst_addr, asker->addr.b, 16);
 	na[0] = ND_NEIGHBOR_ADVERT;
 	na[4] = flags;
 	memcpy(na + 8, target, 16);
@@ -66,10 +66,10 @@ dp_nd_advertise(struct dp_worker *w, struct dp_port *to, const uint8_t asker[16]
 }
 
 void
-dp_neigh_reply(struct dp_worker *w, struct dp_port *to, const struct dp_addr *asker, const struct dp_addr *target, const uint8_t mac[6])
+dp_neigh_reply(struct dp_worker *w, struct dp_port *to, const struct dp_asker *asker, const struct dp_addr *target, const uint8_t mac[6])
 {
 	if (dp_addr_is4(target))
-		dp_arp_reply(w, to, asker->b + 12, target->b + 12, mac);
+		dp_arp_reply(w, to, asker, target->b + 12, mac);
 	else
-		dp_nd_advertise(w, to, asker->b, target->b, mac, DP_NA_OVERRIDE);
+		dp_nd_advertise(w, to, asker, target->b, mac, DP_NA_OVERRIDE);
 }

@@ -78,8 +78,10 @@ dp_fdb_key_equal(const struct dp_fdb_key *a, const struct dp_fdb_key *b)
 
 /* table_neigh.c */
 int dp_neigh_init(char *err);
-int dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6]);
+int dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6], bool extra);
 bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
+/* Whether an endpoint has the address for its own, which is not at the MAC. */
+bool dp_neigh_owned(uint32_t vni, const struct dp_addr *addr, const uint8_t mac[6]);
 
 /* table_net.c */
 /* Immutable; swapped whole. */

@@ -21,14 +21,24 @@ dp_neigh_init(char *err)
 	return neighs ? 0 : -ENOMEM;
 }
 
+/* As it lies in the table: 64 bits. */
+struct entry {
+	uint8_t mac[6];
+	bool extra;
+	uint8_t pad;
+};
+_Static_assert(sizeof(struct entry) == sizeof(void *), "an entry is the table's data word");
+
 int
-dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6])
+dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6], bool extra)
 {
 	struct neigh_key key = { .addr = addr, .vni = vni };
-	uint64_t word = 0;
+	struct entry entry = { .extra = extra };
+	void *word;
 
-	memcpy(&word, mac, 6);
-	return rte_hash_add_key_data(neighs, &key, (void *)word);
+	memcpy(entry.mac, mac, 6);
+	memcpy(&word, &entry, sizeof(word));
+	return rte_hash_add_key_data(neighs, &key, word);
 }
 
 int
@@ -39,14 +49,33 @@ dp_neigh_del(uint32_t vni, struct dp_addr addr)
 	return rte_hash_del_key(neighs, &key) >= 0 ? 0 : -ENOENT;
 }
 
+static bool
+lookup(uint32_t vni, const struct dp_addr *addr, struct entry *entry)
+{
+	struct neigh_key key = { .addr = *addr, .vni = vni };
+	void *word;
+
+	if (rte_hash_lookup_data(neighs, &key, &word) < 0)
+		return false;
+	memcpy(entry, &word, sizeof(*entry));
+	return true;
+}
+
 bool
 dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6])
 {
-	struct neigh_key key = { .addr = *addr, .vni = vni };
-	void *data;
+	struct entry entry;
 
-	if (rte_hash_lookup_data(neighs, &key, &data) < 0)
+	if (!lookup(vni, addr, &entry))
 		return false;
-	memcpy(mac, &data, 6);
+	memcpy(mac, entry.mac, 6);
 	return true;
+}
+
+bool
+dp_neigh_owned(uint32_t vni, const struct dp_addr *addr, const uint8_t mac[6])
+{
+	struct entry entry;
+
+	return lookup(vni, addr, &entry) && !entry.extra && memcmp(entry.mac, mac, 6);
 }

@@ -19,6 +19,8 @@ func TestDocker(t *testing.T) {
 		{"Connect", testConnect},
 		{"Internal", testInternal},
 		{"Spoofed", testSpoofed},
+		{"Trust", testTrust},
+		{"LinkLocal", testLinkLocal},
 		{"Addresses", testAddresses},
 		{"TakenAddress", testTakenAddress},
 		{"SeveralNetworks", testSeveralNetworks},
@@ -167,6 +169,7 @@ func testOptions(t *testing.T, c *Cluster) {
 		{"network=-", `option network="-"`},
 		{"com.docker.network.driver.mtu=10", `option com.docker.network.driver.mtu="10"`},
 		{"encrypted=", `option encrypted=""`},
+		{"trust=all", `option trust="all"`},
 	} {
 		_, err := c.Hosts[0].Docker(t.Context(), "network", "create", "-d", "overlane", "-o", bad.option, "bad")
 		if err == nil {

@@ -232,6 +232,27 @@ func (c *Cluster) Claims(key string, mac discovery.MAC, addrs []netip.Addr) []di
 	})
 }
 
+// Standing is that against Peer's records.
+func (c *Cluster) Standing(key string, e discovery.Extra) (s discovery.Standing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.remote {
+		if r.Network.Key != key {
+			continue
+		}
+		if r.Endpoint.MAC == e.MAC || slices.Contains(r.Endpoint.Addrs, e.Addr) {
+			s.Owned, s.Outranked = true, true
+		}
+		for _, x := range r.Endpoint.Extras {
+			if x.Contends(e) {
+				s.Seq = max(s.Seq, x.Seq+1)
+				s.Outranked = s.Outranked || x.Seq > e.Seq
+			}
+		}
+	}
+	return s
+}
+
 func (c *Cluster) Conflicts() []discovery.Conflict {
 	return []discovery.Conflict{{
 		Member: Peer.ID, Host: Peer.Host,
@@ -257,6 +278,9 @@ type Datapath struct {
 	vteps      map[string]bool
 	macs       map[string]string
 	neighbours map[string]string
+	extras     map[netip.Addr]Extra
+	claims     chan datapath.Claim
+	tapAddrs   []netip.Addr
 }
 
 // Taps are the taps of a host: alias to the path of the namespace that holds each.
@@ -304,6 +328,7 @@ func NewDatapath(taps *Taps) *Datapath {
 	return &Datapath{
 		Taps: taps, networks: map[uint32]bool{}, ports: map[datapath.PortID]datapath.PortConfig{},
 		vteps: map[string]bool{}, macs: map[string]string{}, neighbours: map[string]string{},
+		extras: map[netip.Addr]Extra{}, claims: make(chan datapath.Claim, 256),
 	}
 }
 
@@ -390,12 +415,72 @@ func (d *Datapath) DelMAC(vni uint32, mac datapath.MAC) error {
 	return d.set("DelMAC", func() { delete(d.macs, entry(vni, mac)) })
 }
 
-func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) error {
+func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC, _ bool) error {
 	return d.set("SetNeighbour", func() { d.neighbours[entry(vni, addr)] = mac.String() })
 }
 
 func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
 	return d.set("DelNeighbour", func() { delete(d.neighbours, entry(vni, addr)) })
+}
+
+func (d *Datapath) SetExtra(id datapath.PortID, mac datapath.MAC, addr netip.Addr, own bool) error {
+	return d.set("SetExtra", func() { d.extras[addr] = Extra{id, mac, own} })
+}
+
+func (d *Datapath) DelExtra(id datapath.PortID, addr netip.Addr) error {
+	return d.set("DelExtra", func() {
+		if d.extras[addr].Port == id {
+			delete(d.extras, addr)
+		}
+	})
+}
+
+// AskExtra answers for the container, unless it is to fail.
+func (d *Datapath) AskExtra(id datapath.PortID, addr netip.Addr) error {
+	if d.check("AskExtra") != nil {
+		return nil
+	}
+	d.Claim(datapath.Claim{Port: id, VNI: clone(d, d.ports)[id].VNI, MAC: clone(d, d.extras)[addr].MAC, Addr: addr})
+	return nil
+}
+
+// Extra is where an extra address is.
+type Extra struct {
+	Port datapath.PortID
+	MAC  datapath.MAC
+	Own  bool
+}
+
+// Extras gives the extra addresses.
+func (d *Datapath) Extras() map[netip.Addr]Extra { return clone(d, d.extras) }
+
+// Claim has a container claim an address.
+func (d *Datapath) Claim(c datapath.Claim) { d.claims <- c }
+
+func (d *Datapath) Claims(ctx context.Context) ([]datapath.Claim, error) {
+	select {
+	case c := <-d.claims:
+		return []datapath.Claim{c}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TapAddrs gives what SetTapAddrs did, once the tap is there.
+func (d *Datapath) TapAddrs(c datapath.PortConfig) ([]netip.Addr, bool, error) {
+	if has, _ := d.Taps.InContainer(c); !has {
+		return nil, false, datapath.ErrTapGone
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.tapAddrs), true, nil
+}
+
+// SetTapAddrs has every tap have these addresses.
+func (d *Datapath) SetTapAddrs(addrs ...netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tapAddrs = addrs
 }
 
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
@@ -428,6 +513,7 @@ func (d *Datapath) DelPort(id datapath.PortID) error {
 			return
 		}
 		delete(d.ports, id)
+		maps.DeleteFunc(d.extras, func(_ netip.Addr, x Extra) bool { return x.Port == id })
 		d.Taps.Lose(c.Alias)
 	})
 }

@@ -331,6 +331,7 @@ type Endpoint struct {
 	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`     // 6 bytes
 	Addrs         [][]byte               `protobuf:"bytes,3,rep,name=addrs,proto3" json:"addrs,omitempty"` // 4 or 16 bytes each
 	Seq           uint32                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Extras        []*Extra               `protobuf:"bytes,90,rep,name=extras,proto3" json:"extras,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -393,6 +394,74 @@ func (x *Endpoint) GetSeq() uint32 {
 	return 0
 }
 
+func (x *Endpoint) GetExtras() []*Extra {
+	if x != nil {
+		return x.Extras
+	}
+	return nil
+}
+
+// Extra is an address that the endpoint's container uses beside its own.
+type Extra struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`   // 6 bytes, of one behind the endpoint; empty: the endpoint's
+	Addr          []byte                 `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"` // 4 or 16 bytes
+	Seq           uint32                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extra) Reset() {
+	*x = Extra{}
+	mi := &file_wire_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extra) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extra) ProtoMessage() {}
+
+func (x *Extra) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extra.ProtoReflect.Descriptor instead.
+func (*Extra) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Extra) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Extra) GetAddr() []byte {
+	if x != nil {
+		return x.Addr
+	}
+	return nil
+}
+
+func (x *Extra) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
 // Delta brings the owner's set for a network from one version to another.
 // From version 0 it is the full set.
 type Delta struct {
@@ -411,7 +480,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +492,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +505,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Delta) GetOwner() []byte {
@@ -508,7 +577,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +589,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +602,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Want) GetOwner() []byte {
@@ -575,7 +644,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +656,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +669,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Digest) GetBuckets() []uint64 {
@@ -623,7 +692,7 @@ type Versions struct {
 
 func (x *Versions) Reset() {
 	*x = Versions{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +704,7 @@ func (x *Versions) String() string {
 func (*Versions) ProtoMessage() {}
 
 func (x *Versions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +717,7 @@ func (x *Versions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Versions.ProtoReflect.Descriptor instead.
 func (*Versions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Versions) GetComplete() []uint32 {
@@ -684,7 +753,7 @@ type OwnerVersions struct {
 
 func (x *OwnerVersions) Reset() {
 	*x = OwnerVersions{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +765,7 @@ func (x *OwnerVersions) String() string {
 func (*OwnerVersions) ProtoMessage() {}
 
 func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +778,7 @@ func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerVersions.ProtoReflect.Descriptor instead.
 func (*OwnerVersions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OwnerVersions) GetOwner() []byte {
@@ -750,7 +819,7 @@ type SetVersion struct {
 
 func (x *SetVersion) Reset() {
 	*x = SetVersion{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +831,7 @@ func (x *SetVersion) String() string {
 func (*SetVersion) ProtoMessage() {}
 
 func (x *SetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +844,7 @@ func (x *SetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersion.ProtoReflect.Descriptor instead.
 func (*SetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetVersion) GetKey() string {
@@ -805,7 +874,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +886,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +899,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Meta) GetHost() string {
@@ -872,7 +941,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +953,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +966,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Snapshot) GetSaved() uint64 {
@@ -927,7 +996,7 @@ type OwnerSnapshot struct {
 
 func (x *OwnerSnapshot) Reset() {
 	*x = OwnerSnapshot{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1008,7 @@ func (x *OwnerSnapshot) String() string {
 func (*OwnerSnapshot) ProtoMessage() {}
 
 func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1021,7 @@ func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerSnapshot.ProtoReflect.Descriptor instead.
 func (*OwnerSnapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OwnerSnapshot) GetAnnounce() *Announce {
@@ -1004,12 +1073,17 @@ const file_wire_proto_rawDesc = "" +
 	"\x10AnnouncedNetwork\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x14\n" +
-	"\x05since\x18\x03 \x01(\x04R\x05since\"T\n" +
+	"\x05since\x18\x03 \x01(\x04R\x05since\"\x8a\x01\n" +
 	"\bEndpoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x14\n" +
 	"\x05addrs\x18\x03 \x03(\fR\x05addrs\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\rR\x03seq\"\xde\x01\n" +
+	"\x03seq\x18\x04 \x01(\rR\x03seq\x124\n" +
+	"\x06extras\x18Z \x03(\v2\x1c.overlane.discovery.v1.ExtraR\x06extras\"?\n" +
+	"\x05Extra\x12\x10\n" +
+	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x12\n" +
+	"\x04addr\x18\x02 \x01(\fR\x04addr\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\rR\x03seq\"\xde\x01\n" +
 	"\x05Delta\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
@@ -1064,42 +1138,44 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_wire_proto_goTypes = []any{
 	(*Packet)(nil),           // 0: overlane.discovery.v1.Packet
 	(*Relay)(nil),            // 1: overlane.discovery.v1.Relay
 	(*Announce)(nil),         // 2: overlane.discovery.v1.Announce
 	(*AnnouncedNetwork)(nil), // 3: overlane.discovery.v1.AnnouncedNetwork
 	(*Endpoint)(nil),         // 4: overlane.discovery.v1.Endpoint
-	(*Delta)(nil),            // 5: overlane.discovery.v1.Delta
-	(*Want)(nil),             // 6: overlane.discovery.v1.Want
-	(*Digest)(nil),           // 7: overlane.discovery.v1.Digest
-	(*Versions)(nil),         // 8: overlane.discovery.v1.Versions
-	(*OwnerVersions)(nil),    // 9: overlane.discovery.v1.OwnerVersions
-	(*SetVersion)(nil),       // 10: overlane.discovery.v1.SetVersion
-	(*Meta)(nil),             // 11: overlane.discovery.v1.Meta
-	(*Snapshot)(nil),         // 12: overlane.discovery.v1.Snapshot
-	(*OwnerSnapshot)(nil),    // 13: overlane.discovery.v1.OwnerSnapshot
+	(*Extra)(nil),            // 5: overlane.discovery.v1.Extra
+	(*Delta)(nil),            // 6: overlane.discovery.v1.Delta
+	(*Want)(nil),             // 7: overlane.discovery.v1.Want
+	(*Digest)(nil),           // 8: overlane.discovery.v1.Digest
+	(*Versions)(nil),         // 9: overlane.discovery.v1.Versions
+	(*OwnerVersions)(nil),    // 10: overlane.discovery.v1.OwnerVersions
+	(*SetVersion)(nil),       // 11: overlane.discovery.v1.SetVersion
+	(*Meta)(nil),             // 12: overlane.discovery.v1.Meta
+	(*Snapshot)(nil),         // 13: overlane.discovery.v1.Snapshot
+	(*OwnerSnapshot)(nil),    // 14: overlane.discovery.v1.OwnerSnapshot
 }
 var file_wire_proto_depIdxs = []int32{
 	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
-	5,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
-	6,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
-	7,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
-	8,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
+	6,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
+	7,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
+	8,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
+	9,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
 	1,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
 	3,  // 6: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.AnnouncedNetwork
-	4,  // 7: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
-	9,  // 8: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
-	10, // 9: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
-	2,  // 11: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
-	11, // 12: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	5,  // 7: overlane.discovery.v1.Endpoint.extras:type_name -> overlane.discovery.v1.Extra
+	4,  // 8: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
+	10, // 9: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
+	11, // 10: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
+	14, // 11: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
+	2,  // 12: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
+	12, // 13: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1113,7 +1189,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,84 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+// `docker run --link-local-ip`: Docker tells a driver nothing of it, and sets the address on the interface after Join, before the
+// container's process starts. So it is read there, once, as soon as the interface is up: what the container adds later does not count.
+
+const (
+	linkLocalWait    = 10 * time.Second      // for Docker to set the interface up, after Join
+	linkLocalPace    = 10 * time.Millisecond // between two looks, at first
+	linkLocalPaceMax = 50 * time.Millisecond // about what passes between then and the start of the process; a look takes 0.3 ms
+)
+
+// adoptLinkLocal waits until Docker has set up an endpoint that was joined, and makes its link-local IPv4 addresses its own.
+func (o *Overlay) adoptLinkLocal(networkID string, joined Endpoint, port datapath.PortConfig) {
+	addrs := o.awaitLinkLocal(port)
+	if len(addrs) == 0 {
+		return
+	}
+	o.withEndpoint(networkID, joined.ID, func(n *network, ep *endpoint) error {
+		if ep.Sandbox != joined.Sandbox || !ep.hasPort {
+			return nil
+		}
+		for _, addr := range addrs {
+			if slices.Contains(ep.LinkLocal, addr) {
+				continue // Docker joins anew
+			}
+			if err := o.giveLinkLocal(n, ep, addr); err != nil {
+				n.logOf(ep).WithError(err).Error("--link-local-ip does not work in this container: remove it, and choose another address")
+			}
+		}
+		return nil
+	})
+}
+
+// awaitLinkLocal gives the interface's link-local IPv4 addresses when it is up.
+func (o *Overlay) awaitLinkLocal(port datapath.PortConfig) []netip.Addr {
+	for pace, end := linkLocalPace, time.Now().Add(linkLocalWait); time.Now().Before(end); pace *= 2 {
+		select {
+		case <-o.ctx.Done():
+			return nil
+		case <-time.After(min(pace, linkLocalPaceMax)):
+		}
+		addrs, up, err := o.cfg.Datapath.TapAddrs(port)
+		if err == nil && up {
+			return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.Is4() || !a.IsLinkLocalUnicast() || slices.Contains(port.Addrs, a) })
+		}
+	}
+	return nil
+}
+
+func (o *Overlay) giveLinkLocal(n *network, ep *endpoint, addr netip.Addr) error {
+	if n.owns(discovery.Extra{Addr: addr}) {
+		return fmt.Errorf("address %s: another container of this host has it", addr)
+	}
+	for _, r := range o.cluster.Claims(n.Key, discovery.MAC{}, []netip.Addr{addr}) {
+		if !r.Hidden {
+			return fmt.Errorf("address %s: %s", addr, o.claimant(r))
+		}
+	}
+	given := ep.Endpoint
+	given.LinkLocal = append(slices.Clone(given.LinkLocal), addr)
+	if err := o.store.put(bucketEndpoints, ep.ID, given); err != nil {
+		return err
+	}
+	ep.Endpoint = given
+	n.giveWay(o, ep)
+	if err := o.cfg.Datapath.SetExtra(ep.port, datapath.MAC{}, addr, true); err != nil {
+		return err
+	}
+	n.logOf(ep).WithField("address", addr).Info("the container has a link-local address")
+	if ep.announced {
+		o.cluster.Put(n.Key, ep.record())
+	}
+	return nil
+}
