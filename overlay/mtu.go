@@ -3,10 +3,14 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
+
+	"github.com/overlane/overlane/datapath"
 )
 
 // Bytes that VXLAN adds to a container's IP packet (RFC 7348 section 5): inner Ethernet 14, VXLAN 8, UDP 8, outer
@@ -16,25 +20,69 @@ const (
 	overhead6 = 70
 )
 
-// DeviceMTU gives the MTU, in bytes of IP packet, of the network device that carries addr.
-func DeviceMTU(addr netip.Addr) (int, error) {
+// UnderlayMTU is how long a packet between this host's VTEP and its peers may be, in bytes of IP packet, by what this host knows:
+// its routes to them and the device that carries the VTEP's address. Where that device has no wire, as with BGP to the host, the
+// routes alone count; before there are peers, the default route.
+func UnderlayMTU(vtep netip.Addr, peers []netip.Addr) (int, error) {
+	link, err := Device(vtep)
+	if err != nil {
+		return 0, err
+	}
+	var mtus []int
+	if hasWire(link) {
+		mtus = append(mtus, link.Attrs().MTU)
+	}
+	for _, peer := range peers {
+		if mtu, err := datapath.RouteMTU(peer); err == nil { // else it is not reached at all, now
+			mtus = append(mtus, mtu)
+		}
+	}
+	if len(mtus) == 0 {
+		mtus = append(mtus, defaultMTU())
+	}
+	return slices.Min(mtus), nil
+}
+
+// Device is the network device that carries an address of this host.
+func Device(addr netip.Addr) (netlink.Link, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	for errors.Is(err, netlink.ErrDumpInterrupted) { // containers come and go meanwhile
 		addrs, err = netlink.AddrList(nil, netlink.FAMILY_ALL)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("list this host's addresses: %w", err)
+		return nil, fmt.Errorf("list this host's addresses: %w", err)
 	}
 	for _, a := range addrs {
 		if ip, ok := netipx.FromStdIP(a.IP); ok && ip == addr {
 			link, err := netlink.LinkByIndex(a.LinkIndex)
 			if err != nil {
-				return 0, fmt.Errorf("look up the device of %s: %w", addr, err)
+				return nil, fmt.Errorf("look up the device of %s: %w", addr, err)
 			}
-			return link.Attrs().MTU, nil
+			return link, nil
 		}
 	}
-	return 0, fmt.Errorf("address %s is on no network device of this host", addr)
+	return nil, fmt.Errorf("address %s is on no network device of this host", addr)
+}
+
+// hasWire tells whether packets leave by the device: its MTU is that of a path.
+func hasWire(link netlink.Link) bool {
+	return link.Attrs().Flags&net.FlagLoopback == 0 && link.Type() != "dummy" && link.Type() != "vrf"
+}
+
+// ethernetMTU is what every Ethernet carries: RFC 894.
+const ethernetMTU = 1500
+
+// Far are addresses to which only a default route leads: those for documentation (RFC 5737, RFC 3849).
+var Far = []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")}
+
+// defaultMTU is that of the default route, as long as nobody is there to ask for the way to.
+func defaultMTU() int {
+	for _, far := range Far {
+		if mtu, err := datapath.RouteMTU(far); err == nil {
+			return mtu
+		}
+	}
+	return ethernetMTU
 }
 
 // InnerMTU is the largest MTU of a container's interface that a path between VTEPs carries.
@@ -56,7 +104,7 @@ func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (
 	}
 	switch {
 	case largest < smallest:
-		return 0, fmt.Errorf("underlay MTU %d leaves containers %d bytes, %s needs %d: raise the MTU of the device with address %s", underlay, largest, why, smallest, vtep)
+		return 0, fmt.Errorf("underlay MTU %d leaves containers %d bytes, %s needs %d: raise the MTU of the devices between %s and the other hosts", underlay, largest, why, smallest, vtep)
 	case wanted == 0:
 		return largest, nil
 	case wanted > largest:

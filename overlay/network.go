@@ -92,7 +92,7 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	if err != nil {
 		return Network{}, err
 	}
-	underlay, err := o.cfg.UnderlayMTU()
+	underlay, err := o.cfg.UnderlayMTU(o.peers())
 	if err != nil {
 		return Network{}, err
 	}
@@ -105,6 +105,16 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 		vni = o.cluster.Resolve(key)
 	}
 	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options}, nil
+}
+
+// peers are the VTEPs of the other hosts.
+func (o *Overlay) peers() (vteps []netip.Addr) {
+	for _, m := range o.cluster.Members() {
+		if !m.Self && m.State != discovery.StateLeft {
+			vteps = append(vteps, m.VTEP.Addr())
+		}
+	}
+	return vteps
 }
 
 // checkKeyAndVNI checks that no other network on this host has the key or the VNI. One that Docker removed while the daemon was

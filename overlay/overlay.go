@@ -58,7 +58,7 @@ type Datapath interface {
 type Config struct {
 	Dir         string // data directory
 	VTEP        netip.Addr
-	UnderlayMTU func() (int, error)                     // bytes of IP packet on the path to other VTEPs
+	UnderlayMTU func(peers []netip.Addr) (int, error)   // bytes of IP packet on the paths to other VTEPs
 	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
 	Datapath    Datapath
 	Version     string // shown by Status

@@ -63,7 +63,7 @@ func (h *host) open() {
 	log.SetOutput(io.Discard)
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
-		UnderlayMTU: func() (int, error) { return h.mtu, nil },
+		UnderlayMTU: func([]netip.Addr) (int, error) { return h.mtu, nil },
 		HasTap:      h.hasTap,
 	})
 	if err != nil {

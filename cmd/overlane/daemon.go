@@ -132,7 +132,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
-		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
+		UnderlayMTU: func(peers []netip.Addr) (int, error) { return underlayMTU(s.vtep(), peers, n.datapath) },
 		HasTap:      n.datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),
@@ -168,8 +168,8 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 }
 
 // underlayMTU is what both the kernel and the underlay's device carry: either may send a packet.
-func underlayMTU(vtep netip.Addr, d *datapath.Datapath) (int, error) {
-	mtu, err := overlay.DeviceMTU(vtep)
+func underlayMTU(vtep netip.Addr, peers []netip.Addr, d *datapath.Datapath) (int, error) {
+	mtu, err := overlay.UnderlayMTU(vtep, peers)
 	if limit := d.UnderlayMTU(); limit > 0 {
 		mtu = min(mtu, limit)
 	}

@@ -29,16 +29,15 @@ func parseAdvertise(s *settings, text string) (err error) {
 		err = errors.New("other hosts can't reach that address")
 	default:
 		s.advertise = addr.Unmap()
-		_, err = overlay.DeviceMTU(s.advertise)
+		_, err = overlay.Device(s.advertise)
 	}
 	return err
 }
 
-// defaultAddr asks the kernel for the source address towards addresses that only a default route leads to: those for
-// documentation (RFC 5737, RFC 3849). No packet is sent.
+// defaultAddr asks the kernel for the source address towards addresses that only a default route leads to. No packet is sent.
 func defaultAddr() (netip.Addr, error) {
-	for _, far := range []string{"203.0.113.1", "2001:db8::1"} {
-		routes, err := netlink.RouteGet(net.ParseIP(far))
+	for _, far := range overlay.Far {
+		routes, err := netlink.RouteGet(far.AsSlice())
 		if err != nil || len(routes) == 0 {
 			continue
 		}
