@@ -27,6 +27,8 @@ type vtep struct {
 
 	via     netip.Addr // to which the underlay's device sends next; invalid: packets leave elsewhere
 	nextHop MAC        // its MAC; zero: the kernel sends
+
+	path path
 }
 
 // AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. One that exists is no error.
@@ -277,6 +279,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	v := &vtep{at: at, id: id, refs: 1}
 	d.vteps[at] = v
 	d.resolveNextHop(v)
+	d.paths.lookAtRoute(v)
 	return v, nil
 }
 

@@ -43,6 +43,7 @@ type Datapath struct {
 	nets    map[uint32]*network
 	vteps   map[netip.AddrPort]*vtep
 	device  *device // nil: the kernel's sockets are the underlay
+	paths   *paths
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.
@@ -71,10 +72,11 @@ func Open(c Config) (*Datapath, error) {
 		if err := d.start(c, 0); err != nil {
 			return nil, err
 		}
-		return d, nil
-	}
-	if err := d.startOnDevice(c); err != nil {
+	} else if err := d.startOnDevice(c); err != nil {
 		return nil, fmt.Errorf("underlay %q: %w", c.Underlay.Device, err)
+	}
+	if err := d.followPaths(c.VTEP); err != nil {
+		return nil, errors.Join(fmt.Errorf("follow the kernel's routes: %w", err), d.Close())
 	}
 	return d, nil
 }
@@ -124,6 +126,9 @@ func (d *Datapath) Close() error {
 	if d.device != nil {
 		d.device.nextHops.stop()
 	}
+	if d.paths != nil {
+		d.paths.stop()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -140,6 +145,9 @@ func (d *Datapath) Close() error {
 	clear(d.aliases)
 	clear(d.nets)
 	err := d.closeDevice()
+	if d.paths != nil {
+		d.paths.close()
+	}
 	dp.Stop()
 	return err
 }

@@ -11,14 +11,18 @@ import (
 // (RTAX_MTU of linux/rtnetlink.h), or that of the device by which it leaves; of several ways the smallest. What routers have
 // said of the path is not in it.
 func RouteMTU(to netip.Addr) (int, error) {
-	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	return routeMTU(&netlink.Handle{}, to) // of the calling thread's network namespace
+}
+
+func routeMTU(h *netlink.Handle, to netip.Addr) (int, error) {
+	routes, err := h.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
 	if err != nil {
 		return 0, fmt.Errorf("route to %s: %w", to, err)
 	}
 	least := 0
 	for _, route := range routes {
 		for _, device := range devicesOf(route) {
-			link, err := netlink.LinkByIndex(device)
+			link, err := h.LinkByIndex(device)
 			if err != nil {
 				return 0, fmt.Errorf("device of the route to %s: %w", to, err)
 			}

@@ -6,11 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
 )
 
 // Bytes that VXLAN adds to a container's IP packet (RFC 7348 section 5): inner Ethernet 14, VXLAN 8, UDP 8, outer
@@ -91,6 +93,36 @@ func InnerMTU(path int, vtep netip.Addr) int {
 		return min(path-overhead6, maxMTU)
 	}
 	return min(path-overhead4, maxMTU)
+}
+
+// pathStatus says of each path what it carries, and which networks' containers have more.
+func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Member, networks []NetworkStatus) []PathStatus {
+	all := make([]PathStatus, 0, len(paths))
+	for _, p := range paths {
+		hosts := hostsAt(members, func(vtep netip.AddrPort) bool { return vtep == p.VTEP })
+		s := PathStatus{Host: strings.Join(hosts, ","), VTEP: p.VTEP, MTU: p.MTU}
+		fits := InnerMTU(p.MTU, p.VTEP.Addr())
+		var wider []string
+		widest := 0
+		for _, n := range networks {
+			if n.MTU > fits && slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(n.Members, host) }) {
+				wider = append(wider, fmt.Sprintf("%s %d", n.Key, n.MTU))
+				widest = max(widest, n.MTU)
+			}
+		}
+		switch {
+		case p.MTU == 0:
+			s.Health = Health{"there is no route", "see to this host's routes"}
+		case len(wider) > 0:
+			s.Reason = fmt.Sprintf("containers may have %d, and have more: %s", fits, strings.Join(wider, ", "))
+			s.Advice = fmt.Sprintf("raise the MTU of what lies between to %d, or make these networks anew with -o %s=%d; until then containers are told by ICMP", p.MTU+widest-fits, OptionMTU, fits)
+			if p.Learned {
+				s.Reason = "a router on the way says so; " + s.Reason
+			}
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).

@@ -16,6 +16,7 @@ import (
 type Status struct {
 	Node      NodeStatus       `json:"node"`
 	Members   []MemberStatus   `json:"members"`
+	Paths     []PathStatus     `json:"paths"`
 	Networks  []NetworkStatus  `json:"networks"`
 	Endpoints []EndpointStatus `json:"endpoints"`
 	Remote    []RemoteStatus   `json:"remote_endpoints"`
@@ -45,6 +46,14 @@ type MemberStatus struct {
 	VTEP        netip.AddrPort  `json:"vtep"`
 	Incarnation uint64          `json:"incarnation"`
 	Self        bool            `json:"self"`
+	Health
+}
+
+// PathStatus is the way to another host that has a part in one of the networks here.
+type PathStatus struct {
+	Host string         `json:"host"`
+	VTEP netip.AddrPort `json:"vtep"`
+	MTU  int            `json:"mtu"` // bytes of outer IP packet; 0: there is no route
 	Health
 }
 
@@ -115,6 +124,7 @@ func (o *Overlay) Status() Status {
 		Datapath:  o.cfg.Datapath.Stats(),
 	}
 	o.addLocal(&s, self, members)
+	s.Paths = o.pathStatus(s.Datapath.Paths, members, s.Networks)
 	return s
 }
 
