@@ -279,6 +279,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	v := &vtep{at: at, id: id, refs: 1}
 	d.vteps[at] = v
 	d.resolveNextHop(v)
+	d.paths.lookAtAnnounced(v)
 	d.paths.lookAtRoute(v)
 	return v, nil
 }

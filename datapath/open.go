@@ -44,6 +44,8 @@ type Datapath struct {
 	vteps   map[netip.AddrPort]*vtep
 	device  *device // nil: the kernel's sockets are the underlay
 	paths   *paths
+
+	announced map[netip.AddrPort]int // MTUs: see SetReceiveMTUs
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.

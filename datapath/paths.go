@@ -27,19 +27,48 @@ const (
 
 // path is what is known of the way to a VTEP, in bytes of outer IP packet; 0: nothing.
 type path struct {
-	routes  int // what this host's routes and devices carry
-	learned int // what a router has answered to a probe
-	since   time.Time
-	probing bool
-	set     int // what the pipeline was told
+	routes    int // what this host's routes and devices carry
+	announced int // what the other host says that it receives
+	learned   int // what a router has answered to a probe
+	since     time.Time
+	probing   bool
+	set       int // what the pipeline was told
 }
 
 // mtu is 0 as long as nothing is known.
 func (v *vtep) mtu() int {
-	if v.path.learned > 0 && v.path.learned < v.path.routes {
-		return v.path.learned
+	if v.path.learned > 0 {
+		return min(v.path.learned, v.path.told())
 	}
-	return v.path.routes
+	return v.path.told()
+}
+
+// told is what both hosts say of the path.
+func (p *path) told() int {
+	if p.announced > 0 {
+		return min(p.announced, p.routes)
+	}
+	return p.routes
+}
+
+// SetReceiveMTUs says how long a packet each VTEP receives, in bytes of outer IP packet: no longer ones are sent to it. It takes the place
+// of what was said before, and holds for VTEPs that are yet to come.
+func (d *Datapath) SetReceiveMTUs(mtus map[netip.AddrPort]int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.announced = mtus
+	for _, v := range d.vteps {
+		d.paths.lookAtAnnounced(v)
+	}
+}
+
+// lookAtAnnounced is called with d.mu held. What no host can mean does not count.
+func (p *paths) lookAtAnnounced(v *vtep) {
+	v.path.announced = 0
+	if mtu := p.d.announced[v.at]; mtu >= leastMTU(v.at.Addr()) {
+		v.path.announced = mtu
+	}
+	p.set(v)
 }
 
 // paths keeps the MTU of each path in line with the kernel's routes and devices, and with what routers on the way answer. Nobody's
@@ -209,7 +238,7 @@ func (p *paths) lookAtRoute(v *vtep) {
 // set tells the pipeline what has changed.
 func (p *paths) set(v *vtep) {
 	mtu := v.mtu()
-	if mtu == v.path.set || p.d.closed {
+	if mtu == 0 || mtu == v.path.set || p.d.closed {
 		return
 	}
 	if err := dp.SetMTU(v.id, mtu); err != nil {
@@ -264,7 +293,7 @@ func (p *paths) probeOld() {
 	defer p.d.mu.Unlock()
 	for _, v := range p.d.vteps {
 		if v.path.learned > 0 && time.Since(v.path.since) > learnedFor {
-			p.probe(v, v.path.routes)
+			p.probe(v, v.path.told())
 		}
 	}
 }

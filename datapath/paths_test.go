@@ -206,3 +206,23 @@ func FuzzErrorQueue(f *testing.F) {
 		}
 	})
 }
+
+// A host that receives less than this one sends hears all, although what lies between says nothing.
+func TestHostThatReceivesLess(t *testing.T) {
+	if plane.Stats().Device != nil {
+		return // its MTU is that of the day on which it was opened
+	}
+	run(t, hostNS, "ip link set wire mtu 9000")
+	defer run(t, hostNS, "ip link set wire mtu 1500")
+	kernelPeer(t, peerWire)
+	container(t, containerNS, "ovtest0", hostMAC, 8950, vni, hostIP4+"/24", hostIP6+"/64")
+	carries(t, peerWire, 9000)
+	onHost(func() { plane.SetReceiveMTUs(map[netip.AddrPort]int{peerWire: 1480}) })
+	defer onHost(func() { plane.SetReceiveMTUs(nil) })
+	carries(t, peerWire, 1480)
+	run(t, containerNS, "ping -q -c 3 -i 0.05 -W 5 -M dont -s 4000 "+peerIP4)
+	copyBulk(t, containerNS, peerNS, peerIP4)
+	copyBulk(t, containerNS, peerNS, peerIP6)
+	onHost(func() { plane.SetReceiveMTUs(map[netip.AddrPort]int{peerWire: 100}) }) // no host means that
+	carries(t, peerWire, 9000)
+}

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Endpoint struct {
 	State     EndpointState `json:"state"`
 	Sandbox   string        `json:"sandbox,omitempty"` // path of the container's network namespace, while joined
 	Seq       uint32        `json:"seq"`               // mobility sequence number last announced (RFC 7432 section 15)
+	MTU       int           `json:"mtu,omitempty"`     // of its interface; 0: its network's, as older versions have it
 }
 
 // Tap is the name of the endpoint's interface until Docker renames it: at most 15 bytes (IFNAMSIZ of linux/if.h).
@@ -126,6 +128,7 @@ func newMAC(addrs []netip.Addr) discovery.MAC {
 
 // create stores an endpoint before it opens the port, so that no tap is ever left without an owner.
 func (o *Overlay) create(n *network, ep *endpoint) error {
+	ep.MTU = o.todaysMTU(n)
 	if err := o.store.put(bucketEndpoints, ep.ID, ep.Endpoint); err != nil {
 		return err
 	}
@@ -146,7 +149,7 @@ func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
 		VNI:   n.VNI,
 		MAC:   datapath.MAC(ep.MAC),
 		Addrs: ep.Addrs,
-		MTU:   n.MTU,
+		MTU:   cmp.Or(ep.MTU, n.MTU),
 	})
 	if err != nil {
 		return err

@@ -45,6 +45,22 @@ func UnderlayMTU(vtep netip.Addr, peers []netip.Addr) (int, error) {
 	return slices.Min(mtus), nil
 }
 
+// ReceiveMTU is how long a packet of VXLAN this host receives, in bytes of IP packet: the MTU of the device that carries the VTEP's address.
+// Where that has no wire, it is that of the routes to the peers, and 0 before there are any.
+func ReceiveMTU(vtep netip.Addr, peers []netip.Addr) (int, error) {
+	link, err := Device(vtep)
+	if err != nil {
+		return 0, err
+	}
+	if hasWire(link) {
+		return link.Attrs().MTU, nil
+	}
+	if len(peers) == 0 {
+		return 0, nil
+	}
+	return UnderlayMTU(vtep, peers)
+}
+
 // Device is the network device that carries an address of this host.
 func Device(addr netip.Addr) (netlink.Link, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
@@ -105,9 +121,9 @@ func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Mem
 		var wider []string
 		widest := 0
 		for _, n := range networks {
-			if n.MTU > fits && slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(n.Members, host) }) {
-				wider = append(wider, fmt.Sprintf("%s %d", n.Key, n.MTU))
-				widest = max(widest, n.MTU)
+			if n.Widest > fits && slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(n.Members, host) }) {
+				wider = append(wider, fmt.Sprintf("%s %d", n.Key, n.Widest))
+				widest = max(widest, n.Widest)
 			}
 		}
 		switch {
@@ -125,15 +141,37 @@ func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Mem
 	return all
 }
 
+// todaysMTU is that of a new container's interface: the device or the routes may have changed since the network was made.
+func (o *Overlay) todaysMTU(n *network) int {
+	opts, err := networkOptions.parse(n.Options)
+	if err != nil {
+		return n.MTU // it is as an older version took it
+	}
+	underlay, err := o.cfg.UnderlayMTU(o.peers())
+	if err != nil {
+		n.log.WithError(err).Warn("a container gets the MTU that its network was made with")
+		return n.MTU
+	}
+	mtu := InnerMTU(underlay, o.cfg.VTEP)
+	if opts.mtu > 0 {
+		mtu = min(mtu, opts.mtu)
+	}
+	smallest, _ := smallestMTU(n.Pools)
+	return max(mtu, smallest)
+}
+
+// smallestMTU is what the protocols of a network's subnets need, and which one needs it.
+func smallestMTU(pools []netip.Prefix) (int, string) {
+	if slices.ContainsFunc(pools, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		return minMTU6, "IPv6"
+	}
+	return minMTU4, "IPv4"
+}
+
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).
 func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (int, error) {
 	largest := InnerMTU(underlay, vtep)
-	smallest, why := minMTU4, "IPv4"
-	for _, pool := range pools {
-		if pool.Addr().Is6() {
-			smallest, why = minMTU6, "IPv6"
-		}
-	}
+	smallest, why := smallestMTU(pools)
 	switch {
 	case largest < smallest:
 		return 0, fmt.Errorf("underlay MTU %d leaves containers %d bytes, %s needs %d: raise the MTU of the devices between %s and the other hosts", underlay, largest, why, smallest, vtep)

@@ -35,6 +35,7 @@ type Cluster interface {
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64
 	Send(member string, text []byte) error
+	SetMTU(mtu int)
 }
 
 // Datapath is what overlay needs of the packet pipeline. A port's own MAC and addresses win over what SetMAC and
@@ -50,6 +51,7 @@ type Datapath interface {
 	DelMAC(vni uint32, mac datapath.MAC) error
 	SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) error
 	DelNeighbour(vni uint32, addr netip.Addr) error
+	SetReceiveMTUs(map[netip.AddrPort]int)
 	Stats() datapath.Stats
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }
@@ -59,6 +61,7 @@ type Config struct {
 	Dir         string // data directory
 	VTEP        netip.Addr
 	UnderlayMTU func(peers []netip.Addr) (int, error)   // bytes of IP packet on the paths to other VTEPs
+	ReceiveMTU  func(peers []netip.Addr) (int, error)   // bytes of IP packet that the VTEP's device receives; 0: not known
 	HasTap      func(netns, alias string) (bool, error) // whether a namespace has an interface with an alias
 	Datapath    Datapath
 	Version     string // shown by Status
@@ -113,6 +116,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.cluster = c
 	o.addresses.Attach(c)
 	o.running.Go(o.runGarbage)
+	o.running.Go(o.runMTU)
 	for _, n := range o.networks {
 		n.mu.Lock()
 		o.bringUp(n)

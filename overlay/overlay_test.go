@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -37,6 +39,7 @@ type host struct {
 	datapath *overlaytest.Datapath
 	vtep     netip.Addr
 	mtu      int
+	receives atomic.Int64 // its device's MTU
 	hasTap   func(netns, alias string) (bool, error)
 }
 
@@ -44,6 +47,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500}
 	h.hasTap = h.taps.Has
+	h.receives.Store(1500)
 	h.start()
 	t.Cleanup(func() { h.Close() })
 	return h
@@ -64,6 +68,7 @@ func (h *host) open() {
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
 		UnderlayMTU: func([]netip.Addr) (int, error) { return h.mtu, nil },
+		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		HasTap:      h.hasTap,
 	})
 	if err != nil {
@@ -162,5 +167,15 @@ func rival(mac, addr string, seq uint32, hidden bool) discovery.Record {
 		Network:  discovery.Network{Key: key, VNI: 5000},
 		Endpoint: discovery.Endpoint{ID: "dddddddddddddddd", MAC: m, Addrs: []netip.Addr{netip.MustParseAddr(addr)}, Seq: seq},
 		Hidden:   hidden,
+	}
+}
+
+// wait asks until it is so, for twenty seconds at most.
+func wait(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
 	}
 }

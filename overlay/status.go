@@ -62,7 +62,8 @@ type NetworkStatus struct {
 	ID      string         `json:"id"`
 	Key     string         `json:"key"`
 	VNI     uint32         `json:"vni"`
-	MTU     int            `json:"mtu"`
+	MTU     int            `json:"mtu"`    // that it was made with
+	Widest  int            `json:"widest"` // largest MTU of a container on it here; 0: there is none
 	Subnets []netip.Prefix `json:"subnets"`
 	Members []string       `json:"members"` // hosts that take part, this one included
 }
@@ -180,11 +181,13 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 		n := o.networks[id]
 		n.mu.Lock()
 		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.hasVTEP)...)
-		s.Networks = append(s.Networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, hosts})
+		network := NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, 0, n.Pools, hosts}
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
+			network.Widest = max(network.Widest, cmp.Or(ep.MTU, n.MTU))
 			s.Endpoints = append(s.Endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort})
 		}
+		s.Networks = append(s.Networks, network)
 		s.Pending = append(s.Pending, n.pending()...)
 		n.mu.Unlock()
 	}

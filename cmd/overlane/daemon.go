@@ -133,6 +133,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
 		UnderlayMTU: func(peers []netip.Addr) (int, error) { return underlayMTU(s.vtep(), peers, n.datapath) },
+		ReceiveMTU:  func(peers []netip.Addr) (int, error) { return receiveMTU(s.vtep(), peers, n.datapath) },
 		HasTap:      n.datapath.HasTap,
 		Datapath:    n.datapath,
 		Version:     version(),
@@ -170,8 +171,18 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 // underlayMTU is what both the kernel and the underlay's device carry: either may send a packet.
 func underlayMTU(vtep netip.Addr, peers []netip.Addr, d *datapath.Datapath) (int, error) {
 	mtu, err := overlay.UnderlayMTU(vtep, peers)
+	return limited(mtu, d), err
+}
+
+// receiveMTU is likewise what both receive.
+func receiveMTU(vtep netip.Addr, peers []netip.Addr, d *datapath.Datapath) (int, error) {
+	mtu, err := overlay.ReceiveMTU(vtep, peers)
+	return limited(mtu, d), err
+}
+
+func limited(mtu int, d *datapath.Datapath) int {
 	if limit := d.UnderlayMTU(); limit > 0 {
-		mtu = min(mtu, limit)
+		return min(mtu, limit)
 	}
-	return mtu, err
+	return mtu
 }

@@ -65,6 +65,7 @@ func busy(t *testing.T) *overlay.Overlay {
 	o, err := overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: pipeline, Version: "v1.2.3", Log: log,
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
+		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },
 		HasTap:      taps.Has,
 	})
 	if err != nil {

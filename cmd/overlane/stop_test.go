@@ -45,6 +45,7 @@ func running(t *testing.T, observe func([]discovery.Change)) *node {
 	o, err := overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: overlaytest.NewDatapath(taps), HasTap: taps.Has, Log: quiet(),
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
+		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ var Self = discovery.Member{
 // Peer is the other node.
 var Peer = discovery.Member{
 	ID: "22222222222222222222222222222222", Host: "host2", State: discovery.StateAlive, Incarnation: 1,
-	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"),
+	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400,
 }
 
 // Faults fails calls by the name of their method.
@@ -60,6 +60,7 @@ type Cluster struct {
 	own      map[string]map[discovery.MAC]discovery.Endpoint
 	remote   []discovery.Record
 	alone    bool
+	mtu      int
 	seeds    map[netip.Addr]bool
 }
 
@@ -140,6 +141,19 @@ func (c *Cluster) Resolve(key string) uint32 {
 }
 
 func (c *Cluster) Self() discovery.Member { return Self }
+
+func (c *Cluster) SetMTU(mtu int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mtu = mtu
+}
+
+// MTU is what Self announced.
+func (c *Cluster) MTU() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mtu
+}
 
 // Answers is true unless it was made to fail.
 func (c *Cluster) Answers(string) bool { return c.check("Answers") == nil }
@@ -231,6 +245,7 @@ type Datapath struct {
 	vteps      map[string]bool
 	macs       map[string]string
 	neighbours map[string]string
+	receive    map[netip.AddrPort]int
 }
 
 // Taps are the taps of a host: alias to the path of the namespace that holds each.
@@ -371,6 +386,19 @@ func (d *Datapath) SetNeighbour(vni uint32, addr netip.Addr, mac datapath.MAC) e
 
 func (d *Datapath) DelNeighbour(vni uint32, addr netip.Addr) error {
 	return d.set("DelNeighbour", func() { delete(d.neighbours, entry(vni, addr)) })
+}
+
+// SetReceiveMTUs keeps what it was told last, for ReceiveMTUs.
+func (d *Datapath) SetReceiveMTUs(mtus map[netip.AddrPort]int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.receive = mtus
+}
+
+func (d *Datapath) ReceiveMTUs() map[netip.AddrPort]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.receive
 }
 
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
