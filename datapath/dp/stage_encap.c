@@ -18,10 +18,10 @@ enum edge {
 	DROP_HAIRPIN = DP_DROP_HAIRPIN,
 	DROP_NOBODY = DP_DROP_NOBODY,
 	TO_NEIGH = DP_DROP_COUNT, /* ARP and ND: stage_neigh.c answers them, or drops them */
-	TO_VTEP, /* unless it is too big for the path: stage_too_big.c */
-	TO_PORT, /* of this host */
-	TO_ALL,  /* ports and VTEPs of the network */
-	STAYS,   /* none yet */
+	TO_VTEP,                  /* unless it is too big for the path: stage_too_big.c */
+	TO_PORT,                  /* of this host */
+	TO_ALL,                   /* ports and VTEPs of the network */
+	STAYS,                    /* none yet */
 };
 
 static bool
