@@ -1,6 +1,9 @@
 package datapath
 
-import "math"
+import (
+	"math"
+	"net/netip"
+)
 
 // FreeHugepages is for the tests.
 func FreeHugepages(dir string) uint64 { return freeHugepages(dir) }
@@ -24,3 +27,12 @@ func (d *Datapath) ForgetSurvey() {
 	defer d.mu.Unlock()
 	d.survey = survey{}
 }
+
+// ParseHint is the path's MTU of which an ICMP message tells, and the VTEP to which it leads.
+func ParseHint(message []byte, own netip.Addr) (to netip.AddrPort, mtu int, ok bool) {
+	h, ok := parseHint(message, own.Is4(), own)
+	return h.to, h.mtu, ok
+}
+
+// TooLong is what the control messages of a socket's error queue say that a path carries.
+func TooLong(control []byte) (mtu int, ok bool) { return tooLong(control) }

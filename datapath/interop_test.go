@@ -35,13 +35,18 @@ var pairs = []struct{ name, from, to, addr string }{
 // kernelPeer makes the Linux vxlan device on the other side and tells the datapath what discovery would.
 func kernelPeer(t testing.TB, vtep netip.AddrPort) {
 	t.Helper()
+	kernelPeerIn(t, peerNS, vtep)
+}
+
+func kernelPeerIn(t testing.TB, ns string, vtep netip.AddrPort) {
+	t.Helper()
 	remote := "10.9.2.1"
 	if vtep.Addr().Is6() {
 		remote = "fd09:2::1"
 	}
-	run(t, peerNS, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, vtep.Addr(), remote, innerMTU))
-	t.Cleanup(func() { run(t, peerNS, "ip link del vx0") })
-	run(t, peerNS, "ip addr add "+peerIP4+"/24 dev vx0 && ip addr add "+peerIP6+"/64 dev vx0 nodad")
+	run(t, ns, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, vtep.Addr(), remote, innerMTU))
+	t.Cleanup(func() { run(t, ns, "ip link del vx0") })
+	run(t, ns, "ip addr add "+peerIP4+"/24 dev vx0 && ip addr add "+peerIP6+"/64 dev vx0 nodad")
 	must(t, plane.AddNetwork(vni))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, vtep))

@@ -6,6 +6,36 @@ import (
 	"testing"
 )
 
+// moveHost gives the host another address, of which the peer in a namespace is told.
+func moveHost(t *testing.T, peer, before, after string) {
+	t.Helper()
+	run(t, hostNS, "ip addr del "+before+"/24 dev wire && ip addr add "+after+"/24 dev wire")
+	run(t, peer, "ip link set vx0 type vxlan remote "+after)
+	var err error
+	onHost(func() { err = plane.Move(netip.MustParseAddr(after)) })
+	must(t, err)
+}
+
+// What a router says of packets that left from the new address is heard.
+func TestPathMTUAfterMove(t *testing.T) {
+	if os.Getenv(underlayEnv) != "" {
+		return // a device keeps the address that it was opened with
+	}
+	vtep := netip.MustParseAddrPort("10.9.4.2:4789")
+	far := farPeer(t, vtep)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	to := func(before, after string) {
+		t.Helper()
+		moveHost(t, far, before, after)
+		run(t, hostNS, "ip route add 10.9.4.0/24 via 10.9.2.2") // it went with the address
+	}
+	to("10.9.2.1", "10.9.2.7")
+	defer to("10.9.2.7", "10.9.2.1")
+	carries(t, vtep, 1500)
+	copyBulk(t, containerNS, far, peerIP4)
+	carries(t, vtep, 1400)
+}
+
 // The host has another address: what containers send leaves from it, as soon as the pipeline is told.
 func TestMoveToAnotherAddress(t *testing.T) {
 	if os.Getenv(underlayEnv) != "" {
@@ -16,11 +46,7 @@ func TestMoveToAnotherAddress(t *testing.T) {
 	run(t, containerNS, "ping -q -c 1 -W 5 "+peerIP4)
 	to := func(before, after string) {
 		t.Helper()
-		run(t, hostNS, "ip addr del "+before+"/24 dev wire && ip addr add "+after+"/24 dev wire")
-		run(t, peerNS, "ip link set vx0 type vxlan remote "+after)
-		var err error
-		onHost(func() { err = plane.Move(netip.MustParseAddr(after)) })
-		must(t, err)
+		moveHost(t, peerNS, before, after)
 		run(t, containerNS, "ping -q -c 3 -i 0.01 -W 5 "+peerIP4)
 	}
 	to("10.9.2.1", "10.9.2.7")

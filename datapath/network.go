@@ -35,6 +35,8 @@ type vtep struct {
 
 	via     netip.Addr // to which the underlay's device sends next; invalid: packets leave elsewhere
 	nextHop MAC        // its MAC; zero: the kernel sends
+
+	path path
 }
 
 // AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. One that exists is no error.
@@ -302,6 +304,8 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	v := &vtep{at: at, id: id, refs: 1}
 	d.vteps[at] = v
 	d.resolveNextHop(v)
+	d.paths.lookAtAnnounced(v)
+	d.paths.lookAtRoute(v)
 	return v, nil
 }
 

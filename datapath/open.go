@@ -46,6 +46,9 @@ type Datapath struct {
 	device  *device  // nil: the kernel's sockets are the underlay
 	survey  survey   // the last look at all network namespaces
 	claims  *os.File // eventfd(2) of the workers
+	paths   *paths
+
+	announced map[netip.AddrPort]int // MTUs: see SetReceiveMTUs
 }
 
 // Open starts DPDK and the workers. It takes a few hundred milliseconds.
@@ -74,10 +77,11 @@ func Open(c Config) (*Datapath, error) {
 		if err := d.start(c, 0); err != nil {
 			return nil, err
 		}
-		return d, nil
-	}
-	if err := d.startOnDevice(c); err != nil {
+	} else if err := d.startOnDevice(c); err != nil {
 		return nil, fmt.Errorf("underlay %q: %w", c.Underlay.Device, err)
+	}
+	if err := d.followPaths(c.VTEP); err != nil {
+		return nil, errors.Join(fmt.Errorf("follow the kernel's routes: %w", err), d.Close())
 	}
 	return d, nil
 }
@@ -132,6 +136,9 @@ func (d *Datapath) Close() error {
 	if d.device != nil {
 		d.device.nextHops.stop()
 	}
+	if d.paths != nil {
+		d.paths.stop()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -148,6 +155,9 @@ func (d *Datapath) Close() error {
 	clear(d.aliases)
 	clear(d.nets)
 	err := d.closeDevice()
+	if d.paths != nil {
+		d.paths.close()
+	}
 	dp.Stop()
 	d.claims.Close()
 	return err

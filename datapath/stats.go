@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"github.com/overlane/overlane/datapath/dp"
@@ -17,7 +18,15 @@ type Stats struct {
 	Ports      []PortStats       `json:"ports"`
 	Underlay   Traffic           `json:"underlay"`
 	Device     *DeviceStats      `json:"device,omitempty"` // that carries VXLAN; nil: the kernel's sockets do
+	Paths      []PathStats       `json:"paths"`            // to VTEPs that are in use
 	Drops      map[string]uint64 `json:"drops"`            // packets by the name of the reason; every name is present
+}
+
+// PathStats is what the way to a VTEP carries.
+type PathStats struct {
+	VTEP    netip.AddrPort `json:"vtep"`
+	MTU     int            `json:"mtu"`     // bytes of outer IP packet; 0: there is no route
+	Learned bool           `json:"learned"` // a router on the way has answered so, to a probe
 }
 
 // Traffic counts what went through. A super-frame counts as one packet on a port, its segments one each on the underlay.
@@ -72,7 +81,12 @@ func (d *Datapath) Stats() Stats {
 		Underlay:   trafficOf(read.Underlay),
 		Drops:      read.Drops,
 		Device:     d.deviceStats(),
+		Paths:      make([]PathStats, 0, len(d.vteps)),
 	}
+	for at, v := range d.vteps {
+		stats.Paths = append(stats.Paths, PathStats{at, v.mtu(), v.path.learned > 0 && v.path.learned == v.mtu()})
+	}
+	slices.SortFunc(stats.Paths, func(a, b PathStats) int { return a.VTEP.Compare(b.VTEP) })
 	for id, p := range d.ports {
 		traffic, err := dp.ReadPort(uint32(id))
 		if err != nil {

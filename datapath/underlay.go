@@ -213,6 +213,7 @@ func (d *Datapath) Move(to netip.Addr) error {
 	if err := dp.MoveVTEP(to); err != nil {
 		return fmt.Errorf("send VXLAN from %s: %w", to, err)
 	}
+	d.paths.move(to)
 	return nil
 }
 

@@ -117,6 +117,12 @@ func (c *Cluster) start(listen listener) error {
 	return g.start()
 }
 
+// SetMTU tells the others how long a packet of VXLAN this node receives, in bytes of outer IP packet.
+func (c *Cluster) SetMTU(mtu int) {
+	c.gossip.setMeta(func(m *meta) { m.mtu = uint32(mtu) })
+	c.do(mtuEvent{uint32(mtu)})
+}
+
 func (cfg *Config) check() error {
 	if cfg.Log == nil {
 		cfg.Log = logrus.StandardLogger()

@@ -55,6 +55,20 @@ func TestPutAndDeleteReachOthersAtOnce(t *testing.T) {
 	})
 }
 
+func TestMTUReachesOthers(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		for _, mtu := range []int{9000, 1500} {
+			nodes[0].SetMTU(mtu)
+			for _, n := range nodes {
+				n.wait(10*time.Second, "the MTU is known", func() bool {
+					return slices.ContainsFunc(n.Members(), func(m Member) bool { return m.Host == "host1" && m.MTU == mtu })
+				})
+			}
+		}
+	})
+}
+
 // A crash is known to whoever asks, before membership has found out.
 func TestCrashedMemberDoesNotAnswer(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {

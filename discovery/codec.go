@@ -64,12 +64,13 @@ type meta struct {
 	vtep        netip.AddrPort
 	incarnation uint64
 	keys        keys
+	mtu         uint32 // 0: not known
 }
 
 func encodeMeta(m meta) ([]byte, error) { return encode(wireMeta(m)) }
 
 func wireMeta(m meta) *wire.Meta {
-	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation}
+	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu}
 	for _, f := range m.keys.list() {
 		w.Keys = append(w.Keys, f[:])
 	}
@@ -87,7 +88,7 @@ func decodeMeta(b []byte) (meta, error) {
 }
 
 func (d *decoder) meta(w *wire.Meta) meta {
-	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation())}
+	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu()}
 	if len(w.GetKeys()) > maxKeys {
 		d.fail("keys", "%d, at most %d", len(w.Keys), maxKeys)
 		return m

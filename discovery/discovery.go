@@ -97,6 +97,7 @@ type Member struct {
 	Incarnation uint64 // of the node's records; grows with each start
 	Self        bool
 	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
+	MTU         int           // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
 	Frozen      bool          // dead, together with so many others that its records stay in use
 	LastSeen    time.Time     // when it went down; zero while it is up
 }

@@ -143,3 +143,8 @@ func (c *core) changed() {
 type keysEvent struct{ keys keys }
 
 func (e keysEvent) apply(c *core) { c.self.meta.keys = e.keys }
+
+// mtuEvent says that this node receives packets of another length.
+type mtuEvent struct{ mtu uint32 }
+
+func (e mtuEvent) apply(c *core) { c.self.meta.mtu = e.mtu }

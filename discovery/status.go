@@ -37,6 +37,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Incarnation: max(o.incarnation, o.meta.incarnation),
 		Self:        o == c.self,
 		Keys:        o.meta.keys.list(),
+		MTU:         int(o.meta.mtu),
 		Frozen:      o.frozen && !o.left,
 		LastSeen:    lastSeen,
 	}

@@ -35,6 +35,7 @@ type Endpoint struct {
 	State     EndpointState `json:"state"`
 	Sandbox   string        `json:"sandbox,omitempty"` // path of the container's network namespace, while joined
 	Seq       uint32        `json:"seq"`               // mobility sequence number last announced (RFC 7432 section 15)
+	MTU       int           `json:"mtu,omitempty"`     // of its interface; 0: its network's, as older versions have it
 
 	Trust     Trust             `json:"trust,omitempty"`      // empty: none
 	LinkLocal []netip.Addr      `json:"link_local,omitempty"` // of `docker run --link-local-ip`: its own like Addrs
@@ -140,6 +141,7 @@ func newMAC(addrs []netip.Addr) discovery.MAC {
 
 // create stores an endpoint before it opens the port, so that no tap is ever left without an owner.
 func (o *Overlay) create(n *network, ep *endpoint) error {
+	ep.MTU = o.todaysMTU(n)
 	if err := o.store.put(bucketEndpoints, ep.ID, ep.Endpoint); err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (n *network) portConfig(ep *endpoint, netns string) datapath.PortConfig {
 		VNI:   n.VNI,
 		MAC:   datapath.MAC(ep.MAC),
 		Addrs: ep.Addrs,
-		MTU:   n.MTU,
+		MTU:   cmp.Or(ep.MTU, n.MTU),
 		Trust: trustLevels[cmp.Or(ep.Trust, TrustNone)],
 	}
 }

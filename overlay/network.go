@@ -98,7 +98,7 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	if err != nil {
 		return Network{}, err
 	}
-	underlay, err := o.cfg.UnderlayMTU()
+	underlay, err := o.cfg.UnderlayMTU(o.peers())
 	if err != nil {
 		return Network{}, err
 	}
@@ -111,6 +111,16 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 		vni = o.cluster.Resolve(key)
 	}
 	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options, Trust: opts.trust}, nil
+}
+
+// peers are the VTEPs of the other hosts.
+func (o *Overlay) peers() (vteps []netip.Addr) {
+	for _, m := range o.cluster.Members() {
+		if !m.Self && m.State != discovery.StateLeft {
+			vteps = append(vteps, m.VTEP.Addr())
+		}
+	}
+	return vteps
 }
 
 // checkKeyAndVNI checks that no other network on this host has the key or the VNI. One that Docker does not know any more gives way, and

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -116,6 +117,79 @@ func TestMTU(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A container gets what the underlay carries today; the others keep what they have, and status says that it is too much.
+func TestMTUOfTheDay(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.run(epID, "10.20.0.2")
+	h.mtu = 1300
+	h.run(ep2ID, "10.20.0.3")
+	wantMTUs := func(want ...int) {
+		t.Helper()
+		var got []int
+		for _, p := range h.datapath.Ports() {
+			got = append(got, p.MTU)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("ports have MTUs %v, want %v", got, want)
+		}
+	}
+	wantMTUs(1250, 1450)
+	h.Observe([]discovery.Change{{Network: discovery.Network{Key: key, VNI: 5000}, Kind: discovery.KindVTEP, VTEP: overlaytest.Peer.VTEP}})
+	if n := h.Status().Networks[0]; n.Widest != 1450 {
+		t.Errorf("network: %+v", n)
+	}
+	if p := h.Status().Paths[0]; p.Host != "host2" || p.MTU != 1400 || !strings.Contains(p.Reason, "vni=5000 1450") || !strings.Contains(p.Advice, "mtu=1350") {
+		t.Errorf("path: %+v", p)
+	}
+	h.must(h.DeleteEndpoint(netID, epID))
+	if p := h.Status().Paths[0]; p.Reason != "" {
+		t.Errorf("path: %+v", p)
+	}
+}
+
+func TestMTUOutlivesTheDaemon(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.mtu = 1300
+	h.run(epID, "10.20.0.2")
+	h.mtu = 1500
+	h.restart()
+	if got := h.datapath.Ports()[0].MTU; got != 1250 {
+		t.Errorf("port has MTU %d, want the 1250 that it was made with", got)
+	}
+}
+
+// What the user asked for is an upper bound.
+func TestMTUOfTheDayAndTheOption(t *testing.T) {
+	h := newHost(t)
+	h.must(h.CreateNetwork(spec("vni", "5000", "com.docker.network.driver.mtu", "1300")))
+	h.mtu = 9000
+	h.create(epID, "10.20.0.2")
+	h.mtu = 1200
+	h.create(ep2ID, "10.20.0.3")
+	mtus := map[int]bool{}
+	for _, p := range h.datapath.Ports() {
+		mtus[p.MTU] = true
+	}
+	if !mtus[1300] || !mtus[1150] {
+		t.Errorf("ports have MTUs %v, want 1300 and 1150", mtus)
+	}
+}
+
+// Hosts tell each other how long a packet they receive.
+func TestReceiveMTUIsAnnounced(t *testing.T) {
+	h := newHost(t)
+	wait(t, "the MTU to be announced", func() bool { return h.cluster.MTU() == 1500 })
+	wait(t, "the peer's to be known", func() bool { return h.datapath.ReceiveMTUs()[overlaytest.Peer.VTEP] == 1400 })
+	if len(h.datapath.ReceiveMTUs()) != 1 {
+		t.Errorf("known are %v", h.datapath.ReceiveMTUs())
+	}
+	h.receives.Store(9000)
+	wait(t, "the change to be announced", func() bool { return h.cluster.MTU() == 9000 })
 }
 
 func TestMTUTooSmallForIPv6(t *testing.T) {

@@ -37,6 +37,7 @@ type Cluster interface {
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64
 	Send(member string, text []byte) error
+	SetMTU(mtu int)
 }
 
 // Datapath is what overlay needs of the packet pipeline. A port's own MAC and addresses win over what SetMAC and
@@ -57,6 +58,7 @@ type Datapath interface {
 	AskExtra(id datapath.PortID, addr netip.Addr) error
 	Claims(context.Context) ([]datapath.Claim, error)
 	TapAddrs(datapath.PortConfig) (addrs []netip.Addr, up bool, err error)
+	SetReceiveMTUs(map[netip.AddrPort]int)
 	Stats() datapath.Stats
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }
@@ -65,7 +67,8 @@ type Datapath interface {
 type Config struct {
 	Dir         string // data directory
 	VTEP        netip.Addr
-	UnderlayMTU func() (int, error)                     // bytes of IP packet on the path to other VTEPs
+	UnderlayMTU func(peers []netip.Addr) (int, error)   // bytes of IP packet on the paths to other VTEPs
+	ReceiveMTU  func(peers []netip.Addr) (int, error)   // bytes of IP packet that the VTEP's device receives; 0: not known
 	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
 	Datapath    Datapath
 	Version     string // shown by Status
@@ -124,6 +127,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.running.Go(o.runGarbage)
 	o.running.Go(o.runClaims)
 	o.running.Go(o.runExtras)
+	o.running.Go(o.runMTU)
 	for _, n := range o.networks {
 		n.mu.Lock()
 		o.bringUp(n)

@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -38,6 +40,7 @@ type host struct {
 	datapath    *overlaytest.Datapath
 	vtep        netip.Addr
 	mtu         int
+	receives    atomic.Int64 // its device's MTU
 	inContainer func(datapath.PortConfig) (bool, error)
 }
 
@@ -45,6 +48,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500}
 	h.inContainer = h.taps.InContainer
+	h.receives.Store(1500)
 	h.start()
 	t.Cleanup(func() { h.Close() })
 	return h
@@ -64,7 +68,8 @@ func (h *host) open() {
 	log.SetOutput(io.Discard)
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
-		UnderlayMTU: func() (int, error) { return h.mtu, nil },
+		UnderlayMTU: func([]netip.Addr) (int, error) { return h.mtu, nil },
+		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		InContainer: h.inContainer,
 	})
 	if err != nil {
@@ -163,5 +168,15 @@ func rival(mac, addr string, seq uint32, hidden bool) discovery.Record {
 		Network:  discovery.Network{Key: key, VNI: 5000},
 		Endpoint: discovery.Endpoint{ID: "dddddddddddddddd", MAC: m, Addrs: []netip.Addr{netip.MustParseAddr(addr)}, Seq: seq},
 		Hidden:   hidden,
+	}
+}
+
+// wait asks until it is so, for twenty seconds at most.
+func wait(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 type Status struct {
 	Node      NodeStatus       `json:"node"`
 	Members   []MemberStatus   `json:"members"`
+	Paths     []PathStatus     `json:"paths"`
 	Networks  []NetworkStatus  `json:"networks"`
 	Endpoints []EndpointStatus `json:"endpoints"`
 	Remote    []RemoteStatus   `json:"remote_endpoints"`
@@ -48,12 +49,21 @@ type MemberStatus struct {
 	Health
 }
 
+// PathStatus is the way to another host that has a part in one of the networks here.
+type PathStatus struct {
+	Host string         `json:"host"`
+	VTEP netip.AddrPort `json:"vtep"`
+	MTU  int            `json:"mtu"` // bytes of outer IP packet; 0: there is no route
+	Health
+}
+
 // NetworkStatus is a network of this host.
 type NetworkStatus struct {
 	ID      string         `json:"id"`
 	Key     string         `json:"key"`
 	VNI     uint32         `json:"vni"`
-	MTU     int            `json:"mtu"`
+	MTU     int            `json:"mtu"`    // that it was made with
+	Widest  int            `json:"widest"` // largest MTU of a container on it here; 0: there is none
 	Subnets []netip.Prefix `json:"subnets"`
 	Members []string       `json:"members"` // hosts that take part, this one included
 }
@@ -117,6 +127,7 @@ func (o *Overlay) Status() Status {
 		Datapath:  o.cfg.Datapath.Stats(),
 	}
 	o.addLocal(&s, self, members)
+	s.Paths = o.pathStatus(s.Datapath.Paths, members, s.Networks)
 	return s
 }
 
@@ -173,11 +184,13 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 		n := o.networks[id]
 		n.mu.Lock()
 		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.hasVTEP)...)
-		s.Networks = append(s.Networks, NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, n.Pools, hosts})
+		network := NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, 0, n.Pools, hosts}
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
+			network.Widest = max(network.Widest, cmp.Or(ep.MTU, n.MTU))
 			s.Endpoints = append(s.Endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort})
 		}
+		s.Networks = append(s.Networks, network)
 		s.Pending = append(s.Pending, n.pending()...)
 		n.mu.Unlock()
 	}

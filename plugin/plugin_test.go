@@ -80,7 +80,8 @@ func activateWith(t *testing.T, scope string) *docker {
 	})
 	d.overlay, err = overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
-		UnderlayMTU: func() (int, error) { return 1500, nil },
+		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
+		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },
 		InContainer: d.datapath.Taps.InContainer,
 		Defaults:    []prefix.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}},
 	})

@@ -155,7 +155,8 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
-		UnderlayMTU: func() (int, error) { return underlayMTU(n.address(), n.datapath) },
+		UnderlayMTU: func(peers []netip.Addr) (int, error) { return underlayMTU(n.address(), peers, n.datapath) },
+		ReceiveMTU:  func(peers []netip.Addr) (int, error) { return receiveMTU(n.address(), peers, n.datapath) },
 		InContainer: n.datapath.InContainer,
 		Datapath:    n.datapath,
 		Version:     version(),
@@ -191,10 +192,20 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 }
 
 // underlayMTU is what both the kernel and the underlay's device carry: either may send a packet.
-func underlayMTU(vtep netip.Addr, d *datapath.Datapath) (int, error) {
-	mtu, err := overlay.DeviceMTU(vtep)
+func underlayMTU(vtep netip.Addr, peers []netip.Addr, d *datapath.Datapath) (int, error) {
+	mtu, err := overlay.UnderlayMTU(vtep, peers)
+	return limited(mtu, d), err
+}
+
+// receiveMTU is likewise what both receive.
+func receiveMTU(vtep netip.Addr, peers []netip.Addr, d *datapath.Datapath) (int, error) {
+	mtu, err := overlay.ReceiveMTU(vtep, peers)
+	return limited(mtu, d), err
+}
+
+func limited(mtu int, d *datapath.Datapath) int {
 	if limit := d.UnderlayMTU(); limit > 0 {
-		mtu = min(mtu, limit)
+		return min(mtu, limit)
 	}
-	return mtu, err
+	return mtu
 }

@@ -24,15 +24,19 @@ func examine(ctx context.Context, s settings) []check.Result {
 	if s.underlay.KernelInterface() {
 		c.Interface = s.underlay.Device
 	}
-	if mtu, err := overlay.DeviceMTU(c.VTEP); err == nil {
-		c.UnderlayMTU = mtu
-	}
 	var results []check.Result
 	if pid, err := daemonOf(s.controlSocket); err == nil {
 		c.Daemon = pid
 		results = askDaemon(ctx, s, &c)
 	} else {
 		results = append([]check.Result{{Check: "daemon", State: check.OK, Seen: "not running"}}, resolveJoin(ctx, s, &c)...)
+	}
+	var vteps []netip.Addr
+	for _, p := range c.Peers {
+		vteps = append(vteps, p.VTEP.Addr())
+	}
+	if mtu, err := overlay.UnderlayMTU(c.VTEP, vteps); err == nil {
+		c.UnderlayMTU = mtu
 	}
 	return append(results, check.Run(c)...)
 }

@@ -64,7 +64,8 @@ func busy(t *testing.T) *overlay.Overlay {
 	pipeline := overlaytest.NewDatapath(taps)
 	o, err := overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: pipeline, Version: "v1.2.3", Log: log,
-		UnderlayMTU: func() (int, error) { return 1500, nil },
+		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
+		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },
 		InContainer: taps.InContainer,
 	})
 	if err != nil {
@@ -89,6 +90,8 @@ func busy(t *testing.T) *overlay.Overlay {
 	})
 	pipeline.Fail("SetMAC", errors.New("no space left on device"))
 	o.Observe([]discovery.Change{{
+		Network: discovery.Network{Key: "vni=5000", VNI: 5000}, Kind: discovery.KindVTEP, VTEP: overlaytest.Peer.VTEP,
+	}, {
 		Network: discovery.Network{Key: "vni=5000", VNI: 5000}, Kind: discovery.KindMAC,
 		VTEP: overlaytest.Peer.VTEP, MAC: discovery.MAC{2, 0, 0, 0, 0, 9},
 	}})
@@ -108,7 +111,9 @@ func TestStatusTable(t *testing.T) {
 		`MEMBER +STATE +VTEP +GOSSIP +ID`,
 		`host1 \(this host\) +alive +192\.0\.2\.1:4789 +192\.0\.2\.1:7950 +111111111111`,
 		`host2 +alive +192\.0\.2\.2:4789 +192\.0\.2\.2:7950 +222222222222`,
-		`aaaaaaaaaaaa +vni=5000 +5000 +1450 +10\.20\.0\.0/16 +host1`,
+		`aaaaaaaaaaaa +vni=5000 +5000 +1450 +10\.20\.0\.0/16 +host1,host2`,
+		`PATH TO +VTEP +MTU +BECAUSE +NEXT STEP`,
+		`host2 +192\.0\.2\.2:4789 +1400 +a router on the way says so; containers may have 1350, and have more: vni=5000 1450 +raise .* to 1500, or make .*=1350; .*`,
 		`eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +joined +oveeeeeeeeeee +/var/run/docker/netns/0123456789ab`,
 		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
 		`MAC 02:00:00:00:00:09 +vni=5000 +1 +[0-9]{2}:[0-9]{2}:[0-9]{2} +no space left on device`,

@@ -24,6 +24,9 @@ func writeTables(out io.Writer, s overlay.Status) error {
 	if slices.ContainsFunc(s.Datapath.Tables, func(t datapath.TableStats) bool { return t.NearlyFull }) {
 		tables = append(tables, fullTable)
 	}
+	if len(s.Paths) > 0 {
+		tables = append(tables, pathTable)
+	}
 	if len(s.Pending) > 0 {
 		tables = append(tables, pendingTable)
 	}
@@ -110,6 +113,13 @@ func networkTable(w io.Writer, s overlay.Status) {
 	row(w, "NETWORK", "KEY", "VNI", "MTU", "SUBNETS", "MEMBERS")
 	for _, n := range s.Networks {
 		row(w, short(n.ID), n.Key, n.VNI, n.MTU, list(n.Subnets), list(n.Members))
+	}
+}
+
+func pathTable(w io.Writer, s overlay.Status) {
+	row(w, "PATH TO", "VTEP", "MTU", "BECAUSE", "NEXT STEP")
+	for _, p := range s.Paths {
+		row(w, p.Host, p.VTEP, p.MTU, p.Reason, p.Advice)
 	}
 }
 

@@ -308,6 +308,25 @@ func SetNextHop(vtep, device uint32, m [6]byte) error {
 // DelNextHop has the kernel send them again.
 func DelNextHop(vtep uint32) error { return failed(C.dp_vtep_by_kernel(C.uint32_t(vtep))) }
 
+// SetMTU has packets to the VTEP of more than so many bytes of outer IP packet answered, fragmented or dropped.
+func SetMTU(vtep uint32, mtu int) error {
+	return failed(C.dp_vtep_mtu(C.uint32_t(vtep), C.uint32_t(mtu)))
+}
+
+// Doubts are the VTEPs to which the kernel has refused packets that are not too long since the last call.
+func Doubts() []uint32 {
+	var ids [64]C.uint32_t
+	n := C.dp_vtep_doubts(&ids[0], C.unsigned(len(ids)))
+	doubts := make([]uint32, n)
+	for i := range doubts {
+		doubts[i] = uint32(ids[i])
+	}
+	return doubts
+}
+
+// DoubtsFD is an eventfd that becomes readable when there are new ones. It is the pipeline's.
+func DoubtsFD() int { return int(C.dp_vtep_doubts_fd()) }
+
 // DelVTEP removes it; no forwarding entry may name it any more.
 func DelVTEP(id uint32) error { return failed(C.dp_vtep_del(C.uint32_t(id))) }
 

@@ -132,6 +132,18 @@ int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
 /* From then on the kernel sends them. */
 int dp_vtep_by_kernel(uint32_t vtep);
 
+/*
+ * From then on packets to the VTEP of more than mtu bytes of outer IP packet are not sent: their senders are told by ICMP, or they
+ * are fragmented, or dropped. Before, all are sent.
+ */
+int dp_vtep_mtu(uint32_t vtep, uint32_t mtu);
+/*
+ * VTEPs to which the kernel has refused packets that are not too long since the last call; how many of n. An eventfd (2), which is
+ * the pipeline's, becomes readable when there are new ones.
+ */
+unsigned dp_vtep_doubts(uint32_t *vteps, unsigned n);
+int dp_vtep_doubts_fd(void);
+
 int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);
 int dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port);
 int dp_fdb_del(uint32_t vni, const uint8_t mac[6]);

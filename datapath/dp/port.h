@@ -30,6 +30,8 @@
 /* Room in front of a frame for its virtio header, and for the VXLAN header that takes its place. */
 #define DP_HEADROOM 64
 #define DP_BUF_LEN 65535
+/* All fragments of the longest frame on a path that carries 576 bytes, and most on narrower ones. */
+#define DP_FRAGMENTS_LEN (128 << 10)
 _Static_assert(DP_HEADROOM + DP_FRAME_MAX + 1 <= DP_BUF_LEN, "a frame, and a byte to tell a longer one, fit a buffer");
 
 struct dp_claims;
@@ -71,6 +73,7 @@ struct dp_port {
 		uint64_t work;       /* done for the port and not yet held against one of its turns */
 		unsigned backlogged; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
 		bool masked;         /* see dp_worker_mask */
+		uint64_t may_tell;   /* cycles from which on it may be told of a frame that is too big: see stage_too_big.c */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
@@ -117,6 +120,7 @@ struct dp_worker {
 	struct dp_rx_fairness fairness;
 	struct dp_neigh_pending *pending;
 	struct dp_claims *claims;
+	uint8_t *fragments; /* DP_FRAGMENTS_LEN bytes for those of one frame */
 	struct dp_traffic underlay;
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */

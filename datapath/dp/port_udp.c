@@ -93,10 +93,11 @@ send_socket(int family)
 	if (fd < 0)
 		return -errno;
 	set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES);
+	/* What routers say of the path is looked into before it counts, and then it counts in dp_vtep_mtu: the kernel believes more. */
 	if (family == AF_INET)
-		set_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+		set_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
 	else
-		set_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+		set_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 	for (unsigned i = 0; i < SOURCE_TRIES && ret == -EADDRINUSE; i++) {
 		socklen_t len = sockaddr_of(&addr, family, from, SOURCE_FIRST + rte_rand_max(SOURCE_COUNT));
 

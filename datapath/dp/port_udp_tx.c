@@ -73,6 +73,7 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 		int fd = udp->runs[at].fd;
 		int sent = fd < 0 ? -1 : sendmmsg(fd, udp->tx_msgs + at, end - at, MSG_DONTWAIT);
 		int error = fd < 0 ? ENETUNREACH : errno;
+		enum dp_drop drop;
 
 		for (int i = 0; i < sent; i++, at++) {
 			w->underlay.tx_packets += udp->runs[at].segments;
@@ -88,7 +89,10 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 			w->waited = true;
 			continue;
 		}
-		w->drops[send_drop(error, udp->runs[at].segments > 1)] += udp->runs[at].segments;
+		drop = send_drop(error, udp->runs[at].segments > 1);
+		if (drop == DP_DROP_UNDERLAY_MTU)
+			dp_vtep_doubt(udp->runs[at].to);
+		w->drops[drop] += udp->runs[at].segments;
 		at++;
 	}
 }

@@ -36,7 +36,8 @@
 	X(DEVICE_MISSED, device_missed, "dropped by an ethdev before it was read: too fast for the worker, or no packet buffer was left") \
 	X(DEVICE_DOWN, device_down, "ethdev has not found its peer yet, or lost it") \
 	X(NO_MBUF, no_mbuf, "no packet buffer was left for a copy") \
-	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries") \
+	X(TOO_BIG, too_big, "longer than the path to the VTEP carries, and its container was told by ICMP how long it may be") \
+	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries, and nobody could be told") \
 	X(UNDERLAY_FULL, underlay_full, "underlay's send buffer stayed full") \
 	X(UNDERLAY_UNREACHABLE, underlay_unreachable, "no route to the VTEP") \
 	X(UNDERLAY_ERROR, underlay_error, "kernel refused to send for another reason") \

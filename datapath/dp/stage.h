@@ -21,6 +21,18 @@ dp_port_has_mac(const struct dp_port *port, const uint8_t mac[6])
 	return entry.kind == DP_KIND_PORT && entry.index == port->id && entry.generation == port->generation;
 }
 
+/* stage_too_big.c: the sender is told by ICMP, or the frame goes in fragments, or it is dropped. */
+void dp_too_big(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame, struct dp_vtep *to);
+
+/* Whether the frame, or what it is cut into, is longer than the path to the VTEP carries. */
+static inline bool
+dp_is_too_big(const struct dp_frame *f, const struct dp_vtep *to)
+{
+	uint32_t longest = atomic_load_explicit(&to->longest, memory_order_relaxed);
+
+	return f->len > longest && (f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || (uint32_t)f->hdrs.payload + f->vnet.gso_size > longest);
+}
+
 /* stage_neigh.c: true when the frame was an ARP or ND request that was answered or dropped here. */
 bool dp_neigh_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame);
 /* A frame went to a MAC that nobody has: tells its sender where the IP address is now. */

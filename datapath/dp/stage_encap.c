@@ -18,10 +18,10 @@ enum edge {
 	DROP_HAIRPIN = DP_DROP_HAIRPIN,
 	DROP_NOBODY = DP_DROP_NOBODY,
 	TO_NEIGH = DP_DROP_COUNT, /* ARP and ND: stage_neigh.c answers them, or drops them */
-	TO_VTEP,
-	TO_PORT, /* of this host */
-	TO_ALL,  /* ports and VTEPs of the network */
-	STAYS,   /* none yet */
+	TO_VTEP,                  /* unless it is too big for the path: stage_too_big.c */
+	TO_PORT,                  /* of this host */
+	TO_ALL,                   /* ports and VTEPs of the network */
+	STAYS,                    /* none yet */
 };
 
 static bool
@@ -144,7 +144,10 @@ flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 
 		if (!vtep)
 			continue;
-		dp_underlay_send(w, &f, 1, vtep);
+		if (unlikely(dp_is_too_big(f, vtep)))
+			dp_too_big(w, from, f, vtep);
+		else
+			dp_underlay_send(w, &f, 1, vtep);
 		nobody = false;
 	}
 	if (nobody)
@@ -195,17 +198,23 @@ dispatch(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edg
 
 /* Frames that follow each other go to the same VTEP more often than not: sends as many as do, and returns their number. */
 static inline unsigned
-send_run(struct dp_worker *w, struct dp_frame **frames, const struct dp_fdb_entry *entries, unsigned n)
+send_run(struct dp_worker *w, struct dp_frame **frames, struct dp_port *first, const struct dp_fdb_entry *entries, unsigned n)
 {
 	struct dp_vtep *vtep = dp_vtep_get(entries[0].index);
-	unsigned run = 1;
+	unsigned run = 0;
 
-	while (run < n && entries[run].kind == DP_KIND_VTEP && entries[run].index == entries[0].index)
+	if (unlikely(!vtep)) {
+		dp_count(w, (enum dp_drop)DROP_FDB_MISS);
+		return 1;
+	}
+	if (unlikely(dp_is_too_big(frames[0], vtep))) {
+		dp_too_big(w, first, frames[0], vtep);
+		return 1;
+	}
+	do
 		run++;
-	if (likely(vtep != NULL))
-		dp_underlay_send(w, frames, run, vtep);
-	else
-		w->drops[DROP_FDB_MISS] += run;
+	while (run < n && entries[run].kind == DP_KIND_VTEP && entries[run].index == entries[0].index && likely(!dp_is_too_big(frames[run], vtep)));
+	dp_underlay_send(w, frames, run, vtep);
 	return run;
 }
 
@@ -237,7 +246,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 		enum edge edge = edge_of(entries[i], sender, &to);
 
 		if (likely(edge == TO_VTEP)) {
-			i += send_run(w, admitted + i, entries + i, kept - i);
+			i += send_run(w, admitted + i, sender, entries + i, kept - i);
 			continue;
 		}
 		dispatch(w, admitted[i++], sender, edge, to);

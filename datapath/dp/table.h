@@ -100,13 +100,17 @@ struct dp_vtep {
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
+	atomic_uint longest;                  /* inner frame that the path carries, in bytes */
 	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
+	atomic_bool doubted;                  /* and to carry what the path should: see dp_vtep_doubt */
 };
 
 extern _Atomic(struct dp_vtep *) dp_vteps[DP_MAX_VTEPS];
 
 int dp_vteps_init(char *err);
 struct dp_vtep *dp_vtep_lookup(const struct dp_addr *addr);
+/* By a worker: a packet of no more than the path's MTU was refused as too long. */
+void dp_vtep_doubt(struct dp_vtep *vtep);
 /* By the control thread: no worker has it any more when this returns; its outer headers are the caller's. */
 void dp_vtep_remove(struct dp_vtep *vtep);
 

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 
 #include <netinet/in.h>
 #include <rte_hash.h>
@@ -14,9 +15,12 @@ _Atomic(struct dp_vtep *) dp_vteps[DP_MAX_VTEPS];
 
 static struct rte_hash *ids;
 
+static int doubts_fd = -1;
+
 int
 dp_vteps_init(char *err)
 {
+	doubts_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ids = dp_table_new("vteps", DP_MAX_VTEPS, sizeof(struct dp_addr), err);
 	return ids ? 0 : -ENOMEM;
 }
@@ -47,6 +51,7 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 		return -ENOMEM;
 	vtep->id = id;
 	vtep->addr = addr;
+	vtep->longest = UINT32_MAX;
 	if (dp_addr_is4(&addr)) {
 		struct sockaddr_in *to = (struct sockaddr_in *)&vtep->to;
 
@@ -69,6 +74,52 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 		return ret;
 	}
 	return id;
+}
+
+/* Outer IP, UDP and VXLAN headers: RFC 7348 section 5. */
+#define OVERHEAD4 (20 + 8 + 8)
+#define OVERHEAD6 (40 + 8 + 8)
+
+int
+dp_vtep_mtu(uint32_t id, uint32_t mtu)
+{
+	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
+	uint32_t overhead;
+
+	if (!vtep)
+		return -ENOENT;
+	overhead = dp_addr_is4(&vtep->addr) ? OVERHEAD4 : OVERHEAD6;
+	if (mtu < overhead)
+		return -EINVAL;
+	atomic_store_explicit(&vtep->longest, mtu - overhead, memory_order_relaxed);
+	return 0;
+}
+
+void
+dp_vtep_doubt(struct dp_vtep *vtep)
+{
+	if (!atomic_exchange_explicit(&vtep->doubted, true, memory_order_relaxed))
+		eventfd_write(doubts_fd, 1);
+}
+
+int
+dp_vtep_doubts_fd(void)
+{
+	return doubts_fd;
+}
+
+unsigned
+dp_vtep_doubts(uint32_t *vteps, unsigned n)
+{
+	unsigned found = 0;
+
+	for (uint32_t id = 0; id < DP_MAX_VTEPS && found < n; id++) {
+		struct dp_vtep *vtep = dp_vtep_get(id);
+
+		if (vtep && atomic_load_explicit(&vtep->doubted, memory_order_relaxed) && atomic_exchange(&vtep->doubted, false))
+			vteps[found++] = id;
+	}
+	return found;
 }
 
 /* An address leads to one of the VTEPs that have it, with whatever port; false when none is left. */

@@ -33,7 +33,7 @@ type Config struct {
 	Metrics     string // address and port; empty: none
 	Interface   string // of the kernel, that carries VXLAN by AF_XDP; empty: none
 	Daemon      int    // process of the daemon that runs, 0 for none: what it holds is not taken
-	UnderlayMTU int    // of the device that has the VTEP's address; 0 where that comes with the daemon
+	UnderlayMTU int    // by the routes to all peers; 0 where the VTEP's address comes with the daemon
 	NetworkMTU  int    // of the containers on the widest network here; 0: there is none yet
 	Peers       []Peer
 	Built       time.Time // this program; zero: not known

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -32,7 +33,12 @@ func path(c Config, p Peer) Result {
 		r.State, r.Seen, r.Cure = Warn, fmt.Sprintf("not measured: %s is on this host while the daemon runs", c.VTEP), "start the daemon, and check again"
 		return r
 	}
-	mtu, err := pathMTU(c.VTEP, p.VTEP.Addr(), min(c.UnderlayMTU, longest))
+	most, err := datapath.RouteMTU(p.VTEP.Addr())
+	if err != nil {
+		r.State, r.Seen, r.Cure = Fail, err.Error(), "see to this host's routes"
+		return r
+	}
+	mtu, err := pathMTU(c.VTEP, p.VTEP.Addr(), min(most, longest))
 	if err != nil {
 		r.State, r.Seen, r.Cure = Warn, fmt.Sprintf("not measured: %v", err), "let the hosts' firewalls pass ICMP echo between "+c.VTEP.String()+" and "+p.VTEP.Addr().String()
 		return r
@@ -50,7 +56,7 @@ func path(c Config, p Peer) Result {
 	return r
 }
 
-// pathMTU is that between two addresses, up to most, which the device here carries. What routers say of it is not believed: many
+// pathMTU is that between two addresses, up to most, which this host's route carries. What routers say of it is not believed: many
 // say nothing.
 func pathMTU(from, to netip.Addr, most int) (int, error) {
 	p, err := newPinger(from, to)

@@ -43,6 +43,10 @@ func TestPathNarrowerThanTheDevice(t *testing.T) {
 	says(t, path(c, to("10.9.6.2:4789")), OK, "MTU 1400", "up to 1350")
 	says(t, path(from("fd09:5::1"), to("[fd09:6::2]:4789")), Fail, "MTU 1400", "up to 1330", "get 1430", "mtu=1330")
 
+	// What this host's own route says, the datapath obeys.
+	testns.Run(t, "ip route add 10.9.5.9/32 dev near mtu 1300")
+	says(t, path(from("10.9.5.1"), to("10.9.5.9:4789")), Fail, "MTU 1300", "up to 1250")
+
 	// A router that says nothing of what it drops.
 	testns.Run(t, "ip netns exec "+router+" iptables -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP")
 	says(t, path(from("10.9.5.1"), to("10.9.6.2:4789")), Fail, "MTU 1400")

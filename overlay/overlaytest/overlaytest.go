@@ -26,7 +26,7 @@ var Self = discovery.Member{
 // Peer is the other node.
 var Peer = discovery.Member{
 	ID: "22222222222222222222222222222222", Host: "host2", State: discovery.StateAlive, Incarnation: 1,
-	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"),
+	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400,
 }
 
 // Faults fails calls by the name of their method.
@@ -61,6 +61,7 @@ type Cluster struct {
 	remote   []discovery.Record
 	alone    bool
 	peer     discovery.Member
+	mtu      int
 	seeds    map[netip.Addr]bool
 }
 
@@ -141,6 +142,19 @@ func (c *Cluster) Resolve(key string) uint32 {
 }
 
 func (c *Cluster) Self() discovery.Member { return Self }
+
+func (c *Cluster) SetMTU(mtu int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mtu = mtu
+}
+
+// MTU is what Self announced.
+func (c *Cluster) MTU() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mtu
+}
 
 // Answers is true unless it was made to fail.
 func (c *Cluster) Answers(string) bool { return c.check("Answers") == nil }
@@ -281,6 +295,7 @@ type Datapath struct {
 	extras     map[netip.Addr]Extra
 	claims     chan datapath.Claim
 	tapAddrs   []netip.Addr
+	receive    map[netip.AddrPort]int
 }
 
 // Taps are the taps of a host: alias to the path of the namespace that holds each.
@@ -483,6 +498,19 @@ func (d *Datapath) SetTapAddrs(addrs ...netip.Addr) {
 	d.tapAddrs = addrs
 }
 
+// SetReceiveMTUs keeps what it was told last, for ReceiveMTUs.
+func (d *Datapath) SetReceiveMTUs(mtus map[netip.AddrPort]int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.receive = mtus
+}
+
+func (d *Datapath) ReceiveMTUs() map[netip.AddrPort]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.receive
+}
+
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
 	if err := cmp.Or(d.check("AddPort"), d.check(fmt.Sprint("AddPort ", c.VNI))); err != nil {
 		return 0, err
@@ -530,6 +558,7 @@ func (d *Datapath) Stats() datapath.Stats {
 	defer d.mu.Unlock()
 	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"spoofed_mac": 0, "vtep_unknown": 3}}
 	s.Tables = []datapath.TableStats{{Name: "ports", Entries: 1, Capacity: 4096}, {Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}}
+	s.Paths = []datapath.PathStats{{VTEP: Peer.VTEP, MTU: 1400, Learned: true}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})

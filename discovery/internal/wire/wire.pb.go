@@ -868,6 +868,7 @@ type Meta struct {
 	Vtep          []byte                 `protobuf:"bytes,2,opt,name=vtep,proto3" json:"vtep,omitempty"` // IP (4 or 16 bytes), then port (2 bytes, little endian)
 	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"` // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
+	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"` // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +929,13 @@ func (x *Meta) GetKeys() [][]byte {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *Meta) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
 }
 
 // Snapshot is what a node keeps on disk of the others. It never travels.
@@ -1112,12 +1120,13 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"SetVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"d\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"v\n" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x12\n" +
-	"\x04keys\x18\x04 \x03(\fR\x04keys\"^\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x10\n" +
+	"\x03mtu\x18< \x01(\rR\x03mtu\"^\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
 	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +

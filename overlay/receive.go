@@ -1,0 +1,59 @@
+package overlay
+
+import (
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/overlane/overlane/discovery"
+)
+
+// mtuInterval is how soon a change of the device's MTU is told: a look costs some tens of microseconds.
+const mtuInterval = time.Second
+
+// runMTU tells the others how long a packet this host receives, and the datapath how long those are that the others do, until the overlay
+// is closed. A switch drops in silence what is longer.
+func (o *Overlay) runMTU() {
+	ticker := time.NewTicker(mtuInterval)
+	defer ticker.Stop()
+	var announced int
+	var heard map[netip.AddrPort]int
+	for {
+		members := o.cluster.Members()
+		mtu, err := o.cfg.ReceiveMTU(o.peers())
+		if err != nil {
+			mtu = 0
+			o.log.WithError(err).Debug("the MTU of the VTEP's device is not known")
+		}
+		if mtu != announced {
+			o.cluster.SetMTU(mtu)
+			announced = mtu
+		}
+		if mtus := receiveMTUs(members); !maps.Equal(mtus, heard) {
+			o.cfg.Datapath.SetReceiveMTUs(mtus)
+			heard = mtus
+		}
+		select {
+		case <-o.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// receiveMTUs are those that the other hosts have announced. One that was set up anew has older nodes at its VTEP: who is up counts.
+func receiveMTUs(members []discovery.Member) map[netip.AddrPort]int {
+	mtus := map[netip.AddrPort]int{}
+	for _, up := range []bool{false, true} {
+		for _, m := range members {
+			isUp := m.State != discovery.StateDead && m.State != discovery.StateLeft
+			if m.Self || isUp != up {
+				continue
+			}
+			if delete(mtus, m.VTEP); m.MTU > 0 {
+				mtus[m.VTEP] = m.MTU
+			}
+		}
+	}
+	return mtus
+}
