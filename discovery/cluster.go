@@ -19,13 +19,14 @@ import (
 // Cluster is this node's membership of a cluster, and the collector of its
 // metrics. All methods are safe for concurrent use.
 type Cluster struct {
-	cfg      Config
-	log      logrus.FieldLogger
-	identity *identity
-	address  netip.AddrPort
-	gossip   *gossip
-	limiter  *limiter
-	metrics  *metrics
+	cfg         Config
+	log         logrus.FieldLogger
+	identity    *identity
+	address     netip.AddrPort
+	gossip      *gossip
+	affiliation *affiliation
+	limiter     *limiter
+	metrics     *metrics
 
 	keysMu sync.Mutex // before mu
 	keys   [][]byte   // the one in use first
@@ -73,6 +74,10 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	cluster, err := openCluster(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
 	ring, err := openKeyring(cfg.Dir, cfg.Key, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -82,6 +87,7 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 		cfg:          cfg,
 		log:          cfg.Log,
 		identity:     id,
+		affiliation:  newAffiliation(id.id, cluster, cfg.Log.Warnf),
 		limiter:      newLimiter(time.Minute),
 		metrics:      newMetrics(),
 		seeds:        map[netip.Addr]bool{},
@@ -105,7 +111,7 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 }
 
 func (c *Cluster) start(listen listener) error {
-	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys)}
+	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys), claim: c.affiliation.claim()}
 	g, err := newGossip(c.ctx, c, m, listen)
 	if err != nil {
 		return err
@@ -123,6 +129,9 @@ func (cfg *Config) check() error {
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func([]Change) {}
+	}
+	if cfg.Used == nil {
+		cfg.Used = func() bool { return false }
 	}
 	if !cfg.Advertise.IsValid() {
 		cfg.Advertise = cfg.Bind.Addr()

@@ -81,6 +81,7 @@ type Member struct {
 	Incarnation uint64 // of the node's records; grows with each start
 	Self        bool
 	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
+	Cluster     string        // identity of its cluster; empty: none yet, or a version that knows none
 	Frozen      bool          // dead, together with so many others that its records stay in use
 }
 
@@ -144,7 +145,11 @@ type Config struct {
 	// and the like those in Dir count. With neither, gossip is not encrypted.
 	Key    []byte
 	Static []Static // endpoints of VTEPs that speak no gossip
-	Log    logrus.FieldLogger
+	// Used says whether this node has networks or addresses of its cluster. One
+	// that has not, and was never with others, leaves the cluster it was alone in
+	// for that of whom it is to join.
+	Used func() bool
+	Log  logrus.FieldLogger
 	// Observe receives the view's changes, starting from the empty view. It is
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)

@@ -46,6 +46,8 @@ type gossip struct {
 	metaMu sync.Mutex
 	meta   meta
 
+	updating chan struct{} // has room for the one who calls memberlist's UpdateNode, which is not safe beside another call
+
 	streamsMu    sync.Mutex
 	streamQueues map[nodeID][][]byte
 
@@ -55,7 +57,7 @@ type gossip struct {
 
 // newGossip takes the node's place on the network.
 func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossip, error) {
-	g := &gossip{cluster: c, ctx: ctx, meta: m, streamQueues: map[nodeID][][]byte{}}
+	g := &gossip{cluster: c, ctx: ctx, meta: m, streamQueues: map[nodeID][][]byte{}, updating: make(chan struct{}, 1)}
 	g.inbox.notify = func() { signal(c.wake) }
 	if b, err := encodeMeta(m); err != nil || len(b) > maxMeta {
 		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
@@ -95,6 +97,7 @@ func (g *gossip) start() error {
 	conf.Delegate = g
 	conf.Events = g
 	conf.Alive = g
+	conf.Merge = g
 	conf.Conflict = g
 	conf.Logger = g.cluster.memberlistLogger()
 	list, err := memberlist.Create(conf)
@@ -132,15 +135,24 @@ func (g *gossip) shutdown() error {
 	return g.list.Shutdown()
 }
 
-// setMeta changes what membership tells of this node. In a small cluster the few
-// copies that memberlist sends may all go to the same peer, hence the repetition.
+// setMeta changes what membership tells of this node, and sees to it that the others hear.
 func (g *gossip) setMeta(change func(*meta)) {
+	g.changeMeta(change)
+	g.spreadMeta()
+}
+
+func (g *gossip) changeMeta(change func(*meta)) {
 	g.metaMu.Lock()
+	defer g.metaMu.Unlock()
 	change(&g.meta)
-	g.metaMu.Unlock()
+}
+
+// spreadMeta tells the others of this node's meta. In a small cluster the few
+// copies that memberlist sends may all go to the same peer, hence the repetition.
+func (g *gossip) spreadMeta() {
 	g.cluster.wg.Go(func() {
 		for range metaRepeats {
-			g.list.UpdateNode(probeInterval) // waits until it has been gossiped
+			g.update(probeInterval)
 			select {
 			case <-g.ctx.Done():
 				return
@@ -148,6 +160,13 @@ func (g *gossip) setMeta(change func(*meta)) {
 			}
 		}
 	})
+}
+
+// update puts the meta into this node's entry, and waits so long until it has been gossiped.
+func (g *gossip) update(patience time.Duration) {
+	g.updating <- struct{}{}
+	defer func() { <-g.updating }()
+	g.list.UpdateNode(patience)
 }
 
 // NodeMeta implements memberlist.Delegate.
@@ -174,14 +193,26 @@ func (g *gossip) LocalState(bool) []byte { return nil }
 // MergeRemoteState implements memberlist.Delegate.
 func (g *gossip) MergeRemoteState([]byte, bool) {}
 
-// NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node
-// does not become a member.
+// NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node of
+// this cluster does not become a member.
 func (g *gossip) NotifyAlive(n *memberlist.Node) error {
-	_, err := memberOf(n)
+	m, err := memberOf(n)
 	if err != nil {
 		g.cluster.reject("member")
+		return err
 	}
-	return err
+	return g.cluster.affiliation.admit(m)
+}
+
+// NotifyMerge implements memberlist.MergeDelegate.
+func (g *gossip) NotifyMerge(nodes []*memberlist.Node) error {
+	var members []memberUpEvent
+	for _, n := range nodes {
+		if m, err := memberOf(n); err == nil && (n.State == memberlist.StateAlive || n.State == memberlist.StateSuspect) {
+			members = append(members, m)
+		}
+	}
+	return g.cluster.affiliation.merge(members)
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
@@ -236,6 +267,7 @@ func (c *Cluster) rejectMessage(err error) {
 }
 
 func (g *gossip) send(s *send) {
+	s.packet.claim = g.cluster.affiliation.claim()
 	b, err := encodePacket(s.packet)
 	if err != nil || len(b) > maxMessage {
 		g.cluster.log.Errorf("a gossip message of %d bytes cannot be sent: %v", len(b), err)
@@ -340,6 +372,10 @@ func (g *gossip) events() []event {
 			g.cluster.rejectMessage(err)
 			continue
 		}
+		if !g.cluster.affiliation.belongs(p.from, p.claim) {
+			g.cluster.reject("cluster")
+			continue
+		}
 		g.cluster.metrics.count("in", p, len(m), 1)
 		events = append(events, packetEvent{p})
 	}
@@ -356,5 +392,6 @@ var _ interface {
 	memberlist.Delegate
 	memberlist.EventDelegate
 	memberlist.AliveDelegate
+	memberlist.MergeDelegate
 	memberlist.ConflictDelegate
 } = (*gossip)(nil)

@@ -143,3 +143,8 @@ func (c *core) changed() {
 type keysEvent struct{ keys keys }
 
 func (e keysEvent) apply(c *core) { c.self.meta.keys = e.keys }
+
+// clusterEvent says that this node belongs to another cluster than before.
+type clusterEvent struct{ claim claim }
+
+func (e clusterEvent) apply(c *core) { c.self.meta.claim = e.claim }

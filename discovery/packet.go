@@ -9,6 +9,7 @@ import (
 type packet struct {
 	from      nodeID
 	address   netip.AddrPort // gossip address of the sender
+	claim     claim          // of the sender
 	announces []announce
 	deltas    []delta
 	wants     []want
@@ -103,7 +104,7 @@ type setVersion struct {
 // The sizes below are upper bounds of what the parts take on the wire, good
 // enough to fill datagrams with.
 
-const packetSize = 88
+const packetSize = 107
 
 func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) }
 

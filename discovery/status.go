@@ -33,6 +33,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Incarnation: max(o.incarnation, o.meta.incarnation),
 		Self:        o == c.self,
 		Keys:        o.meta.keys.list(),
+		Cluster:     o.meta.claim.cluster.String(),
 		Frozen:      o.frozen && !o.left,
 	}
 }

@@ -49,6 +49,11 @@ func (c *Cluster) receiveUserMessage(m message) bool {
 		c.reject("user_message")
 		return true
 	}
-	c.cfg.Receive(nodeID(m[1:header]).String(), m[header:])
+	from := nodeID(m[1:header])
+	if !c.affiliation.knows(from) {
+		c.reject("cluster")
+		return true
+	}
+	c.cfg.Receive(from.String(), m[header:])
 	return true
 }

@@ -22,8 +22,10 @@ type RecordStatus struct {
 	Health
 }
 
-// Members lists the nodes of the cluster, by host.
-func (o *Overlay) Members() []MemberStatus { return memberStatus(o.cluster.Members()) }
+// Members lists the nodes of the cluster, by host, and after them who wanted to be one.
+func (o *Overlay) Members() []MemberStatus {
+	return o.memberStatus(o.cluster.Self(), o.cluster.Members())
+}
 
 // Records lists the records of the networks in which this host takes part. Hosts that agree list the same of a network.
 func (o *Overlay) Records() []RecordStatus {

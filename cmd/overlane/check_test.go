@@ -51,6 +51,7 @@ func TestCheckBesideADaemon(t *testing.T) {
 	wantLines(t, out,
 		`CHECK  STATE  SEEN  CURE`,
 		`daemon  ok  v1\.2\.3 runs, with VTEP 192\.0\.2\.1:4789  -`,
+		`member host9  warn  it belongs to cluster 9{32}, and this host to 1{32}: .*  nothing, where this is meant; .*`,
 		`port 4789/udp  ok  the daemon has it  -`,
 		`port 7950/tcp  ok  free  -`,
 		`gossip to host2  ok  192\.0\.2\.2:7950 takes connections  -`,

@@ -156,6 +156,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		Join:      s.join,
 		Key:       s.gossipKey,
 		Static:    s.static,
+		Used:      n.overlay.Used,
 		Log:       log,
 		Observe:   n.overlay.Observe,
 		Receive:   n.overlay.Receive,

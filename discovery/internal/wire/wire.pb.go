@@ -35,6 +35,7 @@ type Packet struct {
 	Digest        *Digest                `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
 	Versions      *Versions              `protobuf:"bytes,7,opt,name=versions,proto3" json:"versions,omitempty"`
 	Relay         *Relay                 `protobuf:"bytes,8,opt,name=relay,proto3" json:"relay,omitempty"`
+	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // identity of the sender's cluster, 16 bytes: zeros when it has none yet; empty from a version that knows none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +122,13 @@ func (x *Packet) GetVersions() *Versions {
 func (x *Packet) GetRelay() *Relay {
 	if x != nil {
 		return x.Relay
+	}
+	return nil
+}
+
+func (x *Packet) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
 	}
 	return nil
 }
@@ -798,7 +806,8 @@ type Meta struct {
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	Vtep          []byte                 `protobuf:"bytes,2,opt,name=vtep,proto3" json:"vtep,omitempty"` // IP (4 or 16 bytes), then port (2 bytes, little endian)
 	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"` // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
+	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`        // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
+	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // as in Packet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -857,6 +866,13 @@ func (x *Meta) GetIncarnation() uint64 {
 func (x *Meta) GetKeys() [][]byte {
 	if x != nil {
 		return x.Keys
+	}
+	return nil
+}
+
+func (x *Meta) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
 	}
 	return nil
 }
@@ -981,7 +997,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x15overlane.discovery.v1\"\x86\x03\n" +
+	"wire.proto\x12\x15overlane.discovery.v1\"\xa0\x03\n" +
 	"\x06Packet\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12=\n" +
@@ -990,7 +1006,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x05wants\x18\x05 \x03(\v2\x1b.overlane.discovery.v1.WantR\x05wants\x125\n" +
 	"\x06digest\x18\x06 \x01(\v2\x1d.overlane.discovery.v1.DigestR\x06digest\x12;\n" +
 	"\bversions\x18\a \x01(\v2\x1f.overlane.discovery.v1.VersionsR\bversions\x122\n" +
-	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\"1\n" +
+	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\x12\x18\n" +
+	"\acluster\x182 \x01(\fR\acluster\"1\n" +
 	"\x05Relay\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\fR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\fR\x04last\"\xd8\x01\n" +
@@ -1038,12 +1055,13 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"SetVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"d\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"~\n" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x12\n" +
-	"\x04keys\x18\x04 \x03(\fR\x04keys\"^\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x18\n" +
+	"\acluster\x182 \x01(\fR\acluster\"^\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
 	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +
