@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -36,9 +38,16 @@ type Cluster struct {
 	pending []output            // of steps whose effects are not done yet
 	changes []Change            // not yet given to Observe
 	seeds   map[netip.Addr]bool // of AddSeed
+	twin    Twin
 
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
+
+	greeting greeting    // of this process
+	greeted  time.Time   // by the run loop
+	doubted  atomic.Bool // another node was said to have this one's name
+	fenced   chan *TwinError
+	looked   chan struct{} // closed when all that are to be joined were tried
 
 	wake         chan struct{}       // the run loop has something to do
 	observe      chan struct{}       // the observer has
@@ -92,6 +101,9 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 		metrics:      newMetrics(),
 		seeds:        map[netip.Addr]bool{},
 		rejected:     map[string]uint64{},
+		greeting:     greeting{instance: 1 + rand.Uint64N(math.MaxUint64), started: id.incarnation, host: cfg.Host},
+		fenced:       make(chan *TwinError, 1),
+		looked:       make(chan struct{}),
 		wake:         make(chan struct{}, 1),
 		observe:      make(chan struct{}, 1),
 		memberUp:     make(chan struct{}, 1),

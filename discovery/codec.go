@@ -124,6 +124,9 @@ func encodePacket(p *packet) ([]byte, error) {
 	if p.versions != nil {
 		w.Versions = encodeVersions(p.versions)
 	}
+	if g := p.greeting; g.instance != 0 {
+		w.Greeting = &wire.Greeting{Instance: g.instance, Started: g.started, To: g.to, Host: g.host}
+	}
 	if p.relay != nil {
 		w.Relay = &wire.Relay{First: p.relay.first[:], Last: p.relay.last[:]}
 	}
@@ -212,6 +215,7 @@ func decodePacket(b []byte) (*packet, error) {
 		announces: each(&d, w.Announces, d.announce),
 		deltas:    each(&d, w.Deltas, d.delta),
 		wants:     each(&d, w.Wants, d.want),
+		greeting:  d.greeting(w.Greeting),
 	}
 	if w.Digest != nil {
 		p.digest = d.digest(w.Digest)

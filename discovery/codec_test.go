@@ -34,7 +34,8 @@ func fullPacket() *packet {
 		versions: &versions{complete: []bool{true, false}, owners: []ownerVersions{
 			{owner: nodeID{4}, incarnation: 5, version: 6, sets: []setVersion{{appKey, 7}, {"vni=1", 0}}},
 		}},
-		relay: &relay{nodeID{1}, nodeID{9}},
+		relay:    &relay{nodeID{1}, nodeID{9}},
+		greeting: greeting{5, 6, 7, "host"},
 	}
 }
 

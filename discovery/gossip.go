@@ -233,10 +233,10 @@ func (g *gossip) NotifyLeave(n *memberlist.Node) {
 }
 
 // NotifyConflict implements memberlist.ConflictDelegate.
-func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
-	if existing.Name == g.cluster.identity.id.String() && g.cluster.limiter.allow("conflict") {
-		g.cluster.log.Errorf("a node at %s has the identity of this one: it runs on a copy of the data directory; remove %s there",
-			other.Address(), identityFile)
+func (g *gossip) NotifyConflict(_, other *memberlist.Node) {
+	if m, err := memberOf(other); err == nil && m.id == g.cluster.identity.id {
+		g.cluster.doubted.Store(true)
+		g.inbox.add(conflict{m.address})
 	}
 }
 
@@ -325,7 +325,7 @@ func (g *gossip) drain(to recipient) {
 type inbox struct {
 	notify func()
 	mu     sync.Mutex
-	items  []any // message or event
+	items  []any // message, event or conflict
 	bytes  int
 }
 
@@ -359,10 +359,16 @@ func (in *inbox) take() []any {
 func (g *gossip) events() []event {
 	var events []event
 	for _, item := range g.inbox.take() {
-		m, ok := item.(message)
-		if !ok {
-			events = append(events, item.(event))
+		var m message
+		switch item := item.(type) {
+		case event:
+			events = append(events, item)
 			continue
+		case conflict:
+			g.cluster.doubt(item.address)
+			continue
+		case message:
+			m = item
 		}
 		if g.cluster.receiveUserMessage(m) {
 			continue
@@ -370,6 +376,10 @@ func (g *gossip) events() []event {
 		p, err := decodePacket(m)
 		if err != nil {
 			g.cluster.rejectMessage(err)
+			continue
+		}
+		if p.from == g.cluster.identity.id {
+			g.cluster.meet(p)
 			continue
 		}
 		if !g.cluster.affiliation.belongs(p.from, p.claim) {

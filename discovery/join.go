@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -104,9 +105,11 @@ func (c *Cluster) runJoin(seeds []seed) {
 	if len(seeds) > 0 {
 		c.unsettle()
 	}
+	looked := sync.OnceFunc(func() { close(c.looked) })
 	for c.joining.Err() == nil {
 		targets, complete := c.joinTargets(seeds)
 		c.join(targets)
+		looked()
 		c.found(&founding, complete)
 		if c.gossip.list.NumMembers() > 1 {
 			wait = rejoinInterval

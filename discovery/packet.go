@@ -16,6 +16,7 @@ type packet struct {
 	digest    *digest
 	versions  *versions
 	relay     *relay
+	greeting  greeting // alone in its packet
 }
 
 // relay asks the recipient to pass the packet on to every member it knows of

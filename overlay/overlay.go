@@ -30,6 +30,7 @@ type Cluster interface {
 	Self() discovery.Member
 	Members() []discovery.Member
 	Strangers() []discovery.Stranger
+	Twin() (twin discovery.Twin, found bool)
 	Records() []discovery.Record
 	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Answers(member string) bool

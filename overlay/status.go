@@ -131,6 +131,9 @@ func (o *Overlay) memberStatus(self discovery.Member, members []discovery.Member
 		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberHealth(m)})
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
+	if twin, found := o.cluster.Twin(); found {
+		all = append(all, copyStatus(twin))
+	}
 	return append(all, strangers(o.cluster.Strangers(), self)...)
 }
 

@@ -11,6 +11,15 @@ import (
 // StateStranger is that of a host which knocked, or was found where a member was to be, and belongs to another cluster.
 const StateStranger discovery.State = "stranger"
 
+// StateCopy is that of a host which runs on a copy of this host's data directory.
+const StateCopy discovery.State = "copy"
+
+func copyStatus(t discovery.Twin) MemberStatus {
+	return MemberStatus{Host: t.Host, State: StateCopy, Gossip: t.Addr, Health: Health{
+		fmt.Sprintf("it has this host's identity: one of the two has a copy of the other's data directory; this host began first, and the other does not serve; last heard of at %s", t.Seen.Local().Format(time.TimeOnly)),
+		"remove the data directory of the copy, restart overlane there with --join, and make its networks and containers anew"}}
+}
+
 // strangers lists them as the members are, with the reason why they are none.
 func strangers(all []discovery.Stranger, self discovery.Member) []MemberStatus {
 	var rows []MemberStatus

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
@@ -83,6 +84,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	go func() { failed <- ctl.server.Serve(controlListener) }()
 
 	n, err := startNode(s, log)
+	if twin := (*discovery.TwinError)(nil); errors.As(err, &twin) {
+		refuse(twin, driver, ctl, log)
+		return stay(ctx, failed)
+	}
 	if err != nil {
 		return err
 	}
@@ -104,6 +109,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	case <-ctx.Done():
 		log.Info("overlane stops")
 	case err = <-failed:
+	case twin := <-n.cluster.Fenced():
+		refuse(twin, driver, ctl, log)
+		metrics.Shutdown(context.WithoutCancel(ctx))
+		return errors.Join(n.close(), stay(ctx, failed))
 	}
 	stopDriver()
 	// Both wait for answers under way.
@@ -111,6 +120,9 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	metrics.Shutdown(context.WithoutCancel(ctx))
 	return errors.Join(err, n.stop(n.leaves(context.Cause(ctx)), log))
 }
+
+// How long a start waits to hear from the others whether another host has this one's identity.
+const uniqueTime = time.Second
 
 // node is all that moves packets and records.
 type node struct {
@@ -165,6 +177,9 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
 	}
 	n.overlay.Attach(n.cluster)
+	if twin := n.cluster.Unique(uniqueTime); twin != nil {
+		return n, twin
+	}
 	return n, nil
 }
 

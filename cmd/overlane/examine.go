@@ -40,6 +40,9 @@ func examine(ctx context.Context, s settings) []check.Result {
 // askDaemon takes networks and members from the daemon that runs.
 func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result {
 	status, err := fetch[overlay.Status](ctx, s.controlSocket, "status")
+	if refused := refusal(""); errors.As(err, &refused) {
+		return []check.Result{{Check: "daemon", State: check.Fail, Seen: err.Error(), Cure: "do as it says"}}
+	}
 	if err != nil {
 		return []check.Result{{Check: "daemon", State: check.Warn, Seen: err.Error(), Cure: "check again when it is ready"}}
 	}

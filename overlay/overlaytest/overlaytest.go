@@ -32,6 +32,9 @@ var Peer = discovery.Member{
 // Stranger is a node of another cluster, that knocked.
 var Stranger = discovery.Stranger{Host: "host9", Addr: netip.MustParseAddrPort("192.0.2.9:7950"), Cluster: "99999999999999999999999999999999"}
 
+// Twin has run on a copy of Self's data directory.
+var Twin = discovery.Twin{Host: "host8", Addr: netip.MustParseAddrPort("192.0.2.8:7950")}
+
 // Faults fails calls by the name of their method.
 type Faults struct {
 	mu    sync.Mutex
@@ -158,6 +161,9 @@ func (c *Cluster) Members() []discovery.Member {
 
 // Strangers lists one, of another cluster.
 func (c *Cluster) Strangers() []discovery.Stranger { return []discovery.Stranger{Stranger} }
+
+// Twin is one that has run on a copy of this node's data directory.
+func (c *Cluster) Twin() (discovery.Twin, bool) { return Twin, true }
 
 // Seeds lists the addresses that are to be joined.
 func (c *Cluster) Seeds() []string {

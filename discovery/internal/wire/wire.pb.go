@@ -36,6 +36,7 @@ type Packet struct {
 	Versions      *Versions              `protobuf:"bytes,7,opt,name=versions,proto3" json:"versions,omitempty"`
 	Relay         *Relay                 `protobuf:"bytes,8,opt,name=relay,proto3" json:"relay,omitempty"`
 	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // identity of the sender's cluster, 16 bytes: zeros when it has none yet; empty from a version that knows none
+	Greeting      *Greeting              `protobuf:"bytes,51,opt,name=greeting,proto3" json:"greeting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +134,83 @@ func (x *Packet) GetCluster() []byte {
 	return nil
 }
 
+func (x *Packet) GetGreeting() *Greeting {
+	if x != nil {
+		return x.Greeting
+	}
+	return nil
+}
+
+// Greeting goes from a node to one that has its identity: one of them runs on a
+// copy of the other's data directory.
+type Greeting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"` // random, for each start
+	Started       uint64                 `protobuf:"varint,2,opt,name=started,proto3" json:"started,omitempty"`   // incarnation at the start
+	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`             // the instance that this answers; 0: it is no answer
+	Host          string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Greeting) Reset() {
+	*x = Greeting{}
+	mi := &file_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Greeting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Greeting) ProtoMessage() {}
+
+func (x *Greeting) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Greeting.ProtoReflect.Descriptor instead.
+func (*Greeting) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Greeting) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *Greeting) GetStarted() uint64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
+func (x *Greeting) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Greeting) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // Relay asks the recipient to pass the packet on to every member it knows of
 // whose ID is from first to last.
 type Relay struct {
@@ -145,7 +223,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -157,7 +235,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -170,7 +248,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
+	return file_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Relay) GetFirst() []byte {
@@ -202,7 +280,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +292,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +305,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Announce) GetOwner() []byte {
@@ -284,7 +362,7 @@ type AnnouncedNetwork struct {
 
 func (x *AnnouncedNetwork) Reset() {
 	*x = AnnouncedNetwork{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +374,7 @@ func (x *AnnouncedNetwork) String() string {
 func (*AnnouncedNetwork) ProtoMessage() {}
 
 func (x *AnnouncedNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +387,7 @@ func (x *AnnouncedNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnouncedNetwork.ProtoReflect.Descriptor instead.
 func (*AnnouncedNetwork) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AnnouncedNetwork) GetKey() string {
@@ -345,7 +423,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +435,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +448,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Endpoint) GetId() string {
@@ -419,7 +497,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +509,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +522,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Delta) GetOwner() []byte {
@@ -516,7 +594,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +606,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +619,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Want) GetOwner() []byte {
@@ -583,7 +661,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +673,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +686,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Digest) GetBuckets() []uint64 {
@@ -631,7 +709,7 @@ type Versions struct {
 
 func (x *Versions) Reset() {
 	*x = Versions{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +721,7 @@ func (x *Versions) String() string {
 func (*Versions) ProtoMessage() {}
 
 func (x *Versions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +734,7 @@ func (x *Versions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Versions.ProtoReflect.Descriptor instead.
 func (*Versions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Versions) GetComplete() []uint32 {
@@ -692,7 +770,7 @@ type OwnerVersions struct {
 
 func (x *OwnerVersions) Reset() {
 	*x = OwnerVersions{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +782,7 @@ func (x *OwnerVersions) String() string {
 func (*OwnerVersions) ProtoMessage() {}
 
 func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +795,7 @@ func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerVersions.ProtoReflect.Descriptor instead.
 func (*OwnerVersions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OwnerVersions) GetOwner() []byte {
@@ -758,7 +836,7 @@ type SetVersion struct {
 
 func (x *SetVersion) Reset() {
 	*x = SetVersion{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +848,7 @@ func (x *SetVersion) String() string {
 func (*SetVersion) ProtoMessage() {}
 
 func (x *SetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +861,7 @@ func (x *SetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersion.ProtoReflect.Descriptor instead.
 func (*SetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetVersion) GetKey() string {
@@ -814,7 +892,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +904,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +917,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Meta) GetHost() string {
@@ -888,7 +966,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +978,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +991,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Snapshot) GetSaved() uint64 {
@@ -943,7 +1021,7 @@ type OwnerSnapshot struct {
 
 func (x *OwnerSnapshot) Reset() {
 	*x = OwnerSnapshot{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1033,7 @@ func (x *OwnerSnapshot) String() string {
 func (*OwnerSnapshot) ProtoMessage() {}
 
 func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1046,7 @@ func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerSnapshot.ProtoReflect.Descriptor instead.
 func (*OwnerSnapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OwnerSnapshot) GetAnnounce() *Announce {
@@ -997,7 +1075,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x15overlane.discovery.v1\"\xa0\x03\n" +
+	"wire.proto\x12\x15overlane.discovery.v1\"\xdd\x03\n" +
 	"\x06Packet\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12=\n" +
@@ -1007,7 +1085,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x06digest\x18\x06 \x01(\v2\x1d.overlane.discovery.v1.DigestR\x06digest\x12;\n" +
 	"\bversions\x18\a \x01(\v2\x1f.overlane.discovery.v1.VersionsR\bversions\x122\n" +
 	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\x12\x18\n" +
-	"\acluster\x182 \x01(\fR\acluster\"1\n" +
+	"\acluster\x182 \x01(\fR\acluster\x12;\n" +
+	"\bgreeting\x183 \x01(\v2\x1f.overlane.discovery.v1.GreetingR\bgreeting\"d\n" +
+	"\bGreeting\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x18\n" +
+	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x12\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\"1\n" +
 	"\x05Relay\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\fR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\fR\x04last\"\xd8\x01\n" +
@@ -1082,42 +1166,44 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_wire_proto_goTypes = []any{
 	(*Packet)(nil),           // 0: overlane.discovery.v1.Packet
-	(*Relay)(nil),            // 1: overlane.discovery.v1.Relay
-	(*Announce)(nil),         // 2: overlane.discovery.v1.Announce
-	(*AnnouncedNetwork)(nil), // 3: overlane.discovery.v1.AnnouncedNetwork
-	(*Endpoint)(nil),         // 4: overlane.discovery.v1.Endpoint
-	(*Delta)(nil),            // 5: overlane.discovery.v1.Delta
-	(*Want)(nil),             // 6: overlane.discovery.v1.Want
-	(*Digest)(nil),           // 7: overlane.discovery.v1.Digest
-	(*Versions)(nil),         // 8: overlane.discovery.v1.Versions
-	(*OwnerVersions)(nil),    // 9: overlane.discovery.v1.OwnerVersions
-	(*SetVersion)(nil),       // 10: overlane.discovery.v1.SetVersion
-	(*Meta)(nil),             // 11: overlane.discovery.v1.Meta
-	(*Snapshot)(nil),         // 12: overlane.discovery.v1.Snapshot
-	(*OwnerSnapshot)(nil),    // 13: overlane.discovery.v1.OwnerSnapshot
+	(*Greeting)(nil),         // 1: overlane.discovery.v1.Greeting
+	(*Relay)(nil),            // 2: overlane.discovery.v1.Relay
+	(*Announce)(nil),         // 3: overlane.discovery.v1.Announce
+	(*AnnouncedNetwork)(nil), // 4: overlane.discovery.v1.AnnouncedNetwork
+	(*Endpoint)(nil),         // 5: overlane.discovery.v1.Endpoint
+	(*Delta)(nil),            // 6: overlane.discovery.v1.Delta
+	(*Want)(nil),             // 7: overlane.discovery.v1.Want
+	(*Digest)(nil),           // 8: overlane.discovery.v1.Digest
+	(*Versions)(nil),         // 9: overlane.discovery.v1.Versions
+	(*OwnerVersions)(nil),    // 10: overlane.discovery.v1.OwnerVersions
+	(*SetVersion)(nil),       // 11: overlane.discovery.v1.SetVersion
+	(*Meta)(nil),             // 12: overlane.discovery.v1.Meta
+	(*Snapshot)(nil),         // 13: overlane.discovery.v1.Snapshot
+	(*OwnerSnapshot)(nil),    // 14: overlane.discovery.v1.OwnerSnapshot
 }
 var file_wire_proto_depIdxs = []int32{
-	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
-	5,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
-	6,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
-	7,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
-	8,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
-	1,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
-	3,  // 6: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.AnnouncedNetwork
-	4,  // 7: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
-	9,  // 8: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
-	10, // 9: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	13, // 10: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
-	2,  // 11: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
-	11, // 12: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	3,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
+	6,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
+	7,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
+	8,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
+	9,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
+	2,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
+	1,  // 6: overlane.discovery.v1.Packet.greeting:type_name -> overlane.discovery.v1.Greeting
+	4,  // 7: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.AnnouncedNetwork
+	5,  // 8: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
+	10, // 9: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
+	11, // 10: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
+	14, // 11: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
+	3,  // 12: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
+	12, // 13: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1131,7 +1217,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
