@@ -16,8 +16,9 @@ func (e packetEvent) apply(c *core) {
 	}
 	if from != nil {
 		from.unanswered = time.Time{}
+		c.noteWay(from, p)
 	}
-	c.sender = recipient{p.from, p.address}
+	c.sender, c.streamed = recipient{p.from, p.address}, p.stream
 	if p.relay != nil {
 		c.handleRelay(p)
 	}

@@ -108,7 +108,7 @@ func (d *decoder) meta(w *wire.Meta) meta {
 }
 
 func encodePacket(p *packet) ([]byte, error) {
-	w := &wire.Packet{From: p.from[:], Address: encodeAddrPort(p.address), Cluster: encodeClaim(p.claim)}
+	w := &wire.Packet{From: p.from[:], Address: encodeAddrPort(p.address), Cluster: encodeClaim(p.claim), Stream: p.stream, Heard: p.heard}
 	for i := range p.announces {
 		w.Announces = append(w.Announces, encodeAnnounce(&p.announces[i]))
 	}
@@ -216,6 +216,8 @@ func decodePacket(b []byte) (*packet, error) {
 		deltas:    each(&d, w.Deltas, d.delta),
 		wants:     each(&d, w.Wants, d.want),
 		greeting:  d.greeting(w.Greeting),
+		stream:    w.Stream,
+		heard:     w.Heard,
 	}
 	if w.Digest != nil {
 		p.digest = d.digest(w.Digest)

@@ -36,6 +36,8 @@ func fullPacket() *packet {
 		}},
 		relay:    &relay{nodeID{1}, nodeID{9}},
 		greeting: greeting{5, 6, 7, "host"},
+		stream:   true,
+		heard:    true,
 	}
 }
 

@@ -82,6 +82,8 @@ type Member struct {
 	Self        bool
 	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
 	Cluster     string        // identity of its cluster; empty: none yet, or a version that knows none
+	Deaf        bool          // it gets no datagrams of this node's, and is sent streams
+	Mute        bool          // this node gets no datagrams of its, but streams
 	Frozen      bool          // dead, together with so many others that its records stay in use
 }
 

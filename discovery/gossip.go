@@ -109,14 +109,24 @@ func (g *gossip) start() error {
 	return nil
 }
 
-// ping reports whether the member answers.
+// ping reports whether the member answers, in a datagram or over a stream.
 func (g *gossip) ping(m Member) bool {
+	stream := make(chan bool, 1)
+	go func() {
+		_, err := g.list.Join([]string{m.Addr.String()})
+		stream <- err == nil
+	}()
 	for range pingTries {
 		if _, err := g.list.Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
 			return true
 		}
 	}
-	return false
+	select {
+	case answers := <-stream:
+		return answers
+	default: // it has had as long as the datagrams
+		return false
+	}
 }
 
 func (g *gossip) leave(timeout time.Duration) error {

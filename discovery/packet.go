@@ -17,6 +17,8 @@ type packet struct {
 	versions  *versions
 	relay     *relay
 	greeting  greeting // alone in its packet
+	stream    bool     // sent over a stream
+	heard     bool     // with stream: a datagram of the recipient's came in lately
 }
 
 // relay asks the recipient to pass the packet on to every member it knows of
@@ -105,7 +107,7 @@ type setVersion struct {
 // The sizes below are upper bounds of what the parts take on the wire, good
 // enough to fill datagrams with.
 
-const packetSize = 107
+const packetSize = 113
 
 func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) }
 

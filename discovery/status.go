@@ -35,6 +35,8 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Keys:        o.meta.keys.list(),
 		Cluster:     o.meta.claim.cluster.String(),
 		Frozen:      o.frozen && !o.left,
+		Deaf:        o.member && o.deaf,
+		Mute:        o.mute(now),
 	}
 }
 

@@ -128,7 +128,7 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 func (o *Overlay) memberStatus(self discovery.Member, members []discovery.Member) []MemberStatus {
 	all := make([]MemberStatus, 0, len(members))
 	for _, m := range members {
-		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberHealth(m)})
+		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, memberHealth(m, self.Addr)})
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	if twin, found := o.cluster.Twin(); found {

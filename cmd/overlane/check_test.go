@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/internal/check"
 	"github.com/overlane/overlane/internal/testns"
+	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/plugin"
 )
 
@@ -78,6 +80,21 @@ func TestCheckWhileTheDaemonStarts(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	wantLines(t, out, `daemon  warn  overlane is starting: try again in a moment  check again when it is ready`)
+}
+
+// A host whose datagrams get lost is one that works, and not as it should.
+func TestCheckNamesTheWayThatIsBlocked(t *testing.T) {
+	var c check.Config
+	results := examineMembers([]overlay.MemberStatus{
+		{Host: "host1", State: discovery.StateAlive, Self: true},
+		{Host: "host2", State: discovery.StateAlive},
+		{Host: "host3", State: discovery.StateAlive, Health: overlay.Health{Reason: "UDP does not arrive", Advice: "let it pass"}},
+		{Host: "host4", State: discovery.StateDead, Health: overlay.Health{Reason: "it answers neither", Advice: "start it"}},
+	}, &c)
+	want := []check.Result{{Check: "member host3", State: check.Fail, Seen: "UDP does not arrive", Cure: "let it pass"}, {Check: "member host4", State: check.Warn, Seen: "it answers neither", Cure: "start it"}}
+	if !slices.Equal(results, want) || len(c.Peers) != 2 {
+		t.Errorf("%+v, and peers %+v", results, c.Peers)
+	}
 }
 
 // A host that must not serve says so, and why, to whoever asks.

@@ -37,6 +37,8 @@ type Packet struct {
 	Relay         *Relay                 `protobuf:"bytes,8,opt,name=relay,proto3" json:"relay,omitempty"`
 	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // identity of the sender's cluster, 16 bytes: zeros when it has none yet; empty from a version that knows none
 	Greeting      *Greeting              `protobuf:"bytes,51,opt,name=greeting,proto3" json:"greeting,omitempty"`
+	Stream        bool                   `protobuf:"varint,52,opt,name=stream,proto3" json:"stream,omitempty"` // sent over a stream, not in a datagram
+	Heard         bool                   `protobuf:"varint,53,opt,name=heard,proto3" json:"heard,omitempty"`   // with stream: a datagram of the recipient's came in lately
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +141,20 @@ func (x *Packet) GetGreeting() *Greeting {
 		return x.Greeting
 	}
 	return nil
+}
+
+func (x *Packet) GetStream() bool {
+	if x != nil {
+		return x.Stream
+	}
+	return false
+}
+
+func (x *Packet) GetHeard() bool {
+	if x != nil {
+		return x.Heard
+	}
+	return false
 }
 
 // Greeting goes from a node to one that has its identity: one of them runs on a
@@ -1075,7 +1091,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x15overlane.discovery.v1\"\xdd\x03\n" +
+	"wire.proto\x12\x15overlane.discovery.v1\"\x8b\x04\n" +
 	"\x06Packet\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12=\n" +
@@ -1086,7 +1102,9 @@ const file_wire_proto_rawDesc = "" +
 	"\bversions\x18\a \x01(\v2\x1f.overlane.discovery.v1.VersionsR\bversions\x122\n" +
 	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\x12\x18\n" +
 	"\acluster\x182 \x01(\fR\acluster\x12;\n" +
-	"\bgreeting\x183 \x01(\v2\x1f.overlane.discovery.v1.GreetingR\bgreeting\"d\n" +
+	"\bgreeting\x183 \x01(\v2\x1f.overlane.discovery.v1.GreetingR\bgreeting\x12\x16\n" +
+	"\x06stream\x184 \x01(\bR\x06stream\x12\x14\n" +
+	"\x05heard\x185 \x01(\bR\x05heard\"d\n" +
 	"\bGreeting\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x0e\n" +
