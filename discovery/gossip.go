@@ -28,7 +28,8 @@ const (
 	maxInbox         = 64 << 20 // bytes of messages not yet looked at
 	maxStreamQueue   = 64       // messages on their way to one member over streams
 	metaRepeats      = 4
-	pingTries        = 2 // each as long as memberlist waits for a probe
+	pingTries        = 2                       // each as long as memberlist waits for a probe, half a second
+	pingPatience     = 1500 * time.Millisecond // all of them, and a stream on a slow host
 )
 
 // gossip is the shell around memberlist: it turns what memberlist tells into
@@ -111,22 +112,32 @@ func (g *gossip) start() error {
 
 // ping reports whether the member answers, in a datagram or over a stream.
 func (g *gossip) ping(m Member) bool {
-	stream := make(chan bool, 1)
+	answers := make(chan bool, 2)
 	go func() {
 		_, err := g.list.Join([]string{m.Addr.String()})
-		stream <- err == nil
+		answers <- err == nil
 	}()
-	for range pingTries {
-		if _, err := g.list.Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
-			return true
+	go func() {
+		var err error
+		for range pingTries {
+			if _, err = g.list.Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
+				break
+			}
+		}
+		answers <- err == nil
+	}()
+	patience := time.After(pingPatience)
+	for range cap(answers) {
+		select {
+		case answered := <-answers:
+			if answered {
+				return true
+			}
+		case <-patience:
+			return false
 		}
 	}
-	select {
-	case answers := <-stream:
-		return answers
-	default: // it has had as long as the datagrams
-		return false
-	}
+	return false
 }
 
 func (g *gossip) leave(timeout time.Duration) error {

@@ -29,13 +29,15 @@ func (n *testNode) waitWay(of *testNode, deaf, mute bool) {
 // Datagrams of one host get lost, all of them, from the start or later on, where streams get through: its records travel over streams,
 // both ways, nobody takes it for dead, and both say which way is blocked. Once datagrams arrive all is as it was.
 func TestRecordsTravelWhereDatagramsDoNot(t *testing.T) {
-	for name, blocked := range map[string]struct{ early, all bool }{"one way from the start": {true, false}, "one way later": {false, false}, "all later": {false, true}, "all from the start": {true, true}} {
+	for name, blocked := range map[string]struct{ early, all, own bool }{
+		"one way from the start": {early: true}, "one way later": {}, "all later": {all: true}, "all from the start": {early: true, all: true}, "by its own firewall": {own: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			onLAN(t, func(t *testing.T, l *lan) {
 				a := startWithEndpoint(t, l, 1)
 				block := func(b netip.AddrPort) {
 					l.set(func() {
-						l.mute = b
+						l.mute, l.own = b, blocked.own
 						if blocked.all {
 							l.loss = 1
 						}
