@@ -19,6 +19,7 @@ func (c *core) sync() {
 	if len(peers) == 0 {
 		return
 	}
+	c.probe(peers)
 	behind := slices.ContainsFunc(peers, func(o *owner) bool { return !o.unanswered.IsZero() })
 	if !behind && c.now.Sub(c.changedAt) > idleAfter && c.now.Sub(c.syncedAt) < idleInterval {
 		return
@@ -39,11 +40,23 @@ func (c *core) sendDigest(peer *owner) {
 		return
 	}
 	c.digests++
+	c.owes(peer)
+	c.packetTo(peer.id).digest = c.digestFor(peer)
+}
+
+// owes notes that a peer is asked for an answer.
+func (c *core) owes(peer *owner) {
 	if peer.unanswered.IsZero() {
 		peer.unanswered = c.now
 	}
+	if peer.asked.IsZero() {
+		peer.asked = c.now
+	}
+}
+
+func (c *core) digestFor(peer *owner) *digest {
 	buckets := min(max(len(c.order)/ownersPerBucket, minBuckets), maxBuckets)
-	c.packetTo(peer.id).digest = &digest{buckets: c.sums(c.shared(peer), buckets)}
+	return &digest{buckets: c.sums(c.shared(peer), buckets)}
 }
 
 // sums adds up hashes of everything that this node and a peer ought both to

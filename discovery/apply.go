@@ -12,12 +12,13 @@ func (e packetEvent) apply(c *core) {
 	p := e.packet
 	from := c.owners[p.from]
 	if from == c.self {
-		return // an echo, or a copy of this node's data directory: memberlist tells of the latter
+		return // an echo, or of a twin: see meet
 	}
 	if from != nil {
 		from.unanswered = time.Time{}
+		c.noteWay(from, p)
 	}
-	c.sender = recipient{p.from, p.address}
+	c.sender, c.streamed = recipient{p.from, p.address}, p.stream
 	if p.relay != nil {
 		c.handleRelay(p)
 	}

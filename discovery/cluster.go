@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -19,13 +21,14 @@ import (
 // Cluster is this node's membership of a cluster, and the collector of its
 // metrics. All methods are safe for concurrent use.
 type Cluster struct {
-	cfg      Config
-	log      logrus.FieldLogger
-	identity *identity
-	address  netip.AddrPort // of the start: its port and family stay, see Move
-	gossip   *gossip
-	limiter  *limiter
-	metrics  *metrics
+	cfg         Config
+	log         logrus.FieldLogger
+	identity    *identity
+	address     netip.AddrPort // of the start: its port and family stay, see Move
+	gossip      *gossip
+	affiliation *affiliation
+	limiter     *limiter
+	metrics     *metrics
 
 	keysMu sync.Mutex // before mu
 	keys   [][]byte   // the one in use first
@@ -35,9 +38,16 @@ type Cluster struct {
 	pending []output            // of steps whose effects are not done yet
 	changes []Change            // not yet given to Observe
 	seeds   map[netip.Addr]bool // of AddSeed
+	twin    Twin
 
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
+
+	greeting greeting    // of this process
+	greeted  time.Time   // by the run loop
+	doubted  atomic.Bool // another node was said to have this one's name
+	fenced   chan *TwinError
+	looked   chan struct{} // closed when all that are to be joined were tried
 
 	wake         chan struct{}       // the run loop has something to do
 	observe      chan struct{}       // the observer has
@@ -73,6 +83,10 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	cluster, err := openCluster(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
 	ring, err := openKeyring(cfg.Dir, cfg.Key, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -82,10 +96,14 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 		cfg:          cfg,
 		log:          cfg.Log,
 		identity:     id,
+		affiliation:  newAffiliation(id.id, cluster, cfg.Log.Warnf),
 		limiter:      newLimiter(time.Minute),
 		metrics:      newMetrics(),
 		seeds:        map[netip.Addr]bool{},
 		rejected:     map[string]uint64{},
+		greeting:     greeting{instance: 1 + rand.Uint64N(math.MaxUint64), started: id.incarnation, host: cfg.Host},
+		fenced:       make(chan *TwinError, 1),
+		looked:       make(chan struct{}),
 		wake:         make(chan struct{}, 1),
 		observe:      make(chan struct{}, 1),
 		memberUp:     make(chan struct{}, 1),
@@ -105,7 +123,7 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 }
 
 func (c *Cluster) start(listen listener) error {
-	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys)}
+	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys), claim: c.affiliation.claim()}
 	g, err := newGossip(c.ctx, c, m, listen)
 	if err != nil {
 		return err
@@ -129,6 +147,9 @@ func (cfg *Config) check() error {
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func([]Change) {}
+	}
+	if cfg.Used == nil {
+		cfg.Used = func() bool { return false }
 	}
 	if !cfg.Advertise.IsValid() {
 		cfg.Advertise = cfg.Bind.Addr()

@@ -229,6 +229,9 @@ func TestWrongKeyJoinsNothing(t *testing.T) {
 				if a.Rejected()["key"] == 0 {
 					t.Errorf("not counted: %v", a.Rejected())
 				}
+				if all := n.Strangers(); len(all) == 0 || !all[0].Key || all[0].Addr.Addr() != a.Self().Addr.Addr() {
+					t.Errorf("it names as strangers %+v", all)
+				}
 			})
 		})
 	}

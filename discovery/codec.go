@@ -65,12 +65,13 @@ type meta struct {
 	incarnation uint64
 	keys        keys
 	mtu         uint32 // 0: not known
+	claim       claim
 }
 
 func encodeMeta(m meta) ([]byte, error) { return encode(wireMeta(m)) }
 
 func wireMeta(m meta) *wire.Meta {
-	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu}
+	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu, Cluster: encodeClaim(m.claim)}
 	for _, f := range m.keys.list() {
 		w.Keys = append(w.Keys, f[:])
 	}
@@ -88,7 +89,7 @@ func decodeMeta(b []byte) (meta, error) {
 }
 
 func (d *decoder) meta(w *wire.Meta) meta {
-	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu()}
+	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu(), claim: d.claim(w.GetCluster())}
 	if len(w.GetKeys()) > maxKeys {
 		d.fail("keys", "%d, at most %d", len(w.Keys), maxKeys)
 		return m
@@ -108,7 +109,7 @@ func (d *decoder) meta(w *wire.Meta) meta {
 }
 
 func encodePacket(p *packet) ([]byte, error) {
-	w := &wire.Packet{From: p.from[:], Address: encodeAddrPort(p.address)}
+	w := &wire.Packet{From: p.from[:], Address: encodeAddrPort(p.address), Cluster: encodeClaim(p.claim), Stream: p.stream, Heard: p.heard}
 	for i := range p.announces {
 		w.Announces = append(w.Announces, encodeAnnounce(&p.announces[i]))
 	}
@@ -123,6 +124,9 @@ func encodePacket(p *packet) ([]byte, error) {
 	}
 	if p.versions != nil {
 		w.Versions = encodeVersions(p.versions)
+	}
+	if g := p.greeting; g.instance != 0 {
+		w.Greeting = &wire.Greeting{Instance: g.instance, Started: g.started, To: g.to, Host: g.host}
 	}
 	if p.relay != nil {
 		w.Relay = &wire.Relay{First: p.relay.first[:], Last: p.relay.last[:]}
@@ -191,6 +195,15 @@ func encodeVersions(v *versions) *wire.Versions {
 	return w
 }
 
+// encodeClaim gives as many bytes for none as for an identity: a node of the
+// version before sends no bytes.
+func encodeClaim(c claim) []byte {
+	if !c.known {
+		return nil
+	}
+	return c.cluster[:]
+}
+
 func encodeAddrPort(a netip.AddrPort) []byte {
 	if !a.IsValid() {
 		return nil
@@ -210,9 +223,13 @@ func decodePacket(b []byte) (*packet, error) {
 	p := &packet{
 		from:      d.id(w.From),
 		address:   d.addrPort(w.Address),
+		claim:     d.claim(w.Cluster),
 		announces: each(&d, w.Announces, d.announce),
 		deltas:    each(&d, w.Deltas, d.delta),
 		wants:     each(&d, w.Wants, d.want),
+		greeting:  d.greeting(w.Greeting),
+		stream:    w.Stream,
+		heard:     w.Heard,
 	}
 	if w.Digest != nil {
 		p.digest = d.digest(w.Digest)
@@ -258,6 +275,17 @@ func (d *decoder) id(b []byte) (id nodeID) {
 		d.fail("node_id", "%d bytes, not %d", len(b), len(id))
 	}
 	return id
+}
+
+func (d *decoder) claim(b []byte) (c claim) {
+	if len(b) == 0 {
+		return c
+	}
+	c.known = true
+	if copy(c.cluster[:], b) != len(c.cluster) || len(b) != len(c.cluster) {
+		d.fail("cluster_id", "%d bytes, not %d", len(b), len(c.cluster))
+	}
+	return c
 }
 
 func (d *decoder) incarnation(n uint64) uint64 {

@@ -24,6 +24,7 @@ func fullPacket() *packet {
 	return &packet{
 		from:    nodeID{1, 2, 3},
 		address: netip.MustParseAddrPort("[fd00::1]:7950"),
+		claim:   claim{true, clusterID{8}},
 		announces: []announce{
 			{owner: nodeID{1}, incarnation: 2, version: 3, networks: []announcedNetwork{{appNet, 2}, {Network{"vni=1", 1}, 3}}},
 			{owner: nodeID{2}, incarnation: maxIncarnation, version: maxVersion, left: true, down: 90 * time.Second},
@@ -37,7 +38,10 @@ func fullPacket() *packet {
 		versions: &versions{complete: []bool{true, false}, owners: []ownerVersions{
 			{owner: nodeID{4}, incarnation: 5, version: 6, sets: []setVersion{{appKey, 7}, {"vni=1", 0}}},
 		}},
-		relay: &relay{nodeID{1}, nodeID{9}},
+		relay:    &relay{nodeID{1}, nodeID{9}},
+		greeting: greeting{5, 6, 7, "host"},
+		stream:   true,
+		heard:    true,
 	}
 }
 
@@ -117,6 +121,7 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Buckets: maxBuckets + 1}}},
 		{"node_id", &wire.Packet{From: id, Relay: &wire.Relay{First: id}}},
 		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Buckets: 3, Complete: []uint32{3}}}},
+		{"cluster_id", &wire.Packet{From: id, Cluster: id[:15]}},
 	} {
 		b, err := encode(c.packet)
 		if err != nil {
@@ -204,7 +209,7 @@ func FuzzDecodePacket(f *testing.F) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	b, err := encodeMeta(meta{"host", netip.MustParseAddrPort("192.0.2.1:4789"), 5, keys{{1}, {2}}, 9000})
+	b, err := encodeMeta(meta{"host", netip.MustParseAddrPort("192.0.2.1:4789"), 5, keys{{1}, {2}}, 9000, claim{true, clusterID{7}}})
 	if err != nil {
 		f.Fatal(err)
 	}

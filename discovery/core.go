@@ -76,9 +76,10 @@ type core struct {
 	relays      map[relayKey]*relayBatch
 	relayAt     time.Time // zero: nothing to pass on
 
-	outbox map[nodeID]*packet // of this step, by recipient
-	sender recipient          // of the message in this step
-	out    output
+	outbox   map[nodeID]*packet // of this step, by recipient
+	sender   recipient          // of the message in this step
+	streamed bool               // that came over a stream
+	out      output
 }
 
 // output is what a step wants done, in this order.
@@ -140,7 +141,7 @@ func (c *core) step(now time.Time, ev event) output {
 	}
 	c.runTimers()
 	c.sendOutbox()
-	c.sender = recipient{}
+	c.sender, c.streamed = recipient{}, false
 	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
 	c.out.log = append(c.out.log, c.view.takeWarnings()...)
 	out := c.out

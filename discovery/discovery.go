@@ -98,6 +98,9 @@ type Member struct {
 	Self        bool
 	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
 	MTU         int           // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
+	Cluster     string        // identity of its cluster; empty: none yet, or a version that knows none
+	Deaf        bool          // it gets no datagrams of this node's, and is sent streams
+	Mute        bool          // this node gets no datagrams of its, but streams
 	Frozen      bool          // dead, together with so many others that its records stay in use
 	LastSeen    time.Time     // when it went down; zero while it is up
 }
@@ -163,7 +166,11 @@ type Config struct {
 	// and the like those in Dir count. With neither, gossip is not encrypted.
 	Key    []byte
 	Static []Static // endpoints of VTEPs that speak no gossip
-	Log    logrus.FieldLogger
+	// Used says whether this node has networks or addresses of its cluster. One
+	// that has not, and was never with others, leaves the cluster it was alone in
+	// for that of whom it is to join.
+	Used func() bool
+	Log  logrus.FieldLogger
 	// Observe receives the view's changes, starting from the empty view. It is
 	// called serially, in order, from one goroutine, and never under a lock.
 	Observe func([]Change)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
-	"go4.org/netipx"
 )
 
 // How memberlist is run. A crashed member is missed by the next probe, suspected,
@@ -30,7 +29,8 @@ const (
 	maxInbox         = 64 << 20 // bytes of messages not yet looked at
 	maxStreamQueue   = 64       // messages on their way to one member over streams
 	metaRepeats      = 4
-	pingTries        = 2 // each as long as memberlist waits for a probe
+	pingTries        = 2                       // each as long as memberlist waits for a probe, half a second
+	pingPatience     = 1500 * time.Millisecond // all of them, and a stream on a slow host
 )
 
 // gossip is the shell around memberlist: it turns what memberlist tells into
@@ -51,8 +51,10 @@ type gossip struct {
 	metaMu sync.Mutex
 	meta   meta
 
+	updating chan struct{} // has room for the one who calls memberlist's UpdateNode, which is not safe beside another call
+
 	streamsMu    sync.Mutex
-	streamQueues map[nodeID][][]byte
+	streamQueues map[recipient][][]byte // one that has moved does not wait for what goes to its former address
 
 	listMu sync.Mutex // leave and shutdown exclude each other
 	down   bool
@@ -60,7 +62,7 @@ type gossip struct {
 
 // newGossip takes the node's place on the network.
 func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossip, error) {
-	g := &gossip{cluster: c, ctx: ctx, listen: listen, meta: m, streamQueues: map[nodeID][][]byte{}}
+	g := &gossip{cluster: c, ctx: ctx, listen: listen, meta: m, streamQueues: map[recipient][][]byte{}, updating: make(chan struct{}, 1)}
 	g.inbox.notify = func() { signal(c.wake) }
 	if b, err := encodeMeta(m); err != nil || len(b) > maxMeta {
 		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
@@ -112,6 +114,7 @@ func (g *gossip) newList(transport memberlist.NodeAwareTransport, address netip.
 	conf.Delegate = g
 	conf.Events = events
 	conf.Alive = g
+	conf.Merge = g
 	conf.Conflict = g
 	conf.Logger = g.cluster.memberlistLogger()
 	list, err := memberlist.Create(conf)
@@ -122,11 +125,31 @@ func (g *gossip) newList(transport memberlist.NodeAwareTransport, address netip.
 	return list, nil
 }
 
-// ping reports whether the member answers.
+// ping reports whether the member answers, in a datagram or over a stream.
 func (g *gossip) ping(m Member) bool {
-	for range pingTries {
-		if _, err := g.list.Load().Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
-			return true
+	answers := make(chan bool, 2)
+	go func() {
+		_, err := g.list.Load().Join([]string{m.Addr.String()})
+		answers <- err == nil
+	}()
+	go func() {
+		var err error
+		for range pingTries {
+			if _, err = g.list.Load().Ping(m.ID, net.UDPAddrFromAddrPort(m.Addr)); err == nil {
+				break
+			}
+		}
+		answers <- err == nil
+	}()
+	patience := time.After(pingPatience)
+	for range cap(answers) {
+		select {
+		case answered := <-answers:
+			if answered {
+				return true
+			}
+		case <-patience:
+			return false
 		}
 	}
 	return false
@@ -148,15 +171,24 @@ func (g *gossip) shutdown() error {
 	return g.list.Load().Shutdown()
 }
 
-// setMeta changes what membership tells of this node. In a small cluster the few
-// copies that memberlist sends may all go to the same peer, hence the repetition.
+// setMeta changes what membership tells of this node, and sees to it that the others hear.
 func (g *gossip) setMeta(change func(*meta)) {
+	g.changeMeta(change)
+	g.spreadMeta()
+}
+
+func (g *gossip) changeMeta(change func(*meta)) {
 	g.metaMu.Lock()
+	defer g.metaMu.Unlock()
 	change(&g.meta)
-	g.metaMu.Unlock()
+}
+
+// spreadMeta tells the others of this node's meta. In a small cluster the few
+// copies that memberlist sends may all go to the same peer, hence the repetition.
+func (g *gossip) spreadMeta() {
 	g.cluster.wg.Go(func() {
 		for range metaRepeats {
-			g.list.Load().UpdateNode(probeInterval) // waits until it has been gossiped
+			g.update(probeInterval)
 			select {
 			case <-g.ctx.Done():
 				return
@@ -164,6 +196,13 @@ func (g *gossip) setMeta(change func(*meta)) {
 			}
 		}
 	})
+}
+
+// update puts the meta into this node's entry, and waits so long until it has been gossiped.
+func (g *gossip) update(patience time.Duration) {
+	g.updating <- struct{}{}
+	defer func() { <-g.updating }()
+	g.list.Load().UpdateNode(patience)
 }
 
 // NodeMeta implements memberlist.Delegate.
@@ -190,32 +229,43 @@ func (g *gossip) LocalState(bool) []byte { return nil }
 // MergeRemoteState implements memberlist.Delegate.
 func (g *gossip) MergeRemoteState([]byte, bool) {}
 
-// NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node
-// does not become a member.
+// NotifyAlive implements memberlist.AliveDelegate: whoever is no overlane node of
+// this cluster does not become a member.
 func (g *gossip) NotifyAlive(n *memberlist.Node) error {
 	m, err := memberOf(n)
 	if err != nil {
 		g.cluster.reject("member")
 		return err
 	}
-	if m.address == *g.address.Load() && m.id != g.cluster.identity.id && g.cluster.limiter.allow("twin "+n.Name) {
+	if m.address == *g.address.Load() && m.id != g.cluster.identity.id && g.cluster.limiter.allow("same address "+n.Name) {
 		g.cluster.log.Errorf("host %s (%s) advertises %s, as this one does: unless it is this host before it was set up anew, give each host an --advertise of its own",
 			m.meta.host, m.id, m.address)
 	}
-	return nil
+	return g.cluster.affiliation.admit(m)
+}
+
+// NotifyMerge implements memberlist.MergeDelegate.
+func (g *gossip) NotifyMerge(nodes []*memberlist.Node) error {
+	var members []memberUpEvent
+	for _, n := range nodes {
+		if m, err := memberOf(n); err == nil && (n.State == memberlist.StateAlive || n.State == memberlist.StateSuspect) {
+			members = append(members, m)
+		}
+	}
+	return g.cluster.affiliation.merge(members)
 }
 
 // NotifyConflict implements memberlist.ConflictDelegate.
-func (g *gossip) NotifyConflict(existing, other *memberlist.Node) {
-	if at, ok := netipx.FromStdIP(other.Addr); ok {
-		if _, own := g.formerly.Load(netip.AddrPortFrom(at, other.Port)); own {
-			return // who knows this node there has yet to hear that it has moved
-		}
+func (g *gossip) NotifyConflict(_, other *memberlist.Node) {
+	m, err := memberOf(other)
+	if err != nil || m.id != g.cluster.identity.id {
+		return
 	}
-	if existing.Name == g.cluster.identity.id.String() && g.cluster.limiter.allow("conflict") {
-		g.cluster.log.Errorf("a node at %s has the identity of this one: it runs on a copy of the data directory; remove %s there",
-			other.Address(), identityFile)
+	if _, own := g.formerly.Load(m.address); own {
+		return // who knows this node there has yet to hear that it has moved; a twin there hears of this one, and asks
 	}
+	g.cluster.doubted.Store(true)
+	g.inbox.add(conflict{m.address})
 }
 
 // memberOf reads what memberlist knows of a node.
@@ -245,6 +295,7 @@ func (c *Cluster) rejectMessage(err error) {
 }
 
 func (g *gossip) send(s *send) {
+	s.packet.claim = g.cluster.affiliation.claim()
 	b, err := encodePacket(s.packet)
 	if err != nil || len(b) > maxMessage {
 		g.cluster.log.Errorf("a gossip message of %d bytes cannot be sent: %v", len(b), err)
@@ -268,12 +319,12 @@ func (g *gossip) send(s *send) {
 func (g *gossip) sendReliable(to recipient, b []byte) {
 	g.streamsMu.Lock()
 	defer g.streamsMu.Unlock()
-	waiting, busy := g.streamQueues[to.id]
+	waiting, busy := g.streamQueues[to]
 	if len(waiting) >= maxStreamQueue {
 		g.cluster.reject("stream_queue_full")
 		return
 	}
-	g.streamQueues[to.id] = append(waiting, b)
+	g.streamQueues[to] = append(waiting, b)
 	if !busy {
 		g.cluster.wg.Go(func() { g.drain(to) })
 	}
@@ -283,13 +334,13 @@ func (g *gossip) drain(to recipient) {
 	node := &memberlist.Node{Name: to.id.String(), Addr: to.address.Addr().AsSlice(), Port: to.address.Port()}
 	for {
 		g.streamsMu.Lock()
-		waiting := g.streamQueues[to.id]
+		waiting := g.streamQueues[to]
 		if len(waiting) == 0 {
-			delete(g.streamQueues, to.id)
+			delete(g.streamQueues, to)
 			g.streamsMu.Unlock()
 			return
 		}
-		g.streamQueues[to.id] = waiting[1:]
+		g.streamQueues[to] = waiting[1:]
 		g.streamsMu.Unlock()
 		if err := g.list.Load().SendReliable(node, waiting[0]); err != nil {
 			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
@@ -302,7 +353,7 @@ func (g *gossip) drain(to recipient) {
 type inbox struct {
 	notify func()
 	mu     sync.Mutex
-	items  []any // message or event
+	items  []any // message, event or conflict
 	bytes  int
 }
 
@@ -336,10 +387,16 @@ func (in *inbox) take() []any {
 func (g *gossip) events() []event {
 	var events []event
 	for _, item := range g.inbox.take() {
-		m, ok := item.(message)
-		if !ok {
-			events = append(events, item.(event))
+		var m message
+		switch item := item.(type) {
+		case event:
+			events = append(events, item)
 			continue
+		case conflict:
+			g.cluster.doubt(item.address)
+			continue
+		case message:
+			m = item
 		}
 		if g.cluster.receiveUserMessage(m) {
 			continue
@@ -347,6 +404,14 @@ func (g *gossip) events() []event {
 		p, err := decodePacket(m)
 		if err != nil {
 			g.cluster.rejectMessage(err)
+			continue
+		}
+		if p.from == g.cluster.identity.id {
+			g.cluster.meet(p)
+			continue
+		}
+		if !g.cluster.affiliation.belongs(p.from, p.claim) {
+			g.cluster.reject("cluster")
 			continue
 		}
 		g.cluster.metrics.count("in", p, len(m), 1)
@@ -364,5 +429,6 @@ func isKeyError(text string) bool {
 var _ interface {
 	memberlist.Delegate
 	memberlist.AliveDelegate
+	memberlist.MergeDelegate
 	memberlist.ConflictDelegate
 } = (*gossip)(nil)

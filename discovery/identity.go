@@ -34,12 +34,14 @@ type identity struct {
 	dir         string
 	id          nodeID
 	incarnation uint64
-	restarted   bool // an earlier incarnation existed
+	restarted   bool   // an earlier incarnation existed
+	twin        string // a node that has the same identity, and began earlier
 }
 
 type identityJSON struct {
 	ID          string `json:"id"`
 	Incarnation uint64 `json:"incarnation"`
+	CopyOf      string `json:"copy_of,omitempty"` // a node that was found to have the same identity: this one must not run
 }
 
 // openIdentity reads the identity in dir, or makes one, and begins a new
@@ -68,6 +70,9 @@ func openIdentity(dir string, now time.Time) (*identity, error) {
 			return nil, fmt.Errorf("identity file %s: incarnation %d is not below %d; remove the file to start as a new node",
 				path, stored.Incarnation, uint64(maxIncarnation))
 		}
+		if stored.CopyOf != "" {
+			return nil, &TwinError{stored.CopyOf, dir}
+		}
 		i.incarnation = stored.Incarnation
 		i.restarted = true
 	}
@@ -76,7 +81,7 @@ func openIdentity(dir string, now time.Time) (*identity, error) {
 
 // advance puts a higher incarnation on disk.
 func (i *identity) advance(incarnation uint64) error {
-	text, err := json.Marshal(identityJSON{ID: i.id.String(), Incarnation: incarnation})
+	text, err := json.Marshal(identityJSON{i.id.String(), incarnation, i.twin})
 	if err != nil {
 		return err
 	}
@@ -85,6 +90,12 @@ func (i *identity) advance(incarnation uint64) error {
 	}
 	i.incarnation = incarnation
 	return nil
+}
+
+// fence keeps this identity from being used in this directory again.
+func (i *identity) fence(twin string) error {
+	i.twin = twin
+	return i.advance(i.incarnation)
 }
 
 // replaceFile gives the file new content that a crash leaves whole, old or new. It is not google/renameio, which does not sync the

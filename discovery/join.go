@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,11 +76,14 @@ func (c *Cluster) AddSeed(addr netip.Addr) {
 		c.log.Warnf("node %s is not joined: gossip goes from %s to addresses of its family", addr, c.address.Addr())
 		return
 	}
+	address := netip.AddrPortFrom(addr, c.address.Port())
 	c.mu.Lock()
 	c.seeds[addr] = true
 	c.mu.Unlock()
+	c.affiliation.tell(address, true)
+	c.unsettle()
 	select {
-	case c.joinRequests <- netip.AddrPortFrom(addr, c.address.Port()):
+	case c.joinRequests <- address:
 	default: // it is tried with all others
 	}
 }
@@ -89,6 +93,7 @@ func (c *Cluster) RemoveSeed(addr netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.seeds, addr)
+	c.affiliation.tell(netip.AddrPortFrom(addr, c.address.Port()), false)
 }
 
 // runJoin tries the seeds until the node is not alone, and then now and again,
@@ -98,8 +103,16 @@ func (c *Cluster) RemoveSeed(addr netip.Addr) {
 func (c *Cluster) runJoin(seeds []seed) {
 	wait := minJoinWait / 2
 	joinedAt := map[netip.AddrPort]time.Time{}
+	var founding founding
+	if len(seeds) > 0 {
+		c.unsettle()
+	}
+	looked := sync.OnceFunc(func() { close(c.looked) })
 	for c.joining.Err() == nil {
-		c.join(c.joinTargets(seeds))
+		targets, complete := c.joinTargets(seeds)
+		c.join(targets)
+		looked()
+		c.found(&founding, complete)
 		if c.gossip.list.Load().NumMembers() > 1 {
 			wait = rejoinInterval
 		} else if wait = wait * 2; wait > maxJoinWait {
@@ -112,6 +125,8 @@ func (c *Cluster) runJoin(seeds []seed) {
 				waiting = false
 			case <-timer.C:
 				waiting = false
+			case <-c.affiliation.changed:
+				c.publishCluster()
 			case address := <-c.joinRequests:
 				if now := time.Now(); now.Sub(joinedAt[address]) >= requestInterval {
 					joinedAt[address] = now
@@ -125,14 +140,16 @@ func (c *Cluster) runJoin(seeds []seed) {
 }
 
 // joinTargets lists the addresses of seeds and of lost members that are not
-// members already, as this node itself is.
-func (c *Cluster) joinTargets(seeds []seed) []netip.AddrPort {
+// members already, as this node itself is. Complete says that there are none.
+func (c *Cluster) joinTargets(seeds []seed) (targets []netip.AddrPort, complete bool) {
+	complete = true
 	seen := map[netip.AddrPort]bool{}
-	var targets []netip.AddrPort
 	add := func(address netip.AddrPort) {
 		if !seen[address] {
 			seen[address] = true
 			targets = append(targets, address)
+			// A host's own name may lead to its loopback device.
+			complete = complete && address.Addr().IsLoopback() && !c.gossip.address.Load().Addr().IsLoopback()
 		}
 	}
 	members := c.Members()
@@ -144,7 +161,10 @@ func (c *Cluster) joinTargets(seeds []seed) []netip.AddrPort {
 		}
 	}
 	for _, s := range seeds {
-		for _, address := range c.lookup(s) {
+		addresses := c.lookup(s)
+		complete = complete && len(addresses) > 0
+		for _, address := range addresses {
+			c.affiliation.tell(address, true)
 			add(address)
 		}
 	}
@@ -162,7 +182,7 @@ func (c *Cluster) joinTargets(seeds []seed) []netip.AddrPort {
 		rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
 		targets = targets[:rejoinNodes]
 	}
-	return targets
+	return targets, complete
 }
 
 func (c *Cluster) lookup(s seed) []netip.AddrPort {
@@ -187,7 +207,19 @@ func (c *Cluster) lookup(s seed) []netip.AddrPort {
 	return addresses
 }
 
+// join joins the nodes at the addresses. Those of a cluster whose identity this
+// node takes over do not take it in before it tells them of that.
 func (c *Cluster) join(targets []netip.AddrPort) {
+	c.pushPull(targets)
+	select {
+	case <-c.affiliation.changed:
+		c.publishCluster()
+		c.pushPull(targets)
+	default:
+	}
+}
+
+func (c *Cluster) pushPull(targets []netip.AddrPort) {
 	var group errgroup.Group
 	group.SetLimit(joinParallel)
 	for _, address := range targets {
@@ -205,7 +237,10 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 	case c.joining.Err() != nil:
 	case err == nil:
 		c.log.Debugf("joined %s", address)
+	case strings.Contains(err.Error(), errStranger.Error()):
+		c.logStranger(address)
 	case isKeyError(err.Error()):
+		c.affiliation.refuseKey(address)
 		if c.limiter.allow("join key") {
 			c.log.Errorf("cannot join %s: its gossip key differs from this node's, or only one of the two has a key", address)
 		}
@@ -215,4 +250,19 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 		}
 		c.log.Warnf("cannot join %s yet: %v", address, err)
 	}
+}
+
+// logStranger says how a node that is to be joined can be, though its cluster is
+// another. Where a lost member was, strangers are none of the operator's business.
+func (c *Cluster) logStranger(address netip.AddrPort) {
+	s, _ := c.affiliation.stranger(address)
+	if !c.affiliation.isTold(address) || !c.limiter.allow("join "+address.String()) {
+		return
+	}
+	if s.Cluster == "" {
+		c.log.Warnf("cannot join %s at %s yet: it has no cluster, and was not told to join this host's: start overlane there with --join %s", s.Host, address, c.gossip.address.Load().Addr())
+		return
+	}
+	c.log.Errorf("cannot join %s at %s: it belongs to cluster %s, and this host to %s; clusters are never merged. To move this host, remove its containers and networks, run `overlane leave`, remove %s, and start it with --join %s",
+		s.Host, address, s.Cluster, c.affiliation.claim().cluster, c.cfg.Dir, address.Addr())
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ type lan struct {
 	rand  *rand.Rand
 	loss  float64        // of datagrams
 	mute  netip.AddrPort // who sends no datagrams
+	own   bool           // and is told: its own firewall drops them
 	port  uint16         // the last one given away
 	nodes map[string]*lanNode
 }
@@ -84,6 +86,9 @@ func (n *lanNode) WriteTo(b []byte, to string) (time.Time, error) {
 	n.lan.mu.Lock()
 	defer n.lan.mu.Unlock()
 	now := time.Now()
+	if n.lan.own && n.address == n.lan.mute {
+		return now, syscall.EPERM
+	}
 	if other := n.lan.nodes[to]; other != nil && !n.gone && !n.lan.lost(n.address) {
 		select {
 		case other.packets <- &memberlist.Packet{Buf: bytes.Clone(b), From: net.UDPAddrFromAddrPort(n.address), Timestamp: now}:

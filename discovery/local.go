@@ -148,3 +148,8 @@ func (e keysEvent) apply(c *core) { c.self.meta.keys = e.keys }
 type mtuEvent struct{ mtu uint32 }
 
 func (e mtuEvent) apply(c *core) { c.self.meta.mtu = e.mtu }
+
+// clusterEvent says that this node belongs to another cluster than before.
+type clusterEvent struct{ claim claim }
+
+func (e clusterEvent) apply(c *core) { c.self.meta.claim = e.claim }

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"log"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -60,9 +61,16 @@ func (w logWriter) Write(line []byte) (int, error) {
 		level, text = logrus.InfoLevel, strings.TrimSpace(string(line))
 	}
 	cause, from, _ := strings.Cut(text, " from=")
+	if strings.Contains(text, errStranger.Error()) {
+		level = logrus.DebugLevel // the affiliation has told of it
+	}
 	if level <= logrus.WarnLevel && isKeyError(text) {
 		w.cluster.reject("key")
-		host, _, _ := strings.Cut(from, ":")
+		host := from
+		if a, err := netip.ParseAddrPort(from); err == nil {
+			host = a.Addr().Unmap().String()
+			w.cluster.affiliation.refuseKey(netip.AddrPortFrom(a.Addr().Unmap(), 0))
+		}
 		cause = "refused gossip from " + host + ": it has another gossip key, or only one side has one"
 		text = cause
 	}

@@ -31,7 +31,7 @@ func (e memberUpEvent) apply(c *core) {
 	c.out.memberUp = true
 	c.infof("member %s (%s) is up at %s, VTEP %s", o.meta.host, o.id, o.address, o.meta.vtep)
 	c.noteConflicts(o)
-	o.unanswered = time.Time{}
+	o.unanswered, o.asked, o.deaf = time.Time{}, time.Time{}, false
 	if !c.deferring {
 		c.packetTo(o.id).announces = []announce{c.announcement(c.self)}
 	}

@@ -51,8 +51,8 @@ func TestMoveToAnotherAddress(t *testing.T) {
 							t.Errorf("%s withdrew %+v", n.cfg.Host, ch)
 						}
 					}
-					if strings.Contains(n.logged.String(), "copy of the data directory") {
-						t.Errorf("%s takes the node for a copy of itself:\n%s", n.cfg.Host, n.logged)
+					if twin, ok := n.Twin(); ok || len(n.Fenced()) > 0 {
+						t.Errorf("%s takes the node for a copy of itself: %+v\n%s", n.cfg.Host, twin, n.logged)
 					}
 				}
 				nodes[1].wait(0, "what changes after the move", func() bool { return nodes[1].mac(testEndpoint(1, 2)) == moved })

@@ -44,6 +44,9 @@ func (c *core) sendOutbox() {
 		o := c.owners[id]
 		member := o != nil && o.member
 		switch fits := p.wireSize() <= maxDatagram; {
+		case member && fits && id == c.sender.id && c.streamed:
+			c.send([]recipient{{id, o.address}}, p, true)
+			c.sendDatagram(recipient{id, o.address}, &packet{digest: &digest{}}) // whether it gets that is what it wants to know
 		case member && fits:
 			c.send([]recipient{{id, o.address}}, p, false)
 		case member:
@@ -76,7 +79,19 @@ func (p *packet) split() []*packet {
 	return parts
 }
 
+// send sends a packet to nodes: over a stream each, or in datagrams to those that get them.
 func (c *core) send(to []recipient, p *packet, reliable bool) {
-	p.from, p.address = c.self.id, c.address
-	c.out.sends = append(c.out.sends, send{to, p, reliable})
+	var others []recipient
+	for _, r := range to {
+		if o := c.owners[r.id]; reliable || o != nil && o.deaf {
+			copied := *p
+			c.sendStream(r, &copied)
+		} else {
+			others = append(others, r)
+		}
+	}
+	if len(others) > 0 {
+		p.from, p.address = c.self.id, c.address
+		c.out.sends = append(c.out.sends, send{others, p, false})
+	}
 }

@@ -20,6 +20,11 @@ type owner struct {
 	frozen     bool      // it went down together with too many others
 	unanswered time.Time // the first digest since its last message
 
+	deaf        bool      // it says that it gets no datagrams of this node's: it is sent streams
+	asked       time.Time // the first digest in a datagram since its last datagram
+	gotDatagram time.Time // its last one
+	gotStream   time.Time // its last message over a stream
+
 	incarnation   uint64
 	version       uint64         // of the announcement
 	left          bool           // it went for good; it subscribes to nothing then

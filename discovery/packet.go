@@ -9,12 +9,16 @@ import (
 type packet struct {
 	from      nodeID
 	address   netip.AddrPort // gossip address of the sender
+	claim     claim          // of the sender
 	announces []announce
 	deltas    []delta
 	wants     []want
 	digest    *digest
 	versions  *versions
 	relay     *relay
+	greeting  greeting // alone in its packet
+	stream    bool     // sent over a stream
+	heard     bool     // with stream: a datagram of the recipient's came in lately
 }
 
 // relay asks the recipient to pass the packet on to every member it knows of
@@ -103,7 +107,7 @@ type setVersion struct {
 // The sizes below are upper bounds of what the parts take on the wire, good
 // enough to fill datagrams with.
 
-const packetSize = 88
+const packetSize = 113
 
 func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) + extraSize*len(e.Extras) }
 

@@ -29,11 +29,11 @@ func TestRemovedSeedIsLeftAlone(t *testing.T) {
 		n := startNode(t, l.listen, 1)
 		other := netip.MustParseAddr("127.0.0.2")
 		n.AddSeed(other)
-		if got := n.joinTargets(nil); len(got) != 1 || got[0] != netip.AddrPortFrom(other, n.Self().Addr.Port()) {
+		if got, _ := n.joinTargets(nil); len(got) != 1 || got[0] != netip.AddrPortFrom(other, n.Self().Addr.Port()) {
 			t.Errorf("to be joined: %v, want %s", got, other)
 		}
 		n.RemoveSeed(other)
-		if got := n.joinTargets(nil); len(got) > 0 {
+		if got, _ := n.joinTargets(nil); len(got) > 0 {
 			t.Errorf("to be joined: %v, want nobody", got)
 		}
 	})
@@ -46,7 +46,7 @@ func TestSeedThatCannotBeJoined(t *testing.T) {
 		for _, addr := range []string{"fd00::1", "fe80::1%lo", "0.0.0.0", "224.0.0.1"} {
 			n.AddSeed(netip.MustParseAddr(addr))
 		}
-		if got := n.joinTargets(nil); len(got) > 0 {
+		if got, _ := n.joinTargets(nil); len(got) > 0 {
 			t.Errorf("to be joined: %v, want nobody", got)
 		}
 	})

@@ -69,6 +69,9 @@ func (c *Cluster) restore() {
 		c.log.Warnf("%s is left aside: %v; this node knows the others only from its seeds", path, err)
 		return
 	}
+	for i := range e.owners {
+		c.affiliation.know(e.owners[i].owner)
+	}
 	c.do(e)
 }
 

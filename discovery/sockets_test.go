@@ -51,3 +51,13 @@ func TestSeedsComeLater(t *testing.T) {
 	b.waitState(patience, a, StateAlive)
 	a.waitState(patience, b, StateAlive)
 }
+
+// A host with another key is named by where it knocked from.
+func TestStrangerOfAnotherKeyIsNamed(t *testing.T) {
+	a := startNode(t, listenSockets, 1, withKey(secret))
+	startNode(t, listenSockets, 2, withKey(nextSecret), withJoin(a))
+	a.wait(patience, "it says who knocked", func() bool {
+		all := a.Strangers()
+		return len(all) == 1 && all[0].Key && all[0].Addr.String() == "127.0.0.1:0"
+	})
+}

@@ -38,7 +38,10 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Self:        o == c.self,
 		Keys:        o.meta.keys.list(),
 		MTU:         int(o.meta.mtu),
+		Cluster:     o.meta.claim.cluster.String(),
 		Frozen:      o.frozen && !o.left,
+		Deaf:        o.member && o.deaf,
+		Mute:        o.mute(now),
 		LastSeen:    lastSeen,
 	}
 }

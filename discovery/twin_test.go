@@ -1,49 +1,155 @@
 package discovery
 
 import (
-	"context"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/sirupsen/logrus"
-
-	"github.com/overlane/overlane/internal/testns"
 )
 
-// Machines of Vagrant's advertise 10.0.2.15 each, and take no connection at the address that --join names.
-func TestJoinOfOneThatAdvertisesTheSameAddress(t *testing.T) {
-	testns.Enter(t)
-	testns.Run(t, "ip link add nat type veth", "ip addr add 10.0.2.15/24 dev nat", "ip link set nat up",
-		"ip link add lan type veth", "ip addr add 192.0.2.1/24 dev lan", "ip link set lan up")
-	var logged lockedBuffer
-	log := logrus.New()
-	log.SetOutput(&logged)
-	c := &Cluster{log: log, limiter: newLimiter(time.Minute), joining: context.Background(), gossip: &gossip{}}
-	at := netip.MustParseAddrPort("10.0.2.15:7950")
-	c.gossip.address.Store(&at)
-	c.logJoin(netip.MustParseAddrPort("192.0.2.2:7950"), errors.New("connection refused"))
-	for _, part := range []string{"cannot join 192.0.2.2:7950", "connection refused", "advertises 10.0.2.15", "--advertise 192.0.2.1"} {
-		if !strings.Contains(logged.String(), part) {
-			t.Errorf("%q lacks %q", &logged, part)
+// copyOf starts a node on a copy of another's data directory, as a clone of its machine does.
+func copyOf(t *testing.T, l *lan, n *testNode, options ...nodeOption) *testNode {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(dir, os.DirFS(n.cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	return startNode(t, l.listen, 9, append(options, func(c *Config) { c.Dir = dir })...)
+}
+
+// waitFenced waits until a node is told to end on account of another.
+func (n *testNode) waitFenced(twin *testNode) {
+	n.t.Helper()
+	select {
+	case err := <-n.Fenced():
+		for _, part := range []string{twin.cfg.Host, twin.Self().Addr.String(), n.cfg.Dir, "does not serve", "remove"} {
+			if !strings.Contains(err.Error(), part) {
+				n.t.Errorf("%q has no word of %q", err, part)
+			}
 		}
+	case <-time.After(longTime):
+		n.t.Fatalf("it goes on\nlog:\n%s", n.logged)
 	}
 }
 
-// A third host knows two that advertise one address, and tells each of the other.
-func TestMemberAtTheOwnAddress(t *testing.T) {
+// Of two daemons on copies of one directory the second ends, and does not start again, not even where the first is away; the first goes on,
+// and names the other. With an identity of its own the second is a member.
+func TestCopyOfADataDirectoryDoesNotRun(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
-		a := startNode(t, l.listen, 1)
-		c := startNode(t, l.listen, 3)
-		at := a.Self().Addr
-		l.set(func() { delete(l.nodes, at.String()) }) // b is where packets to its address lead elsewhere
-		b := startNode(t, l.listen, 2, func(cfg *Config) { cfg.Bind = at })
-		a.join([]netip.AddrPort{c.Self().Addr})
-		b.join([]netip.AddrPort{c.Self().Addr})
-		b.wait(time.Minute, "it says so", func() bool {
-			return strings.Contains(b.logged.String(), "advertises "+at.String()+", as this one does") && strings.Contains(b.logged.String(), "--advertise of its own")
-		})
+		a := startWithEndpoint(t, l, 1)
+		b := startWithEndpoint(t, l, 2, withJoin(a))
+		inOneCluster(a, b)
+		time.Sleep(longTime) // what it knows is on disk
+		second := copyOf(t, l, b)
+		if err := second.Unique(longTime); err == nil || !strings.Contains(err.Error(), b.cfg.Host) {
+			t.Errorf("it may serve: %v\nlog:\n%s", err, second.logged)
+		}
+		if twin, ok := b.Twin(); !ok || twin.Host != second.cfg.Host || twin.Addr != second.Self().Addr {
+			t.Errorf("the first knows of %+v, %t", twin, ok)
+		}
+		second.Close()
+		a.waitState(longTime, b, StateAlive)
+		if v, m, _ := a.viewSize(); v != 1 || m != 1 || a.mac(testEndpoint(2, 1)) != b.cfg.VTEP.String() {
+			t.Errorf("another host uses %d VTEPs and %d MAC addresses", v, m)
+		}
+
+		b.restart()
+		if err := b.Unique(longTime); err != nil {
+			t.Errorf("the first one starts again: %v", err)
+		}
+		b.Close()
+		var twin *TwinError
+		if c, err := open(second.cfg, l.listen); !errors.As(err, &twin) || !strings.Contains(twin.Twin, b.cfg.Host) {
+			t.Errorf("it starts again: %v, %v", c, err)
+		}
+		b.open()
+		if err := os.RemoveAll(second.cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+		withJoin(a)(&second.cfg)
+		second.open()
+		a.waitState(longTime, second, StateAlive)
+		second.waitState(longTime, b, StateAlive)
+		if err := second.Unique(longTime); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Two that could not see each other run both, until they meet: then the one that began later ends.
+func TestTwinsThatMeetLater(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startWithEndpoint(t, l, 1)
+		inOneCluster(a)
+		second := copyOf(t, l, a)
+		if err := second.Unique(longTime); err != nil {
+			t.Error(err)
+		}
+		second.joinRequests <- a.Self().Addr
+		second.waitFenced(a)
+		a.wait(longTime, "it knows of the other", func() bool { twin, _ := a.Twin(); return twin.Addr == second.Self().Addr })
+	})
+}
+
+// A node that starts again elsewhere is known to the others at its old address for a while, and is no twin of itself.
+func TestNodeIsNoTwinOfItself(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startWithEndpoint(t, l, 1)
+		b := startWithEndpoint(t, l, 2, withJoin(a))
+		inOneCluster(a, b)
+		was := b.Self().Addr
+		b.restartAt(netip.MustParseAddrPort("127.0.0.1:0"))
+		b.subscribe(appNet)
+		if err := b.Unique(longTime); err != nil {
+			t.Error(err)
+		}
+		c := startNode(t, l.listen, 3, withJoin(a), func(c *Config) { c.Bind = was })
+		a.waitState(longTime, c, StateAlive)
+		a.waitState(longTime, b, StateAlive)
+		time.Sleep(longTime)
+		if twin, ok := b.Twin(); ok || len(b.Fenced()) > 0 {
+			t.Errorf("it has a twin: %+v", twin)
+		}
+	})
+}
+
+// A node that has moved is no twin of itself; one that then runs on a copy where it was before is.
+func TestCopyAtAFormerAddress(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startWithEndpoint(t, l, 1)
+		b := startWithEndpoint(t, l, 2, withJoin(a))
+		inOneCluster(a, b)
+		was := a.Self().Addr
+		l.vanishes(a)
+		move(t, a)
+		time.Sleep(longTime)
+		if twin, ok := a.Twin(); ok || len(a.Fenced()) > 0 {
+			t.Errorf("it has a twin: %+v", twin)
+		}
+		second := copyOf(t, l, a, withJoin(b), func(c *Config) { c.Bind = was })
+		second.waitFenced(a)
+		if twin, _ := a.Twin(); twin.Addr != was {
+			t.Errorf("the first knows of %+v", twin)
+		}
+	})
+}
+
+// Anybody may send a message under a node's own identity. It does not end the node.
+func TestForgedTwinEndsNobody(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startWithEndpoint(t, l, 1)
+		b := startWithEndpoint(t, l, 2, withJoin(a))
+		inOneCluster(a, b)
+		for _, to := range []uint64{0, 1} {
+			b.gossip.send(&send{to: []recipient{{a.identity.id, a.address}},
+				packet: &packet{from: a.identity.id, address: b.address, greeting: greeting{instance: 7, started: 1, to: to, host: "forged"}}})
+		}
+		time.Sleep(longTime)
+		if len(a.Fenced()) > 0 {
+			t.Errorf("it was ended: %v", <-a.Fenced())
+		}
 	})
 }

@@ -24,6 +24,7 @@ func (c *Cluster) Send(member string, text []byte) error {
 	o := c.core.owners[id]
 	known := o != nil && o.member
 	var to recipient
+	deaf := known && o.deaf
 	if known {
 		to = recipient{id, o.address}
 	}
@@ -32,7 +33,7 @@ func (c *Cluster) Send(member string, text []byte) error {
 		return fmt.Errorf("message to %s: no member", member)
 	}
 	b := append(append([]byte{userMessageVersion}, c.identity.id[:]...), text...)
-	if len(b) > maxDatagram {
+	if len(b) > maxDatagram || deaf {
 		c.gossip.sendReliable(to, b)
 		return nil
 	}
@@ -49,6 +50,11 @@ func (c *Cluster) receiveUserMessage(m message) bool {
 		c.reject("user_message")
 		return true
 	}
-	c.cfg.Receive(nodeID(m[1:header]).String(), m[header:])
+	from := nodeID(m[1:header])
+	if !c.affiliation.knows(from) {
+		c.reject("cluster")
+		return true
+	}
+	c.cfg.Receive(from.String(), m[header:])
 	return true
 }

@@ -66,12 +66,14 @@ func (h *host) waitAnnounced(id string, want ...discovery.Extra) {
 	}
 }
 
-// settled waits until all that was claimed is looked at: one more claim comes after it.
+// settled waits until all that was claimed is looked at: one more claim comes after it, each time at another MAC address.
 func (h *host) settled(own string) {
 	h.t.Helper()
 	marker := netip.MustParseAddr("10.20.9.9")
-	h.claim(own, discovery.MAC{}, marker)
-	for deadline := time.Now().Add(10 * time.Second); h.datapath.Extras()[marker].Port != h.port(own); time.Sleep(time.Millisecond) {
+	mac := h.datapath.Extras()[marker].MAC
+	mac[0], mac[5] = 2, mac[5]+1
+	h.claim(own, discovery.MAC(mac), marker)
+	for deadline := time.Now().Add(10 * time.Second); h.datapath.Extras()[marker].MAC != mac; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			h.t.Fatal("a claim was not taken")
 		}

@@ -23,8 +23,10 @@ type RecordStatus struct {
 	Health
 }
 
-// Members lists the nodes of the cluster, by host.
-func (o *Overlay) Members() []MemberStatus { return memberStatus(o.cluster.Members()) }
+// Members lists the nodes of the cluster, by host, and after them who wanted to be one.
+func (o *Overlay) Members() []MemberStatus {
+	return o.memberStatus(o.cluster.Self(), o.cluster.Members())
+}
 
 // Records lists the records of the networks in which this host takes part. Hosts that agree list the same of a network.
 func (o *Overlay) Records() []RecordStatus {
@@ -48,19 +50,33 @@ func (o *Overlay) Records() []RecordStatus {
 	return all
 }
 
-func memberHealth(m discovery.Member) Health {
+// memberHealth says what is not well with a member; here is where this host gossips.
+func memberHealth(m discovery.Member, here netip.AddrPort) Health {
+	to := fmt.Sprintf("UDP from %s to %s port %d", here.Addr(), m.Addr.Addr(), m.Addr.Port())
+	from := fmt.Sprintf("UDP from %s to %s port %d", m.Addr.Addr(), here.Addr(), here.Port())
 	switch {
+	case m.Deaf && m.Mute:
+		return blocked(to + ", and " + from)
+	case m.Deaf:
+		return blocked(to)
+	case m.Mute:
+		return blocked(from)
 	case m.State == discovery.StateSuspect:
 		return Health{"it owes an answer for more than a second; its endpoints stay in use", "if this lasts, look at that host's load and at the network between the hosts"}
 	case m.State == discovery.StateDead && m.Frozen:
 		return Health{"it went down together with many others: this host seems cut off, and their endpoints stay in use",
 			"look at the network between the hosts; if it is those that are down, run `overlane withdraw --down` here"}
 	case m.State == discovery.StateDead:
-		return Health{fmt.Sprintf("it does not answer, and was last seen %s; its endpoints are hidden", m.LastSeen.Local().Format(time.DateTime)), fmt.Sprintf("start overlane there, or see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
+		return Health{fmt.Sprintf("it answers neither UDP nor TCP, and was last seen %s; its endpoints are hidden", m.LastSeen.Local().Format(time.DateTime)), fmt.Sprintf("start overlane there, or see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
 	case m.State == discovery.StateLeft:
 		return Health{"it was shut down, or left for good; its endpoints are withdrawn", "start overlane there, if it is to be back"}
 	}
 	return Health{}
+}
+
+// blocked is of a member that gossip reaches by TCP alone.
+func blocked(what string) Health {
+	return Health{what + " does not arrive; gossip goes over TCP, and is slower", "let the firewalls between the hosts pass " + what}
 }
 
 // recordHealth looks for what keeps an endpoint from being reached; claims has the holders of every address that several claim.

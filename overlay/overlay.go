@@ -29,6 +29,8 @@ type Cluster interface {
 	Resolve(key string) uint32
 	Self() discovery.Member
 	Members() []discovery.Member
+	Strangers() []discovery.Stranger
+	Twin() (twin discovery.Twin, found bool)
 	Records() []discovery.Record
 	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Standing(key string, e discovery.Extra) discovery.Standing
@@ -134,6 +136,13 @@ func (o *Overlay) Attach(c Cluster) {
 		n.mu.Unlock()
 	}
 	o.running.Go(o.runReconciler)
+}
+
+// Used says whether this host has networks, or pools of addresses for them.
+func (o *Overlay) Used() bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return len(o.networks) > 0 || o.addresses.Used()
 }
 
 // Close ends what Attach began, and closes the store. The datapath's taps stay.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
@@ -176,7 +177,7 @@ func TestStatus(t *testing.T) {
 	if s.Node.Host != "host1" || s.Node.Version != "test" || s.Node.VTEP != overlaytest.Self.VTEP || s.Node.Gossip != overlaytest.Self.Addr {
 		t.Errorf("node: %+v", s.Node)
 	}
-	if len(s.Members) != 2 || !s.Members[0].Self || s.Members[1].Host != "host2" || s.Members[1].State != discovery.StateAlive {
+	if len(s.Members) != 4 || !s.Members[0].Self || s.Members[1].Host != "host2" || s.Members[1].State != discovery.StateAlive || s.Members[2].State != overlay.StateCopy || s.Members[3].State != overlay.StateStranger {
 		t.Errorf("members: %+v", s.Members)
 	}
 	if len(s.Remote) != 1 || s.Remote[0].Host != "host2" || s.Remote[0].VTEP != overlaytest.Peer.VTEP || !s.Remote[0].Hidden || s.Remote[0].Seq != 3 {

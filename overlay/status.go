@@ -32,12 +32,13 @@ type NodeStatus struct {
 	ID            string         `json:"id"`
 	Host          string         `json:"host"`
 	Version       string         `json:"version"`
+	Cluster       string         `json:"cluster"` // its identity; empty: none yet
 	VTEP          netip.AddrPort `json:"vtep"`
 	Gossip        netip.AddrPort `json:"gossip"`
 	UptimeSeconds int64          `json:"uptime_seconds"`
 }
 
-// MemberStatus is a node of the cluster, this one included.
+// MemberStatus is a node of the cluster, this one included, or one that wanted to be.
 type MemberStatus struct {
 	ID          string          `json:"id"`
 	Host        string          `json:"host"`
@@ -116,10 +117,10 @@ func (o *Overlay) Status() Status {
 	self := o.cluster.Self()
 	s := Status{
 		Node: NodeStatus{
-			ID: self.ID, Host: self.Host, Version: o.cfg.Version, VTEP: self.VTEP, Gossip: self.Addr,
+			ID: self.ID, Host: self.Host, Version: o.cfg.Version, Cluster: self.Cluster, VTEP: self.VTEP, Gossip: self.Addr,
 			UptimeSeconds: int64(time.Since(o.started).Seconds()),
 		},
-		Members:   memberStatus(members),
+		Members:   o.memberStatus(self, members),
 		Remote:    remoteStatus(records, self.ID, byID),
 		Conflicts: conflicts(records, byID),
 		Refused:   refusedNetworks(o.cluster.Conflicts()),
@@ -136,11 +137,21 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 	return o.cfg.Datapath.Stages(ctx, length)
 }
 
-func memberStatus(members []discovery.Member) []MemberStatus {
+// memberStatus lists the members by host, and after them who is none.
+func (o *Overlay) memberStatus(self discovery.Member, members []discovery.Member) []MemberStatus {
+	all := byHost(members, self.Addr)
+	if twin, found := o.cluster.Twin(); found {
+		all = append(all, copyStatus(twin))
+	}
+	return append(all, strangers(o.cluster.Strangers(), self)...)
+}
+
+// byHost says how the members are; here is where this host gossips.
+func byHost(members []discovery.Member, here netip.AddrPort) []MemberStatus {
 	all := make([]MemberStatus, 0, len(members))
-	twins := twinHealth(members)
+	sharing := sharedAddressHealth(members)
 	for _, m := range members {
-		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, cmp.Or(twins[m.ID], memberHealth(m))})
+		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, cmp.Or(sharing[m.ID], memberHealth(m, here))})
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	return all

@@ -58,6 +58,8 @@ type Plugin struct {
 	lacks   atomic.Pointer[error] // what the start waits for
 	ready   chan struct{}         // closed by Ready
 	stop    chan struct{}         // closed by Close
+	refused chan struct{}         // closed by Refuse
+	reason  error                 // to be read when refused is closed
 	overlay Overlay               // to be read when ready is closed
 	cluster Cluster               // like overlay
 	calls   sync.RWMutex          // held to read by every call under way
@@ -65,7 +67,7 @@ type Plugin struct {
 
 // New makes a plugin that is not ready, for networks of a scope of Docker's: local or global.
 func New(scope string, log logrus.FieldLogger) *Plugin {
-	return &Plugin{scope: scope, log: log, startWait: startWait, ready: make(chan struct{}), stop: make(chan struct{})}
+	return &Plugin{scope: scope, log: log, startWait: startWait, ready: make(chan struct{}), stop: make(chan struct{}), refused: make(chan struct{})}
 }
 
 // implements is the answer to Plugin.Activate.
@@ -105,6 +107,14 @@ func (p *Plugin) Ready(o Overlay, c Cluster) {
 	close(p.ready)
 }
 
+// Refuse has every further call fail for a reason, ready or not, and waits for those under way. It is called once.
+func (p *Plugin) Refuse(reason error) {
+	p.reason = reason
+	close(p.refused)
+	p.calls.Lock()
+	defer p.calls.Unlock()
+}
+
 // Close refuses further calls and waits for those under way.
 func (p *Plugin) Close() {
 	close(p.stop)
@@ -142,6 +152,8 @@ func (p *Plugin) wait() error {
 	select {
 	case <-p.stop:
 		return errStopping
+	case <-p.refused:
+		return p.reason
 	case <-p.ready:
 	case <-timeout.C:
 		if err := p.lacks.Load(); err != nil && *err != nil {
@@ -150,8 +162,10 @@ func (p *Plugin) wait() error {
 		return fmt.Errorf("overlane is still starting after %s: try again, and look at its log", p.startWait)
 	}
 	select {
-	case <-p.stop: // ready and stop may both be closed
+	case <-p.stop: // more than one may be closed
 		return errStopping
+	case <-p.refused:
+		return p.reason
 	default:
 		return nil
 	}

@@ -272,6 +272,21 @@ func TestCallsAfterClose(t *testing.T) {
 	d.fails("Leave", endpoint, "stopping")
 }
 
+// A host that must not serve says why, to calls that wait for its start and to all after it.
+func TestRefusedCallsHearTheReason(t *testing.T) {
+	d := activate(t)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		d.fails("CreateNetwork", create, "host2 has its identity")
+	}()
+	waitUntil(t, "the call is under way", d.underWay)
+	d.Refuse(errors.New("host2 has its identity"))
+	<-answered
+	d.Ready(d.overlay, d.cluster)
+	d.fails("Join", join, "host2 has its identity")
+}
+
 // slow is an overlay whose Leave lasts until it is told to end.
 type slow struct {
 	*overlay.Overlay

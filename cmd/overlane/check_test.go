@@ -3,14 +3,21 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/internal/check"
 	"github.com/overlane/overlane/internal/testns"
+	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/plugin"
 )
 
 // standIn takes VXLAN and gossip at an address of this host, as another one does.
@@ -51,6 +58,8 @@ func TestCheckBesideADaemon(t *testing.T) {
 	wantLines(t, out,
 		`CHECK  STATE  SEEN  CURE`,
 		`daemon  ok  v1\.2\.3 runs, with VTEP 192\.0\.2\.1:4789  -`,
+		`member host8  warn  it has this host's identity: .*  remove the data directory of the copy, .*`,
+		`member host9  warn  it belongs to cluster 9{32}, and this host to 1{32}: .*  nothing, where this is meant; .*`,
 		`port 4789/udp  ok  the daemon has it  -`,
 		`port 7950/tcp  ok  free  -`,
 		`gossip to host2  ok  192\.0\.2\.2:7950 takes connections  -`,
@@ -71,6 +80,47 @@ func TestCheckWhileTheDaemonStarts(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	wantLines(t, out, `daemon  warn  overlane is starting: try again in a moment  check again when it is ready`)
+}
+
+// A host whose datagrams get lost is one that works, and not as it should.
+func TestCheckNamesTheWayThatIsBlocked(t *testing.T) {
+	var c check.Config
+	results := examineMembers([]overlay.MemberStatus{
+		{Host: "host1", State: discovery.StateAlive, Self: true},
+		{Host: "host2", State: discovery.StateAlive},
+		{Host: "host3", State: discovery.StateAlive, Health: overlay.Health{Reason: "UDP does not arrive", Advice: "let it pass"}},
+		{Host: "host4", State: discovery.StateDead, Health: overlay.Health{Reason: "it answers neither", Advice: "start it"}},
+	}, &c)
+	want := []check.Result{{Check: "member host3", State: check.Fail, Seen: "UDP does not arrive", Cure: "let it pass"}, {Check: "member host4", State: check.Warn, Seen: "it answers neither", Cure: "start it"}}
+	if !slices.Equal(results, want) || len(c.Peers) != 2 {
+		t.Errorf("%+v, and peers %+v", results, c.Peers)
+	}
+}
+
+// A host that must not serve says so, and why, to whoever asks.
+func TestRefusedHostSaysWhy(t *testing.T) {
+	testns.Enter(t)
+	path := filepath.Join(t.TempDir(), "run", "overlane.sock")
+	l, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	ctl := newControl(func() {})
+	refuse(&discovery.TwinError{Twin: "host2 at 192.0.2.2:7950", Dir: "/var/lib/overlane"}, plugin.New("local", log), ctl, log)
+	go ctl.server.Serve(l)
+	defer ctl.server.Close()
+	for _, args := range [][]string{{"status"}, {"status", "members"}, {"ipam"}, {"leave"}} {
+		if out, err := command(append(args, "--control-socket", path)...); err == nil || !strings.Contains(err.Error(), "does not serve: host2 at 192.0.2.2:7950") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	out, err := command("check", "--control-socket", path, "--advertise", "127.0.0.1")
+	if err == nil {
+		t.Error("the check is content")
+	}
+	wantLines(t, out, `daemon  fail  this host does not serve: host2 at 192\.0\.2\.2:7950 .* /var/lib/overlane .*  do as it says`)
 }
 
 func TestCheckBeforeTheDaemon(t *testing.T) {

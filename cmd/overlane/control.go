@@ -9,20 +9,24 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
 )
 
 // control serves the operator's commands on the control socket.
 type control struct {
-	overlay atomic.Pointer[overlay.Overlay] // nil until the daemon is ready
-	keyring atomic.Pointer[keyring]         // likewise
-	lacks   atomic.Pointer[error]           // what the start waits for
-	stop    func()                          // ends the daemon
+	overlay atomic.Pointer[overlay.Overlay]     // nil until the daemon is ready
+	keyring atomic.Pointer[keyring]             // likewise
+	refused atomic.Pointer[discovery.TwinError] // why this host does not serve; nil: it does
+	answers sync.RWMutex                        // held to read by every answer under way
+	lacks   atomic.Pointer[error]               // what the start waits for
+	stop    func()                              // ends the daemon
 	server  http.Server
 }
 
@@ -40,7 +44,7 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("POST /withdraw", c.withdraw)
 	mux.HandleFunc("GET /keyring", c.listKeyring)
 	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)
-	c.server.Handler = mux
+	c.server.Handler = c.unlessRefused(mux)
 	return c
 }
 
@@ -110,6 +114,11 @@ const controlTimeout = 20 * time.Second
 // How long workers measure themselves when a command asks.
 const measuringTime = time.Second
 
+// refusal is why the daemon does not serve.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
 // fetch asks the daemon behind a control socket.
 func fetch[T any](ctx context.Context, path, what string) (T, error) {
 	var result T
@@ -152,6 +161,9 @@ func exchange(ctx context.Context, path, method, what string, body io.Reader) ([
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return nil, unreachable(path, err)
+	}
+	if answer.StatusCode == http.StatusForbidden {
+		return nil, refusal(strings.TrimSpace(string(text)))
 	}
 	if answer.StatusCode != http.StatusOK {
 		return nil, errors.New(strings.TrimSpace(string(text)))

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
@@ -94,6 +95,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		return err
 	}
 	n, err := startNode(s, log)
+	if twin := (*discovery.TwinError)(nil); errors.As(err, &twin) {
+		refuse(twin, driver, ctl, log)
+		return stay(ctx, failed)
+	}
 	if err != nil {
 		return err
 	}
@@ -111,25 +116,32 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		log.WithError(err).Warn("the service manager was not told that overlane is ready")
 	}
 
-	following := make(chan struct{})
-	go func() {
-		defer close(following)
-		n.follow(ctx, s.address, log)
-	}()
+	following, unfollow := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	follower.Go(func() { n.follow(following, s.address, log) })
+	stopFollowing := func() { unfollow(); follower.Wait() }
+	defer stopFollowing()
 	select {
 	case <-ctx.Done():
 		log.Info("overlane stops")
 	case err = <-failed:
+	case twin := <-n.cluster.Fenced():
+		stopFollowing()
+		refuse(twin, driver, ctl, log)
+		metrics.Shutdown(context.WithoutCancel(ctx))
+		return errors.Join(n.close(), stay(ctx, failed))
 	}
 	leaves := n.leaves(context.Cause(ctx))
-	stop(nil)
-	<-following
+	stopFollowing()
 	stopDriver()
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
 	metrics.Shutdown(context.WithoutCancel(ctx))
 	return errors.Join(err, n.stop(leaves, log))
 }
+
+// How long a start waits to hear from the others whether another host has this one's identity.
+const uniqueTime = time.Second
 
 // node is all that moves packets and records.
 type node struct {
@@ -180,6 +192,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Join:      s.join,
 		Key:       s.gossipKey,
 		Static:    s.static,
+		Used:      n.overlay.Used,
 		Log:       log,
 		Observe:   n.overlay.Observe,
 		Receive:   n.overlay.Receive,
@@ -188,6 +201,9 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
 	}
 	n.overlay.Attach(n.cluster)
+	if twin := n.cluster.Unique(uniqueTime); twin != nil {
+		return n, twin
+	}
 	return n, nil
 }
 

@@ -44,6 +44,9 @@ func examine(ctx context.Context, s settings) []check.Result {
 // askDaemon takes networks and members from the daemon that runs.
 func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result {
 	status, err := fetch[overlay.Status](ctx, s.controlSocket, "status")
+	if refused := refusal(""); errors.As(err, &refused) {
+		return []check.Result{{Check: "daemon", State: check.Fail, Seen: err.Error(), Cure: "do as it says"}}
+	}
 	if err != nil {
 		return []check.Result{{Check: "daemon", State: check.Warn, Seen: err.Error(), Cure: "check again when it is ready"}}
 	}
@@ -56,15 +59,24 @@ func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result 
 	for _, n := range status.Networks {
 		c.NetworkMTU = max(c.NetworkMTU, n.MTU)
 	}
-	results := []check.Result{r}
-	for _, m := range status.Members {
-		switch {
-		case m.Self:
-		case m.State == discovery.StateAlive:
+	return append([]check.Result{r}, examineMembers(status.Members, c)...)
+}
+
+// examineMembers takes the members that are up for peers, and says what is not well with any.
+func examineMembers(members []overlay.MemberStatus, c *check.Config) (results []check.Result) {
+	for _, m := range members {
+		up := m.State == discovery.StateAlive
+		if up && !m.Self {
 			c.Peers = append(c.Peers, check.Peer{Name: m.Host, Gossip: m.Gossip, VTEP: m.VTEP})
-		default:
-			results = append(results, check.Result{Check: "member " + m.Host, State: check.Warn, Seen: m.Reason, Cure: m.Advice})
 		}
+		if m.Reason == "" {
+			continue
+		}
+		state := check.Warn
+		if up {
+			state = check.Fail // it is there, and what keeps the hosts apart can be removed
+		}
+		results = append(results, check.Result{Check: "member " + m.Host, State: state, Seen: m.Reason, Cure: m.Advice})
 	}
 	return results
 }

@@ -111,6 +111,9 @@ func TestStatusTable(t *testing.T) {
 		`MEMBER +STATE +VTEP +GOSSIP +ID`,
 		`host1 \(this host\) +alive +192\.0\.2\.1:4789 +192\.0\.2\.1:7950 +111111111111`,
 		`host2 +alive +192\.0\.2\.2:4789 +192\.0\.2\.2:7950 +222222222222`,
+		`host8 +copy +- +192\.0\.2\.8:7950 +-`,
+		`host9 +stranger +- +192\.0\.2\.9:7950 +-`,
+		`cluster +11111111111111111111111111111111`,
 		`aaaaaaaaaaaa +vni=5000 +5000 +1450 +10\.20\.0\.0/16 +host1,host2`,
 		`PATH TO +VTEP +MTU +BECAUSE +NEXT STEP`,
 		`host2 +192\.0\.2\.2:4789 +1400 +a router on the way says so; containers may have 1350, and have more: vni=5000 1450 +raise .* to 1500, or make .*=1350; .*`,
@@ -162,7 +165,7 @@ func TestStatusJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, shown := s.Datapath.Drops["spoofed_mac"]; !shown || s.Node.Host != "host1" || s.Node.VTEP != "192.0.2.1:4789" ||
-		len(s.Members) != 2 || len(s.Datapath.Ports) != 1 || s.Datapath.Ports[0].MAC != "02:42:0a:14:00:02" {
+		len(s.Members) != 4 || len(s.Datapath.Ports) != 1 || s.Datapath.Ports[0].MAC != "02:42:0a:14:00:02" {
 		t.Errorf("status: %s", out)
 	}
 	if p := s.Pending; len(p) != 1 || p[0].What != "MAC 02:00:00:00:00:09" || p[0].Reason != "no space left on device" || p[0].NextTry.IsZero() {
@@ -182,7 +185,7 @@ func TestStatusParts(t *testing.T) {
 		}
 		out, err = command("status", part, "-o", "json", "--control-socket", socket)
 		var rows []struct{ Host string }
-		if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) != 2 || rows[1].Host != "host2" {
+		if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) < 2 || rows[1].Host != "host2" {
 			t.Errorf("%s: %v:\n%s", part, err, out)
 		}
 	}

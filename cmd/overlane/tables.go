@@ -62,6 +62,7 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "host", n.Host)
 	row(w, "id", n.ID)
 	row(w, "version", n.Version)
+	row(w, "cluster", cmp.Or(n.Cluster, "none yet: it is made once this host has a network, or others beside it, and all members and all hosts of --join are up"))
 	row(w, "up", time.Duration(n.UptimeSeconds)*time.Second)
 	row(w, "VTEP", n.VTEP)
 	row(w, "gossip", n.Gossip)
@@ -87,7 +88,7 @@ func memberTable(w io.Writer, s overlay.Status) {
 		if m.Self {
 			name += " (this host)"
 		}
-		row(w, name, m.State, m.VTEP, m.Gossip, short(m.ID))
+		row(w, name, m.State, address(m.VTEP), address(m.Gossip), short(m.ID))
 	}
 }
 
@@ -95,7 +96,7 @@ func writeMembers(out io.Writer, members []overlay.MemberStatus) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row(w, "MEMBER", "STATE", "VTEP", "GOSSIP", "ID", "BECAUSE", "NEXT STEP")
 	for _, m := range members {
-		row(w, m.Host, m.State, m.VTEP, m.Gossip, short(m.ID), m.Reason, m.Advice)
+		row(w, m.Host, m.State, address(m.VTEP), address(m.Gossip), short(m.ID), m.Reason, m.Advice)
 	}
 	return w.Flush()
 }
@@ -194,6 +195,17 @@ func refusedTable(w io.Writer, s overlay.Status) {
 	for _, r := range s.Refused {
 		row(w, r.TheirKey, r.TheirVNI, r.TheirHost, r.Key, r.VNI)
 	}
+}
+
+// address is what is known of one: of a stranger it may be no more than the host's.
+func address(a netip.AddrPort) string {
+	switch {
+	case !a.IsValid():
+		return ""
+	case a.Port() == 0:
+		return a.Addr().String()
+	}
+	return a.String()
 }
 
 func list[T any](values []T) string {

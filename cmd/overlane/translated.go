@@ -13,9 +13,10 @@ func translated(members []overlay.MemberStatus) []overlay.MemberStatus {
 	var own netip.Addr
 	var to []netip.AddrPort
 	for _, m := range members {
-		if m.Self {
+		switch {
+		case m.Self:
 			own = m.VTEP.Addr()
-		} else {
+		case m.VTEP.IsValid(): // that of who is no member is not known
 			to = append(to, m.VTEP)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -385,6 +386,16 @@ func (m *Manager) ReleaseAddress(pool string, addr netip.Addr) error {
 		c.out.done = append(c.out.done, func(failed error) { done(struct{}{}, failed) })
 	})
 	return err
+}
+
+// Used says whether a network of this host uses a pool.
+func (m *Manager) Used() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.core == nil {
+		return slices.ContainsFunc(m.loaded.pools, func(p stored) bool { return p.Member })
+	}
+	return slices.ContainsFunc(m.core.sorted(), func(p *pool) bool { return p.Member })
 }
 
 // KeyOf is the network's key for which this host has a pool with the subnet; empty: it has none.

@@ -19,7 +19,7 @@ import (
 
 // Self is the node that a Cluster stands for.
 var Self = discovery.Member{
-	ID: "11111111111111111111111111111111", Host: "host1", Self: true, State: discovery.StateAlive, Incarnation: 1,
+	ID: "11111111111111111111111111111111", Host: "host1", Self: true, Cluster: "11111111111111111111111111111111", State: discovery.StateAlive, Incarnation: 1,
 	Addr: netip.MustParseAddrPort("192.0.2.1:7950"), VTEP: netip.MustParseAddrPort("192.0.2.1:4789"),
 }
 
@@ -28,6 +28,12 @@ var Peer = discovery.Member{
 	ID: "22222222222222222222222222222222", Host: "host2", State: discovery.StateAlive, Incarnation: 1,
 	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400,
 }
+
+// Stranger is a node of another cluster, that knocked.
+var Stranger = discovery.Stranger{Host: "host9", Addr: netip.MustParseAddrPort("192.0.2.9:7950"), Cluster: "99999999999999999999999999999999"}
+
+// Twin has run on a copy of Self's data directory.
+var Twin = discovery.Twin{Host: "host8", Addr: netip.MustParseAddrPort("192.0.2.8:7950")}
 
 // Faults fails calls by the name of their method.
 type Faults struct {
@@ -185,6 +191,12 @@ func (c *Cluster) Members() []discovery.Member {
 	}
 	return []discovery.Member{Self, c.peer}
 }
+
+// Strangers lists one, of another cluster.
+func (c *Cluster) Strangers() []discovery.Stranger { return []discovery.Stranger{Stranger} }
+
+// Twin is one that has run on a copy of this node's data directory.
+func (c *Cluster) Twin() (discovery.Twin, bool) { return Twin, true }
 
 // Seeds lists the addresses that are to be joined.
 func (c *Cluster) Seeds() []string {

@@ -35,6 +35,10 @@ type Packet struct {
 	Digest        *Digest                `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
 	Versions      *Versions              `protobuf:"bytes,7,opt,name=versions,proto3" json:"versions,omitempty"`
 	Relay         *Relay                 `protobuf:"bytes,8,opt,name=relay,proto3" json:"relay,omitempty"`
+	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // identity of the sender's cluster, 16 bytes: zeros when it has none yet; empty from a version that knows none
+	Greeting      *Greeting              `protobuf:"bytes,51,opt,name=greeting,proto3" json:"greeting,omitempty"`
+	Stream        bool                   `protobuf:"varint,52,opt,name=stream,proto3" json:"stream,omitempty"` // sent over a stream, not in a datagram
+	Heard         bool                   `protobuf:"varint,53,opt,name=heard,proto3" json:"heard,omitempty"`   // with stream: a datagram of the recipient's came in lately
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +129,104 @@ func (x *Packet) GetRelay() *Relay {
 	return nil
 }
 
+func (x *Packet) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *Packet) GetGreeting() *Greeting {
+	if x != nil {
+		return x.Greeting
+	}
+	return nil
+}
+
+func (x *Packet) GetStream() bool {
+	if x != nil {
+		return x.Stream
+	}
+	return false
+}
+
+func (x *Packet) GetHeard() bool {
+	if x != nil {
+		return x.Heard
+	}
+	return false
+}
+
+// Greeting goes from a node to one that has its identity: one of them runs on a
+// copy of the other's data directory.
+type Greeting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      uint64                 `protobuf:"varint,1,opt,name=instance,proto3" json:"instance,omitempty"` // random, for each start
+	Started       uint64                 `protobuf:"varint,2,opt,name=started,proto3" json:"started,omitempty"`   // incarnation at the start
+	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`             // the instance that this answers; 0: it is no answer
+	Host          string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Greeting) Reset() {
+	*x = Greeting{}
+	mi := &file_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Greeting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Greeting) ProtoMessage() {}
+
+func (x *Greeting) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Greeting.ProtoReflect.Descriptor instead.
+func (*Greeting) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Greeting) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *Greeting) GetStarted() uint64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
+func (x *Greeting) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Greeting) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 // Relay asks the recipient to pass the packet on to every member it knows of
 // whose ID is from first to last.
 type Relay struct {
@@ -137,7 +239,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -149,7 +251,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -162,7 +264,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
+	return file_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Relay) GetFirst() []byte {
@@ -194,7 +296,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +308,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +321,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Announce) GetOwner() []byte {
@@ -276,7 +378,7 @@ type AnnouncedNetwork struct {
 
 func (x *AnnouncedNetwork) Reset() {
 	*x = AnnouncedNetwork{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -288,7 +390,7 @@ func (x *AnnouncedNetwork) String() string {
 func (*AnnouncedNetwork) ProtoMessage() {}
 
 func (x *AnnouncedNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -301,7 +403,7 @@ func (x *AnnouncedNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnouncedNetwork.ProtoReflect.Descriptor instead.
 func (*AnnouncedNetwork) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AnnouncedNetwork) GetKey() string {
@@ -338,7 +440,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +452,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +465,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Endpoint) GetId() string {
@@ -413,7 +515,7 @@ type Extra struct {
 
 func (x *Extra) Reset() {
 	*x = Extra{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +527,7 @@ func (x *Extra) String() string {
 func (*Extra) ProtoMessage() {}
 
 func (x *Extra) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +540,7 @@ func (x *Extra) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Extra.ProtoReflect.Descriptor instead.
 func (*Extra) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Extra) GetMac() []byte {
@@ -480,7 +582,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +594,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +607,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Delta) GetOwner() []byte {
@@ -577,7 +679,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +691,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +704,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Want) GetOwner() []byte {
@@ -644,7 +746,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +758,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +771,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Digest) GetBuckets() []uint64 {
@@ -692,7 +794,7 @@ type Versions struct {
 
 func (x *Versions) Reset() {
 	*x = Versions{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +806,7 @@ func (x *Versions) String() string {
 func (*Versions) ProtoMessage() {}
 
 func (x *Versions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +819,7 @@ func (x *Versions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Versions.ProtoReflect.Descriptor instead.
 func (*Versions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Versions) GetComplete() []uint32 {
@@ -753,7 +855,7 @@ type OwnerVersions struct {
 
 func (x *OwnerVersions) Reset() {
 	*x = OwnerVersions{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +867,7 @@ func (x *OwnerVersions) String() string {
 func (*OwnerVersions) ProtoMessage() {}
 
 func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +880,7 @@ func (x *OwnerVersions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerVersions.ProtoReflect.Descriptor instead.
 func (*OwnerVersions) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OwnerVersions) GetOwner() []byte {
@@ -819,7 +921,7 @@ type SetVersion struct {
 
 func (x *SetVersion) Reset() {
 	*x = SetVersion{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +933,7 @@ func (x *SetVersion) String() string {
 func (*SetVersion) ProtoMessage() {}
 
 func (x *SetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +946,7 @@ func (x *SetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVersion.ProtoReflect.Descriptor instead.
 func (*SetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetVersion) GetKey() string {
@@ -867,15 +969,16 @@ type Meta struct {
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	Vtep          []byte                 `protobuf:"bytes,2,opt,name=vtep,proto3" json:"vtep,omitempty"` // IP (4 or 16 bytes), then port (2 bytes, little endian)
 	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"` // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
-	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"` // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
+	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`        // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
+	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // as in Packet
+	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"`        // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +990,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1003,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Meta) GetHost() string {
@@ -931,6 +1034,13 @@ func (x *Meta) GetKeys() [][]byte {
 	return nil
 }
 
+func (x *Meta) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
 func (x *Meta) GetMtu() uint32 {
 	if x != nil {
 		return x.Mtu
@@ -949,7 +1059,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1071,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1084,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Snapshot) GetSaved() uint64 {
@@ -1004,7 +1114,7 @@ type OwnerSnapshot struct {
 
 func (x *OwnerSnapshot) Reset() {
 	*x = OwnerSnapshot{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1126,7 @@ func (x *OwnerSnapshot) String() string {
 func (*OwnerSnapshot) ProtoMessage() {}
 
 func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1139,7 @@ func (x *OwnerSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerSnapshot.ProtoReflect.Descriptor instead.
 func (*OwnerSnapshot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OwnerSnapshot) GetAnnounce() *Announce {
@@ -1058,7 +1168,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x15overlane.discovery.v1\"\x86\x03\n" +
+	"wire.proto\x12\x15overlane.discovery.v1\"\x8b\x04\n" +
 	"\x06Packet\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12=\n" +
@@ -1067,7 +1177,16 @@ const file_wire_proto_rawDesc = "" +
 	"\x05wants\x18\x05 \x03(\v2\x1b.overlane.discovery.v1.WantR\x05wants\x125\n" +
 	"\x06digest\x18\x06 \x01(\v2\x1d.overlane.discovery.v1.DigestR\x06digest\x12;\n" +
 	"\bversions\x18\a \x01(\v2\x1f.overlane.discovery.v1.VersionsR\bversions\x122\n" +
-	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\"1\n" +
+	"\x05relay\x18\b \x01(\v2\x1c.overlane.discovery.v1.RelayR\x05relay\x12\x18\n" +
+	"\acluster\x182 \x01(\fR\acluster\x12;\n" +
+	"\bgreeting\x183 \x01(\v2\x1f.overlane.discovery.v1.GreetingR\bgreeting\x12\x16\n" +
+	"\x06stream\x184 \x01(\bR\x06stream\x12\x14\n" +
+	"\x05heard\x185 \x01(\bR\x05heard\"d\n" +
+	"\bGreeting\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\x04R\binstance\x12\x18\n" +
+	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x12\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\"1\n" +
 	"\x05Relay\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\fR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\fR\x04last\"\xd8\x01\n" +
@@ -1120,12 +1239,13 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"SetVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"v\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\x90\x01\n" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x12\n" +
-	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x10\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x18\n" +
+	"\acluster\x182 \x01(\fR\acluster\x12\x10\n" +
 	"\x03mtu\x18< \x01(\rR\x03mtu\"^\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
@@ -1147,44 +1267,46 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_wire_proto_goTypes = []any{
 	(*Packet)(nil),           // 0: overlane.discovery.v1.Packet
-	(*Relay)(nil),            // 1: overlane.discovery.v1.Relay
-	(*Announce)(nil),         // 2: overlane.discovery.v1.Announce
-	(*AnnouncedNetwork)(nil), // 3: overlane.discovery.v1.AnnouncedNetwork
-	(*Endpoint)(nil),         // 4: overlane.discovery.v1.Endpoint
-	(*Extra)(nil),            // 5: overlane.discovery.v1.Extra
-	(*Delta)(nil),            // 6: overlane.discovery.v1.Delta
-	(*Want)(nil),             // 7: overlane.discovery.v1.Want
-	(*Digest)(nil),           // 8: overlane.discovery.v1.Digest
-	(*Versions)(nil),         // 9: overlane.discovery.v1.Versions
-	(*OwnerVersions)(nil),    // 10: overlane.discovery.v1.OwnerVersions
-	(*SetVersion)(nil),       // 11: overlane.discovery.v1.SetVersion
-	(*Meta)(nil),             // 12: overlane.discovery.v1.Meta
-	(*Snapshot)(nil),         // 13: overlane.discovery.v1.Snapshot
-	(*OwnerSnapshot)(nil),    // 14: overlane.discovery.v1.OwnerSnapshot
+	(*Greeting)(nil),         // 1: overlane.discovery.v1.Greeting
+	(*Relay)(nil),            // 2: overlane.discovery.v1.Relay
+	(*Announce)(nil),         // 3: overlane.discovery.v1.Announce
+	(*AnnouncedNetwork)(nil), // 4: overlane.discovery.v1.AnnouncedNetwork
+	(*Endpoint)(nil),         // 5: overlane.discovery.v1.Endpoint
+	(*Extra)(nil),            // 6: overlane.discovery.v1.Extra
+	(*Delta)(nil),            // 7: overlane.discovery.v1.Delta
+	(*Want)(nil),             // 8: overlane.discovery.v1.Want
+	(*Digest)(nil),           // 9: overlane.discovery.v1.Digest
+	(*Versions)(nil),         // 10: overlane.discovery.v1.Versions
+	(*OwnerVersions)(nil),    // 11: overlane.discovery.v1.OwnerVersions
+	(*SetVersion)(nil),       // 12: overlane.discovery.v1.SetVersion
+	(*Meta)(nil),             // 13: overlane.discovery.v1.Meta
+	(*Snapshot)(nil),         // 14: overlane.discovery.v1.Snapshot
+	(*OwnerSnapshot)(nil),    // 15: overlane.discovery.v1.OwnerSnapshot
 }
 var file_wire_proto_depIdxs = []int32{
-	2,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
-	6,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
-	7,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
-	8,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
-	9,  // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
-	1,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
-	3,  // 6: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.AnnouncedNetwork
-	5,  // 7: overlane.discovery.v1.Endpoint.extras:type_name -> overlane.discovery.v1.Extra
-	4,  // 8: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
-	10, // 9: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
-	11, // 10: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
-	14, // 11: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
-	2,  // 12: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
-	12, // 13: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	3,  // 0: overlane.discovery.v1.Packet.announces:type_name -> overlane.discovery.v1.Announce
+	7,  // 1: overlane.discovery.v1.Packet.deltas:type_name -> overlane.discovery.v1.Delta
+	8,  // 2: overlane.discovery.v1.Packet.wants:type_name -> overlane.discovery.v1.Want
+	9,  // 3: overlane.discovery.v1.Packet.digest:type_name -> overlane.discovery.v1.Digest
+	10, // 4: overlane.discovery.v1.Packet.versions:type_name -> overlane.discovery.v1.Versions
+	2,  // 5: overlane.discovery.v1.Packet.relay:type_name -> overlane.discovery.v1.Relay
+	1,  // 6: overlane.discovery.v1.Packet.greeting:type_name -> overlane.discovery.v1.Greeting
+	4,  // 7: overlane.discovery.v1.Announce.networks:type_name -> overlane.discovery.v1.AnnouncedNetwork
+	6,  // 8: overlane.discovery.v1.Endpoint.extras:type_name -> overlane.discovery.v1.Extra
+	5,  // 9: overlane.discovery.v1.Delta.upserts:type_name -> overlane.discovery.v1.Endpoint
+	11, // 10: overlane.discovery.v1.Versions.owners:type_name -> overlane.discovery.v1.OwnerVersions
+	12, // 11: overlane.discovery.v1.OwnerVersions.sets:type_name -> overlane.discovery.v1.SetVersion
+	15, // 12: overlane.discovery.v1.Snapshot.owners:type_name -> overlane.discovery.v1.OwnerSnapshot
+	3,  // 13: overlane.discovery.v1.OwnerSnapshot.announce:type_name -> overlane.discovery.v1.Announce
+	13, // 14: overlane.discovery.v1.OwnerSnapshot.meta:type_name -> overlane.discovery.v1.Meta
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1198,7 +1320,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

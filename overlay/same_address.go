@@ -7,9 +7,9 @@ import (
 	"github.com/overlane/overlane/discovery"
 )
 
-// twinHealth says of hosts that do not answer where another one gossips at the same address, by ID: nobody tells the two apart. One
+// sharedAddressHealth says of hosts that do not answer where another one gossips at the same address, by ID: nobody tells the two apart. One
 // that was set up anew under its old name is no other one.
-func twinHealth(members []discovery.Member) map[string]Health {
+func sharedAddressHealth(members []discovery.Member) map[string]Health {
 	at := map[netip.AddrPort][]discovery.Member{}
 	for _, m := range members {
 		if m.State != discovery.StateLeft {

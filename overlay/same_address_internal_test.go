@@ -11,12 +11,12 @@ import (
 func TestHostsThatAdvertiseOneAddress(t *testing.T) {
 	shared, own := netip.MustParseAddrPort("10.0.2.15:7950"), netip.MustParseAddrPort("192.0.2.3:7950")
 	said := map[string]Health{}
-	for _, m := range memberStatus([]discovery.Member{
+	for _, m := range byHost([]discovery.Member{
 		{ID: "1", Host: "one", Addr: shared, State: discovery.StateDead},
 		{ID: "2", Host: "two", Addr: shared, State: discovery.StateDead},
 		{ID: "3", Host: "three", Addr: own, State: discovery.StateAlive},
 		{ID: "4", Host: "three", Addr: own, State: discovery.StateDead},
-	}) {
+	}, own) {
 		said[m.ID] = m.Health
 	}
 	for id, other := range map[string]string{"1": "host two advertises 10.0.2.15:7950 too", "2": "host one advertises 10.0.2.15:7950 too"} {

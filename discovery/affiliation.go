@@ -1,0 +1,213 @@
+package discovery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	settleTime     = 5 * time.Second // that all hosts must be there before a cluster gets its identity: members find each other in two
+	strangerMemory = 10 * time.Minute
+	maxStrangers   = 16
+)
+
+// Stranger is a node that was not taken in, and when it was last heard of.
+type Stranger struct {
+	Host    string         // empty: not known
+	Addr    netip.AddrPort // port 0: not known
+	Cluster string         // the identity of its cluster; empty: none yet, or not known
+	Key     bool           // it has another gossip key, or only one side has one: nothing else is known of it
+	Seen    time.Time
+}
+
+// affiliation decides who belongs to this node's cluster. It is not memberlist's
+// label, which hosts of the version before would not understand, and a new host
+// could not find out.
+//
+// A node that has no cluster yet takes over that of whom it was told to join, or
+// of whom it knew before. It is asked under memberlist's locks, so that it does
+// no I/O.
+type affiliation struct {
+	log func(format string, args ...any)
+
+	mu        sync.Mutex
+	self      nodeID
+	own       clusterID
+	kin       map[nodeID]bool         // who was a member, also before a restart
+	told      map[netip.AddrPort]bool // whom an operator or Docker named
+	strangers []Stranger              // the one heard last at the end
+	changed   chan struct{}           // own is new
+}
+
+func newAffiliation(self nodeID, own clusterID, warnf func(string, ...any)) *affiliation {
+	return &affiliation{log: warnf, self: self, own: own, kin: map[nodeID]bool{}, told: map[netip.AddrPort]bool{}, changed: make(chan struct{}, 1)}
+}
+
+// claim is what this node says of itself.
+func (a *affiliation) claim() claim {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return claim{true, a.own}
+}
+
+// tell says who is to be joined, or no longer.
+func (a *affiliation) tell(address netip.AddrPort, join bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.told, address)
+	if join {
+		a.told[address] = true
+	}
+}
+
+func (a *affiliation) isTold(address netip.AddrPort) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.told[address]
+}
+
+// know notes a node that was a member before this node's restart.
+func (a *affiliation) know(id nodeID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.kin[id] = true
+}
+
+func (a *affiliation) knows(id nodeID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.kin[id]
+}
+
+// alone says whether this node never had a member beside it.
+func (a *affiliation) alone() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.kin) == 0
+}
+
+// set makes an identity this node's own; the zero one makes it look for another.
+func (a *affiliation) set(id clusterID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.adopt(id)
+}
+
+func (a *affiliation) adopt(id clusterID) {
+	a.own = id
+	signal(a.changed)
+}
+
+// belongs says whether what a node says is to be heard.
+func (a *affiliation) belongs(id nodeID, c claim) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fits(id, c)
+}
+
+func (a *affiliation) fits(id nodeID, c claim) bool {
+	none := clusterID{}
+	return !c.known || c.cluster == a.own || a.kin[id] && (a.own == none || c.cluster == none)
+}
+
+// admit takes a node in, or gives the reason why not.
+func (a *affiliation) admit(m memberUpEvent) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.id == a.self {
+		return nil
+	}
+	if !a.fits(m.id, m.meta.claim) {
+		return a.refuse(m)
+	}
+	if a.own == (clusterID{}) && m.meta.claim.cluster != a.own {
+		a.adopt(m.meta.claim.cluster)
+	}
+	a.kin[m.id] = true
+	a.strangers = slices.DeleteFunc(a.strangers, func(s Stranger) bool { return s.Addr == m.address })
+	return nil
+}
+
+// merge is asked before the members of another node are taken in, and refuses
+// where none of them fits.
+func (a *affiliation) merge(members []memberUpEvent) (err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range members {
+		if m.id == a.self {
+			continue
+		}
+		if a.own == (clusterID{}) && a.told[m.address] && m.meta.claim.cluster != a.own {
+			a.adopt(m.meta.claim.cluster)
+		}
+		if a.fits(m.id, m.meta.claim) {
+			return nil
+		}
+	}
+	for _, m := range members {
+		if m.id != a.self {
+			err = a.refuse(m)
+		}
+	}
+	return err
+}
+
+// errStranger is in every refusal, and nowhere else: what memberlist makes of it
+// is recognised by its text.
+var errStranger = errors.New("is not of this node's cluster")
+
+func (a *affiliation) refuse(m memberUpEvent) error {
+	a.note(Stranger{Host: m.meta.host, Addr: m.address, Cluster: m.meta.claim.cluster.String()})
+	return fmt.Errorf("%s at %s %w", m.meta.host, m.address, errStranger)
+}
+
+// refuseKey notes that there is a node with another gossip key.
+func (a *affiliation) refuseKey(address netip.AddrPort) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.note(Stranger{Addr: address, Key: true})
+}
+
+func (a *affiliation) note(s Stranger) {
+	a.forget()
+	at := slices.IndexFunc(a.strangers, func(o Stranger) bool { return o.Addr == s.Addr && o.Key == s.Key })
+	if at >= 0 {
+		a.strangers = slices.Delete(a.strangers, at, at+1)
+	} else if s.Cluster != "" {
+		a.log("%s at %s belongs to another cluster, %s; this host's is %s: neither takes anything from the other", s.Host, s.Addr, s.Cluster, cmp.Or(a.own.String(), "none yet"))
+	}
+	s.Seen = time.Now()
+	a.strangers = append(a.strangers, s)
+	a.strangers = a.strangers[max(0, len(a.strangers)-maxStrangers):]
+}
+
+// forget drops who was not heard of for long.
+func (a *affiliation) forget() {
+	a.strangers = slices.DeleteFunc(a.strangers, func(s Stranger) bool { return time.Since(s.Seen) > strangerMemory })
+}
+
+// stranger gives what is known of a node at an address that was not taken in.
+func (a *affiliation) stranger(address netip.AddrPort) (Stranger, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := slices.IndexFunc(a.strangers, func(s Stranger) bool { return s.Addr == address })
+	if at < 0 {
+		return Stranger{}, false
+	}
+	return a.strangers[at], true
+}
+
+// Strangers lists the nodes that knocked, or were found where one was to be
+// joined, and were not taken in.
+func (c *Cluster) Strangers() []Stranger {
+	a := c.affiliation
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forget()
+	return slices.Clone(a.strangers)
+}

@@ -1,0 +1,96 @@
+package discovery
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// How a cluster gets its identity. Nodes that have none find each other as they
+// were told to; one of them makes it, and the others take it over. Two that are
+// made would keep their nodes apart for good: so it is made only where nobody is
+// missing, neither a member nor a node that is to be joined.
+
+// founding is a node's wait for that.
+type founding struct {
+	since   time.Time
+	members []nodeID
+}
+
+// due says whether this node makes the identity. members are those that are up,
+// this one included; first says that it is the one of those without an identity
+// to do it, needed that there is something to be kept apart from strangers.
+func (f *founding) due(now time.Time, members []nodeID, complete, first, needed bool) bool {
+	if !complete || !first || !needed || !slices.Equal(members, f.members) {
+		f.since, f.members = now, members
+		return false
+	}
+	return now.Sub(f.since) >= settleTime
+}
+
+// found makes the cluster's identity when that is due.
+func (c *Cluster) found(f *founding, complete bool) {
+	if c.affiliation.claim().cluster != (clusterID{}) {
+		return
+	}
+	c.mu.Lock()
+	members, first := c.core.founders()
+	needed := len(members) > 1 || len(c.core.self.subscriptions) > 0
+	c.mu.Unlock()
+	if !f.due(time.Now(), members, complete, first, needed) {
+		return
+	}
+	id, err := newClusterID()
+	if err != nil {
+		c.log.WithError(err).Error("the cluster gets no identity")
+		return
+	}
+	c.log.Infof("this host's cluster gets the identity %s", id)
+	c.affiliation.set(id)
+}
+
+// founders lists the nodes that are up, and says whether this one is the first of
+// those that could have an identity and have none.
+func (c *core) founders() (members []nodeID, first bool) {
+	someone := false
+	for _, o := range c.order {
+		if !o.member {
+			continue
+		}
+		members = append(members, o.id)
+		if o.meta.claim == (claim{known: true}) && !someone {
+			someone, first = true, o == c.self
+		}
+	}
+	return members, first
+}
+
+// unsettle makes a node that is told to join others ready to take over their
+// identity, in place of one that it was alone with and needs no more.
+func (c *Cluster) unsettle() {
+	c.mu.Lock()
+	used := len(c.core.self.subscriptions) > 0
+	c.mu.Unlock()
+	if !used && !c.cfg.Used() && c.affiliation.alone() && c.affiliation.claim().cluster != (clusterID{}) {
+		c.affiliation.set(clusterID{})
+	}
+}
+
+// publishCluster puts the identity on disk and into what the others are told.
+func (c *Cluster) publishCluster() {
+	mine := c.affiliation.claim()
+	var err error
+	if mine.cluster == (clusterID{}) {
+		err = os.Remove(filepath.Join(c.cfg.Dir, clusterFile))
+	} else {
+		err = saveCluster(c.cfg.Dir, mine.cluster)
+	}
+	if err != nil {
+		c.log.WithError(err).Error("the identity of this host's cluster is not on disk")
+	}
+	c.do(clusterEvent{mine})
+	c.gossip.changeMeta(func(m *meta) { m.claim = mine })
+	c.gossip.update(time.Millisecond) // a join that follows tells of it
+	c.gossip.spreadMeta()
+}
