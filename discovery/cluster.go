@@ -243,6 +243,18 @@ func (c *Cluster) Answers(id string) bool {
 	return false
 }
 
+// Withdraw takes the records of a dead node out of use that stayed in use as it went
+// down together with many others (Member.Frozen): for when an operator knows that
+// this node is not the one that was cut off. Its return puts them into use again.
+func (c *Cluster) Withdraw(id string) error {
+	node, err := parseNodeID(id)
+	if err != nil {
+		return err
+	}
+	c.do(withdrawEvent{node})
+	return nil
+}
+
 // Conflicts lists the networks that members have set up otherwise than this node.
 func (c *Cluster) Conflicts() []Conflict {
 	c.mu.Lock()

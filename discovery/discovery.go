@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -82,6 +83,7 @@ type Member struct {
 	Self        bool
 	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
 	Frozen      bool          // dead, together with so many others that its records stay in use
+	LastSeen    time.Time     // when it went down; zero while it is up
 }
 
 // Record is one endpoint as its owner announced it. Hidden records belong to an

@@ -36,5 +36,18 @@ func (c *core) noteFailure(o *owner) {
 	}
 	c.partitioned = true
 	c.warnf("%d of %d members went down within %s: this node seems to be cut off, and their records stay in use until they return; "+
-		"look at the network between the hosts, and if they are gone for good, restart overlane here", lost, peers, partitionWindow)
+		"look at the network between the hosts, and if it is they who are down, run `overlane withdraw --down` here", lost, peers, partitionWindow)
+}
+
+// withdrawEvent is an operator's word that a node is down, and that this one is not cut off.
+type withdrawEvent struct{ id nodeID }
+
+func (e withdrawEvent) apply(c *core) {
+	o := c.owners[e.id]
+	if o == nil || o.member {
+		return
+	}
+	o.frozen, c.partitioned = false, false
+	c.failures = slices.DeleteFunc(c.failures, func(p *owner) bool { return p == o })
+	c.refresh(o)
 }

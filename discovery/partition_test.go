@@ -56,6 +56,46 @@ func TestCutOffNodeStillHearsAWordOfLeave(t *testing.T) {
 	}
 }
 
+// An operator's word that a node is down counts until it is back, whoever goes down next.
+func TestWithdrawnByAnOperatorsWord(t *testing.T) {
+	c, receive := twoNodes()
+	receive(packet{announces: []announce{announced(2, 2)}})
+	at := time.Unix(1, 0)
+	for _, id := range []byte{3, 4} {
+		c.step(at, memberUpEvent{nodeID{id}, c.self.meta, c.address})
+	}
+	for _, id := range []byte{2, 3} {
+		c.step(at, memberDownEvent{nodeID{id}})
+	}
+	withdrawn := c.owners[nodeID{2}]
+	if !withdrawn.shown || !withdrawn.frozen {
+		t.Fatal("two of three peers went down together, and are withdrawn")
+	}
+	at = at.Add(hideAfter)
+	c.step(at, withdrawEvent{nodeID{2}})
+	c.step(at, memberDownEvent{nodeID{4}})
+	if withdrawn.shown || withdrawn.frozen || !c.owners[nodeID{3}].frozen {
+		t.Errorf("it is in use: %t, frozen: %t; another, of which nothing was said, is frozen: %t", withdrawn.shown, withdrawn.frozen, c.owners[nodeID{3}].frozen)
+	}
+	c.step(at, memberUpEvent{nodeID{2}, c.self.meta, c.address})
+	c.step(at, withdrawEvent{nodeID{2}})
+	if !withdrawn.shown {
+		t.Error("it is back, and not in use")
+	}
+}
+
+func TestWhenAMemberWasLastSeen(t *testing.T) {
+	c, _ := twoNodes()
+	at := time.Unix(1, 0)
+	c.step(at, memberDownEvent{nodeID{2}})
+	c.step(at.Add(time.Minute), memberUpEvent{nodeID{3}, c.self.meta, c.address})
+	for _, m := range c.members(at.Add(time.Hour)) {
+		if want := m.ID == (nodeID{2}).String(); want != m.LastSeen.Equal(at) || !want && !m.LastSeen.IsZero() {
+			t.Errorf("%s is %s, and was last seen %v", m.ID, m.State, m.LastSeen)
+		}
+	}
+}
+
 // Who is forgotten while it was in use nonetheless goes from the view as well.
 func TestCutOffNodeForgetsWhatItWithdraws(t *testing.T) {
 	c, receive := twoNodes()

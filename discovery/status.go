@@ -24,6 +24,10 @@ func (c *core) members(now time.Time) []Member {
 }
 
 func (c *core) member(now time.Time, o *owner) Member {
+	var lastSeen time.Time
+	if !o.member {
+		lastSeen = o.downSince
+	}
 	return Member{
 		ID:          o.id.String(),
 		Host:        o.meta.host,
@@ -34,6 +38,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Self:        o == c.self,
 		Keys:        o.meta.keys.list(),
 		Frozen:      o.frozen && !o.left,
+		LastSeen:    lastSeen,
 	}
 }
 

@@ -59,8 +59,10 @@ func (o *Overlay) ReleaseAddress(pool string, addr netip.Addr) error {
 // Receive takes a message from another host's overlay.
 func (o *Overlay) Receive(from string, text []byte) { o.addresses.Receive(from, text) }
 
-// ReclaimAddresses takes the addresses of hosts that are lost for good, by name or ID, and says how many they are.
-func (o *Overlay) ReclaimAddresses(hosts []string) (uint64, error) { return o.addresses.Reclaim(hosts) }
+// ReclaimAddresses takes the addresses of hosts that are lost for good, by name or ID; without any named, those of all that are down.
+func (o *Overlay) ReclaimAddresses(hosts []string) (ipam.Reclaimed, error) {
+	return o.addresses.Reclaim(hosts)
+}
 
 // TakeAddress makes an address this host's whose owner is down, on an operator's word that its container there does not run any more.
 func (o *Overlay) TakeAddress(addr netip.Addr) error { return o.addresses.Take(addr) }

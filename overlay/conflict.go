@@ -3,6 +3,7 @@ package overlay
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/sirupsen/logrus"
@@ -75,16 +76,16 @@ func (o *Overlay) checkConflicts(n *network, ep *Endpoint, unreachable map[strin
 		if r.Hidden {
 			continue
 		}
-		if unreachable[r.Owner] {
+		if unreachable[r.Owner] || o.handedOver(n, ep, r) {
 			n.log.WithFields(logrus.Fields{"endpoint": short(ep.ID), "addrs": ep.Addrs, "mac": ep.MAC}).Warnf("endpoint taken over from host %s, which does not answer", o.hostName(r.Owner))
 			continue
 		}
 		for _, addr := range ep.Addrs {
 			if slices.Contains(r.Endpoint.Addrs, addr) {
-				return fmt.Errorf("address %s in network %s: %s: %s", addr, n.Key, o.claimant(r), addressAdvice(r.Owner))
+				return fmt.Errorf("address %s in network %s: %s: %s", addr, n.Key, o.claimant(r), o.addressAdvice(r.Owner))
 			}
 		}
-		return fmt.Errorf("MAC address %s in network %s: %s: give another --mac-address", ep.MAC, n.Key, o.claimant(r))
+		return fmt.Errorf("MAC address %s in network %s: %s: give another --mac-address%s", ep.MAC, n.Key, o.claimant(r), o.orWithdraw(r.Owner))
 	}
 	return nil
 }
@@ -97,10 +98,21 @@ func (o *Overlay) claimant(r discovery.Record) string {
 	return fmt.Sprintf("host %s has it on endpoint %s", o.hostName(r.Owner), short(r.Endpoint.ID))
 }
 
+// handedOver says whether an address that a host claims which went down with many others is this host's by now: overlane hands out the
+// network's addresses, and gives this host none that is not its own.
+func (o *Overlay) handedOver(n *network, ep *Endpoint, r discovery.Record) bool {
+	return o.member(r.Owner).Frozen && slices.ContainsFunc(r.Endpoint.Addrs, func(addr netip.Addr) bool {
+		return slices.Contains(ep.Addrs, addr) && slices.ContainsFunc(n.Pools, func(pool netip.Prefix) bool { return pool.Contains(addr) && o.isPool(pool) })
+	})
+}
+
 // addressAdvice is how not to get an address that is somebody else's.
-func addressAdvice(owner string) string {
+func (o *Overlay) addressAdvice(owner string) string {
 	if owner == discovery.StaticOwner {
 		return "choose another with --ip, or create the network with --aux-address, which keeps it from containers"
+	}
+	if word := o.orWithdraw(owner); word != "" {
+		return "choose another with --ip" + word
 	}
 	return "create the network with --ipam-driver overlane, or with an --ip-range of its own on each host, or choose the address with --ip"
 }
@@ -120,12 +132,25 @@ func (o *Overlay) nextSeq(n *network, ep *Endpoint) uint32 {
 	return seq
 }
 
-// hostName names the owner of a record for people.
-func (o *Overlay) hostName(owner string) string {
+// orWithdraw is how to get what is claimed by a host that went down with many others; empty: it did not.
+func (o *Overlay) orWithdraw(owner string) string {
+	m := o.member(owner)
+	if !m.Frozen {
+		return ""
+	}
+	name := hostOf(m, owner)
+	return fmt.Sprintf("; or, if host %s is down, and not this one cut off, run `overlane withdraw %s` here and try again", name, name)
+}
+
+// member is the node that owns a record; zero: it is none.
+func (o *Overlay) member(owner string) discovery.Member {
 	for _, m := range o.cluster.Members() {
 		if m.ID == owner {
-			return m.Host
+			return m
 		}
 	}
-	return owner
+	return discovery.Member{}
 }
+
+// hostName names the owner of a record for people.
+func (o *Overlay) hostName(owner string) string { return hostOf(o.member(owner), owner) }

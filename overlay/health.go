@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/overlane/overlane/discovery"
 )
@@ -53,9 +54,9 @@ func memberHealth(m discovery.Member) Health {
 		return Health{"it owes an answer for more than a second; its endpoints stay in use", "if this lasts, look at that host's load and at the network between the hosts"}
 	case m.State == discovery.StateDead && m.Frozen:
 		return Health{"it went down together with many others: this host seems cut off, and their endpoints stay in use",
-			"look at the network between the hosts; if those are gone for good, restart overlane here"}
+			"look at the network between the hosts; if it is those that are down, run `overlane withdraw --down` here"}
 	case m.State == discovery.StateDead:
-		return Health{"it does not answer; its endpoints are hidden", fmt.Sprintf("start overlane there, or see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
+		return Health{fmt.Sprintf("it does not answer, and was last seen %s; its endpoints are hidden", m.LastSeen.Local().Format(time.DateTime)), fmt.Sprintf("start overlane there, or see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
 	case m.State == discovery.StateLeft:
 		return Health{"it was shut down, or left for good; its endpoints are withdrawn", "start overlane there, if it is to be back"}
 	}

@@ -32,6 +32,7 @@ type Cluster interface {
 	Records() []discovery.Record
 	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Answers(member string) bool
+	Withdraw(member string) error
 	Conflicts() []discovery.Conflict
 	Rejected() map[string]uint64
 	Send(member string, text []byte) error

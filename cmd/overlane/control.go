@@ -36,6 +36,7 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("POST /ipam/reclaim", c.reclaim)
 	mux.HandleFunc("POST /ipam/take", c.take)
 	mux.HandleFunc("POST /leave", c.leave)
+	mux.HandleFunc("POST /withdraw", c.withdraw)
 	mux.HandleFunc("GET /keyring", c.listKeyring)
 	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)
 	c.server.Handler = mux

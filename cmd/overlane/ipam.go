@@ -23,17 +23,7 @@ func ipamCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "ipam", writeAddresses) },
 	}
-	cmd.AddCommand(&cobra.Command{
-		Use:   "reclaim NODE...",
-		Short: "Take the addresses of hosts that are lost for good, by name or ID",
-		Long: "Take the addresses of hosts that are lost for good, by name or ID. Those that their last containers had are handed out last.\n" +
-			"All other hosts are to be up, or to be named too. A host that comes back after all hears of it from the others before it hands out an\n" +
-			"address again; do not start it where it finds none of them.",
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return post(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
-		},
-	})
+	cmd.AddCommand(reclaimCommand(f))
 	cmd.AddCommand(&cobra.Command{
 		Use:   "take ADDRESS",
 		Short: "Take one address from a host that is down, for a container of this host",
@@ -44,6 +34,24 @@ func ipamCommand() *cobra.Command {
 	})
 	f.addOutput(cmd)
 	f.addSocket(cmd)
+	return cmd
+}
+
+func reclaimCommand(f *controlFlags) *cobra.Command {
+	var down bool
+	cmd := &cobra.Command{
+		Use:   "reclaim NODE...",
+		Short: "Take the addresses of hosts that are lost for good, by name or ID",
+		Long: "Take the addresses of hosts that are lost for good, by name or ID. Those that their last containers had are handed out last.\n" +
+			"All other hosts are to be up, or to be named too; --down names all that are down, as `overlane ipam` shows them. It is refused where this\n" +
+			"host may be the one that is cut off. A host that comes back after all hears of it from the others before it hands out an address again;\n" +
+			"do not start it where it finds none of them.",
+		Args: func(_ *cobra.Command, args []string) error { return hostsOrDown(args, down) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return post(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
+		},
+	}
+	cmd.Flags().BoolVar(&down, "down", false, "all hosts that are down, in place of NODE...")
 	return cmd
 }
 
@@ -75,13 +83,20 @@ func writeAddresses(out io.Writer, s ipam.Status) error {
 		row(w, p.Key, p.Subnet, within, gateway, p.State)
 	}
 	fmt.Fprintln(w)
-	row(w, "HOST", "SUBNET", "STATE", "BLOCKS", "ADDRESSES", "FREE", "ID")
+	row(w, "HOST", "SUBNET", "STATE", "LAST SEEN", "BLOCKS", "ADDRESSES", "FREE", "ID")
 	for _, b := range s.Blocks {
 		free := "-"
 		if b.Free != nil {
 			free = fmt.Sprint(*b.Free)
 		}
-		row(w, b.Host, b.Subnet, b.State, b.Blocks, b.Addresses, free, short(b.Node))
+		seen := "now"
+		switch {
+		case b.State == "down" && b.LastSeen.IsZero():
+			seen = "over a day ago"
+		case b.State == "down":
+			seen = b.LastSeen.Local().Format(time.DateTime)
+		}
+		row(w, b.Host, b.Subnet, b.State, seen, b.Blocks, b.Addresses, free, short(b.Node))
 	}
 	fmt.Fprintln(w)
 	row(w, "ADDRESS HERE", "NAME", "ENDPOINT", "MAC", "SINCE", "IN A BLOCK OF")
@@ -109,17 +124,19 @@ func (c *control) reclaim(w http.ResponseWriter, r *http.Request) {
 	if o == nil {
 		return
 	}
-	text, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
-	if err != nil {
-		return // the client went away
-	}
-	hosts := strings.Split(string(text), "\n")
-	taken, err := o.ReclaimAddresses(hosts)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
+	hosts, ok := hostsOf(r)
+	if !ok {
 		return
 	}
-	fmt.Fprintf(w, "%d addresses of %s can be handed out again\n", taken, strings.Join(hosts, ", "))
+	taken, err := o.ReclaimAddresses(hosts)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusConflict)
+	case taken.From == "":
+		io.WriteString(w, "no host is down that has addresses\n")
+	default:
+		fmt.Fprintf(w, "%d addresses can be handed out again that these hosts had: %s\n", taken.Addresses, taken.From)
+	}
 }
 
 func (c *control) take(w http.ResponseWriter, r *http.Request) {

@@ -95,7 +95,7 @@ func rotateKey(k keyring, verb, argument string) (string, error) {
 }
 
 // maxArgument bounds what a command sends.
-const maxArgument = 1024
+const maxArgument = 64 << 10
 
 func (c *control) listKeyring(w http.ResponseWriter, _ *http.Request) {
 	if k := c.keyring.Load(); k != nil {

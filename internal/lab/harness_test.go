@@ -145,11 +145,19 @@ func ready(t *testing.T, hosts []*Host) {
 	must(t, each(hosts, func(h *Host) error { return Wait(lasting(t), startTimeout, h.ready) }))
 }
 
-// kill ends a host, with all that runs on it, until the end of the test.
-func kill(t *testing.T, h *Host) {
+// kill ends hosts at once, with all that runs on them, until the end of the test.
+func kill(t *testing.T, hosts ...*Host) {
 	t.Helper()
-	putBack(t, func() { boot(t, h, "start") })
-	_, err := docker(t.Context(), "kill", h.Name)
+	var names []string
+	for _, h := range hosts {
+		names = append(names, h.Name)
+	}
+	putBack(t, func() {
+		_, err := docker(lasting(t), append([]string{"start"}, names...)...)
+		must(t, err)
+		booted(t, hosts)
+	})
+	_, err := docker(t.Context(), append([]string{"kill"}, names...)...)
 	must(t, err)
 }
 
@@ -158,8 +166,14 @@ func boot(t *testing.T, h *Host, how string) {
 	t.Helper()
 	_, err := docker(lasting(t), how, h.Name)
 	must(t, err)
-	must(t, h.locate(lasting(t)))
-	ready(t, []*Host{h})
+	booted(t, []*Host{h})
+}
+
+// booted waits for hosts that were started again.
+func booted(t *testing.T, hosts []*Host) {
+	t.Helper()
+	must(t, each(hosts, func(h *Host) error { return h.locate(lasting(t)) }))
+	ready(t, hosts)
 }
 
 // hostStatus is the part of `overlane status -o json` that the tests look at.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -160,4 +161,35 @@ func TestHostDies(t *testing.T) {
 		return nil
 	})
 	t.Logf("withdrawn %v after the death", time.Since(killed))
+}
+
+// Two hosts die at once, and the last takes itself for cut off. What they ran is refused there with the command to run, and that is
+// enough: where the engines hand out the addresses, and where overlane does.
+func TestTwoHostsDieAtOnce(t *testing.T) {
+	c := cluster(t)
+	last, dead := c.Hosts[0], c.Hosts[1:]
+	network(t, c.Hosts, "app", 20)
+	pooled(t, c.Hosts, "pool", "10.54.0.0/26")
+	containers := map[string][]string{"web": {"--network", "app", "--ip", "10.20.9.9"}, "db": {"--network", "pool", "--ip", "10.54.0.9"}}
+	for i, name := range []string{"web", "db"} {
+		_, err := dead[i].Run(t.Context(), name, containers[name]...)
+		must(t, err)
+	}
+	eventually(t, "the last host knows both", settleTimeout, func() error { return remotes(t, last, 2) })
+	kill(t, dead...)
+	eventually(t, "both are found dead", withdrawn, func() error { return alive(t, last, 1) })
+	for _, name := range []string{"db", "web"} {
+		_, err := last.Run(t.Context(), name, containers[name]...)
+		if err == nil {
+			t.Fatalf("%s starts, though this host may be cut off", name)
+		}
+		cure := regexp.MustCompile("run `(overlane [^`]+)`").FindStringSubmatch(err.Error())
+		if cure == nil {
+			t.Fatalf("%s is refused without a word of what to run: %v", name, err)
+		}
+		t.Logf("%s: %s", name, cure[1])
+		shell(t, last, cure[1]+"; docker rm "+name)
+		_, err = last.Run(t.Context(), name, containers[name]...)
+		must(t, err)
+	}
 }

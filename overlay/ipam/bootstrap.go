@@ -107,10 +107,8 @@ func (c *core) awaited(p *pool) string {
 			return fmt.Sprintf("host %s, which has the pool, has not told of it yet", c.name(p, id))
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(c.peerPools[p.id])) {
-		if !c.up(id) && id != c.self {
-			return fmt.Sprintf("host %s, which has the pool, is down: start it or, if it is lost for good, run `overlane ipam reclaim %s` here", c.name(p, id), c.name(p, id))
-		}
+	if down := slices.DeleteFunc(slices.Sorted(maps.Keys(c.peerPools[p.id])), c.here); len(down) > 0 {
+		return fmt.Sprintf("host %s, which has the pool, is down: start it, or %s here", c.names(p, down), c.reclaimAdvice(down...))
 	}
 	if len(silent) == 0 {
 		return ""

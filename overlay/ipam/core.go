@@ -27,6 +27,7 @@ type core struct {
 	reclaims  []*reclaim
 	members   map[string]string                    // the others that are up: ID to name
 	absent    map[string]string                    // and those that are down, and have not left
+	away      map[string]absence                   // of all that are not up, as far as it is known
 	peerPools map[poolID]map[string]string         // who else has which pools, also such as this host does not have: ID to name
 	order     []string                             // their IDs
 	lives     func(p poolID, addr netip.Addr) bool // whether an endpoint of this host has the address

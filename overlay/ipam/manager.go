@@ -153,10 +153,11 @@ func (m *Manager) receive(from string, message *message) {
 
 // informed runs an event when the core knows how things stand, in the cluster and on this host.
 func (m *Manager) informed(event func(c *core)) {
-	up, absent := m.members()
+	up, absent, away := m.members()
 	inUse := m.cfg.InUse()
 	m.step(func(c *core) {
 		c.meet(up, absent)
+		c.away = away
 		c.lives, c.inUse = inUse.lives, inUse.has
 		c.closeReleased()
 		event(c)
@@ -174,10 +175,13 @@ func (u InUse) has(id poolID) bool {
 	return has
 }
 
-// members are the other hosts that are up, and those that are down without having left: names by ID.
-func (m *Manager) members() (up, absent map[string]string) {
-	up, absent = map[string]string{}, map[string]string{}
+// members are the other hosts that are up, and those that are down without having left: names by ID; and how those went that are not up.
+func (m *Manager) members() (up, absent map[string]string, away map[string]absence) {
+	up, absent, away = map[string]string{}, map[string]string{}, map[string]absence{}
 	for _, member := range m.cluster.Members() {
+		if !member.LastSeen.IsZero() {
+			away[member.ID] = absence{member.LastSeen, member.Frozen}
+		}
 		switch {
 		case member.Self || member.State == discovery.StateLeft:
 		case member.State == discovery.StateDead:
@@ -186,7 +190,7 @@ func (m *Manager) members() (up, absent map[string]string) {
 			up[member.ID] = member.Host
 		}
 	}
-	return up, absent
+	return up, absent, away
 }
 
 // lastUsed lists the addresses that a host's endpoints had when it was last heard of.
@@ -392,20 +396,23 @@ func (m *Manager) Take(addr netip.Addr) error {
 	return err
 }
 
-// Reclaim has the others take the addresses of hosts that are lost for good: by name or ID. The number is of addresses.
-func (m *Manager) Reclaim(hosts []string) (uint64, error) {
-	return wait(m, func(c *core, done func(uint64, error)) {
-		var lost []string
-		for _, host := range hosts {
-			node, err := c.find(host)
-			if err != nil {
-				done(0, err)
-				return
-			}
-			lost = append(lost, node)
+// Reclaim has the others take the addresses of hosts that are lost for good: by name or ID; without any named, those of all that are down.
+func (m *Manager) Reclaim(hosts []string) (Reclaimed, error) {
+	return wait(m, func(c *core, done func(Reclaimed, error)) {
+		lost, err := c.lostOnes(hosts)
+		if err != nil || len(lost) == 0 {
+			done(Reclaimed{}, err)
+			return
 		}
-		c.reclaim(lost, done)
+		from := c.described(lost)
+		c.reclaim(lost, func(taken uint64, err error) { done(Reclaimed{taken, from}, err) })
 	})
+}
+
+// Reclaimed says how many addresses were taken.
+type Reclaimed struct {
+	Addresses uint64
+	From      string // the hosts, for people; empty: none is down
 }
 
 // How long the others may take to hear of what a host gives them when it leaves.

@@ -40,7 +40,7 @@ func TestRefusedPool(t *testing.T) {
 		"a silent host": {func(c *core) { c.meet(map[string]string{"b": "host-b"}, nil) }, func(*core) {},
 			"subnet 10.20.0.0/24: the first use needs a word of every host, and host-b did not answer: try again"},
 		"a host that is down": {func(c *core) { c.peerPools[id] = map[string]string{"b": "host-b"} }, func(*core) {},
-			"subnet 10.20.0.0/24: host host-b, which has the pool, is down: start it or, if it is lost for good, run `overlane ipam reclaim host-b` here: try again"},
+			"subnet 10.20.0.0/24: host host-b, which has the pool, is down: start it, or if host-b is lost for good, run `overlane ipam reclaim host-b` here: try again"},
 		"a host that says no more": {func(c *core) { c.meet(map[string]string{"b": "host-b"}, nil) }, func(c *core) {
 			own := c.pools[id].Origin
 			deliver(c, "b", &message{Key: id.Key, Subnet: id.Subnet, Host: "host-b", Owner: "b.1", Member: true, Origin: &origin{1, "b"}, Re: &own})

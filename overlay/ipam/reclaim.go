@@ -3,9 +3,7 @@ package ipam
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/overlane/overlane/overlay/ipam/prefix"
@@ -65,7 +63,7 @@ func (c *core) advanceReclaim(r *reclaim) bool {
 func (c *core) blocker(p *pool, lost []string) error {
 	dissenter := c.dissenter(p)
 	if id := c.down(p, lost); id != "" {
-		return fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or name it too if it is lost for good", c.name(p, id), p.Key)
+		return fmt.Errorf("host %s is down as well, and may have addresses of %s that nobody else knows of: bring it back, or %s", c.name(p, id), p.Key, c.reclaimAdvice(lost...))
 	}
 	if dissenter != "" {
 		return fmt.Errorf("host %s and this one do not agree yet on who has which addresses of %s: try again in a moment", c.name(p, dissenter), p.Key)
@@ -131,38 +129,4 @@ func (c *core) reclaimFrom(p *pool, owner, successor string) (taken uint64) {
 	c.tell(p, message{Spans: all})
 	c.notef(logInfo, "%d addresses of %s that host %s had are host %s's", taken, p.id, c.name(p, nodeOf(owner)), c.name(p, nodeOf(successor)))
 	return taken
-}
-
-// find is the ID of a host that owns addresses.
-func (c *core) find(host string) (string, error) {
-	nodes := map[string]string{}
-	maps.Copy(nodes, c.absent)
-	for _, hosts := range c.peerPools {
-		maps.Copy(nodes, hosts)
-	}
-	for _, p := range c.sorted() {
-		for _, owner := range p.Table.owners() {
-			nodes[nodeOf(owner)] = c.name(p, nodeOf(owner))
-		}
-	}
-	var found, begin, names []string
-	for _, node := range slices.Sorted(maps.Keys(nodes)) {
-		names = append(names, nodes[node])
-		switch {
-		case nodes[node] == host:
-			found = append(found, node)
-		case host != "" && strings.HasPrefix(node, host):
-			begin = append(begin, node)
-		}
-	}
-	if found == nil {
-		found = begin
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", fmt.Errorf("node %q: owns no addresses: those that do are %s", host, strings.Join(names, ", "))
-	}
-	return "", fmt.Errorf("node %q: several are called so: give an ID of %s", host, strings.Join(found, ", "))
 }

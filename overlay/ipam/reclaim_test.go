@@ -186,7 +186,7 @@ func TestReclaimNamesWhoElseIsDown(t *testing.T) {
 	p.Names = map[string]string{"b": "host-b", "c": "host-c"}
 	c.step(c.now.Add(helloPatience), nil)
 	_, err, over := reclaims(c, 8, "b")
-	if !over || err == nil || err.Error() != "host host-c is down as well, and may have addresses of k that nobody else knows of: bring it back, or name it too if it is lost for good" {
+	if !over || err == nil || err.Error() != "host host-c is down as well, and may have addresses of k that nobody else knows of: bring it back, or if host-b, host-c are lost for good, all of them, run `overlane ipam reclaim host-b host-c`" {
 		t.Errorf("host c is down too: %v", err)
 	}
 	if taken, err, _ := reclaims(c, 1, "b", "c"); taken != 20 || err != nil {

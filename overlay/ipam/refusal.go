@@ -8,8 +8,8 @@ import (
 
 // full says who has the addresses of a subnet.
 func (c *core) full(p *pool, r *request) error {
-	var who []string
-	var down, busy string
+	var who, down []string
+	var busy string
 	for _, id := range p.Table.owners() {
 		var n uint64
 		for _, s := range p.Table.owned(id, p.lo, p.hi) {
@@ -20,8 +20,8 @@ func (c *core) full(p *pool, r *request) error {
 		case id == p.Owner:
 			who = append(who, fmt.Sprintf("this host %d, all in use", n))
 		case !c.there(p, id):
-			down = c.name(p, nodeOf(id))
-			who = append(who, fmt.Sprintf("host %s %d, and it is down", down, n))
+			down = append(down, nodeOf(id))
+			who = append(who, fmt.Sprintf("host %s %d, and it %s", c.name(p, nodeOf(id)), n, c.whyAway(nodeOf(id))))
 		case r.silent[nodeOf(id)]:
 			busy = c.name(p, nodeOf(id))
 			who = append(who, fmt.Sprintf("host %s %d, and it does not answer", busy, n))
@@ -37,10 +37,18 @@ func (c *core) full(p *pool, r *request) error {
 	switch {
 	case busy != "":
 		cure = fmt.Sprintf("try again, or see `overlane status members` on %s", busy)
-	case down != "":
-		cure = fmt.Sprintf("if %s is lost for good, `overlane ipam reclaim %s` takes back what it had", down, down)
+	case down != nil:
+		cure = c.reclaimAdvice(down...)
 	}
 	return fmt.Errorf("%s has no free address: %s: %s", within, strings.Join(who, "; "), cure)
+}
+
+// whyAway says why an owner is not there: the host is down, or has forgotten the pool since and begun anew under another name.
+func (c *core) whyAway(node string) string {
+	if c.here(node) {
+		return "has forgotten that since"
+	}
+	return "is down"
 }
 
 // askFor asks an address's owner for it. The error is why it can't be had.
@@ -50,7 +58,7 @@ func (c *core) askFor(p *pool, r *request, owner, to string) error {
 	why := r.refused[node]
 	switch {
 	case !c.there(p, owner):
-		return fmt.Errorf("address %s: belongs to host %s, which is down: choose another --%s, or, if the host is lost for good, run `overlane ipam reclaim %s`", p.addr(r.at), name, r.option(), name)
+		return fmt.Errorf("address %s: belongs to host %s, which %s: choose another --%s, or %s", p.addr(r.at), name, c.whyAway(node), r.option(), c.reclaimAdvice(node))
 	case why != "" && why != silent:
 		return fmt.Errorf("address %s: host %s has it: %s: choose another --%s, or remove the container that has it", p.addr(r.at), name, why, r.option())
 	case r.question == nil || r.question.host != node:

@@ -30,7 +30,15 @@ func TestRefusedAddress(t *testing.T) {
 		}, exact("10.20.0.23", mac),
 			"address 10.20.0.23: belongs to host host-c, which is down, and so is host host-d, so that this one may be cut off: choose another --ip or, if its container there does not run any more, run `overlane ipam take 10.20.0.23` here"},
 		"gateway of a host that is down": {func(*core, *pool) {}, Request{Addr: netip.MustParseAddr("10.20.0.23"), Gateway: true},
-			"address 10.20.0.23: belongs to host host-c, which is down: choose another --gateway, or, if the host is lost for good, run `overlane ipam reclaim host-c`"},
+			"address 10.20.0.23: belongs to host host-c, which is down: choose another --gateway, or if host-c is lost for good, run `overlane ipam reclaim host-c`"},
+		"of a host under a former name": {given(3, 3, "b.0"), exact("10.20.0.3", mac),
+			"address 10.20.0.3: belongs to host host-b, which has forgotten that since: choose another --ip, or if host-c is lost for good, run `overlane ipam reclaim host-b host-c`"},
+		"of this host under a former name": {func(c *core, p *pool) {
+			given(3, 3, "a.0")(c, p)
+			given(21, 30, "b.1")(c, p)
+			c.meet(map[string]string{"b": "host-b"}, nil)
+		}, exact("10.20.0.3", mac),
+			"address 10.20.0.3: belongs to host a, which has forgotten that since: choose another --ip, or run `overlane ipam reclaim a`"},
 		"of a host that is silent": {func(*core, *pool) {}, exact("10.20.0.13", mac),
 			"address 10.20.0.13: belongs to host host-b, which does not answer: choose another --ip, or try again"},
 		"of a host that was silent before": {func(c *core, p *pool) { c.ask(p, "b.1", ask{First: 1, Last: 20}) }, exact("10.20.0.13", ""),
@@ -56,7 +64,13 @@ func TestRefusedAddress(t *testing.T) {
 		}, Request{MAC: mac},
 			"subnet 10.20.0.0/24 has no free address: host host-b 20, and it does not answer; host host-c 10, and it does not answer: try again, or see `overlane status members` on host-c"},
 		"none left": {given(1, 20, "c.1"), Request{MAC: mac},
-			"subnet 10.20.0.0/24 has no free address: host host-c 30, and it is down: if host-c is lost for good, `overlane ipam reclaim host-c` takes back what it had"},
+			"subnet 10.20.0.0/24 has no free address: host host-c 30, and it is down: if host-c is lost for good, run `overlane ipam reclaim host-c`"},
+		"none left, of two that are down": {func(c *core, p *pool) {
+			given(1, 20, "c.1")(c, p)
+			given(16, 20, "d.1")(c, p)
+			c.meet(map[string]string{"b": "host-b"}, map[string]string{"c": "host-c", "d": "host-d"})
+		}, Request{MAC: mac},
+			"subnet 10.20.0.0/24 has no free address: host host-c 25, and it is down; host host-d 5, and it is down: if host-c, host-d are lost for good, all of them, run `overlane ipam reclaim host-c host-d`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p := testCore("a.1", "b.1", "c.1")

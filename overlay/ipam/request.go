@@ -208,7 +208,7 @@ func (c *core) exactly(p *pool, r *request) (uint64, bool, error) {
 	if !isHost(s.Owner) {
 		return 0, false, fmt.Errorf("address %s: is the network's %s: choose another --ip", p.addr(r.at), reservedFor[s.Owner])
 	}
-	if !c.there(p, s.Owner) {
+	if !c.here(nodeOf(s.Owner)) {
 		return 0, false, c.takeOver(p, r, s.Owner)
 	}
 	return 0, false, c.askFor(p, r, s.Owner, "")

@@ -35,7 +35,8 @@ type BlockStatus struct {
 	State     string       `json:"state"` // self, up, down, or former: it has forgotten the pool since
 	Blocks    int          `json:"blocks"`
 	Addresses uint64       `json:"addresses"`
-	Free      *uint64      `json:"free"` // as it said last; nil: not known
+	Free      *uint64      `json:"free"`               // as it said last; nil: not known
+	LastSeen  time.Time    `json:"last_seen,omitzero"` // of a host that is not up; zero: more than a day ago
 }
 
 // LeaseStatus is an address in use on this host.
@@ -91,7 +92,7 @@ func (c *core) blocks(p *pool) []BlockStatus {
 	var all []BlockStatus
 	for _, owner := range p.Table.owners() {
 		node := nodeOf(owner)
-		b := BlockStatus{Key: p.Key, Subnet: p.Subnet, Node: node, Host: c.name(p, node), State: "down"}
+		b := BlockStatus{Key: p.Key, Subnet: p.Subnet, Node: node, Host: c.name(p, node), State: "down", LastSeen: c.away[node].since}
 		for _, s := range p.Table.owned(owner, 1, prefix.MaxOffset) {
 			b.Blocks++
 			b.Addresses += s.size()
@@ -106,7 +107,7 @@ func (c *core) blocks(p *pool) []BlockStatus {
 				free := peer.free
 				b.Free = &free
 			}
-		case c.up(node) || node == c.self:
+		case c.here(node):
 			b.State = "former"
 		}
 		all = append(all, b)

@@ -60,12 +60,13 @@ type Cluster struct {
 	own      map[string]map[discovery.MAC]discovery.Endpoint
 	remote   []discovery.Record
 	alone    bool
+	peer     discovery.Member
 	seeds    map[netip.Addr]bool
 }
 
 // NewCluster is a cluster of Self and Peer, without records.
 func NewCluster() *Cluster {
-	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}, seeds: map[netip.Addr]bool{}}
+	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}, peer: Peer, seeds: map[netip.Addr]bool{}}
 }
 
 // Announce makes records known in place of those before: of Peer, unless they name their owner.
@@ -144,13 +145,31 @@ func (c *Cluster) Self() discovery.Member { return Self }
 // Answers is true unless it was made to fail.
 func (c *Cluster) Answers(string) bool { return c.check("Answers") == nil }
 
+// CutOff makes Peer one that went down together with many others.
+func (c *Cluster) CutOff() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer.State, c.peer.Frozen = discovery.StateDead, true
+}
+
+// Withdraw hides the records of Peer.
+func (c *Cluster) Withdraw(string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer.Frozen = false
+	for i := range c.remote {
+		c.remote[i].Hidden = true
+	}
+	return nil
+}
+
 func (c *Cluster) Members() []discovery.Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.alone {
 		return []discovery.Member{Self}
 	}
-	return []discovery.Member{Self, Peer}
+	return []discovery.Member{Self, c.peer}
 }
 
 // Seeds lists the addresses that are to be joined.
