@@ -22,7 +22,10 @@ func (o *Overlay) Withdraw(hosts []string) ([]string, error) {
 		chosen = nil
 	}
 	for _, host := range hosts {
-		called := slices.DeleteFunc(slices.Clone(down), func(m discovery.Member) bool { return m.Host != host && (host == "" || !strings.HasPrefix(m.ID, host)) })
+		called := slices.DeleteFunc(slices.Clone(down), func(m discovery.Member) bool { return m.Host != host })
+		if len(called) == 0 && host != "" {
+			called = slices.DeleteFunc(slices.Clone(down), func(m discovery.Member) bool { return !strings.HasPrefix(m.ID, host) })
+		}
 		if len(called) == 0 {
 			return nil, fmt.Errorf("node %q: no host that is down is called so: %s", host, listed(down))
 		}

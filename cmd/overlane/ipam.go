@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -48,7 +47,7 @@ func reclaimCommand(f *controlFlags) *cobra.Command {
 			"do not start it where it finds none of them.",
 		Args: func(_ *cobra.Command, args []string) error { return hostsOrDown(args, down) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return post(cmd, f, "ipam/reclaim", strings.Join(args, "\n"))
+			return post(cmd, f, "ipam/reclaim", named(args, down))
 		},
 	}
 	cmd.Flags().BoolVar(&down, "down", false, "all hosts that are down, in place of NODE...")
@@ -124,7 +123,7 @@ func (c *control) reclaim(w http.ResponseWriter, r *http.Request) {
 	if o == nil {
 		return
 	}
-	hosts, ok := hostsOf(r)
+	hosts, ok := hostsOf(w, r)
 	if !ok {
 		return
 	}

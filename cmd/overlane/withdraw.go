@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ func withdrawCommand() *cobra.Command {
 			"A host that is back is in use again.",
 		Args: func(_ *cobra.Command, args []string) error { return hostsOrDown(args, down) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return post(cmd, f, "withdraw", strings.Join(args, "\n"))
+			return post(cmd, f, "withdraw", named(args, down))
 		},
 	}
 	cmd.Flags().BoolVar(&down, "down", false, "all hosts that are down, in place of NODE...")
@@ -29,21 +30,40 @@ func withdrawCommand() *cobra.Command {
 	return cmd
 }
 
-// hostsOrDown checks that either hosts or all that are down are named.
+// hostsOrDown checks that either hosts or all that are down are named. An empty name may come of a script's unset variable.
 func hostsOrDown(hosts []string, down bool) error {
-	if down == (len(hosts) > 0) {
+	if down == (len(hosts) > 0) || slices.Contains(hosts, "") {
 		return errors.New("want the names or IDs of hosts, or --down for all that are down")
 	}
 	return nil
 }
 
-// hostsOf reads the hosts that a command names; none: those that are down. False: the client went away.
-func hostsOf(r *http.Request) ([]string, bool) {
-	text, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
-	if len(text) == 0 {
-		return nil, err == nil
+// allDown stands for all hosts that are down, on the way to the daemon.
+const allDown = "--down"
+
+// named is the argument of a command that names hosts, a line each.
+func named(hosts []string, down bool) string {
+	if down {
+		return allDown
 	}
-	return strings.Split(string(text), "\n"), err == nil
+	return strings.Join(hosts, "\n")
+}
+
+// hostsOf reads the hosts that a command names; none: those that are down. False: it names neither, and has its answer.
+func hostsOf(w http.ResponseWriter, r *http.Request) ([]string, bool) {
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxArgument))
+	if err != nil {
+		return nil, false // the client went away
+	}
+	if string(text) == allDown {
+		return nil, true
+	}
+	hosts := strings.Split(string(text), "\n")
+	if err := hostsOrDown(hosts, false); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return nil, false
+	}
+	return hosts, true
 }
 
 func (c *control) withdraw(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +71,7 @@ func (c *control) withdraw(w http.ResponseWriter, r *http.Request) {
 	if o == nil {
 		return
 	}
-	hosts, ok := hostsOf(r)
+	hosts, ok := hostsOf(w, r)
 	if !ok {
 		return
 	}

@@ -15,10 +15,16 @@ func TestHostsThatAreDown(t *testing.T) {
 		"withdraw --down host2":     "want the names or IDs of hosts, or --down for all that are down",
 		"ipam reclaim --down":       "no host is down that has addresses\n",
 		"ipam reclaim host2":        `node "host2": owns no addresses: those that do are none`,
+		`withdraw ""`:               "want the names or IDs of hosts, or --down for all that are down",
+		`ipam reclaim "" host2`:     "want the names or IDs of hosts, or --down for all that are down",
 		"ipam reclaim":              "want the names or IDs of hosts, or --down for all that are down",
 		"ipam reclaim --down host2": "want the names or IDs of hosts, or --down for all that are down",
 	} {
-		said, err := command(append(strings.Fields(args), "--control-socket", socket)...)
+		words := strings.Fields(args)
+		for i, word := range words {
+			words[i] = strings.ReplaceAll(word, `""`, "") // as a shell does
+		}
+		said, err := command(append(words, "--control-socket", socket)...)
 		if err != nil {
 			said = err.Error()
 		}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 )
@@ -23,7 +22,6 @@ var registry pluginRegistry
 
 // pluginRegistry is an image registry on this machine.
 type pluginRegistry struct {
-	mu    sync.Mutex
 	serve *exec.Cmd
 	dir   string
 	port  int // once it has the plugin
@@ -32,8 +30,6 @@ type pluginRegistry struct {
 // plugin gives the name by which the hosts find the managed plugin in the registry. The first call builds it.
 func (r *pluginRegistry) plugin(t *testing.T, c *Cluster) string {
 	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.port == 0 {
 		must(t, r.close())
 		port := r.open(t)

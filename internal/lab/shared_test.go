@@ -15,63 +15,44 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// places are where tests run that need a cluster, two at a time: much of their time goes by in waiting. The clusters stay up from
-// one test to the next, for a boot takes longer than most of them. No more tests run at once (make test-lab), so that none
-// waits for a place: a test has no parallel subtests.
-var places = make(chan *place, 2)
-
-// place has a cluster, once a test has asked for one.
-type place struct {
-	name    string
-	cluster *Cluster
-}
+// shared is the cluster that the tests run on, one after the other, for a boot takes longer than most of them. One that fails
+// takes it down, and the next one starts another.
+var shared *Cluster
 
 func TestMain(m *testing.M) {
-	for number := range cap(places) {
-		places <- &place{name: fmt.Sprint(sharedName, number+1)}
-	}
 	code := m.Run()
-	err := registry.close()
-	for range cap(places) {
-		err = errors.Join(err, (<-places).takeDown())
-	}
-	if err != nil {
+	if err := errors.Join(takeDown(), registry.close()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-func (p *place) takeDown() error {
-	p.cluster = nil
-	return Down(context.Background(), p.name)
+func takeDown() error {
+	shared = nil
+	return Down(context.Background(), sharedName)
 }
 
 // cluster gives hosts on which nothing runs but the daemons, and demands the same of the test when it ends: containers
-// and networks are removed for it, what else it has done it puts back. One that fails takes its hosts down, and the next one
-// starts others.
+// and networks are removed for it, what else it has done it puts back.
 func cluster(t *testing.T) *Cluster {
 	t.Helper()
-	t.Parallel()
-	p := <-places
 	t.Cleanup(func() {
-		defer func() { places <- p }()
 		if t.Failed() {
-			saveLogs(t, p.cluster)
-			must(t, p.takeDown())
+			saveLogs(t, shared)
+			must(t, takeDown())
 		}
 	})
-	if p.cluster == nil {
+	if shared == nil {
 		began := time.Now()
 		var err error
-		p.cluster, err = Up(t.Context(), Options{Name: p.name, Hosts: sharedHosts, Underlay: underlay})
+		shared, err = Up(t.Context(), Options{Name: sharedName, Hosts: sharedHosts, Underlay: underlay})
 		must(t, err)
-		acquainted(t, p.cluster)
+		acquainted(t, shared)
 		t.Logf("the hosts started in %v", time.Since(began))
 	}
-	c := p.cluster
-	putBack(t, func() { cleanUp(t, c) })
-	return c
+	putBack(t, func() { cleanUp(t, shared) })
+	return shared
 }
 
 // putBack has a function called at the end of a test that has passed: one that failed leaves all as it is, to be looked at.
