@@ -133,23 +133,27 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 
 // node is all that moves packets and records.
 type node struct {
-	at       atomic.Pointer[netip.Addr] // the VTEP's address
-	datapath *datapath.Datapath
-	overlay  *overlay.Overlay
-	cluster  *discovery.Cluster
+	at        atomic.Pointer[netip.Addr] // this host's own address for VXLAN
+	advertise netip.Addr                 // another one that leads to it; invalid: it is the same
+	datapath  *datapath.Datapath
+	overlay   *overlay.Overlay
+	cluster   *discovery.Cluster
 }
 
 // startNode takes back what a previous daemon left, then goes among the others.
 func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n = &node{}
-	vtep := s.vtep()
-	n.at.Store(&vtep)
+	source := s.source()
+	n.at.Store(&source)
+	if s.translated {
+		n.advertise = s.advertise
+	}
 	defer func() {
 		if err != nil {
 			n.close()
 		}
 	}()
-	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.vtep(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
+	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.source(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
 		return n, fmt.Errorf("datapath with --vxlan-port %d on --cpus %v: %w", s.vxlanPort, s.cpus, err)
 	}
 	n.overlay, err = overlay.Open(overlay.Config{
@@ -173,7 +177,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n.cluster, err = discovery.Open(discovery.Config{
 		Dir:       s.dataDir,
 		Host:      host,
-		Bind:      netip.AddrPortFrom(s.advertise, s.gossipPort),
+		Bind:      netip.AddrPortFrom(s.local, s.gossipPort),
 		Advertise: s.advertise,
 		VTEP:      netip.AddrPortFrom(s.vtep(), s.vxlanPort),
 		Join:      s.join,

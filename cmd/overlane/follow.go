@@ -56,12 +56,16 @@ func (n *node) move(to netip.Addr) error {
 	if err := n.datapath.Move(to); err != nil {
 		return err
 	}
-	if err := n.cluster.Move(to, to); err != nil {
+	advertise := to
+	if n.advertise.IsValid() {
+		advertise = n.advertise
+	}
+	if err := n.cluster.Move(to, advertise); err != nil {
 		return err
 	}
 	n.at.Store(&to)
 	return nil
 }
 
-// address is where the others reach this host's VTEP.
+// address is this host's own for VXLAN.
 func (n *node) address() netip.Addr { return *n.at.Load() }
