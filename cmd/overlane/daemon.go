@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -133,11 +132,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 
 // node is all that moves packets and records.
 type node struct {
-	at        atomic.Pointer[netip.Addr] // this host's own address for VXLAN
-	advertise netip.Addr                 // another one that leads to it; invalid: it is the same
-	datapath  *datapath.Datapath
-	overlay   *overlay.Overlay
-	cluster   *discovery.Cluster
+	mover
+	datapath *datapath.Datapath
+	overlay  *overlay.Overlay
+	cluster  *discovery.Cluster
 }
 
 // startNode takes back what a previous daemon left, then goes among the others.
@@ -145,9 +143,6 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n = &node{}
 	source := s.source()
 	n.at.Store(&source)
-	if s.translated {
-		n.advertise = s.advertise
-	}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -189,6 +184,13 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	})
 	if err != nil {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
+	}
+	n.packets = n.datapath.Move
+	n.gossip = func(to netip.Addr) error {
+		if s.translated {
+			return n.cluster.Move(to, s.advertise)
+		}
+		return n.cluster.Move(to, to)
 	}
 	n.overlay.Attach(n.cluster)
 	return n, nil
