@@ -29,6 +29,7 @@ func (m *mover) follow(ctx context.Context, source hostaddr.Source, log logrus.F
 		log.WithError(err).Error("overlane can't follow this host's address: restart it where that changes")
 		return
 	}
+	choice := hostaddr.NewChoice(source)
 	var again <-chan time.Time
 	before := ""
 	for {
@@ -40,7 +41,10 @@ func (m *mover) follow(ctx context.Context, source hostaddr.Source, log logrus.F
 		}
 		again = nil
 		lacks := ""
-		next, err := source.Next(m.address())
+		next, wait, err := choice.Next(m.address(), time.Now())
+		if wait > 0 {
+			again = time.After(wait)
+		}
 		if err == nil {
 			if err = m.move(next); err != nil {
 				again = time.After(moveAgain)
