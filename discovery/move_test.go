@@ -151,7 +151,7 @@ func TestMoveAfterAnOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		move(t, a)
-		took := b.wait(3*time.Second, "the new VTEP is used", func() bool { return b.mac(testEndpoint(1, 1)) == moved })
+		took := b.wait(10*time.Second, "the new VTEP is used", func() bool { return b.mac(testEndpoint(1, 1)) == moved })
 		t.Logf("after %s", took)
 		a.wait(time.Minute, "the other's records", func() bool { return a.mac(testEndpoint(2, 1)) != "" })
 		a.waitState(time.Minute, c, StateDead)
