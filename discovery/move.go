@@ -14,9 +14,14 @@ import (
 // A node that gets another address keeps its identity, its records and what it knows. To memberlist an address is a member's for
 // as long as it is alive, so that the node leaves under the old one and is back under the new one at once: both go to each peer in
 // turn, over streams from the new address. The core is told of neither: to it no member came or went.
+//
+// Gossip is no way to tell: of one member it passes on only the latest word, and to who knows the old address "alive" is a conflict
+// that counts for nothing. Who is not told waits until probes have found the old address dead, 17 to 36 s.
 
-// movePeers is how many peers hear of a move at first hand. The others do by gossip.
-const movePeers = 16
+const (
+	moveParallel = 64               // peers that are told at a time: each that is down holds one up for dialTimeout
+	moveTime     = 30 * time.Second // in which they are told: a stop of the node waits for it
+)
 
 // Move gives this node another address of the same family, at which it is bound and which it advertises for gossip and VXLAN. The
 // peers go on using its records, under the new VTEP. If the address can't be bound, nothing has changed.
@@ -50,7 +55,7 @@ func (c *Cluster) movePeers() []netip.AddrPort {
 		up = down
 	}
 	rand.Shuffle(len(up), func(i, j int) { up[i], up[j] = up[j], up[i] })
-	return up[:min(len(up), movePeers)]
+	return up
 }
 
 // move puts a new memberlist in the place of the one at the old address.
@@ -94,19 +99,36 @@ func (g *gossip) setVTEP(vtep netip.AddrPort) (before netip.AddrPort) {
 // tellMove has each peer hear that the node has left, and then at once that it is back. The first answers teach the new list above
 // which incarnation of memberlist's it must speak, so that what is still said of the old one does not count: hence the second round.
 func (g *gossip) tellMove(old, list *memberlist.Memberlist, peers []netip.AddrPort) {
+	deadline := time.Now().Add(moveTime)
 	for _, lists := range [][]*memberlist.Memberlist{{old, list}, {list}} {
+		reached := make([]bool, len(peers))
 		var group errgroup.Group
-		group.SetLimit(joinParallel)
-		for _, peer := range peers {
+		group.SetLimit(moveParallel)
+		for i, peer := range peers {
 			group.Go(func() error {
-				for _, l := range lists {
-					l.Join([]string{peer.String()}) // who is not reached is joined later, as any member that was lost
-				}
+				reached[i] = time.Now().Before(deadline) && joinAll(lists, peer)
 				return nil
 			})
 		}
 		group.Wait()
+		var next []netip.AddrPort // who is not reached is joined later, as any member that was lost
+		for i, peer := range peers {
+			if reached[i] {
+				next = append(next, peer)
+			}
+		}
+		peers = next
 	}
+}
+
+// joinAll has each list exchange what it knows with a node, until one does not reach it.
+func joinAll(lists []*memberlist.Memberlist, at netip.AddrPort) bool {
+	for _, l := range lists {
+		if _, err := l.Join([]string{at.String()}); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // listEvents passes on what one memberlist tells, until another has taken its place: its timers outlive it.

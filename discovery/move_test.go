@@ -1,10 +1,14 @@
 package discovery
 
 import (
+	"context"
+	"log"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // moved is what others are to know of the node that moves.
@@ -64,6 +68,78 @@ func TestMoveToAnotherAddress(t *testing.T) {
 	}
 }
 
+// Each peer hears of a move at first hand, however many they are: by gossip they would in 17 to 36 seconds.
+func TestMoveAmongMany(t *testing.T) {
+	const peerCount = 32
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1)
+		a.subscribe(appNet)
+		a.Put(appKey, testEndpoint(1, 1))
+		var peers []*testNode
+		for i := range peerCount {
+			n := startNode(t, l.listen, i+2, withJoin(a))
+			n.subscribe(appNet)
+			peers = append(peers, n)
+		}
+		for _, n := range peers {
+			n.wait(patience, "the endpoint is known", func() bool { return n.mac(testEndpoint(1, 1)) != "" })
+		}
+		a.wait(patience, "all are up", func() bool { return len(a.Members()) == 1+peerCount })
+		l.vanishes(a)
+		move(t, a)
+		for _, n := range peers {
+			n.wait(3*time.Second, "the new VTEP is used", func() bool { return n.mac(testEndpoint(1, 1)) == moved })
+		}
+	})
+}
+
+// behindNAT listens as a node does whose own address is translated to another one (--bind).
+func (l *lan) behindNAT(outside netip.Addr) listener {
+	return func(ctx context.Context, bind netip.AddrPort, log *log.Logger) (memberlist.NodeAwareTransport, uint16, error) {
+		transport, port, err := l.listen(ctx, bind, log)
+		if err == nil {
+			l.set(func() { l.nodes[netip.AddrPortFrom(outside, port).String()] = transport.(*lanNode) })
+		}
+		return transport, port, err
+	}
+}
+
+// Only the address that the others do not know changes. To them nothing has, but the node hears them again.
+func TestMoveBehindNAT(t *testing.T) {
+	outside := netip.MustParseAddr("203.0.113.1")
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.behindNAT(outside), 1, func(c *Config) { c.Advertise, c.VTEP = outside, netip.AddrPortFrom(outside, 4789) })
+		b := startNode(t, l.listen, 2, withJoin(a))
+		for i, n := range []*testNode{a, b} {
+			n.subscribe(appNet)
+			n.Put(appKey, testEndpoint(i+1, 1))
+		}
+		a.waitView(patience, 1, 1, 2)
+		b.waitView(patience, 1, 1, 2)
+		a.forget()
+		b.forget()
+		l.set(func() { l.nodes[a.Self().Addr.String()].gone = true; delete(l.nodes, a.Self().Addr.String()) })
+		if err := a.Move(netip.MustParseAddr("127.0.0.9"), outside); err != nil {
+			t.Fatal(err)
+		}
+		a.Put(appKey, testEndpoint(1, 2))
+		b.wait(3*time.Second, "what changes after the move", func() bool { return b.mac(testEndpoint(1, 2)) == "203.0.113.1:4789" })
+		b.Put(appKey, testEndpoint(2, 2))
+		a.wait(3*time.Second, "what the other changes", func() bool { return a.mac(testEndpoint(2, 2)) != "" })
+		time.Sleep(time.Minute)
+		for _, n := range []*testNode{a, b} {
+			n.waitState(0, a, StateAlive)
+			n.waitState(0, b, StateAlive)
+			if gone := n.gone(); len(gone) > 0 {
+				t.Errorf("%s withdrew %+v", n.cfg.Host, gone)
+			}
+			if strings.Contains(n.logged.String(), "copy of the data directory") {
+				t.Errorf("%s takes the node for a copy of itself:\n%s", n.cfg.Host, n.logged)
+			}
+		}
+	})
+}
+
 // The address was away for so long that the others took the node for dead, and it them. One of them died for good meanwhile.
 func TestMoveAfterAnOutage(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
@@ -75,7 +151,7 @@ func TestMoveAfterAnOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		move(t, a)
-		took := b.wait(3*time.Second, "the new VTEP is used", func() bool { return b.mac(testEndpoint(1, 1)) == moved })
+		took := b.wait(10*time.Second, "the new VTEP is used", func() bool { return b.mac(testEndpoint(1, 1)) == moved })
 		t.Logf("after %s", took)
 		a.wait(time.Minute, "the other's records", func() bool { return a.mac(testEndpoint(2, 1)) != "" })
 		a.waitState(time.Minute, c, StateDead)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -145,7 +144,7 @@ const uniqueTime = time.Second
 
 // node is all that moves packets and records.
 type node struct {
-	at       atomic.Pointer[netip.Addr] // the VTEP's address
+	mover
 	datapath *datapath.Datapath
 	overlay  *overlay.Overlay
 	cluster  *discovery.Cluster
@@ -154,14 +153,14 @@ type node struct {
 // startNode takes back what a previous daemon left, then goes among the others.
 func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n = &node{}
-	vtep := s.vtep()
-	n.at.Store(&vtep)
+	source := s.source()
+	n.at.Store(&source)
 	defer func() {
 		if err != nil {
 			n.close()
 		}
 	}()
-	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.vtep(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
+	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.source(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
 		return n, fmt.Errorf("datapath with --vxlan-port %d on --cpus %v: %w", s.vxlanPort, s.cpus, err)
 	}
 	n.overlay, err = overlay.Open(overlay.Config{
@@ -186,7 +185,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n.cluster, err = discovery.Open(discovery.Config{
 		Dir:       s.dataDir,
 		Host:      host,
-		Bind:      netip.AddrPortFrom(s.advertise, s.gossipPort),
+		Bind:      netip.AddrPortFrom(s.local, s.gossipPort),
 		Advertise: s.advertise,
 		VTEP:      netip.AddrPortFrom(s.vtep(), s.vxlanPort),
 		Join:      s.join,
@@ -199,6 +198,13 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	})
 	if err != nil {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
+	}
+	n.packets = n.datapath.Move
+	n.gossip = func(to netip.Addr) error {
+		if s.translated {
+			return n.cluster.Move(to, s.advertise)
+		}
+		return n.cluster.Move(to, to)
 	}
 	n.overlay.Attach(n.cluster)
 	if twin := n.cluster.Unique(uniqueTime); twin != nil {

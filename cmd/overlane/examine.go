@@ -18,7 +18,7 @@ import (
 // examine checks the host for a daemon with these settings, beside the one that runs if one does.
 func examine(ctx context.Context, s settings) []check.Result {
 	c := check.Config{
-		VTEP: s.vtep(), Gossip: netip.AddrPortFrom(s.advertise, s.gossipPort), VXLANPort: s.vxlanPort, Metrics: s.metrics,
+		VTEP: s.source(), Gossip: netip.AddrPortFrom(s.local, s.gossipPort), VXLANPort: s.vxlanPort, Metrics: s.metrics,
 		Built: built(),
 	}
 	if s.underlay.KernelInterface() {
@@ -51,7 +51,7 @@ func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result 
 		return []check.Result{{Check: "daemon", State: check.Warn, Seen: err.Error(), Cure: "check again when it is ready"}}
 	}
 	r := check.Result{Check: "daemon", State: check.OK, Seen: fmt.Sprintf("%s runs, with VTEP %s", status.Node.Version, status.Node.VTEP)}
-	if status.Node.VTEP != netip.AddrPortFrom(c.VTEP, c.VXLANPort) || status.Node.Gossip != c.Gossip {
+	if status.Node.VTEP != netip.AddrPortFrom(s.vtep(), s.vxlanPort) || status.Node.Gossip != netip.AddrPortFrom(s.advertise, s.gossipPort) {
 		r.State = check.Warn
 		r.Seen += fmt.Sprintf(", and gossips on %s: not the settings that are checked", status.Node.Gossip)
 		r.Cure = "give this command the daemon's flags and environment"

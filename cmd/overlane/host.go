@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -14,24 +15,52 @@ import (
 	"github.com/overlane/overlane/internal/hostaddr"
 )
 
-// parseAdvertise reads where the address comes from, which findAddress looks up: the host may have it only later.
-func parseAdvertise(s *settings, text string) (err error) {
-	if addr, notIP := netip.ParseAddr(text); notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr() {
-		s.advertise = addr // the underlay's interface comes with the daemon
+// parseBind comes before parseAdvertise.
+func parseBind(s *settings, text string) error {
+	s.translated = text != ""
+	if !s.translated {
 		return nil
 	}
-	s.advertised = text
+	return s.readSource("bind", text)
+}
+
+// parseAdvertise reads where the address comes from, which findAddress looks up: the host may have it only later.
+func parseAdvertise(s *settings, text string) error {
+	addr, notIP := netip.ParseAddr(text)
+	switch {
+	case s.translated && (notIP != nil || !addr.IsGlobalUnicast() || addr.Is4In6()):
+		return errors.New("with --bind it is the address at which the others reach this host")
+	case s.translated:
+		s.advertise = addr
+		return nil
+	case notIP == nil && s.underlay.Addr.IsValid() && addr == s.underlay.Addr.Addr():
+		s.local, s.advertise = addr, addr // the underlay's interface comes with the daemon
+		return nil
+	}
+	return s.readSource("advertise", text)
+}
+
+func (s *settings) readSource(name, text string) (err error) {
+	s.addressSetting, s.addressText = name, text
 	s.address, err = hostaddr.ParseSource(text)
 	return err
 }
 
-// findAddress looks up the address to advertise.
-func (s *settings) findAddress() (err error) {
-	if s.advertise.IsValid() {
+// findAddress looks up this host's address, which is the one to advertise unless that is translated.
+func (s *settings) findAddress() error {
+	if s.local.IsValid() {
 		return nil
 	}
-	if s.advertise, err = s.address.Find(); err != nil {
-		return settingNamed("advertise").wrong(s.advertised, err)
+	local, err := s.address.Find()
+	if err == nil && s.translated && local.Is4() != s.advertise.Is4() {
+		err = fmt.Errorf("address %s is not of the family of --advertise %s", local, s.advertise)
+	}
+	if err != nil {
+		return settingNamed(s.addressSetting).wrong(s.addressText, err)
+	}
+	s.local = local
+	if !s.translated {
+		s.advertise = local
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -22,24 +21,27 @@ import (
 
 // settings are the daemon's, checked.
 type settings struct {
-	dataDir       string
-	join          []string
-	underlay      datapath.Underlay
-	advertised    string // as it was given
-	address       hostaddr.Source
-	advertise     netip.Addr // set by findAddress
-	vxlanPort     uint16
-	gossipPort    uint16
-	gossipKey     []byte
-	cpus          []int
-	pluginSocket  string
-	controlSocket string
-	defaultPools  []prefix.DefaultPool
-	scope         string
-	static        []discovery.Static
-	metrics       string // empty: none
-	logLevel      logrus.Level
-	logFormat     logrus.Formatter
+	dataDir        string
+	join           []string
+	underlay       datapath.Underlay
+	address        hostaddr.Source // of the local address
+	addressSetting string          // that says where the address comes from
+	addressText    string          // its value
+	translated     bool            // --bind is given
+	local          netip.Addr      // this host's own, set by findAddress
+	advertise      netip.Addr      // likewise; what the others send to
+	vxlanPort      uint16
+	gossipPort     uint16
+	gossipKey      []byte
+	cpus           []int
+	pluginSocket   string
+	controlSocket  string
+	defaultPools   []prefix.DefaultPool
+	scope          string
+	static         []discovery.Static
+	metrics        string // empty: none
+	logLevel       logrus.Level
+	logFormat      logrus.Formatter
 }
 
 const defaultControlSocket = "/run/overlane/overlane.sock"
@@ -63,6 +65,8 @@ var daemonSettings = []setting{
 		accepted: "an interface of this host, a PCI address or DPDK's devargs", parse: parseUnderlay},
 	{name: "underlay-address", usage: "this host's VXLAN address, with its prefix length, on an underlay device that the kernel does not share; interface " + datapath.HostTap + " gets it",
 		accepted: "an address with a prefix length, such as 192.0.2.1/24, and only with --underlay", parse: parseUnderlayAddress},
+	{name: "bind", usage: "address of this host, or the interface that has it, for gossip and VXLAN where --advertise is an address that another device translates to it (default: that of --advertise)",
+		accepted: "an IP address of this host or the name of an interface that has one, and only with --advertise", parse: parseBind},
 	{name: "advertise", usage: "address of this host for gossip, and for VXLAN unless --underlay-address is given, or the interface that has it (default: the source address of the default route)",
 		accepted: "an IP address of this host or the name of an interface that has one", parse: parseAdvertise},
 	{name: "vxlan-port", initial: "4789", usage: "UDP port for VXLAN",
@@ -106,7 +110,12 @@ func (s *setting) wrong(text string, err error) error {
 }
 
 func settingNamed(name string) *setting {
-	return &daemonSettings[slices.IndexFunc(daemonSettings, func(s setting) bool { return s.name == name })]
+	for i := range daemonSettings {
+		if daemonSettings[i].name == name {
+			return &daemonSettings[i]
+		}
+	}
+	return nil
 }
 
 // flagValue keeps a flag as it was given; several times are one list.
@@ -178,12 +187,20 @@ func parseUnderlayAddress(s *settings, text string) (err error) {
 	return s.underlay.Check()
 }
 
-// vtep is the outer source of this host's VXLAN.
+// vtep is the address to which the others send VXLAN.
 func (s *settings) vtep() netip.Addr {
 	if s.underlay.Addr.IsValid() {
 		return s.underlay.Addr.Addr()
 	}
 	return s.advertise
+}
+
+// source is the outer source of this host's VXLAN.
+func (s *settings) source() netip.Addr {
+	if s.underlay.Addr.IsValid() {
+		return s.underlay.Addr.Addr()
+	}
+	return s.local
 }
 
 func parsePath(to *string, text string) error {

@@ -126,6 +126,23 @@ func TestAdvertise(t *testing.T) {
 	}
 }
 
+// What is advertised need not be the host's where that is bound to another address.
+func TestBind(t *testing.T) {
+	s, err := read(t, []string{"--bind", "127.0.0.2", "--advertise", "203.0.113.9"})
+	if err == nil {
+		t.Errorf("%s is on no device, and was taken", s.source())
+	}
+	s, err = read(t, []string{"--bind", "127.0.0.1", "--advertise", "203.0.113.9"})
+	if err != nil || s.source().String() != "127.0.0.1" || s.vtep().String() != "203.0.113.9" || s.local != s.source() || s.advertise != s.vtep() {
+		t.Errorf("bound to %s and advertised as %s, %v", s.source(), s.vtep(), err)
+	}
+	for _, tc := range [][]string{{"--bind", "127.0.0.1"}, {"--bind", "127.0.0.1", "--advertise", "lo"}, {"--bind", "127.0.0.1", "--advertise", "2001:db8::1"}, {"--bind", "nosuchif0", "--advertise", "203.0.113.9"}} {
+		if _, err := read(t, tc); err == nil || !strings.Contains(err.Error(), "OVERLANE_") {
+			t.Errorf("%q: %v", tc, err)
+		}
+	}
+}
+
 // A device that the kernel does not share has the VTEP's address to itself; gossip may use it as well.
 func TestUnderlay(t *testing.T) {
 	args := []string{"--underlay", "net_memif0,role=client", "--underlay-address", "198.51.100.1/24"}

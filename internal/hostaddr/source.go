@@ -44,21 +44,22 @@ func (s Source) Find() (netip.Addr, error) {
 	return found[0], nil
 }
 
-// Next is the address to go on with: the present one while the host has it, whatever else it has got by then, else another of its family.
-func (s Source) Next(present netip.Addr) (netip.Addr, error) {
-	if has, err := Has(present); has || err != nil {
-		return present, err
-	}
-	found, err := s.candidates()
+// ofFamily are the candidates of the present address's family, one or more, the best first.
+func (s Source) ofFamily(present netip.Addr) ([]netip.Addr, error) {
+	all, err := s.candidates()
 	if err != nil {
-		return netip.Addr{}, err
+		return nil, err
 	}
-	for _, addr := range found {
+	var found []netip.Addr
+	for _, addr := range all {
 		if addr.Is4() == present.Is4() {
-			return addr, nil
+			found = append(found, addr)
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("this host has %s, and none of the family of %s", found[0], present)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("this host has %s, and none of the family of %s", all[0], present)
+	}
+	return found, nil
 }
 
 // candidates are one or more addresses, the best first.
