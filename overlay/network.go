@@ -31,6 +31,8 @@ type NetworkSpec struct {
 	ID      string
 	Options map[string]string // of `docker network create -o`
 	Pools   []netip.Prefix    // IPv4 before IPv6
+	// Its containers have no other network: `docker network create --internal`.
+	Internal bool
 }
 
 // network is a Network at work.
@@ -66,6 +68,7 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 // createNetwork says also what addresses, with their subnets' lengths, the endpoints of a network had that gave way.
 func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err error) {
 	pooled := o.keyOfPools(spec.Pools)
+	taken := o.checkEgress(spec)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
@@ -74,6 +77,9 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 		}
 		return nil, fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
 			short(spec.ID), old.Options, old.Pools, spec.Options, spec.Pools)
+	}
+	if taken != nil {
+		return nil, taken
 	}
 	net, err := o.plan(spec, pooled)
 	if err != nil {

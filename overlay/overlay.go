@@ -60,6 +60,7 @@ type Config struct {
 	VTEP        netip.Addr
 	UnderlayMTU func() (int, error)                     // bytes of IP packet on the path to other VTEPs
 	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
+	Egress      func() (Egress, error)                  // see DockerEgress
 	Datapath    Datapath
 	Version     string // shown by Status
 	Defaults    []prefix.DefaultPool

@@ -37,6 +37,7 @@ type host struct {
 	cluster     *overlaytest.Cluster
 	datapath    *overlaytest.Datapath
 	vtep        netip.Addr
+	egress      overlay.Egress
 	mtu         int
 	inContainer func(datapath.PortConfig) (bool, error)
 }
@@ -64,6 +65,7 @@ func (h *host) open() {
 	log.SetOutput(io.Discard)
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
+		Egress:      func() (overlay.Egress, error) { return h.egress, nil },
 		UnderlayMTU: func() (int, error) { return h.mtu, nil },
 		InContainer: h.inContainer,
 	})

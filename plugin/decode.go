@@ -15,11 +15,15 @@ import (
 // stand labels of Docker's own.
 const genericOptions = "com.docker.network.generic"
 
+// optionInternal is one of them, a bool.
+const optionInternal = "com.docker.network.internal"
+
 func networkSpec(r *network.CreateNetworkRequest) (overlay.NetworkSpec, error) {
 	spec := overlay.NetworkSpec{ID: r.NetworkID, Options: map[string]string{}}
 	if r.NetworkID == "" {
 		return spec, errors.New("NetworkID is empty")
 	}
+	spec.Internal, _ = r.Options[optionInternal].(bool)
 	given, _ := r.Options[genericOptions].(map[string]any)
 	for name, value := range given {
 		spec.Options[name] = fmt.Sprint(value)

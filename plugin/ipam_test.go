@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/docker/go-plugins-helpers/network"
 )
 
 const (
@@ -133,6 +135,16 @@ func TestPoolWithoutSubnet(t *testing.T) {
 	}
 	d.driver("DeleteNetwork", `{"NetworkID":"`+netID+`"}`, `{}`)
 	waitUntil(t, "the deleted network's pool is given back", func() bool { return len(d.overlay.Addresses().Pools) == 0 })
+}
+
+// Only a network with --internal may have the subnet of Docker's egress bridge.
+func TestInternalIsPassedOn(t *testing.T) {
+	for _, internal := range []bool{false, true} {
+		spec, err := networkSpec(&network.CreateNetworkRequest{NetworkID: netID, Options: map[string]any{"com.docker.network.internal": internal}})
+		if err != nil || spec.Internal != internal {
+			t.Errorf("internal %v is %v (%v)", internal, spec.Internal, err)
+		}
+	}
 }
 
 // Docker's usual cure for a damaged local-kv.db: it is deleted and the engine restarted, which knows none of its networks then. They can

@@ -78,6 +78,7 @@ func activateWith(t *testing.T, scope string) *docker {
 	})
 	d.overlay, err = overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
+		Egress:      func() (overlay.Egress, error) { return overlay.Egress{}, nil },
 		UnderlayMTU: func() (int, error) { return 1500, nil },
 		InContainer: d.datapath.Taps.InContainer,
 		Defaults:    []prefix.DefaultPool{{Base: netip.MustParsePrefix("10.208.0.0/12"), Bits: 20}},

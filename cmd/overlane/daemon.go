@@ -134,6 +134,7 @@ func startNode(s settings, log *logrus.Logger) (n node, err error) {
 		VTEP:        s.vtep(),
 		UnderlayMTU: func() (int, error) { return underlayMTU(s.vtep(), n.datapath) },
 		InContainer: n.datapath.InContainer,
+		Egress:      overlay.DockerEgress,
 		Datapath:    n.datapath,
 		Version:     version(),
 		Defaults:    s.defaultPools,
