@@ -95,7 +95,7 @@ func Open(cfg Config) (*Overlay, error) {
 		return nil, err
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
-	o.engine.asked = map[string]*askedPool{}
+	o.engine.named, o.engine.asked = map[string]bool{}, map[netip.Prefix]int{}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {

@@ -34,7 +34,7 @@ func networkSpec(r *network.CreateNetworkRequest) (overlay.NetworkSpec, error) {
 			if err != nil {
 				return spec, fmt.Errorf("network %.12s: pool %q: want a subnet such as 10.20.0.0/16", r.NetworkID, d.Pool)
 			}
-			spec.Pools = append(spec.Pools, pool)
+			spec.Pools, spec.Space = append(spec.Pools, pool), d.AddressSpace
 		}
 	}
 	return spec, nil

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/go-plugins-helpers/network"
@@ -56,6 +58,7 @@ type Plugin struct {
 
 	ready   chan struct{} // closed by Ready
 	stop    chan struct{} // closed by Close
+	early   atomic.Bool   // an engine has started before Ready, and all that it says still waits
 	overlay Overlay       // to be read when ready is closed
 	cluster Cluster       // like overlay
 	calls   sync.RWMutex  // held to read by every call under way
@@ -84,19 +87,29 @@ func (p *Plugin) Serve(l net.Listener) error {
 
 // handleActivate answers an engine that starts. The helper names one driver.
 func (p *Plugin) handleActivate(h *network.Handler) {
-	h.HandleFunc("POST /Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case <-p.ready:
-			p.overlay.EngineStarted()
-		default: // the overlay has heard nothing of an engine yet
+	h.HandleFunc("POST /Plugin.Activate", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Accept"), "application/vnd.docker.plugins.") { // an engine, and no look at the socket by others
+			p.engineStarted()
 		}
 		sdk.EncodeResponse(w, implements{[]string{"NetworkDriver", "IpamDriver"}}, false)
 	})
 }
 
+func (p *Plugin) engineStarted() {
+	select {
+	case <-p.ready:
+		p.overlay.EngineStarted()
+	default:
+		p.early.Store(true)
+	}
+}
+
 // Ready lets Docker's calls through to the overlay and the cluster. It is called once.
 func (p *Plugin) Ready(o Overlay, c Cluster) {
 	p.overlay, p.cluster = o, c
+	if p.early.Load() {
+		o.EngineStarted()
+	}
 	close(p.ready)
 }
 
@@ -139,6 +152,7 @@ func (p *Plugin) wait() error {
 		return errStopping
 	case <-p.ready:
 	case <-timeout.C:
+		p.early.Store(false)
 		return fmt.Errorf("overlane is still starting after %s: try again, and look at its log", p.startWait)
 	}
 	select {

@@ -104,7 +104,12 @@ func readyWith(t *testing.T, scope string) *docker {
 // call posts a body to a method, and gives the answer and its status.
 func (d *docker) call(method, body string) (string, int) {
 	d.t.Helper()
-	answer, err := d.client.Post("http://plugin/"+method, "application/vnd.docker.plugins.v1.2+json", bytes.NewBufferString(body))
+	request, err := http.NewRequest(http.MethodPost, "http://plugin/"+method, bytes.NewBufferString(body))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	request.Header.Set("Accept", "application/vnd.docker.plugins.v1.2+json")
+	answer, err := d.client.Do(request)
 	if err != nil {
 		d.t.Fatal(err)
 	}
