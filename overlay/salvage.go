@@ -186,7 +186,7 @@ func startOver(path string, found contents, damage error, log logrus.FieldLogger
 	maps.DeleteFunc(kept, func(bucket string, _ map[string][]byte) bool {
 		return bucket != string(bucketNetworks) && bucket != string(bucketEndpoints) && bucket != string(bucketAllocations)
 	})
-	err := write(path, kept, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, found["pools"], found["leases"], found.inUse()) })
+	err := write(path, kept, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, found, found.inUse()) })
 	log.WithFields(logrus.Fields{
 		"kept": aside, "damage": damage,
 		"networks": len(found[string(bucketNetworks)]), "endpoints": len(found[string(bucketEndpoints)]), "pools": len(found["pools"]),
@@ -200,7 +200,7 @@ func beginAnew(path string, log logrus.FieldLogger) error {
 		return nil
 	}
 	log.Errorf("%s is gone, though this host is not new: its networks and endpoints are lost. Remove its networks from Docker and create them again", path)
-	return write(path, nil, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, nil, nil, nil) })
+	return write(path, nil, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, nil, nil) })
 }
 
 // write writes a store anew, in place of what is there.

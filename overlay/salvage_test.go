@@ -12,6 +12,7 @@ import (
 
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
+	"go.etcd.io/bbolt"
 )
 
 // damage changes the store of a host that is not running.
@@ -146,6 +147,55 @@ func TestForgottenPoolIsNotClaimed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nor does it while one is down of which the damaged store tells, though discovery has forgotten that one.
+func TestPoolOfAHostThatTheStoreNames(t *testing.T) {
+	const host3 = "33333333333333333333333333333333"
+	for name, c := range map[string]struct{ bucket, key, value, want string }{
+		"who has it":         {"heard", "subnet=10.30.0.0/16 10.30.0.0/16", `{"` + host3 + `":"host3"}`, "host host3 is down"},
+		"met in another one": {"pools", "subnet=10.40.0.0/16 10.40.0.0/16", `{"key":"subnet=10.40.0.0/16","subnet":"10.40.0.0/16","range":"","names":{"` + host3 + `":"host3"}}`, "host host3 is down"},
+		"owns in another one": {"pools", "subnet=10.40.0.0/16 10.40.0.0/16", `{"key":"subnet=10.40.0.0/16","subnet":"10.40.0.0/16","range":"","table":[{"f":1,"l":9,"o":"` + host3 + `.1f","v":1}]}`,
+			"host " + host3 + " is down"},
+		"a suspect before": {"suspects", host3, "host3", "host host3 is down"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.must(h.Close())
+				h.write(c.bucket, c.key, c.value)
+				h.write("networks", "damaged", "damaged")
+				h.cluster = overlaytest.NewCluster()
+				h.cluster.Forget()
+				for range 2 { // and after another start
+					h.open()
+					h.Attach(h.cluster)
+					_, _, err := h.RequestPool(overlay.PoolSpec{Subnet: netip.MustParsePrefix("10.30.0.0/16")})
+					wantError(t, err, c.want, "forgotten", "overlane ipam reclaim")
+					h.must(h.Close())
+				}
+				h.open()
+				h.Attach(h.cluster)
+				_, err := h.ReclaimAddresses([]string{host3})
+				h.must(err)
+				_, _, err = h.RequestPool(overlay.PoolSpec{Subnet: netip.MustParsePrefix("10.30.0.0/16")})
+				h.must(err)
+			})
+		})
+	}
+}
+
+// write writes an entry of the store of a host that is not running.
+func (h *host) write(bucket, key, value string) {
+	h.t.Helper()
+	db, err := bbolt.Open(filepath.Join(h.dir, "overlane.db"), 0o600, nil)
+	h.must(err)
+	h.must(db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
+		h.must(err)
+		return b.Put([]byte(key), []byte(value))
+	}))
+	h.must(db.Close())
 }
 
 // What its containers have is not handed out again by a host that has forgotten its pools.
