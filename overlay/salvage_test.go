@@ -2,7 +2,9 @@ package overlay_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
+	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
 )
 
@@ -74,6 +77,57 @@ func TestDamagedStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the machine lacks, and another machine's length of pages, are no damage.
+func TestSoundStore(t *testing.T) {
+	write := func(h *host, pageSize int) {
+		path := filepath.Join(h.dir, "overlane.db")
+		old, err := bbolt.Open(path, 0o600, nil)
+		h.must(err)
+		fresh, err := bbolt.Open(path+".other", 0o600, &bbolt.Options{PageSize: pageSize})
+		h.must(err)
+		h.must(bbolt.Compact(fresh, old, 0))
+		h.must(old.Close())
+		h.must(fresh.Close())
+		h.must(os.Rename(path+".other", path))
+	}
+	t.Run("pages of another length", func(t *testing.T) {
+		for _, size := range []int{1024, 65536} {
+			h := newHost(t)
+			h.network()
+			h.run(epID, "10.20.0.2")
+			h.must(h.Close())
+			write(h, size)
+			h.start()
+			if left := len(h.Status().Endpoints); left != 1 || len(h.aside()) > 0 {
+				t.Errorf("pages of %d: %d endpoints and %d damaged stores, want 1 and none", size, left, len(h.aside()))
+			}
+		}
+	})
+	t.Run("of another version", func(t *testing.T) {
+		h := newHost(t)
+		h.network()
+		h.must(h.Close())
+		h.damage(anotherVersion)
+		_, err := overlay.Open(overlay.Config{Dir: h.dir, Log: logrus.New()})
+		wantError(t, err, "overlane.db", "version mismatch")
+		if len(h.aside()) > 0 {
+			t.Error("it was put aside")
+		}
+	})
+}
+
+// anotherVersion makes both metas those of another version of bbolt, with the right checksums (its internal/common, meta.go).
+func anotherVersion(b []byte) []byte {
+	for i := range 2 {
+		meta := b[i*os.Getpagesize()+16:]
+		meta[4]++
+		sum := fnv.New64a()
+		sum.Write(meta[:56])
+		binary.NativeEndian.PutUint64(meta[56:], sum.Sum64())
+	}
+	return b
 }
 
 // flipMeta damages the meta of the last transaction (bbolt's internal/common, meta.go: its number at 48).
