@@ -3,6 +3,8 @@ package overlay_test
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -283,6 +285,19 @@ func TestUnknownNetwork(t *testing.T) {
 	h.must(h.DeleteNetwork(netID))
 	h.must(h.Leave(netID, epID))
 	h.must(h.DeleteEndpoint(netID, epID))
+}
+
+// The store may be another file by now, as after a daemon that puts a damaged one aside.
+func TestTwoDaemonsWhileTheStoreIsPutAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		path := filepath.Join(h.dir, "overlane.db")
+		h.must(os.Rename(path, path+".aside"))
+		_, err := overlay.Open(overlay.Config{Dir: h.dir})
+		wantError(t, err, h.dir, "another overlane daemon", "another directory")
+		h.must(os.Rename(path+".aside", path))
+		h.restart()
+	})
 }
 
 func TestTwoDaemonsOnOneDirectory(t *testing.T) {

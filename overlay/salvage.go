@@ -50,7 +50,7 @@ func examine(path string) (found contents, damage error, err error) {
 func isNoDamage(err, damage error) bool {
 	var system syscall.Errno
 	ofAnother := errors.Is(err, bolterrors.ErrVersionMismatch) && damage == nil // its checksums are right
-	lacking := errors.As(err, &system) && system != syscall.EBADF // which bbolt gets as it wants to fill an empty file
+	lacking := errors.As(err, &system) && system != syscall.EBADF               // which bbolt gets as it wants to fill an empty file
 	return errors.Is(err, bolterrors.ErrTimeout) || lacking || ofAnother
 }
 
