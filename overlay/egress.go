@@ -71,8 +71,8 @@ func nextDockerSubnet(used func(netip.Prefix) bool) []netip.Prefix {
 	return nil
 }
 
-// checkEgress refuses subnets that the egress bridge has, or will take since Docker does not know them: no container would start that has
-// both. An internal network has no egress.
+// checkEgress refuses subnets that the egress bridge has: no container would start that has both. Of one that it may take, since Docker
+// does not know it, it warns: the engine may have been given other pools. An internal network has no egress.
 func (o *Overlay) checkEgress(spec NetworkSpec) error {
 	if spec.Internal {
 		return nil
@@ -89,7 +89,7 @@ func (o *Overlay) checkEgress(spec NetworkSpec) error {
 		case egress.Exists:
 			return fmt.Errorf("subnet %s: Docker's egress bridge %s has %s, and a container would be on both: give another --subnet, or --internal", pool, egressBridge, egress.Subnets[i])
 		case o.addresses.KeyOf(pool) != "":
-			return fmt.Errorf("subnet %s: Docker would give %s to its egress bridge %s too, with the first container: give another --subnet, or --internal, or make the bridge first with another subnet: docker network create --subnet SUBNET -o com.docker.network.bridge.name=%s -o com.docker.network.bridge.enable_icc=false %s",
+			o.log.Warnf("subnet %s: unless Docker was given other default-address-pools, it gives %s to its egress bridge %s too, with the first container, which then can't start: create the network with another --subnet or --internal, or make the bridge first with another subnet: docker network create --subnet SUBNET -o com.docker.network.bridge.name=%s -o com.docker.network.bridge.enable_icc=false %s",
 				pool, egress.Subnets[i], egressBridge, egressBridge, egressBridge)
 		}
 	}
