@@ -64,15 +64,45 @@ func isAnothers(alias, ours string) bool {
 // surveyed gives a survey of this moment, or nearly so.
 func (d *Datapath) surveyed() *survey {
 	if time.Since(d.survey.at) > surveyAge {
-		d.survey = lookEverywhere()
+		d.survey = lookEverywhere(namespaces)
 	}
 	return &d.survey
 }
 
-func lookEverywhere() survey {
-	s := survey{at: time.Now()}
-	s.namespaces, s.err = namespaces()
-	for namespace, path := range s.namespaces {
+// How often a namespace is looked for by another path when the one to it went meanwhile, with a thread that ended.
+const surveyRounds = 4
+
+// lookEverywhere looks into the namespaces that list gives.
+func lookEverywhere(list func() (map[uint64]string, error)) (s survey) {
+	s.namespaces, s.err = list()
+	left, vanished := s.namespaces, error(nil)
+	for range surveyRounds {
+		if left, vanished = s.look(left); vanished == nil {
+			break
+		}
+		now, err := list()
+		s.err = errors.Join(s.err, err)
+		for namespace := range left {
+			path, there := now[namespace]
+			if !there && err == nil { // nobody keeps it any more
+				delete(left, namespace)
+				delete(s.namespaces, namespace)
+			} else if there {
+				left[namespace] = path
+			}
+		}
+	}
+	if len(left) > 0 {
+		s.err = errors.Join(s.err, vanished)
+	}
+	s.at = time.Now()
+	return s
+}
+
+// look adds the taps of namespaces, and gives those whose paths have vanished: that says nothing of a tap, and is no ErrTapGone.
+func (s *survey) look(namespaces map[uint64]string) (left map[uint64]string, vanished error) {
+	left = map[uint64]string{}
+	for namespace, path := range namespaces {
 		err := inNamespace(path, func() error {
 			taps, err := listTaps()
 			for _, t := range taps {
@@ -80,11 +110,15 @@ func lookEverywhere() survey {
 			}
 			return err
 		})
-		if err != nil { // also when it is gone by now: the same may have another path
+		switch {
+		case errors.Is(err, ErrTapGone):
+			left[namespace] = path
+			vanished = errors.Join(vanished, fmt.Errorf("namespace %s went while it was looked into", path))
+		case err != nil:
 			s.err = errors.Join(s.err, fmt.Errorf("look into namespace %s: %w", path, err))
 		}
 	}
-	return s
+	return left, vanished
 }
 
 // namespaces lists the network namespaces that threads are in or that are mounted in some mount namespace, but for those that only

@@ -44,7 +44,11 @@ func (d *Datapath) attach(c PortConfig) ([]int, error) {
 		return nil, err
 	}
 	d.log.WithFields(logrus.Fields{"port": c.Name, "given": c.Netns, "found": path}).Warn("the interface is in another network namespace than Docker gave it to")
-	return d.attachIn(path, c)
+	fds, err = d.attachIn(path, c)
+	if errors.Is(err, ErrTapGone) { // it moves, or its namespace has another path
+		err = fmt.Errorf("tap %s was in namespace %s a moment ago: it is looked for again", c.Name, path)
+	}
+	return fds, err
 }
 
 func (d *Datapath) attachIn(path string, c PortConfig) (fds []int, err error) {

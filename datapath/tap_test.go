@@ -3,6 +3,7 @@ package datapath_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -113,6 +114,36 @@ func TestNamespaceThatNobodyElseKeeps(t *testing.T) {
 		return err == nil && !got
 	})
 	must(t, plane.DelPort(again))
+}
+
+// A thread that ends while namespaces are looked into is no sign that a tap is gone: its namespace has another path, or the look is unsure.
+func TestPathThatVanishes(t *testing.T) {
+	const number = 7
+	addNamespace(t)
+	run(t, movedNS, "ip tuntap add dev wan mode tap && ip link set wan alias "+testAlias+"wan")
+	vanished, there := map[uint64]string{number: "/proc/0/ns/net"}, map[uint64]string{number: "/run/netns/" + movedNS}
+	plain := filepath.Join(t.TempDir(), "plain")
+	must(t, os.WriteFile(plain, nil, 0o600))
+	for name, c := range map[string]struct {
+		lists []map[uint64]string // the last one for good
+		check func(error) bool
+	}{
+		"it has another path":     {[]map[uint64]string{vanished, vanished, there}, func(err error) bool { return err == nil }},
+		"its paths vanish always": {[]map[uint64]string{vanished}, func(err error) bool { return err != nil && !errors.Is(err, datapath.ErrTapGone) }},
+		"its mount was taken off": {[]map[uint64]string{{number: plain}}, func(err error) bool { return err != nil && !errors.Is(err, datapath.ErrTapGone) }},
+		"nobody keeps it":         {[]map[uint64]string{vanished, {}}, func(err error) bool { return errors.Is(err, datapath.ErrTapGone) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := datapath.LookEverywhere(func() (map[uint64]string, error) {
+				list := maps.Clone(c.lists[0])
+				c.lists = c.lists[min(1, len(c.lists)-1):]
+				return list, nil
+			}, testAlias+"wan")
+			if !c.check(err) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
 }
 
 // What may be a container's interface is not taken for another's, nor for gone: the error says how to tell.

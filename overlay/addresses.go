@@ -22,13 +22,16 @@ type PoolSpec struct {
 
 // RequestPool makes this host use a pool, and says which, by an ID for the other calls. The same wish again succeeds.
 func (o *Overlay) RequestPool(spec PoolSpec) (id string, subnet netip.Prefix, err error) {
+	if spec.Subnet.IsValid() {
+		o.engine.asks(spec.Subnet.Masked())
+	}
 	key, err := poolKey(spec)
 	if err != nil {
 		return "", netip.Prefix{}, err
 	}
 	id, subnet, err = o.addresses.RequestPool(key, spec.Subnet, spec.Range, spec.V6)
-	if err == nil {
-		o.engine.asks(id, subnet)
+	if err == nil && !spec.Subnet.IsValid() {
+		o.engine.asks(subnet)
 	}
 	return id, subnet, err
 }
@@ -49,7 +52,6 @@ func poolKey(spec PoolSpec) (string, error) {
 
 // ReleasePool ends the use of a pool. One that is not known is no error.
 func (o *Overlay) ReleasePool(id string) error {
-	o.engine.releases(id)
 	return o.addresses.ReleasePool(id)
 }
 

@@ -60,6 +60,7 @@ type endpoint struct {
 	announced     bool
 	takenBy       string    // the host that has taken over one of its addresses; empty: none has
 	retry         retry     // of these
+	changed       time.Time // when it was created, joined, or taken from the store: its container may be about to start
 	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
 
 	unanswered map[netip.Addr]int // questions for each extra address. See extra.go
@@ -81,11 +82,12 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if err := spec.check(); err != nil {
 		return Endpoint{}, err
 	}
+	o.engine.names(spec.NetworkID)
 	opts, err := endpointOptions.parse(spec.Options)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: %w", short(spec.ID), err)
 	}
-	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}}
+	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}, changed: time.Now()}
 	if spec.MAC == (discovery.MAC{}) {
 		ep.MAC = newMAC(spec.Addrs)
 	}
@@ -181,6 +183,7 @@ func (n *network) portConfig(ep *endpoint, netns string) datapath.PortConfig {
 // Join gives an endpoint to a sandbox and announces it. Docker joins an endpoint that is joined already when its Leave
 // did not get here: the new sandbox replaces the old one.
 func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
+	o.engine.names(networkID)
 	var known Endpoint
 	o.withEndpoint(networkID, id, func(_ *network, ep *endpoint) error {
 		known = ep.Endpoint
@@ -209,6 +212,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if err := o.checkConflicts(n, &ep.Endpoint, unreachable); err != nil {
 		return Endpoint{}, err
 	}
+	ep.changed = time.Now()
 	joined := ep.Endpoint
 	joined.State, joined.Sandbox, joined.Seq = StateJoined, sandbox, o.nextSeq(n, &ep.Endpoint)
 	if err := o.store.put(bucketEndpoints, id, joined); err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -23,6 +24,7 @@ type Network struct {
 	MTU     int               `json:"mtu"`
 	Pools   []netip.Prefix    `json:"pools"`           // subnets as Docker gave them, IPv4 before IPv6
 	Options map[string]string `json:"options"`         // as Docker gave them
+	Space   string            `json:"space,omitempty"` // the address space that its pools are of; empty: not known
 	Trust   Trust             `json:"trust,omitempty"` // of its endpoints that were given none
 }
 
@@ -33,6 +35,9 @@ type NetworkSpec struct {
 	ID      string
 	Options map[string]string // of `docker network create -o`
 	Pools   []netip.Prefix    // IPv4 before IPv6
+	Space   string            // the address space that they are of
+	// Its containers have no other network: `docker network create --internal`.
+	Internal bool
 }
 
 // network is a Network at work.
@@ -62,13 +67,18 @@ func (o *Overlay) newNetwork(n Network) *network {
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
 func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
+	o.engine.names(spec.ID)
 	freed, err := o.createNetwork(spec)
-	return errors.Join(err, o.giveBack(freed))
+	if failed := o.giveBack(freed); failed != nil {
+		o.log.WithError(failed).Warn("addresses of a removed network stay in use until they are found unused")
+	}
+	return err
 }
 
 // createNetwork says also what addresses, with their subnets' lengths, the endpoints of a network had that gave way.
 func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err error) {
 	pooled := o.keyOfPools(spec.Pools)
+	taken := o.checkEgress(spec)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
@@ -77,6 +87,9 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 		}
 		return nil, fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
 			short(spec.ID), old.Options, old.Pools, spec.Options, spec.Pools)
+	}
+	if taken != nil {
+		return nil, taken
 	}
 	net, err := o.plan(spec, pooled)
 	if err != nil {
@@ -110,7 +123,7 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
 	if vni == 0 {
 		vni = o.cluster.Resolve(key)
 	}
-	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options, Trust: opts.trust}, nil
+	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options, Space: spec.Space, Trust: opts.trust}, nil
 }
 
 // peers are the VTEPs of the other hosts.
@@ -130,20 +143,21 @@ func (o *Overlay) checkKeyAndVNI(net Network) (freed []netip.Prefix, err error) 
 		if other.Key != net.Key && other.VNI != net.VNI {
 			continue
 		}
-		if !o.abandoned(other, net.Pools) {
+		if !o.abandoned(other, &net) {
 			return freed, refusal(net, other)
 		}
 		other.log.Warn("network removed: Docker does not know it any more, and gave its subnet away")
-		freed = append(freed, other.addrs()...)
+		addrs := other.addrs()
 		if err := o.removeNetwork(other); err != nil {
 			return freed, err
 		}
+		freed = append(freed, addrs...)
 	}
 	return freed, nil
 }
 
 func refusal(net Network, other *network) error {
-	advice := fmt.Sprintf("choose another %s. If `docker network ls` does not list network %s any more: stop the containers that are left on it, restart overlane, and create this one with --subnet %s",
+	advice := fmt.Sprintf("choose another %s. If `docker network ls` does not list network %s any more: stop the containers that are left on it, restart Docker, and create this one with the same --ipam-driver and --subnet %s",
 		keyAdvice(net.Key), short(other.ID), joined(other.Pools))
 	if other.Key == net.Key {
 		return fmt.Errorf("network %s is already on this host with key %s: %s", short(other.ID), other.Key, advice)
@@ -175,20 +189,17 @@ func (n *network) addrs() (all []netip.Prefix) {
 	return all
 }
 
-// abandoned says that Docker no longer knows the network: it has given a part of its subnets away, which its own address
-// management never does twice on one host, and with --ipam-driver overlane it has asked for them once alone; and no container is
-// left on it. Where overlane started after the engine it may not know that Docker asked twice.
-func (o *Overlay) abandoned(n *network, given []netip.Prefix) bool {
-	if !slices.ContainsFunc(given, func(p netip.Prefix) bool { return slices.ContainsFunc(n.Pools, p.Overlaps) }) {
-		return false
-	}
-	if o.engine.knowsAnother(given) {
+// abandoned says that Docker certainly no longer knows the network, since it creates another one with some of its subnets; and that no
+// container is left on it, nor is one about to start.
+func (o *Overlay) abandoned(n *network, created *Network) bool {
+	overlaps := slices.ContainsFunc(created.Pools, func(p netip.Prefix) bool { return slices.ContainsFunc(n.Pools, p.Overlaps) })
+	if !overlaps || !o.engine.forgot(&n.Network, created) {
 		return false
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, ep := range n.endpoints {
-		if attached, err := o.hasContainer(n, ep); attached || err != nil {
+		if attached, err := o.hasContainer(n, ep); attached || err != nil || time.Since(ep.changed) < garbageAfter {
 			return false
 		}
 	}

@@ -3,10 +3,13 @@ package overlay_test
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
@@ -230,19 +233,52 @@ func TestNetworkTwice(t *testing.T) {
 	}
 }
 
-// Docker removes networks without waiting for the driver's word: when it gives a subnet away again, the network that had
-// it is gone.
-func TestNetworkRemovedUnheard(t *testing.T) {
-	h := newHost(t)
-	h.must(h.CreateNetwork(spec()))
-	h.create(epID, "10.20.0.2")
-	second := spec()
-	second.ID = otherID
-	h.must(h.CreateNetwork(second))
-	if networks := h.Status().Networks; len(networks) != 1 || networks[0].ID != otherID {
-		t.Errorf("networks %+v, want %s alone", networks, otherID)
+// Docker removes networks without waiting for the driver's word, and may lose all it knows: when it gives a subnet away again, the network
+// that had it is gone, with its addresses. Not while a container has it, or is about to start.
+func TestForgottenNetwork(t *testing.T) {
+	for name, c := range map[string]struct {
+		happens   func(*host)
+		after     time.Duration
+		forgotten bool
+	}{
+		"no container":       {func(*host) {}, 0, true},
+		"removed unheard":    {func(h *host) { h.create(epID, "10.20.0.2") }, time.Minute, true},
+		"about to be joined": {func(h *host) { h.create(epID, "10.20.0.2") }, time.Second, false},
+		"about to get its interface": {func(h *host) {
+			h.create(epID, "10.20.0.2")
+			time.Sleep(20 * time.Second)
+			_, err := h.Join(netID, epID, sandbox)
+			h.must(err)
+		}, 15 * time.Second, false},
+		"runs":                   {func(h *host) { h.run(epID, "10.20.0.2") }, time.Minute, false},
+		"overlane was restarted": {(*host).restart, time.Minute, false},
+		"can't be removed":       {func(h *host) { h.datapath.Fail("DelNetwork", errFault) }, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				first := spec()
+				first.Space = "LocalDefault"
+				h.must(h.CreateNetwork(first))
+				c.happens(h)
+				if name != "overlane was restarted" {
+					h.EngineStarted()
+				}
+				time.Sleep(c.after)
+				second := first
+				second.ID = otherID
+				err := h.CreateNetwork(second)
+				networks := h.Status().Networks
+				if c.forgotten {
+					h.must(err)
+					h.empty()
+				}
+				if want := map[bool]string{true: otherID, false: netID}[c.forgotten]; len(networks) != 1 || networks[0].ID != want || (err == nil) != c.forgotten {
+					t.Errorf("networks %+v (%v), want %s alone", networks, err, want)
+				}
+			})
+		})
 	}
-	h.empty()
 }
 
 func TestVNIOfAnotherKey(t *testing.T) {
@@ -323,6 +359,19 @@ func TestUnknownNetwork(t *testing.T) {
 	h.must(h.DeleteNetwork(netID))
 	h.must(h.Leave(netID, epID))
 	h.must(h.DeleteEndpoint(netID, epID))
+}
+
+// The store may be another file by now, as after a daemon that puts a damaged one aside.
+func TestTwoDaemonsWhileTheStoreIsPutAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		path := filepath.Join(h.dir, "overlane.db")
+		h.must(os.Rename(path, path+".aside"))
+		_, err := overlay.Open(overlay.Config{Dir: h.dir})
+		wantError(t, err, h.dir, "another overlane daemon", "another directory")
+		h.must(os.Rename(path+".aside", path))
+		h.restart()
+	})
 }
 
 func TestTwoDaemonsOnOneDirectory(t *testing.T) {

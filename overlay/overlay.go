@@ -72,6 +72,7 @@ type Config struct {
 	UnderlayMTU func(peers []netip.Addr) (int, error)   // bytes of IP packet on the paths to other VTEPs
 	ReceiveMTU  func(peers []netip.Addr) (int, error)   // bytes of IP packet that the VTEP's device receives; 0: not known
 	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
+	Egress      func() (Egress, error)                  // see DockerEgress
 	Datapath    Datapath
 	Version     string // shown by Status
 	Defaults    []prefix.DefaultPool
@@ -106,7 +107,7 @@ func Open(cfg Config) (*Overlay, error) {
 		return nil, err
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
-	o.engine.asked = map[string]*askedPool{}
+	o.engine.named, o.engine.asked = map[string]bool{}, map[netip.Prefix]int{}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {

@@ -39,6 +39,7 @@ type host struct {
 	cluster     *overlaytest.Cluster
 	datapath    *overlaytest.Datapath
 	vtep        netip.Addr
+	egress      overlay.Egress
 	mtu         int
 	receives    atomic.Int64 // its device's MTU
 	inContainer func(datapath.PortConfig) (bool, error)
@@ -68,6 +69,7 @@ func (h *host) open() {
 	log.SetOutput(io.Discard)
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
+		Egress:      func() (overlay.Egress, error) { return h.egress, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		InContainer: h.inContainer,

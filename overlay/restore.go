@@ -1,5 +1,7 @@
 package overlay
 
+import "time"
+
 // restore takes back what the store holds. A network or endpoint that fails must not stop the others: it is tried again.
 func (o *Overlay) restore() error {
 	networks, err := load[Network](o.store, bucketNetworks)
@@ -16,7 +18,7 @@ func (o *Overlay) restore() error {
 		o.bringUp(n)
 	}
 	for _, stored := range endpoints {
-		ep := &endpoint{Endpoint: stored}
+		ep := &endpoint{Endpoint: stored, changed: time.Now()}
 		n := o.networks[ep.NetworkID]
 		if n == nil {
 			// The network was deleted and the daemon stopped before its last endpoint was.

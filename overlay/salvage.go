@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -32,15 +33,25 @@ func examine(path string) (found contents, damage error, err error) {
 		return nil, nil, err
 	}
 	reading := readAll(path, true, found)
-	if errors.Is(reading, bolterrors.ErrTimeout) {
+	if isNoDamage(reading, damage) {
 		return nil, nil, reading
 	}
 	if reading != nil {
 		damage = errors.Join(damage, reading)
 		clear(found)
-		readAll(path, false, found) // as much as there is
+		if again := readAll(path, false, found); isNoDamage(again, damage) { // as much as there is
+			return nil, nil, again
+		}
 	}
 	return found, errors.Join(damage, found.check()), nil
+}
+
+// isNoDamage says that an error is none of the file: the machine lacks something, or another program has or wrote the file.
+func isNoDamage(err, damage error) bool {
+	var system syscall.Errno
+	ofAnother := errors.Is(err, bolterrors.ErrVersionMismatch) && damage == nil // its checksums are right
+	lacking := errors.As(err, &system) && system != syscall.EBADF               // which bbolt gets as it wants to fill an empty file
+	return errors.Is(err, bolterrors.ErrTimeout) || lacking || ofAnother
 }
 
 // metaAt is where a page's meta is, metaSum where its checksum is in it (bbolt's internal/common: page.go, meta.go).
@@ -57,10 +68,10 @@ func checkFile(path string) (damage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var pages uint64
+	page, pages := int64(0), uint64(0) // a page's length is the machine's that made the file
 	for i := range 2 {
 		meta := make([]byte, metaLength)
-		if _, err := file.ReadAt(meta, int64(i*os.Getpagesize()+metaAt)); errors.Is(err, io.EOF) {
+		if _, err := file.ReadAt(meta, int64(i)*page+metaAt); errors.Is(err, io.EOF) {
 			return fmt.Errorf("it ends after %d bytes", info.Size()), nil
 		} else if err != nil {
 			return nil, err
@@ -70,9 +81,10 @@ func checkFile(path string) (damage, err error) {
 		if sum.Sum64() != binary.NativeEndian.Uint64(meta[metaSum:]) {
 			return fmt.Errorf("page %d has a wrong checksum", i), nil
 		}
+		page = int64(binary.NativeEndian.Uint32(meta[8:]))
 		pages = max(pages, binary.NativeEndian.Uint64(meta[40:]))
 	}
-	if want := pages * uint64(os.Getpagesize()); uint64(info.Size()) < want {
+	if want := pages * uint64(page); uint64(info.Size()) < want {
 		return fmt.Errorf("it ends after %d bytes of %d", info.Size(), want), nil
 	}
 	return nil, nil
@@ -88,13 +100,7 @@ func readAll(path string, whole bool, found contents) (err error) {
 	}
 	defer db.Close()
 	return db.View(func(tx *bbolt.Tx) error {
-		errs := []error{tx.ForEach(func(name []byte, bucket *bbolt.Bucket) error { return readBucket(string(name), bucket, found) })}
-		if whole && errs[0] == nil { // it has all been read, so the check finds what it looks for
-			for wrong := range tx.Check() {
-				errs = append(errs, wrong)
-			}
-		}
-		return errors.Join(errs...)
+		return tx.ForEach(func(name []byte, bucket *bbolt.Bucket) error { return readBucket(string(name), bucket, found) })
 	})
 }
 
@@ -186,7 +192,7 @@ func startOver(path string, found contents, damage error, log logrus.FieldLogger
 	maps.DeleteFunc(kept, func(bucket string, _ map[string][]byte) bool {
 		return bucket != string(bucketNetworks) && bucket != string(bucketEndpoints) && bucket != string(bucketAllocations)
 	})
-	err := write(path, kept, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, found["pools"], found["leases"], found.inUse()) })
+	err := write(path, kept, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, found, found.inUse()) })
 	log.WithFields(logrus.Fields{
 		"kept": aside, "damage": damage,
 		"networks": len(found[string(bucketNetworks)]), "endpoints": len(found[string(bucketEndpoints)]), "pools": len(found["pools"]),
@@ -200,7 +206,7 @@ func beginAnew(path string, log logrus.FieldLogger) error {
 		return nil
 	}
 	log.Errorf("%s is gone, though this host is not new: its networks and endpoints are lost. Remove its networks from Docker and create them again", path)
-	return write(path, nil, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, nil, nil, nil) })
+	return write(path, nil, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, nil, nil) })
 }
 
 // write writes a store anew, in place of what is there.

@@ -2,7 +2,9 @@ package overlay_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
+	"github.com/sirupsen/logrus"
+	"go.etcd.io/bbolt"
 )
 
 // damage changes the store of a host that is not running.
@@ -73,6 +77,57 @@ func TestDamagedStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the machine lacks, and another machine's length of pages, are no damage.
+func TestSoundStore(t *testing.T) {
+	write := func(h *host, pageSize int) {
+		path := filepath.Join(h.dir, "overlane.db")
+		old, err := bbolt.Open(path, 0o600, nil)
+		h.must(err)
+		fresh, err := bbolt.Open(path+".other", 0o600, &bbolt.Options{PageSize: pageSize})
+		h.must(err)
+		h.must(bbolt.Compact(fresh, old, 0))
+		h.must(old.Close())
+		h.must(fresh.Close())
+		h.must(os.Rename(path+".other", path))
+	}
+	t.Run("pages of another length", func(t *testing.T) {
+		for _, size := range []int{1024, 65536} {
+			h := newHost(t)
+			h.network()
+			h.run(epID, "10.20.0.2")
+			h.must(h.Close())
+			write(h, size)
+			h.start()
+			if left := len(h.Status().Endpoints); left != 1 || len(h.aside()) > 0 {
+				t.Errorf("pages of %d: %d endpoints and %d damaged stores, want 1 and none", size, left, len(h.aside()))
+			}
+		}
+	})
+	t.Run("of another version", func(t *testing.T) {
+		h := newHost(t)
+		h.network()
+		h.must(h.Close())
+		h.damage(anotherVersion)
+		_, err := overlay.Open(overlay.Config{Dir: h.dir, Log: logrus.New()})
+		wantError(t, err, "overlane.db", "version mismatch")
+		if len(h.aside()) > 0 {
+			t.Error("it was put aside")
+		}
+	})
+}
+
+// anotherVersion makes both metas those of another version of bbolt, with the right checksums (its internal/common, meta.go).
+func anotherVersion(b []byte) []byte {
+	for i := range 2 {
+		meta := b[i*os.Getpagesize()+16:]
+		meta[4]++
+		sum := fnv.New64a()
+		sum.Write(meta[:56])
+		binary.NativeEndian.PutUint64(meta[56:], sum.Sum64())
+	}
+	return b
 }
 
 // flipMeta damages the meta of the last transaction (bbolt's internal/common, meta.go: its number at 48).
@@ -146,6 +201,55 @@ func TestForgottenPoolIsNotClaimed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nor does it while one is down of which the damaged store tells, though discovery has forgotten that one.
+func TestPoolOfAHostThatTheStoreNames(t *testing.T) {
+	const host3 = "33333333333333333333333333333333"
+	for name, c := range map[string]struct{ bucket, key, value, want string }{
+		"who has it":         {"heard", "subnet=10.30.0.0/16 10.30.0.0/16", `{"` + host3 + `":"host3"}`, "host host3 is down"},
+		"met in another one": {"pools", "subnet=10.40.0.0/16 10.40.0.0/16", `{"key":"subnet=10.40.0.0/16","subnet":"10.40.0.0/16","range":"","names":{"` + host3 + `":"host3"}}`, "host host3 is down"},
+		"owns in another one": {"pools", "subnet=10.40.0.0/16 10.40.0.0/16", `{"key":"subnet=10.40.0.0/16","subnet":"10.40.0.0/16","range":"","table":[{"f":1,"l":9,"o":"` + host3 + `.1f","v":1}]}`,
+			"host " + host3 + " is down"},
+		"a suspect before": {"suspects", host3, "host3", "host host3 is down"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.must(h.Close())
+				h.write(c.bucket, c.key, c.value)
+				h.write("networks", "damaged", "damaged")
+				h.cluster = overlaytest.NewCluster()
+				h.cluster.Forget()
+				for range 2 { // and after another start
+					h.open()
+					h.Attach(h.cluster)
+					_, _, err := h.RequestPool(overlay.PoolSpec{Subnet: netip.MustParsePrefix("10.30.0.0/16")})
+					wantError(t, err, c.want, "forgotten", "overlane ipam reclaim")
+					h.must(h.Close())
+				}
+				h.open()
+				h.Attach(h.cluster)
+				_, err := h.ReclaimAddresses([]string{host3})
+				h.must(err)
+				_, _, err = h.RequestPool(overlay.PoolSpec{Subnet: netip.MustParsePrefix("10.30.0.0/16")})
+				h.must(err)
+			})
+		})
+	}
+}
+
+// write writes an entry of the store of a host that is not running.
+func (h *host) write(bucket, key, value string) {
+	h.t.Helper()
+	db, err := bbolt.Open(filepath.Join(h.dir, "overlane.db"), 0o600, nil)
+	h.must(err)
+	h.must(db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
+		h.must(err)
+		return b.Put([]byte(key), []byte(value))
+	}))
+	h.must(db.Close())
 }
 
 // What its containers have is not handed out again by a host that has forgotten its pools.

@@ -27,21 +27,31 @@ const lockTimeout = 2 * time.Second
 type store struct {
 	path string
 	db   *bbolt.DB
+	lock *os.File // of the data directory
 }
 
 // openStore opens what a daemon left, or as much of it as can be read.
-func openStore(dir string, log logrus.FieldLogger) (*store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func openStore(dir string, log logrus.FieldLogger) (s *store, err error) {
+	if err = os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
 	path := filepath.Join(dir, "overlane.db")
-	err := makeWhole(path, log)
+	err = makeWhole(path, log)
 	var db *bbolt.DB
 	if err == nil {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
 	}
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("data directory %s: another overlane daemon uses it: stop that one, or choose another directory", dir)
+		return nil, errInUse(dir) // of a version without the lock
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -56,7 +66,7 @@ func openStore(dir string, log logrus.FieldLogger) (*store, error) {
 		db.Close()
 		return nil, fmt.Errorf("prepare %s: %w", path, err)
 	}
-	return &store{path, db}, nil
+	return &store{path, db, lock}, nil
 }
 
 // makeWhole sees to it that what is at the path can be opened, and written: it is written anew from what was read, since bbolt finds
@@ -78,7 +88,7 @@ func makeWhole(path string, log logrus.FieldLogger) error {
 	return nil
 }
 
-func (s *store) close() error { return s.db.Close() }
+func (s *store) close() error { return errors.Join(s.db.Close(), s.lock.Close()) }
 
 func (s *store) put(bucket []byte, id string, value any) error {
 	text, err := json.Marshal(value)

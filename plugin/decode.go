@@ -16,6 +16,9 @@ import (
 // stand labels of Docker's own.
 const genericOptions = "com.docker.network.generic"
 
+// optionInternal is one of them, a bool.
+const optionInternal = "com.docker.network.internal"
+
 // dockerOptions begins the names of an endpoint's options that are Docker's own; the others are given by --driver-opt.
 const dockerOptions = "com.docker."
 
@@ -24,6 +27,7 @@ func networkSpec(r *network.CreateNetworkRequest) (overlay.NetworkSpec, error) {
 	if r.NetworkID == "" {
 		return spec, errors.New("NetworkID is empty")
 	}
+	spec.Internal, _ = r.Options[optionInternal].(bool)
 	given, _ := r.Options[genericOptions].(map[string]any)
 	for name, value := range given {
 		spec.Options[name] = fmt.Sprint(value)
@@ -34,7 +38,7 @@ func networkSpec(r *network.CreateNetworkRequest) (overlay.NetworkSpec, error) {
 			if err != nil {
 				return spec, fmt.Errorf("network %.12s: pool %q: want a subnet such as 10.20.0.0/16", r.NetworkID, d.Pool)
 			}
-			spec.Pools = append(spec.Pools, pool)
+			spec.Pools, spec.Space = append(spec.Pools, pool), d.AddressSpace
 		}
 	}
 	return spec, nil

@@ -41,7 +41,7 @@ type ipamCapabilities struct {
 func (d ipamDriver) handle(h *network.Handler) {
 	handleStatic(h, "IpamDriver.GetCapabilities", ipamCapabilities{true, true})
 	handleStatic(h, "IpamDriver.GetDefaultAddressSpaces",
-		api.AddressSpacesResponse{LocalDefaultAddressSpace: "overlane-local", GlobalDefaultAddressSpace: globalSpace})
+		api.AddressSpacesResponse{LocalDefaultAddressSpace: overlay.LocalSpace, GlobalDefaultAddressSpace: globalSpace})
 	handleIPAM(h, "RequestPool", d.requestPool)
 	handleIPAM(h, "ReleasePool", d.releasePool)
 	handleIPAM(h, "RequestAddress", d.requestAddress)

@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/docker/go-plugins-helpers/network"
 )
 
 const (
@@ -135,45 +138,96 @@ func TestPoolWithoutSubnet(t *testing.T) {
 	waitUntil(t, "the deleted network's pool is given back", func() bool { return len(d.overlay.Addresses().Pools) == 0 })
 }
 
+// Only a network with --internal may have the subnet of Docker's egress bridge.
+func TestInternalIsPassedOn(t *testing.T) {
+	for _, internal := range []bool{false, true} {
+		spec, err := networkSpec(&network.CreateNetworkRequest{NetworkID: netID, Options: map[string]any{"com.docker.network.internal": internal}})
+		if err != nil || spec.Internal != internal {
+			t.Errorf("internal %v is %v (%v)", internal, spec.Internal, err)
+		}
+	}
+}
+
 // Docker's usual cure for a damaged local-kv.db: it is deleted and the engine restarted, which knows none of its networks then. They can
-// be made again, with the addresses that their containers had. A network that the engine does know stays.
+// be made again. A network that the engine may know stays.
 func TestEngineForgotItsNetworks(t *testing.T) {
-	const other = `{"NetworkID":"second","IPv4Data":[{"Pool":"10.20.0.0/24"}]}`
+	data := func(id, space string) string {
+		return `{"NetworkID":"` + id + `","IPv4Data":[{"AddressSpace":"` + space + `","Pool":"10.20.0.0/24"}]}`
+	}
+	const ours, dockers = "overlane-local", "LocalDefault"
+	activate := func(d *docker) { d.call("Plugin.Activate", "") }
 	getPool := func(d *docker) {
 		d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
 	}
-	start := func(t *testing.T) *docker {
-		d := ready(t)
-		d.cluster.Forget()
-		d.call("Plugin.Activate", "")
-		getPool(d)
-		d.driver("CreateNetwork", `{"NetworkID":"`+netID+`","IPv4Data":[{"Pool":"10.20.0.0/24"}]}`, `{}`)
-		d.ipam("RequestAddress", requestAddress("10.20.0.2", withMAC), `{"Address":"10.20.0.2/24","Data":{}}`)
-		d.driver("CreateEndpoint", createEndpoint(`{"Address":"10.20.0.2/24","MacAddress":"02:42:0a:14:00:02"}`), `{"Interface":{"Address":"","AddressIPv6":"","MacAddress":""}}`)
-		d.call("Plugin.Activate", "")
-		return d
+	for name, c := range map[string]struct {
+		old, created string // address spaces
+		happens      func(*docker)
+		forgotten    bool
+	}{
+		"forgotten":                {ours, ours, activate, true},
+		"Docker's addresses":       {dockers, dockers, activate, true},
+		"the engine did not start": {dockers, dockers, func(*docker) {}, false},
+		"somebody looks at the plugin": {ours, ours, func(d *docker) {
+			answer, err := d.client.Post("http://plugin/Plugin.Activate", "", nil)
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			answer.Body.Close()
+		}, false},
+		"known, of overlane's": {ours, dockers, func(d *docker) { activate(d); getPool(d) }, false},
+		"known, of Docker's":   {dockers, ours, activate, false},
+		"both of overlane's":   {ours, ours, func(d *docker) { activate(d); getPool(d) }, false},
+		"no addresses of any":  {"null", "null", activate, false},
+		"space is not known":   {"", "", activate, false},
+		"named since":          {dockers, dockers, func(d *docker) { activate(d); d.driver("CreateNetwork", data(netID, dockers), `{}`) }, false},
+		"its pool was given back": {ours, ours, func(d *docker) {
+			activate(d)
+			getPool(d)
+			d.ipam("ReleasePool", `{"PoolID":"`+pool+`"}`, `{}`)
+		}, false},
+		"its pool was refused": {ours, ours, func(d *docker) {
+			activate(d)
+			d.call("IpamDriver.RequestPool", requestPool("10.20.0.0/24", "10.20.0.0/25"))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := ready(t)
+			d.cluster.Forget()
+			if c.old == ours {
+				getPool(d)
+			}
+			d.driver("CreateNetwork", data(netID, c.old), `{}`)
+			c.happens(d)
+			if c.created == ours {
+				getPool(d)
+			}
+			if c.forgotten {
+				d.driver("CreateNetwork", data("second", c.created), `{}`)
+				if s := d.overlay.Status(); len(s.Networks) != 1 || s.Networks[0].ID != "second" {
+					t.Errorf("networks %+v, want the new one alone", s.Networks)
+				}
+				return
+			}
+			d.fails("CreateNetwork", data("second", c.created), "network aaaaaaaaaaaa is already on this host", "does not list network aaaaaaaaaaaa any more",
+				"stop the containers that are left on it", "restart Docker", "--subnet 10.20.0.0/24")
+			if s := d.overlay.Status(); len(s.Networks) != 1 || s.Networks[0].ID != netID {
+				t.Errorf("networks %+v, want the old one alone", s.Networks)
+			}
+		})
 	}
-	t.Run("forgotten", func(t *testing.T) {
-		d := start(t)
-		getPool(d)
-		d.driver("CreateNetwork", other, `{}`)
-		if s := d.overlay.Status(); len(s.Networks) != 1 || s.Networks[0].ID != "second" || len(s.Endpoints) > 0 {
-			t.Errorf("networks %+v and endpoints %+v, want the new network alone", s.Networks, s.Endpoints)
+}
+
+// An engine may start before the daemon is ready. Where a call of it was refused then, it did not get to say what it knows.
+func TestEngineStartsBeforeTheDaemon(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		d := activate(t)
+		d.call("Plugin.Activate", "")
+		if refused {
+			d.startWait = time.Millisecond
+			d.fails("CreateNetwork", create, "still starting")
 		}
-		d.ipam("RequestAddress", requestAddress("10.20.0.2", `"Options":{"com.docker.network.endpoint.macaddress":"02:42:0a:14:00:03"}`), `{"Address":"10.20.0.2/24","Data":{}}`)
-	})
-	t.Run("known", func(t *testing.T) {
-		d := start(t)
-		getPool(d) // of the network that the engine knows
-		getPool(d)
-		d.fails("CreateNetwork", other, "network aaaaaaaaaaaa is already on this host", "does not list network aaaaaaaaaaaa any more", "restart overlane", "--subnet 10.20.0.0/24")
-		d.ipam("ReleasePool", `{"PoolID":"`+pool+`"}`, `{}`)
-	})
-	t.Run("its container still runs", func(t *testing.T) {
-		d := start(t)
-		d.call("NetworkDriver.Join", join)
-		d.datapath.Taps.Move("overlane:"+epID, sandbox)
-		getPool(d)
-		d.fails("CreateNetwork", other, "network aaaaaaaaaaaa is already on this host", "stop the containers that are left on it")
-	})
+		if d.early.Load() == refused {
+			t.Errorf("a call was refused: %v; the start counts: %v", refused, !refused)
+		}
+	}
 }

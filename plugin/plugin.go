@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,7 @@ type Plugin struct {
 	stop    chan struct{}         // closed by Close
 	refused chan struct{}         // closed by Refuse
 	reason  error                 // to be read when refused is closed
+	early   atomic.Bool           // an engine has started before Ready, and all that it says still waits
 	overlay Overlay               // to be read when ready is closed
 	cluster Cluster               // like overlay
 	calls   sync.RWMutex          // held to read by every call under way
@@ -88,11 +90,9 @@ func (p *Plugin) Serve(l net.Listener) error {
 
 // handleActivate answers an engine that starts. The helper names one driver.
 func (p *Plugin) handleActivate(h *network.Handler) {
-	h.HandleFunc("POST /Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case <-p.ready:
-			p.overlay.EngineStarted()
-		default: // the overlay has heard nothing of an engine yet
+	h.HandleFunc("POST /Plugin.Activate", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Accept"), "application/vnd.docker.plugins.") { // an engine, and no look at the socket by others
+			p.engineStarted()
 		}
 		sdk.EncodeResponse(w, implements{[]string{"NetworkDriver", "IpamDriver"}}, false)
 	})
@@ -101,9 +101,21 @@ func (p *Plugin) handleActivate(h *network.Handler) {
 // Waits says what the start waits for, nil for nothing to be named: calls that come to an end meanwhile say it too.
 func (p *Plugin) Waits(err error) { p.lacks.Store(&err) }
 
+func (p *Plugin) engineStarted() {
+	select {
+	case <-p.ready:
+		p.overlay.EngineStarted()
+	default:
+		p.early.Store(true)
+	}
+}
+
 // Ready lets Docker's calls through to the overlay and the cluster. It is called once.
 func (p *Plugin) Ready(o Overlay, c Cluster) {
 	p.overlay, p.cluster = o, c
+	if p.early.Load() {
+		o.EngineStarted()
+	}
 	close(p.ready)
 }
 
@@ -156,6 +168,7 @@ func (p *Plugin) wait() error {
 		return p.reason
 	case <-p.ready:
 	case <-timeout.C:
+		p.early.Store(false)
 		if err := p.lacks.Load(); err != nil && *err != nil {
 			return fmt.Errorf("overlane waits for this host's address: %w", *err)
 		}

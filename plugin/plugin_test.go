@@ -80,6 +80,7 @@ func activateWith(t *testing.T, scope string) *docker {
 	})
 	d.overlay, err = overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
+		Egress:      func() (overlay.Egress, error) { return overlay.Egress{}, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },
 		InContainer: d.datapath.Taps.InContainer,
@@ -106,7 +107,12 @@ func readyWith(t *testing.T, scope string) *docker {
 // call posts a body to a method, and gives the answer and its status.
 func (d *docker) call(method, body string) (string, int) {
 	d.t.Helper()
-	answer, err := d.client.Post("http://plugin/"+method, "application/vnd.docker.plugins.v1.2+json", bytes.NewBufferString(body))
+	request, err := http.NewRequest(http.MethodPost, "http://plugin/"+method, bytes.NewBufferString(body))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	request.Header.Set("Accept", "application/vnd.docker.plugins.v1.2+json")
+	answer, err := d.client.Do(request)
 	if err != nil {
 		d.t.Fatal(err)
 	}

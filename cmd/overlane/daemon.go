@@ -169,6 +169,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		UnderlayMTU: func(peers []netip.Addr) (int, error) { return underlayMTU(n.address(), peers, n.datapath) },
 		ReceiveMTU:  func(peers []netip.Addr) (int, error) { return receiveMTU(n.address(), peers, n.datapath) },
 		InContainer: n.datapath.InContainer,
+		Egress:      overlay.DockerEgress,
 		Datapath:    n.datapath,
 		Version:     version(),
 		Defaults:    s.defaultPools,

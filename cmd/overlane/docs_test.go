@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -94,4 +95,40 @@ func follow(page, link string) error {
 		err = fmt.Errorf("no heading #%s", anchor)
 	}
 	return err
+}
+
+var (
+	docsDropTable = regexp.MustCompile(`(?m)^\| dropped \|.*\n\|[-|]+\n((?:\|.*\n)+)`)
+	docsDropCell  = regexp.MustCompile("(?m)^\\|((?: *`[a-z_]+`,?)+) \\|")
+	quoted        = regexp.MustCompile("`([a-z_]+)`")
+)
+
+// Tables of what is dropped name the counters as `overlane status` does.
+func TestDocsNameCounters(t *testing.T) {
+	list, err := os.ReadFile("../../datapath/dp/pure_drops.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range []string{"../../docs/limits.md", "../../docs/operations.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := docsDropTable.FindSubmatch(text)
+		if table == nil {
+			t.Fatalf("%s: no table of what is dropped", page)
+		}
+		rows := bytes.Count(table[1], []byte("\n"))
+		cells := docsDropCell.FindAllSubmatch(table[1], -1)
+		if len(cells) != rows {
+			t.Errorf("%s: %d of %d rows name a counter", page, len(cells), rows)
+		}
+		for _, cell := range cells {
+			for _, name := range quoted.FindAllSubmatch(cell[1], -1) {
+				if !bytes.Contains(list, fmt.Appendf(nil, ", %s,", name[1])) {
+					t.Errorf("%s: no packet is counted as %s", page, name[1])
+				}
+			}
+		}
+	}
 }

@@ -92,17 +92,20 @@ func (m *Manager) Attach(c Cluster) {
 	m.done.Go(m.run)
 }
 
-// suspects are the hosts that were known when this one had forgotten its pools.
+// suspects are the hosts that were known, to discovery or to the store that was lost, when this one had forgotten its pools.
 func (m *Manager) suspects() map[string]string {
 	if !m.loaded.pending {
 		return m.loaded.suspects
 	}
+	suspects := m.loaded.suspects
+	delete(suspects, m.cluster.Self().ID)
 	up, absent, _ := m.members()
-	maps.Copy(absent, up)
-	if err := saveSuspects(m.cfg.DB, absent); err != nil {
+	maps.Copy(suspects, absent)
+	maps.Copy(suspects, up)
+	if err := saveSuspects(m.cfg.DB, suspects); err != nil {
 		m.cfg.Log.WithError(err).Error("which hosts may have pools that this one has forgotten is not on disk")
 	}
-	return absent
+	return suspects
 }
 
 // Close ends what Attach began. Calls under way fail.

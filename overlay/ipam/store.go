@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"time"
@@ -118,8 +119,10 @@ func CheckEntry(bucket, key string, value []byte) error {
 }
 
 // StartOver begins the store of a host that has forgotten whose its pools' addresses are. It uses the same pools, in which it owns
-// nothing; what its containers have it knows from the leases, or else from inUse: subnets to addresses and MACs.
-func StartOver(tx *bbolt.Tx, pools, leases map[string][]byte, inUse map[netip.Prefix]map[netip.Addr]string) error {
+// nothing; what its containers have it knows from the leases, or else from inUse: subnets to addresses and MACs. Found are the entries
+// that could be read, by bucket: every host that they name may have pools that this one has forgotten.
+func StartOver(tx *bbolt.Tx, found map[string]map[string][]byte, inUse map[netip.Prefix]map[netip.Addr]string) error {
+	pools, leases := found[string(bucketPools)], found[string(bucketLeases)]
 	inPools, err1 := tx.CreateBucketIfNotExists(bucketPools)
 	inLeases, err2 := tx.CreateBucketIfNotExists(bucketLeases)
 	inSuspects, err3 := tx.CreateBucketIfNotExists(bucketSuspects)
@@ -127,6 +130,9 @@ func StartOver(tx *bbolt.Tx, pools, leases map[string][]byte, inUse map[netip.Pr
 		return err
 	}
 	errs := []error{inSuspects.Put(suspectsPending, nil)}
+	for id, name := range named(found) {
+		errs = append(errs, inSuspects.Put([]byte(id), []byte(name)))
+	}
 	for key, text := range pools {
 		var s stored
 		if err := json.Unmarshal(text, &s); err != nil || !s.Member {
@@ -147,6 +153,36 @@ func StartOver(tx *bbolt.Tx, pools, leases map[string][]byte, inUse map[netip.Pr
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// named are the hosts of which entries tell: ID to name, if that is known.
+func named(found map[string]map[string][]byte) map[string]string {
+	all := map[string]string{}
+	for _, text := range found[string(bucketPools)] {
+		var s stored
+		if json.Unmarshal(text, &s) != nil {
+			continue
+		}
+		for _, span := range s.Table {
+			if node := nodeOf(span.Owner); isHost(span.Owner) && all[node] == "" {
+				all[node] = ""
+			}
+		}
+		maps.Copy(all, s.Names)
+	}
+	for _, text := range found[string(bucketPeerPools)] {
+		var hosts map[string]string
+		if json.Unmarshal(text, &hosts) == nil {
+			maps.Copy(all, hosts)
+		}
+	}
+	for id, name := range found[string(bucketSuspects)] {
+		if id != string(suspectsPending) {
+			all[id] = string(name)
+		}
+	}
+	delete(all, "")
+	return all
 }
 
 // read gives the keys of a bucket with their values, which are JSON.
