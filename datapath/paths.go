@@ -89,7 +89,7 @@ type paths struct {
 
 // followPaths begins to watch the network namespace of the calling thread.
 func (d *Datapath) followPaths(own netip.Addr) error {
-	p := &paths{d: d, own: own, log: d.log, done: make(chan struct{}), ended: make(chan struct{})}
+	p := &paths{d: d, own: own, ns: netns.None(), log: d.log, done: make(chan struct{}), ended: make(chan struct{})}
 	fd, err := unix.Dup(dp.DoubtsFD())
 	if err != nil {
 		return err

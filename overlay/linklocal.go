@@ -43,11 +43,11 @@ func (o *Overlay) adoptLinkLocal(networkID string, joined Endpoint, port datapat
 
 // awaitLinkLocal gives the interface's link-local IPv4 addresses when it is up.
 func (o *Overlay) awaitLinkLocal(port datapath.PortConfig) []netip.Addr {
-	for pace, end := linkLocalPace, time.Now().Add(linkLocalWait); time.Now().Before(end); pace *= 2 {
+	for pace, end := linkLocalPace, time.Now().Add(linkLocalWait); time.Now().Before(end); pace = min(2*pace, linkLocalPaceMax) {
 		select {
 		case <-o.ctx.Done():
 			return nil
-		case <-time.After(min(pace, linkLocalPaceMax)):
+		case <-time.After(pace):
 		}
 		addrs, up, err := o.cfg.Datapath.TapAddrs(port)
 		if err == nil && up {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result 
 		r.Cure = "give this command the daemon's flags and environment"
 	}
 	for _, n := range status.Networks {
-		c.NetworkMTU = max(c.NetworkMTU, n.MTU)
+		c.NetworkMTU = max(c.NetworkMTU, cmp.Or(n.Widest, n.MTU))
 	}
 	return append([]check.Result{r}, examineMembers(status.Members, c)...)
 }
