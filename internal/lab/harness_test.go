@@ -21,8 +21,13 @@ func acquainted(t *testing.T, c *Cluster) {
 // alive demands so many members that are up.
 func alive(t *testing.T, h *Host, want int) error {
 	t.Helper()
-	if n := status(t, h).alive(); n != want {
-		return fmt.Errorf("%d members alive, not %d", n, want)
+	return members(t, h, "alive", want)
+}
+
+func members(t *testing.T, h *Host, state string, want int) error {
+	t.Helper()
+	if n := status(t, h).members(state); n != want {
+		return fmt.Errorf("%d members %s, not %d", n, state, want)
 	}
 	return nil
 }
@@ -201,13 +206,13 @@ type hostStatus struct {
 	} `json:"datapath"`
 }
 
-func (s hostStatus) alive() (members int) {
+func (s hostStatus) members(state string) (n int) {
 	for _, m := range s.Members {
-		if m.State == "alive" {
-			members++
+		if m.State == state {
+			n++
 		}
 	}
-	return members
+	return n
 }
 
 func status(t *testing.T, h *Host) hostStatus {

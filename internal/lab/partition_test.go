@@ -177,7 +177,7 @@ func TestTwoHostsDieAtOnce(t *testing.T) {
 	}
 	eventually(t, "the last host knows both", settleTimeout, func() error { return remotes(t, last, 2) })
 	kill(t, dead...)
-	eventually(t, "both are found dead", withdrawn, func() error { return alive(t, last, 1) })
+	eventually(t, "both are found dead", withdrawn, func() error { return members(t, last, "dead", 2) })
 	for _, name := range []string{"db", "web"} {
 		_, err := last.Run(t.Context(), name, containers[name]...)
 		if err == nil {

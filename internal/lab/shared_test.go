@@ -89,7 +89,7 @@ func pristine(ctx context.Context, h *Host, members int) error {
 	if err := words.Decode(&s); err != nil {
 		return err
 	}
-	if n := s.alive(); n != members {
+	if n := s.members("alive"); n != members {
 		return fmt.Errorf("%s: %d members alive, not %d", h.Name, n, members)
 	}
 	if left := len(s.Networks) + len(s.hostStatus.Endpoints) + len(s.Remote) + len(s.Datapath.Ports) + len(s.Addresses) + len(s.ready()); left > 0 {
