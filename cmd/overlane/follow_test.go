@@ -18,8 +18,8 @@ import (
 type placed struct {
 	mover
 	sync.Mutex
-	packetsAt, gossipAt netip.Addr
-	refused             map[string]bool // "packets" or "gossip", and the address
+	packetsAt netip.Addr
+	refused   map[string]bool // "packets" or "gossip", and the address
 }
 
 func (p *placed) take(what string, at *netip.Addr) func(netip.Addr) error {
