@@ -198,7 +198,7 @@ func (c *Cluster) lookup(s seed) []netip.AddrPort {
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, family, s.host)
 	if err != nil && c.joining.Err() == nil && c.limiter.allow("lookup "+s.host) {
-		c.log.Warnf("cannot join %s yet: %v", s.host, err)
+		c.log.Warnf("cannot join %s yet: %v: gossip goes from %s, and to addresses of its family; --advertise gives this host another", s.host, err, c.address.Addr())
 	}
 	var addresses []netip.AddrPort
 	for _, ip := range ips {

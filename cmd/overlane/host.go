@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ func (s *settings) findAddress() error {
 	if s.local.IsValid() {
 		return nil
 	}
-	local, err := s.address.Find()
+	local, err := s.address.Find(s.advertise.Is6() || s.joinsIPv6())
 	if err == nil && s.translated && local.Is4() != s.advertise.Is4() {
 		err = fmt.Errorf("address %s is not of the family of --advertise %s", local, s.advertise)
 	}
@@ -63,6 +64,15 @@ func (s *settings) findAddress() error {
 		s.advertise = local
 	}
 	return nil
+}
+
+// joinsIPv6 says whether all hosts to join are given by IPv6 addresses: a host of both families is reached there by IPv6.
+func (s *settings) joinsIPv6() bool {
+	return len(s.join) > 0 && !slices.ContainsFunc(s.join, func(entry string) bool {
+		host, _ := splitHost(entry, s.gossipPort)
+		addr, _ := netip.ParseAddr(host)
+		return !addr.Unmap().Is6()
+	})
 }
 
 // How long the service manager waits for the address with all that comes after overlane: Docker starts then, and is refused.

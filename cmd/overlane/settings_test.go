@@ -12,6 +12,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/overlane/overlane/internal/testns"
 )
 
 // loopback keeps the tests from depending on a default route.
@@ -123,6 +125,22 @@ func TestJoin(t *testing.T) {
 func TestAdvertise(t *testing.T) {
 	if s := mustRead(t, []string{"--advertise", "::1"}); s.advertise != netip.MustParseAddr("::1") {
 		t.Errorf("advertise %s, want ::1", s.advertise)
+	}
+}
+
+// A host of both families has the family of those that it joins.
+func TestFamilyOfTheHostsToJoin(t *testing.T) {
+	testns.Enter(t)
+	testns.Run(t, "ip link add wire type veth peer name far", "ip link set wire up", "ip addr add 192.0.2.1/24 dev wire", "ip addr add 2001:db8:1::1/64 dev wire nodad")
+	for join, want := range map[string]string{
+		"":                               "192.0.2.1",
+		"2001:db8::1,[2001:db8::2]:7950": "2001:db8:1::1",
+		"2001:db8::1,192.0.2.2":          "192.0.2.1",
+		"2001:db8::1,node-1":             "192.0.2.1",
+	} {
+		if s, err := read(t, []string{"--advertise", "wire", "--join", join}); err != nil || s.advertise.String() != want {
+			t.Errorf("a host that joins %q advertises %s, %v; want %s", join, s.advertise, err, want)
+		}
 	}
 }
 

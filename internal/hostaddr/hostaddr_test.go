@@ -19,7 +19,7 @@ func vagrant(t *testing.T) {
 func TestAdvertisedAddressThatIsElsewhere(t *testing.T) {
 	vagrant(t)
 	nat, lan := netip.MustParseAddr("10.0.2.15"), netip.MustParseAddr("192.0.2.1")
-	if addr, err := (Source{}).Find(); err != nil || addr != nat {
+	if addr, err := (Source{}).Find(false); err != nil || addr != nat {
 		t.Errorf("%s, %v by default, want %s", addr, err, nat)
 	}
 	for _, tc := range []struct {

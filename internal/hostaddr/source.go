@@ -35,13 +35,13 @@ func ParseSource(text string) (Source, error) {
 	return Source{name: text}, nil
 }
 
-// Find is the address as of now. The error says what the host lacks; it may have it later.
-func (s Source) Find() (netip.Addr, error) {
+// Find is the address as of now, of the wanted family if there is such a one. The error says what the host lacks; it may have it later.
+func (s Source) Find(six bool) (netip.Addr, error) {
 	found, err := s.candidates()
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	return found[0], nil
+	return found[max(0, slices.IndexFunc(found, func(a netip.Addr) bool { return a.Is6() == six }))], nil
 }
 
 // ofFamily are the candidates of the present address's family, one or more, the best first.

@@ -21,7 +21,7 @@ func source(t *testing.T, text string) Source {
 // finds wants an address, or none for a reason.
 func finds(t *testing.T, text, want string) {
 	t.Helper()
-	addr, err := source(t, text).Find()
+	addr, err := source(t, text).Find(false)
 	if err != nil && !strings.Contains(err.Error(), want) || err == nil && addr.String() != want {
 		t.Errorf("%q gives %s, %v; want %s", text, addr, err, want)
 	}
