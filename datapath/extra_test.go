@@ -181,6 +181,22 @@ func TestMovedExtraAddressIsAnnounced(t *testing.T) {
 	}
 }
 
+// A container that says all the time what it has is not heard for long, so that the others are; it is again when its claims were taken.
+func TestClaimsFasterThanTheyAreTaken(t *testing.T) {
+	const waiting = 32 // of one port
+	port, sock, _ := twoContainers(t, datapath.TrustAddress)
+	frame := arp(t, layers.ARPRequest, hostMAC, extraIP4, extraIP4)
+	drops(t, waiting, func() {
+		for range waiting {
+			sock.send(t, frame)
+		}
+	}, "probe")
+	drops(t, 1, func() { sock.send(t, frame) }, "claims")
+	wantClaim(t, port, "", extraIP4)
+	drops(t, 1, func() { sock.send(t, frame) }, "probe")
+	wantClaim(t, port, "", extraIP4)
+}
+
 // Whether an address is still there its container is asked: a Linux that has it answers, and nothing of that counts as a drop.
 func TestExtraAddressIsAskedFor(t *testing.T) {
 	port, _, _ := twoContainers(t, datapath.TrustAddress)

@@ -196,9 +196,9 @@ func (c *Cluster) Unsubscribe(key string) { c.do(unsubscribeEvent{key}) }
 // Put publishes an endpoint of this node in a network it subscribes to,
 // replacing the one with the same MAC address.
 func (c *Cluster) Put(key string, e Endpoint) {
-	if len(e.ID) > maxEndpointID || !utf8.ValidString(e.ID) || len(e.Addrs) > maxAddrs {
+	if len(e.ID) > maxEndpointID || !utf8.ValidString(e.ID) || len(e.Addrs) > MaxAddrs {
 		c.log.Errorf("endpoint %s is not published: its ID %q has more than %d bytes of UTF-8, or it has more than %d addresses",
-			e.MAC, e.ID, maxEndpointID, maxAddrs)
+			e.MAC, e.ID, maxEndpointID, MaxAddrs)
 		return
 	}
 	if len(e.Extras) > MaxExtras {

@@ -22,7 +22,7 @@ const (
 	maxNetworks    = 4096          // one owner subscribes to
 	maxEndpoints   = 16384         // of one owner in one network
 	maxEndpointID  = 128           // bytes
-	maxAddrs       = 16            // of one endpoint
+	MaxAddrs       = 16            // of one endpoint
 	maxHost        = 255           // bytes of a host name
 	maxMeta        = 512           // bytes, memberlist's MetaMaxSize
 	maxDown        = 7 * 24 * 3600 // seconds
@@ -416,8 +416,8 @@ func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
 	if len(e.ID) > maxEndpointID {
 		d.fail("endpoint_id", "%d bytes, at most %d", len(e.ID), maxEndpointID)
 	}
-	if len(w.Addrs) > maxAddrs {
-		d.fail("addresses", "%d, at most %d", len(w.Addrs), maxAddrs)
+	if len(w.Addrs) > MaxAddrs {
+		d.fail("addresses", "%d, at most %d", len(w.Addrs), MaxAddrs)
 		return e
 	}
 	if len(w.Extras) > MaxExtras {

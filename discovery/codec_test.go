@@ -112,7 +112,7 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"mac", endpoint(&wire.Endpoint{Mac: make([]byte, 7)})},
 		{"endpoint_id", endpoint(&wire.Endpoint{Id: long})},
 		{"address", endpoint(&wire.Endpoint{Addrs: [][]byte{{1, 2, 3}}})},
-		{"addresses", endpoint(&wire.Endpoint{Addrs: make([][]byte, maxAddrs+1)})},
+		{"addresses", endpoint(&wire.Endpoint{Addrs: make([][]byte, MaxAddrs+1)})},
 		{"addresses", endpoint(&wire.Endpoint{Extras: make([]*wire.Extra, MaxExtras+1)})},
 		{"address", endpoint(&wire.Endpoint{Extras: []*wire.Extra{{}}})},
 		{"mac", endpoint(&wire.Endpoint{Extras: []*wire.Extra{{Addr: make([]byte, 4), Mac: make([]byte, 5)}}})},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/time/rate"
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
@@ -65,6 +66,8 @@ type endpoint struct {
 
 	unanswered map[netip.Addr]int // questions for each extra address. See extra.go
 	full       bool               // it has been said that it has no room for more
+	changes    *rate.Limiter      // of its extra addresses; nil: there were none yet
+	hasty      time.Time          // when it was last said that they are too many
 }
 
 // EndpointSpec is Docker's wish for an endpoint.

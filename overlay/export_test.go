@@ -6,4 +6,11 @@ import "net/netip"
 func (o *Overlay) Fence(taken map[netip.Addr]string) { o.fence(taken) }
 
 // AskExtras asks containers once whether they still have their extra addresses.
-func (o *Overlay) AskExtras() { o.askExtras() }
+func (o *Overlay) AskExtras() {
+	for turn := range extraInterval {
+		o.askExtras(turn)
+	}
+}
+
+// ExtraBurst is how many extra addresses an endpoint may claim at once.
+const ExtraBurst = extraBurst

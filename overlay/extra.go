@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 )
@@ -17,8 +19,13 @@ import (
 // sequence number is above those that are known. What is an endpoint's own is never an extra address of another, and ceases to be one.
 
 const (
-	extraInterval   = 10 * time.Second // between two questions whether a container still has its extra addresses
-	extraUnanswered = 3                // questions, and it has not
+	extraInterval   = 10 // turns between two questions whether a container still has an extra address
+	extraTurn       = time.Second
+	extraUnanswered = 3 // questions, and it has not
+
+	// What an endpoint may change at once, and from then on: each change is written to disk, and told to all hosts and containers.
+	extraBurst = 2 * discovery.MaxExtras
+	extraPace  = 3 * time.Second
 )
 
 // runClaims takes what containers claim, until the overlay is closed.
@@ -61,11 +68,13 @@ func (o *Overlay) takeExtra(n *network, ep *endpoint, x discovery.Extra) {
 		delete(ep.unanswered, x.Addr)
 		return
 	}
-	if ep.State != StateJoined || n.owns(x) {
+	// The port's number may have been another endpoint's when the claim was made.
+	trusted := ep.Trust == TrustMAC || ep.Trust == TrustAddress && x.MAC == discovery.MAC{}
+	if ep.State != StateJoined || !trusted || n.owns(x) {
 		return
 	}
 	standing := o.cluster.Standing(n.Key, x)
-	if standing.Owned {
+	if standing.Owned || !n.mayChange(ep, x) {
 		return
 	}
 	x.Seq = max(standing.Seq, n.seqOf(x))
@@ -84,6 +93,21 @@ func (o *Overlay) takeExtra(n *network, ep *endpoint, x discovery.Extra) {
 	}
 	n.logOf(ep).WithField("address", x.Addr).Info("the container claims an extra address")
 	o.setExtras(n, ep, append(kept, x))
+}
+
+// mayChange says whether an endpoint may have another extra address or one at another MAC address already, as it has not had too many of late.
+func (n *network) mayChange(ep *endpoint, x discovery.Extra) bool {
+	if ep.changes == nil {
+		ep.changes = rate.NewLimiter(rate.Every(extraPace), extraBurst)
+	}
+	if ep.changes.Allow() {
+		return true
+	}
+	if time.Since(ep.hasty) > time.Minute {
+		ep.hasty = time.Now()
+		n.logOf(ep).WithField("address", x.Addr).Warnf("extra address not taken: the container's change all the time; one in %s is taken", extraPace)
+	}
+	return false
 }
 
 // owns says whether an endpoint of this host has the address or the MAC address for its own.
@@ -213,20 +237,22 @@ func (o *Overlay) restoreExtras(n *network, ep *endpoint) {
 
 // runExtras asks containers whether they still have their extra addresses, until the overlay is closed.
 func (o *Overlay) runExtras() {
-	ticker := time.NewTicker(extraInterval)
+	ticker := time.NewTicker(extraTurn)
 	defer ticker.Stop()
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-o.ctx.Done():
 			return
 		case <-ticker.C:
-			o.askExtras()
+			o.askExtras(turn % extraInterval)
 		}
 	}
 }
 
-// askExtras gives up what was asked for in vain, and asks for the others.
-func (o *Overlay) askExtras() {
+// askExtras gives up what was asked for in vain, and asks for the others, of those addresses whose turn it is: the answers to all at once
+// would not find room.
+func (o *Overlay) askExtras(turn int) {
+	due := func(x discovery.Extra) bool { return int(x.Addr.As16()[15])%extraInterval == turn }
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	for _, n := range o.networks {
@@ -234,10 +260,12 @@ func (o *Overlay) askExtras() {
 			continue
 		}
 		n.mu.Lock()
-		n.dropExtras(o, func(x discovery.Extra, ep *endpoint) bool { return ep.unanswered[x.Addr] >= extraUnanswered })
+		n.dropExtras(o, func(x discovery.Extra, ep *endpoint) bool { return due(x) && ep.unanswered[x.Addr] >= extraUnanswered })
 		for _, ep := range n.endpoints {
 			for _, x := range ep.Extras {
-				n.ask(o, ep, x.Addr)
+				if due(x) {
+					n.ask(o, ep, x.Addr)
+				}
 			}
 		}
 		n.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,18 +67,15 @@ func (h *host) waitAnnounced(id string, want ...discovery.Extra) {
 	}
 }
 
-// settled waits until all that was claimed is looked at: one more claim comes after it, each time at another MAC address.
+var markers atomic.Uint32
+
+// settled waits until all that was claimed is looked at: one more address is claimed after it.
 func (h *host) settled(own string) {
 	h.t.Helper()
-	marker := netip.MustParseAddr("10.20.9.9")
-	mac := h.datapath.Extras()[marker].MAC
-	mac[0], mac[5] = 2, mac[5]+1
-	h.claim(own, discovery.MAC(mac), marker)
-	for deadline := time.Now().Add(10 * time.Second); h.datapath.Extras()[marker].MAC != mac; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			h.t.Fatal("a claim was not taken")
-		}
-	}
+	n := markers.Add(1)
+	marker := netip.AddrFrom4([4]byte{10, 20, byte(64 + n>>8), byte(n)})
+	h.claim(own, discovery.MAC{}, marker)
+	waitUntil(h.t, "a claim is taken", func() bool { _, has := h.datapath.Extras()[marker]; return has })
 }
 
 func TestClaimedAddressIsAnnouncedAndMoves(t *testing.T) {
@@ -111,9 +109,21 @@ func TestClaimedAddressIsAnnouncedAndMoves(t *testing.T) {
 
 // Another host's container claims it later: its record wins, and this host gives the address up.
 func TestClaimedAddressGoesToAnotherHost(t *testing.T) {
-	h := trusting(t, "address")
-	h.claim("10.20.0.2", discovery.MAC{}, vip)
-	h.waitAnnounced(epID, discovery.Extra{Addr: vip})
+	for name, meanwhile := range map[string]func(*host){"at once": func(*host) {}, "after a restart": (*host).restart} {
+		t.Run(name, func(t *testing.T) {
+			h := trusting(t, "address")
+			h.claim("10.20.0.2", discovery.MAC{}, vip)
+			h.waitAnnounced(epID, discovery.Extra{Addr: vip})
+			meanwhile(h)
+			h.waitAnnounced(epID, discovery.Extra{Addr: vip})
+			claimedElsewhere(h)
+		})
+	}
+}
+
+func claimedElsewhere(h *host) {
+	t := h.t
+	t.Helper()
 	theirs := rival("02:42:0a:14:00:09", "10.20.0.9", 0, false)
 	theirs.Endpoint.Extras = []discovery.Extra{{Addr: vip, Seq: 4}}
 	h.cluster.Announce(theirs)
@@ -153,6 +163,35 @@ func TestClaimNeverTakesAnEndpointsOwn(t *testing.T) {
 	}
 }
 
+// A container whose claims never end is heard now and then: each change is written to disk, and goes to all hosts.
+func TestEndlessClaims(t *testing.T) {
+	h := trusting(t, "mac")
+	for i := range 5 * overlay.ExtraBurst {
+		h.claim("10.20.0.2", discovery.MAC{2, 0, 0, 0, 0, byte(1 + i%2)}, vip)
+	}
+	h.settled("10.20.0.3")
+	if x := h.announced(epID); len(x) != 1 || x[0].Seq > 2*overlay.ExtraBurst {
+		t.Errorf("after %d claims %+v is announced", 5*overlay.ExtraBurst, x)
+	}
+}
+
+// The claim of a container that is gone is no one's, though its port's number is another's by now.
+func TestClaimWithoutTrust(t *testing.T) {
+	h := trusting(t, "address")
+	untrusted := endpointSpec("third", "10.20.0.4")
+	untrusted.Options = map[string]string{"trust": "none"}
+	_, err := h.CreateEndpoint(untrusted)
+	h.must(err)
+	_, err = h.Join(netID, "third", sandbox)
+	h.must(err)
+	h.claim("10.20.0.4", discovery.MAC{}, vip)
+	h.claim("10.20.0.2", behind, vip)
+	h.settled("10.20.0.3")
+	if all := h.datapath.Extras(); len(all) != 1 {
+		t.Errorf("taken: %+v", all)
+	}
+}
+
 func TestClaimsHaveALimit(t *testing.T) {
 	h := trusting(t, "address")
 	for i := range discovery.MaxExtras + 5 {
@@ -181,6 +220,22 @@ func TestClaimsAge(t *testing.T) {
 	h.waitAnnounced(epID, discovery.Extra{Addr: vip})
 	h.AskExtras()
 	h.waitAnnounced(epID)
+}
+
+// What can't be announced is refused, and the rest stays announced.
+func TestTooManyLinkLocalIPs(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	addrs := []netip.Addr{netip.MustParseAddr("10.20.0.2")}
+	for i := range discovery.MaxAddrs {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{169, 254, 7, byte(1 + i)}))
+	}
+	h.datapath.SetTapAddrs(addrs...)
+	h.run(epID, "10.20.0.2")
+	waitUntil(t, "as many as can be are announced", func() bool {
+		own := h.cluster.Own(key)
+		return len(own) == 1 && slices.Equal(own[0].Addrs, addrs[:discovery.MaxAddrs])
+	})
 }
 
 // The option of an endpoint goes before that of its network, and both are checked.

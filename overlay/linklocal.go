@@ -66,6 +66,9 @@ func (o *Overlay) giveLinkLocal(n *network, ep *endpoint, addr netip.Addr) error
 			return fmt.Errorf("address %s: %s", addr, o.claimant(r))
 		}
 	}
+	if len(ep.Addrs)+len(ep.LinkLocal) >= discovery.MaxAddrs {
+		return fmt.Errorf("address %s: the container has %d addresses, which is all that one can have", addr, discovery.MaxAddrs)
+	}
 	given := ep.Endpoint
 	given.LinkLocal = append(slices.Clone(given.LinkLocal), addr)
 	if err := o.store.put(bucketEndpoints, ep.ID, given); err != nil {

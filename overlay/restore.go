@@ -53,6 +53,7 @@ func (o *Overlay) restoreEndpoint(n *network, ep *endpoint) {
 		}
 	}
 	n.endpoints[ep.ID] = ep
+	n.extras.Add(int32(len(ep.Extras)))
 }
 
 // collect gives back what an endpoint without a container held. Its tap went with the sandbox or was moved back to the

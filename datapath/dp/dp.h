@@ -163,7 +163,7 @@ struct dp_claim {
 
 #define DP_CLAIMS_TAKEN 256 /* at once, by Go */
 
-/* Takes up to n of the claims that were made; returns how many. Some are lost where they come faster than they are taken. */
+/* Takes up to n of the claims that were made; returns how many. */
 unsigned dp_claims_take(struct dp_claim *claims, unsigned n);
 /* Source of the control plane's own requests, whose answers are claims. */
 extern const uint8_t dp_prober[6];

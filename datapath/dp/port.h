@@ -63,6 +63,7 @@ struct dp_port {
 	uint32_t generation;
 	uint32_t vni;
 	enum dp_trust trust;
+	atomic_uint claims; /* that wait to be taken */
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;

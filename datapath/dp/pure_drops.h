@@ -14,6 +14,7 @@
 	X(OVERSIZE, oversize, "longer on a port than a packet buffer: 64 KiB less headroom") \
 	X(SPOOFED_MAC, spoofed_mac, "source MAC is not the port's, or lives behind another VTEP") \
 	X(SPOOFED_IP, spoofed_ip, "source address is not one of the port's") \
+	X(CLAIMS, claims, "a trusted container says that it has addresses faster than they are looked at") \
 	X(ARP_UNKNOWN, arp_unknown, "ARP request for an address that nobody has") \
 	X(ND_UNKNOWN, nd_unknown, "neighbour solicitation for an address that nobody has") \
 	X(ROUTER, router, "router advertisement or redirect from a container: no container is the network's router") \

@@ -91,7 +91,8 @@ void dp_neigh_pending_add(struct dp_worker *w, const struct dp_port *from, struc
 void dp_neigh_pending_reply(struct dp_worker *w);
 
 /* stage_claims.c: what trusted containers say that they have, for the control plane. */
-#define DP_CLAIMS 256
+#define DP_CLAIMS 1024
+#define DP_PORT_CLAIMS 32 /* that wait of one port: no container has the others not heard */
 
 /* Of one worker, who alone writes to its tail; the control thread takes from the head. */
 struct dp_claims {
@@ -102,6 +103,7 @@ struct dp_claims {
 	atomic_uint head, tail;
 };
 
-void dp_claim_add(struct dp_worker *w, const struct dp_port *from, const uint8_t mac[6], const struct dp_addr *addr);
+/* False: the container claims faster than claims are taken. */
+bool dp_claim_add(struct dp_worker *w, struct dp_port *from, const uint8_t mac[6], const struct dp_addr *addr);
 
 #endif

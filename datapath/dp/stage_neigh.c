@@ -18,6 +18,7 @@ enum edge {
 	DROP_PROBE = DP_DROP_PROBE,
 	DROP_ARP_UNKNOWN = DP_DROP_ARP_UNKNOWN, /* and answered when the answer comes: stage_neigh_pending.c */
 	DROP_ND_UNKNOWN = DP_DROP_ND_UNKNOWN,   /* likewise */
+	DROP_CLAIMS = DP_DROP_CLAIMS,
 	DROP_ROUTER = DP_DROP_ROUTER,
 	DROP_ROUTER_SOLICITED = DP_DROP_ROUTER_SOLICITED,
 	ANSWERED = DP_DROP_COUNT, /* stage_neigh_reply.c */
@@ -29,7 +30,7 @@ enum edge {
  * trusted and no endpoint has it for its own; then the control plane hears of it.
  */
 static enum edge
-claim(struct dp_worker *w, const struct dp_port *from, const struct dp_frame *f, const struct dp_addr *addr)
+claim(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f, const struct dp_addr *addr)
 {
 	const uint8_t *mac = (const uint8_t *)&((const dp_ether_hdr *)f->data)->src_addr;
 	uint8_t at[6];
@@ -38,7 +39,8 @@ claim(struct dp_worker *w, const struct dp_port *from, const struct dp_frame *f,
 		return dp_neigh_lookup(f->vni, addr, at) && !memcmp(at, mac, 6) ? STAYS : DROP_SPOOFED_IP;
 	if (dp_neigh_owned(f->vni, addr, mac))
 		return DROP_SPOOFED_IP;
-	dp_claim_add(w, from, mac, addr);
+	if (!dp_claim_add(w, from, mac, addr))
+		return DROP_CLAIMS;
 	/* The control plane asks whether the address is still there: the answer is a claim, and no more. */
 	return memcmp(f->data, dp_prober, 6) ? STAYS : ANSWERED;
 }
@@ -76,10 +78,8 @@ respond_arp(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f)
 		return ANSWERED;
 	}
 	/* Nobody has what it is about to take: RFC 5227 section 2.1. */
-	if (!arp->arp_data.arp_sip && from->trust >= DP_TRUST_ADDRESS) {
-		dp_claim_add(w, from, asker.mac, &target);
-		return DROP_PROBE;
-	}
+	if (!arp->arp_data.arp_sip && from->trust >= DP_TRUST_ADDRESS)
+		return dp_claim_add(w, from, asker.mac, &target) ? DROP_PROBE : DROP_CLAIMS;
 	dp_neigh_pending_add(w, from, asker, target);
 	return DROP_ARP_UNKNOWN;
 }
@@ -156,10 +156,8 @@ respond_solicitation(struct dp_worker *w, struct dp_port *from, const struct dp_
 		advertise_asked(w, from, f, asker, mac);
 		return ANSWERED;
 	}
-	if (probe && from->trust >= DP_TRUST_ADDRESS) {
-		dp_claim_add(w, from, asker.mac, target);
-		return DROP_PROBE;
-	}
+	if (probe && from->trust >= DP_TRUST_ADDRESS)
+		return dp_claim_add(w, from, asker.mac, target) ? DROP_PROBE : DROP_CLAIMS;
 	dp_neigh_pending_add(w, from, asker, *target);
 	return DROP_ND_UNKNOWN;
 }
