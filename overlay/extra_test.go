@@ -60,12 +60,14 @@ func (h *host) announced(id string) []discovery.Extra {
 
 func (h *host) waitAnnounced(id string, want ...discovery.Extra) {
 	h.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(h.announced(id), want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !slices.Equal(h.announced(id), want); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("endpoint %.4s announces %+v, want %+v; the datapath has %+v", id, h.announced(id), want, h.datapath.Extras())
 		}
 	}
 }
+
+const patience = time.Minute // for a few dozen writes to a busy disk
 
 var markers atomic.Uint32
 
@@ -299,7 +301,7 @@ func TestLinkLocalIPIsTheEndpointsOwn(t *testing.T) {
 
 func waitUntil(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}
