@@ -85,7 +85,7 @@ func (o *Overlay) checkEgress(spec NetworkSpec) error {
 	for _, pool := range spec.Pools {
 		i := slices.IndexFunc(egress.Subnets, pool.Overlaps)
 		switch {
-		case i < 0:
+		case i < 0 || pool.Bits() == 0: // none, or what Docker's null driver gives in place of a subnet
 		case egress.Exists:
 			return fmt.Errorf("subnet %s: Docker's egress bridge %s has %s, and a container would be on both: give another --subnet, or --internal", pool, egressBridge, egress.Subnets[i])
 		case o.addresses.KeyOf(pool) != "":

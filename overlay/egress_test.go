@@ -24,6 +24,7 @@ func TestSubnetOfEgressBridge(t *testing.T) {
 		"Docker's addresses":        {false, false, false, "172.18.0.0/16", ""}, // Docker knows them
 		"Docker's, it is there":     {true, false, false, "172.18.0.0/16", "has 172.18.0.0/16"},
 		"internal":                  {true, true, true, "172.18.0.0/16", ""},
+		"null driver":               {true, false, false, "0.0.0.0/0", ""},
 		"another subnet":            {true, true, false, "172.20.0.0/16", ""},
 		"another subnet, no bridge": {false, true, false, "172.20.0.0/16", ""},
 	} {
@@ -36,7 +37,7 @@ func TestSubnetOfEgressBridge(t *testing.T) {
 				_, _, err := h.RequestPool(overlay.PoolSpec{Subnet: pool})
 				h.must(err)
 			}
-			err := h.CreateNetwork(overlay.NetworkSpec{ID: netID, Pools: []netip.Prefix{pool}, Internal: c.internal})
+			err := h.CreateNetwork(overlay.NetworkSpec{ID: netID, Pools: []netip.Prefix{pool}, Internal: c.internal, Options: map[string]string{"vni": "8"}})
 			if c.want == "" {
 				h.must(err)
 				return

@@ -55,5 +55,5 @@ func belongings(t *testing.T, h *Host) string {
 	t.Helper()
 	s := status(t, h)
 	return fmt.Sprintf("networks %d, endpoints %d, ports %d, addresses %d\n%s", len(s.Networks), len(s.Endpoints), len(s.Datapath.Ports), len(addresses(t, h).Addresses),
-		shell(t, h, "ip -o link show type tun | cut -d: -f2; find /var/lib/overlane -type f ! -name peers; overlane ipam | grep -F 10.53. || :; overlane status records"))
+		shell(t, h, "ip -o link show type tun | cut -d: -f2; find /var/lib/overlane -type f ! -name peers ! -name cluster.json; overlane ipam | grep -F 10.53. || :; overlane status records"))
 }
