@@ -138,14 +138,11 @@ func (a *affiliation) admit(m memberUpEvent) error {
 func (a *affiliation) merge(members []memberUpEvent) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if id := a.heard(members); a.own == (clusterID{}) && id != a.own {
+		a.adopt(id)
+	}
 	for _, m := range members {
-		if m.id == a.self {
-			continue
-		}
-		if a.own == (clusterID{}) && a.told[m.address] && m.meta.claim.cluster != a.own {
-			a.adopt(m.meta.claim.cluster)
-		}
-		if a.fits(m.id, m.meta.claim) {
+		if m.id != a.self && a.fits(m.id, m.meta.claim) {
 			return nil
 		}
 	}
@@ -155,6 +152,40 @@ func (a *affiliation) merge(members []memberUpEvent) (err error) {
 		}
 	}
 	return err
+}
+
+// heard gives the identity that a node which this one was told to join says with
+// its members. One of the version before says none itself: then it is that of its
+// members, if they have one and the same, also where it was only a member before.
+func (a *affiliation) heard(members []memberUpEvent) (id clusterID) {
+	none := clusterID{}
+	before, several := false, false
+	for _, m := range members {
+		if m.id == a.self {
+			continue
+		}
+		said := m.meta.claim
+		if a.told[m.address] && said.cluster != none {
+			return said.cluster
+		}
+		before = before || !said.known && (a.told[m.address] || a.kin[m.id])
+		if said.cluster != none {
+			several = several || id != none && id != said.cluster
+			id = said.cluster
+		}
+	}
+	if !before || several {
+		return none
+	}
+	return id
+}
+
+// seeks says whether this node has no cluster, and one was named to it.
+func (a *affiliation) seeks() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forget()
+	return a.own == (clusterID{}) && slices.ContainsFunc(a.strangers, func(s Stranger) bool { return s.Cluster != "" })
 }
 
 // errStranger is in every refusal, and nowhere else: what memberlist makes of it

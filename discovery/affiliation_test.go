@@ -241,27 +241,34 @@ func (o *oldNode) NodeMeta(int) []byte {
 	return b
 }
 
+// startOld starts a node of the version before that joins another, and gives its address.
+func startOld(t *testing.T, l *lan, join *testNode) netip.AddrPort {
+	t.Helper()
+	transport, port, err := l.listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := &oldNode{&gossip{cluster: join.Cluster}, nodeID{1}}
+	conf := memberlist.DefaultLANConfig()
+	conf.Name, conf.Transport, conf.AdvertiseAddr, conf.AdvertisePort = old.id.String(), transport, "127.0.0.1", int(port)
+	conf.Delegate, conf.LogOutput = old, io.Discard
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { list.Shutdown() })
+	if _, err := list.Join([]string{join.Self().Addr.String()}); err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+}
+
 // Hosts of the version before go on working with those that have an identity, whoever comes first, and with those that come later.
 func TestVersionBeforeStaysMember(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startWithEndpoint(t, l, 1)
 		inOneCluster(a)
-		transport, port, err := l.listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		old := &oldNode{&gossip{cluster: a.Cluster}, nodeID{1}}
-		conf := memberlist.DefaultLANConfig()
-		conf.Name, conf.Transport, conf.AdvertiseAddr, conf.AdvertisePort = old.id.String(), transport, "127.0.0.1", int(port)
-		conf.Delegate, conf.LogOutput = old, io.Discard
-		list, err := memberlist.Create(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer list.Shutdown()
-		if _, err := list.Join([]string{a.Self().Addr.String()}); err != nil {
-			t.Fatal(err)
-		}
+		startOld(t, l, a)
 		b := startWithEndpoint(t, l, 2, withJoin(a))
 		inOneCluster(a, b)
 		time.Sleep(longTime)
@@ -274,6 +281,36 @@ func TestVersionBeforeStaysMember(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A new host is told to join one of the version before, which says no identity but names a host that has one: then, or when that is back.
+func TestNewHostJoinsByVersionBefore(t *testing.T) {
+	for name, away := range map[string]bool{"the other is up": false, "the other is away": true} {
+		t.Run(name, func(t *testing.T) {
+			onLAN(t, func(t *testing.T, l *lan) {
+				a := startWithEndpoint(t, l, 1)
+				inOneCluster(a)
+				old := startOld(t, l, a)
+				a.wait(longTime, "it has the old one", func() bool { return len(a.Members()) == 2 })
+				if away {
+					time.Sleep(longTime) // what it knows is on disk
+					a.Close()
+					time.Sleep(longTime)
+				}
+				b := startWithEndpoint(t, l, 2, func(c *Config) { c.Join = []string{old.String()} })
+				if away {
+					time.Sleep(longTime)
+					if id := b.Self().Cluster; id != "" {
+						t.Errorf("it has made the identity %s beside a host that cannot say its cluster's", id)
+					}
+					a.restart()
+				}
+				inOneCluster(a, b)
+				a.waitState(longTime, b, StateAlive)
+				b.waitState(longTime, a, StateAlive)
+			})
+		})
+	}
 }
 
 // What the hosts of a cluster of the version before do as they are upgraded, one after the other: each knows the others from before, and one

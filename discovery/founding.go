@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +11,8 @@ import (
 // How a cluster gets its identity. Nodes that have none find each other as they
 // were told to; one of them makes it, and the others take it over. Two that are
 // made would keep their nodes apart for good: so it is made only where nobody is
-// missing, neither a member nor a node that is to be joined.
+// missing, neither a member nor a node that is to be joined, and where no member is
+// of the version before, which can't say whether its cluster has one.
 
 // founding is a node's wait for that.
 type founding struct {
@@ -64,6 +66,16 @@ func (c *core) founders() (members []nodeID, first bool) {
 		}
 	}
 	return members, first
+}
+
+// before lists the members of the version before.
+func (c *core) before() (addresses []netip.AddrPort) {
+	for _, o := range c.order {
+		if o.member && o != c.self && !o.meta.claim.known {
+			addresses = append(addresses, o.address)
+		}
+	}
+	return addresses
 }
 
 // unsettle makes a node that is told to join others ready to take over their

@@ -140,9 +140,16 @@ func (c *Cluster) runJoin(seeds []seed) {
 }
 
 // joinTargets lists the addresses of seeds and of lost members that are not
-// members already, as this node itself is. Complete says that there are none.
+// members already, as this node itself is. Complete says that there are none, and
+// that all members can say their cluster.
 func (c *Cluster) joinTargets(seeds []seed) (targets []netip.AddrPort, complete bool) {
-	complete = true
+	c.mu.Lock()
+	before := c.core.before()
+	c.mu.Unlock()
+	complete = len(before) == 0
+	if c.affiliation.seeks() {
+		targets = before // to whom the named cluster may belong
+	}
 	seen := map[netip.AddrPort]bool{}
 	add := func(address netip.AddrPort) {
 		if !seen[address] {
