@@ -43,11 +43,13 @@ type Cluster struct {
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
 
-	greeting greeting    // of this process
-	greeted  time.Time   // by the run loop
-	doubted  atomic.Bool // another node was said to have this one's name
-	fenced   chan *TwinError
-	looked   chan struct{} // closed when all that are to be joined were tried
+	greeting          greeting                     // of this process
+	greeted           time.Time                    // by the run loop
+	named             map[netip.AddrPort]time.Time // where membership has found this node's name: the run loop's
+	asking, answering chan struct{}                // have room for the greetings under way
+	doubted           atomic.Bool                  // another node was said to have this one's name
+	fenced            chan *TwinError
+	looked            chan struct{} // closed when all that are to be joined were tried
 
 	wake         chan struct{}       // the run loop has something to do
 	observe      chan struct{}       // the observer has
@@ -102,6 +104,9 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 		seeds:        map[netip.Addr]bool{},
 		rejected:     map[string]uint64{},
 		greeting:     greeting{instance: 1 + rand.Uint64N(math.MaxUint64), started: id.incarnation, host: cfg.Host},
+		named:        map[netip.AddrPort]time.Time{},
+		asking:       make(chan struct{}, maxGreetings),
+		answering:    make(chan struct{}, maxGreetings),
 		fenced:       make(chan *TwinError, 1),
 		looked:       make(chan struct{}),
 		wake:         make(chan struct{}, 1),
