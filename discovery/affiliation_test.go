@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -109,6 +110,36 @@ func TestNewHostIsNoPrey(t *testing.T) {
 		inOneCluster(b)
 		apart(t, a1, b)
 	})
+}
+
+// A cluster of many hosts that is refused again and again is one stranger, at the address that was joined, and one line in the log.
+func TestLargeClusterIsOneStranger(t *testing.T) {
+	for name, dial := range map[string]func(*affiliation, netip.AddrPort){
+		"told to join":   func(a *affiliation, to netip.AddrPort) { a.tell(to, true) },
+		"a lost member":  func(a *affiliation, to netip.AddrPort) { a.dial(to, true) },
+		"whoever knocks": func(*affiliation, netip.AddrPort) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines := 0
+			a := newAffiliation(nodeID{1}, clusterID{1}, newLimiter(time.Minute), func(string, ...any) { lines++ })
+			var members []memberUpEvent
+			for i := range byte(40) {
+				members = append(members, memberUpEvent{nodeID{9, i}, meta{host: fmt.Sprint("h", i), claim: claim{true, clusterID{2}}}, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, i}), 7950)})
+			}
+			joined := members[0].address
+			dial(a, joined)
+			for range 10 {
+				if a.merge(members) == nil {
+					t.Fatal("it was taken in")
+				}
+				members = append(members[1:], members[0])
+			}
+			s, known := a.stranger(joined)
+			if lines != 1 || len(a.strangers) != 1 || !known || s.Cluster != (clusterID{2}).String() {
+				t.Errorf("%d lines; strangers %+v", lines, a.strangers)
+			}
+		})
+	}
 }
 
 // Whoever says in a message that it is of another cluster, or talks without being known, is not heard.

@@ -93,13 +93,14 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	limiter := newLimiter(time.Minute)
 	c := &Cluster{
 		keys:         ring,
 		cfg:          cfg,
 		log:          cfg.Log,
 		identity:     id,
-		affiliation:  newAffiliation(id.id, cluster, cfg.Log.Warnf),
-		limiter:      newLimiter(time.Minute),
+		affiliation:  newAffiliation(id.id, cluster, limiter, cfg.Log.Warnf),
+		limiter:      limiter,
 		metrics:      newMetrics(),
 		seeds:        map[netip.Addr]bool{},
 		rejected:     map[string]uint64{},

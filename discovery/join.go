@@ -231,7 +231,9 @@ func (c *Cluster) pushPull(targets []netip.AddrPort) {
 	group.SetLimit(joinParallel)
 	for _, address := range targets {
 		group.Go(func() error {
+			c.affiliation.dial(address, true)
 			_, err := c.gossip.list.Load().Join([]string{address.String()})
+			c.affiliation.dial(address, false)
 			c.logJoin(address, err)
 			return nil
 		})
@@ -262,8 +264,12 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 // logStranger says how a node that is to be joined can be, though its cluster is
 // another. Where a lost member was, strangers are none of the operator's business.
 func (c *Cluster) logStranger(address netip.AddrPort) {
-	s, _ := c.affiliation.stranger(address)
+	s, known := c.affiliation.stranger(address)
 	if !c.affiliation.isTold(address) || !c.limiter.allow("join "+address.String()) {
+		return
+	}
+	if !known { // it advertises another address
+		c.log.Errorf("cannot join %s: it is not of this host's cluster; `overlane status members` lists whom it knows as strangers", address)
 		return
 	}
 	if s.Cluster == "" {
