@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	settleTime     = 5 * time.Second // that all hosts must be there before a cluster gets its identity: members find each other in two
-	strangerMemory = 10 * time.Minute
+	settleTime     = 5 * time.Second  // that all hosts must be there before a cluster gets its identity: members find each other in two
+	strangerMemory = 10 * time.Minute // also of a twin
 	maxStrangers   = 16
 )
 

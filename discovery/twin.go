@@ -84,11 +84,11 @@ func (c *Cluster) Unique(patience time.Duration) *TwinError {
 }
 
 // Twin is the last node that was found to have this node's identity; false: none
-// was.
+// was lately.
 func (c *Cluster) Twin() (Twin, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.twin, c.twin.Addr.IsValid()
+	return c.twin, c.twin.Addr.IsValid() && time.Since(c.twin.Seen) < strangerMemory
 }
 
 // doubt asks who is where membership knows this node to be too.

@@ -92,6 +92,12 @@ func TestTwinsThatMeetLater(t *testing.T) {
 		second.joinRequests <- a.Self().Addr
 		second.waitFenced(a)
 		a.wait(longTime, "it knows of the other", func() bool { twin, _ := a.Twin(); return twin.Addr == second.Self().Addr })
+		second.Close()
+		a.wait(2*strangerMemory, "it forgets the other", func() bool {
+			time.Sleep(time.Minute)
+			_, known := a.Twin()
+			return !known
+		})
 	})
 }
 
