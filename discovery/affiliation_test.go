@@ -224,6 +224,9 @@ func TestListOfHostsMakesOneCluster(t *testing.T) {
 				if nodes[0].Self().Cluster != "" {
 					t.Error("there is an identity before all hosts were seen: the last one may have another")
 				}
+				if log := nodes[0].logged.String() + nodes[1].logged.String(); !strings.Contains(log, "no identity yet: it waits for "+address) {
+					t.Errorf("nobody is told of who is missing, %s:\n%s", address, log)
+				}
 			}
 			nodes = append(nodes, startWithEndpoint(t, l, i+1, func(c *Config) { c.Bind, c.Join = netip.MustParseAddrPort(address), addresses }))
 		}
@@ -238,6 +241,24 @@ func TestListOfHostsMakesOneCluster(t *testing.T) {
 		if now := nodes[0].Self().Cluster; now != was {
 			t.Errorf("the cluster was %s and is %s", was, now)
 		}
+	})
+}
+
+// Behind network address translation hosts are joined by addresses that they do not advertise, as a host by its own in a list that all have.
+func TestHostsJoinedByInsideAddresses(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		inside := []string{"127.0.0.5:7950", "127.0.0.6:7950"}
+		outside := []string{"127.0.1.5", "127.0.1.6"}
+		var nodes []*testNode
+		for i, address := range inside {
+			nodes = append(nodes, startWithEndpoint(t, l, i+1, func(c *Config) {
+				c.Bind, c.Advertise, c.Join = netip.MustParseAddrPort(address), netip.MustParseAddr(outside[i]), inside
+			}))
+			l.set(func() { l.nodes[nodes[i].Self().Addr.String()] = l.nodes[address] })
+			defer l.set(func() { delete(l.nodes, nodes[i].Self().Addr.String()) })
+		}
+		inOneCluster(nodes...)
+		nodes[0].waitState(longTime, nodes[1], StateAlive)
 	})
 }
 

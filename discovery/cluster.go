@@ -50,6 +50,7 @@ type Cluster struct {
 	doubted           atomic.Bool                  // another node was said to have this one's name
 	fenced            chan *TwinError
 	looked            chan struct{} // closed when all that are to be joined were tried
+	reached           sync.Map      // whether the last join of a netip.AddrPort succeeded
 
 	wake         chan struct{}       // the run loop has something to do
 	observe      chan struct{}       // the observer has

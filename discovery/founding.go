@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,7 +33,7 @@ func (f *founding) due(now time.Time, members []nodeID, complete, first, needed 
 }
 
 // found makes the cluster's identity when that is due.
-func (c *Cluster) found(f *founding, complete bool) {
+func (c *Cluster) found(f *founding, missing []string) {
 	if c.affiliation.claim().cluster != (clusterID{}) {
 		return
 	}
@@ -40,7 +41,10 @@ func (c *Cluster) found(f *founding, complete bool) {
 	members, first := c.core.founders()
 	needed := len(members) > 1 || len(c.core.self.subscriptions) > 0
 	c.mu.Unlock()
-	if !f.due(time.Now(), members, complete, first, needed) {
+	if needed && len(missing) > 0 && c.limiter.allow("founding") {
+		c.log.Infof("this host's cluster has no identity yet: it waits for %s", strings.Join(missing, ", "))
+	}
+	if !f.due(time.Now(), members, len(missing) == 0, first, needed) {
 		return
 	}
 	id, err := newClusterID()
