@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	settleTime     = 5 * time.Second // that all hosts must be there before a cluster gets its identity: members find each other in two
-	strangerMemory = 10 * time.Minute
+	settleTime     = 5 * time.Second  // that all hosts must be there before a cluster gets its identity: members find each other in two
+	strangerMemory = 10 * time.Minute // also of a twin
 	maxStrangers   = 16
 )
 
@@ -33,19 +33,22 @@ type Stranger struct {
 // of whom it knew before. It is asked under memberlist's locks, so that it does
 // no I/O.
 type affiliation struct {
-	log func(format string, args ...any)
+	limiter *limiter
+	log     func(format string, args ...any)
 
 	mu        sync.Mutex
 	self      nodeID
 	own       clusterID
 	kin       map[nodeID]bool         // who was a member, also before a restart
 	told      map[netip.AddrPort]bool // whom an operator or Docker named
+	dialled   map[netip.AddrPort]bool // who is being joined
 	strangers []Stranger              // the one heard last at the end
 	changed   chan struct{}           // own is new
 }
 
-func newAffiliation(self nodeID, own clusterID, warnf func(string, ...any)) *affiliation {
-	return &affiliation{log: warnf, self: self, own: own, kin: map[nodeID]bool{}, told: map[netip.AddrPort]bool{}, changed: make(chan struct{}, 1)}
+func newAffiliation(self nodeID, own clusterID, limiter *limiter, warnf func(string, ...any)) *affiliation {
+	return &affiliation{limiter: limiter, log: warnf, self: self, own: own, kin: map[nodeID]bool{}, told: map[netip.AddrPort]bool{},
+		dialled: map[netip.AddrPort]bool{}, changed: make(chan struct{}, 1)}
 }
 
 // claim is what this node says of itself.
@@ -62,6 +65,16 @@ func (a *affiliation) tell(address netip.AddrPort, join bool) {
 	delete(a.told, address)
 	if join {
 		a.told[address] = true
+	}
+}
+
+// dial says that a join of an address begins, or that it is over.
+func (a *affiliation) dial(address netip.AddrPort, begins bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.dialled, address)
+	if begins {
+		a.dialled[address] = true
 	}
 }
 
@@ -134,27 +147,66 @@ func (a *affiliation) admit(m memberUpEvent) error {
 }
 
 // merge is asked before the members of another node are taken in, and refuses
-// where none of them fits.
-func (a *affiliation) merge(members []memberUpEvent) (err error) {
+// where none of them fits. Of a cluster that is refused one member is noted.
+func (a *affiliation) merge(members []memberUpEvent) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if id := a.heard(members); a.own == (clusterID{}) && id != a.own {
+		a.adopt(id)
+	}
+	members = slices.DeleteFunc(members, func(m memberUpEvent) bool { return m.id == a.self })
+	if len(members) == 0 || slices.ContainsFunc(members, func(m memberUpEvent) bool { return a.fits(m.id, m.meta.claim) }) {
+		return nil
+	}
+	return a.refuse(slices.MaxFunc(members, func(x, y memberUpEvent) int { return cmp.Compare(a.interest(x), a.interest(y)) }))
+}
+
+// interest says how much of a cluster's members one is to be noted: above all who
+// is being joined, then who is on the list already.
+func (a *affiliation) interest(m memberUpEvent) int {
+	switch {
+	case a.dialled[m.address]:
+		return 3
+	case a.told[m.address]:
+		return 2
+	case slices.ContainsFunc(a.strangers, func(s Stranger) bool { return s.Addr == m.address }):
+		return 1
+	}
+	return 0
+}
+
+// heard gives the identity that a node which this one was told to join says with
+// its members. One of the version before says none itself: then it is that of its
+// members, if they have one and the same, also where it was only a member before.
+func (a *affiliation) heard(members []memberUpEvent) (id clusterID) {
+	none := clusterID{}
+	before, several := false, false
 	for _, m := range members {
 		if m.id == a.self {
 			continue
 		}
-		if a.own == (clusterID{}) && a.told[m.address] && m.meta.claim.cluster != a.own {
-			a.adopt(m.meta.claim.cluster)
+		said := m.meta.claim
+		if a.told[m.address] && said.cluster != none {
+			return said.cluster
 		}
-		if a.fits(m.id, m.meta.claim) {
-			return nil
-		}
-	}
-	for _, m := range members {
-		if m.id != a.self {
-			err = a.refuse(m)
+		before = before || !said.known && (a.told[m.address] || a.kin[m.id])
+		if said.cluster != none {
+			several = several || id != none && id != said.cluster
+			id = said.cluster
 		}
 	}
-	return err
+	if !before || several {
+		return none
+	}
+	return id
+}
+
+// seeks says whether this node has no cluster, and one was named to it.
+func (a *affiliation) seeks() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.forget()
+	return a.own == (clusterID{}) && slices.ContainsFunc(a.strangers, func(s Stranger) bool { return s.Cluster != "" })
 }
 
 // errStranger is in every refusal, and nowhere else: what memberlist makes of it
@@ -178,7 +230,7 @@ func (a *affiliation) note(s Stranger) {
 	at := slices.IndexFunc(a.strangers, func(o Stranger) bool { return o.Addr == s.Addr && o.Key == s.Key })
 	if at >= 0 {
 		a.strangers = slices.Delete(a.strangers, at, at+1)
-	} else if s.Cluster != "" {
+	} else if s.Cluster != "" && a.limiter.allow("cluster "+s.Cluster) {
 		a.log("%s at %s belongs to another cluster, %s; this host's is %s: neither takes anything from the other", s.Host, s.Addr, s.Cluster, cmp.Or(a.own.String(), "none yet"))
 	}
 	s.Seen = time.Now()

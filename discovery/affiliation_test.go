@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -111,6 +112,36 @@ func TestNewHostIsNoPrey(t *testing.T) {
 	})
 }
 
+// A cluster of many hosts that is refused again and again is one stranger, at the address that was joined, and one line in the log.
+func TestLargeClusterIsOneStranger(t *testing.T) {
+	for name, dial := range map[string]func(*affiliation, netip.AddrPort){
+		"told to join":   func(a *affiliation, to netip.AddrPort) { a.tell(to, true) },
+		"a lost member":  func(a *affiliation, to netip.AddrPort) { a.dial(to, true) },
+		"whoever knocks": func(*affiliation, netip.AddrPort) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines := 0
+			a := newAffiliation(nodeID{1}, clusterID{1}, newLimiter(time.Minute), func(string, ...any) { lines++ })
+			var members []memberUpEvent
+			for i := range byte(40) {
+				members = append(members, memberUpEvent{nodeID{9, i}, meta{host: fmt.Sprint("h", i), claim: claim{true, clusterID{2}}}, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, i}), 7950)})
+			}
+			joined := members[0].address
+			dial(a, joined)
+			for range 10 {
+				if a.merge(members) == nil {
+					t.Fatal("it was taken in")
+				}
+				members = append(members[1:], members[0])
+			}
+			s, known := a.stranger(joined)
+			if lines != 1 || len(a.strangers) != 1 || !known || s.Cluster != (clusterID{2}).String() {
+				t.Errorf("%d lines; strangers %+v", lines, a.strangers)
+			}
+		})
+	}
+}
+
 // Whoever says in a message that it is of another cluster, or talks without being known, is not heard.
 func TestStrangersMessagesAreNotTaken(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
@@ -193,6 +224,9 @@ func TestListOfHostsMakesOneCluster(t *testing.T) {
 				if nodes[0].Self().Cluster != "" {
 					t.Error("there is an identity before all hosts were seen: the last one may have another")
 				}
+				if log := nodes[0].logged.String() + nodes[1].logged.String(); !strings.Contains(log, "no identity yet: it waits for "+address) {
+					t.Errorf("nobody is told of who is missing, %s:\n%s", address, log)
+				}
 			}
 			nodes = append(nodes, startWithEndpoint(t, l, i+1, func(c *Config) { c.Bind, c.Join = netip.MustParseAddrPort(address), addresses }))
 		}
@@ -207,6 +241,24 @@ func TestListOfHostsMakesOneCluster(t *testing.T) {
 		if now := nodes[0].Self().Cluster; now != was {
 			t.Errorf("the cluster was %s and is %s", was, now)
 		}
+	})
+}
+
+// Behind network address translation hosts are joined by addresses that they do not advertise, as a host by its own in a list that all have.
+func TestHostsJoinedByInsideAddresses(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		inside := []string{"127.0.0.5:7950", "127.0.0.6:7950"}
+		outside := []string{"127.0.1.5", "127.0.1.6"}
+		var nodes []*testNode
+		for i, address := range inside {
+			nodes = append(nodes, startWithEndpoint(t, l, i+1, func(c *Config) {
+				c.Bind, c.Advertise, c.Join = netip.MustParseAddrPort(address), netip.MustParseAddr(outside[i]), inside
+			}))
+			l.set(func() { l.nodes[nodes[i].Self().Addr.String()] = l.nodes[address] })
+			defer l.set(func() { delete(l.nodes, nodes[i].Self().Addr.String()) })
+		}
+		inOneCluster(nodes...)
+		nodes[0].waitState(longTime, nodes[1], StateAlive)
 	})
 }
 
@@ -241,27 +293,34 @@ func (o *oldNode) NodeMeta(int) []byte {
 	return b
 }
 
+// startOld starts a node of the version before that joins another, and gives its address.
+func startOld(t *testing.T, l *lan, join *testNode) netip.AddrPort {
+	t.Helper()
+	transport, port, err := l.listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := &oldNode{&gossip{cluster: join.Cluster}, nodeID{1}}
+	conf := memberlist.DefaultLANConfig()
+	conf.Name, conf.Transport, conf.AdvertiseAddr, conf.AdvertisePort = old.id.String(), transport, "127.0.0.1", int(port)
+	conf.Delegate, conf.LogOutput = old, io.Discard
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { list.Shutdown() })
+	if _, err := list.Join([]string{join.Self().Addr.String()}); err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+}
+
 // Hosts of the version before go on working with those that have an identity, whoever comes first, and with those that come later.
 func TestVersionBeforeStaysMember(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startWithEndpoint(t, l, 1)
 		inOneCluster(a)
-		transport, port, err := l.listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		old := &oldNode{&gossip{cluster: a.Cluster}, nodeID{1}}
-		conf := memberlist.DefaultLANConfig()
-		conf.Name, conf.Transport, conf.AdvertiseAddr, conf.AdvertisePort = old.id.String(), transport, "127.0.0.1", int(port)
-		conf.Delegate, conf.LogOutput = old, io.Discard
-		list, err := memberlist.Create(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer list.Shutdown()
-		if _, err := list.Join([]string{a.Self().Addr.String()}); err != nil {
-			t.Fatal(err)
-		}
+		startOld(t, l, a)
 		b := startWithEndpoint(t, l, 2, withJoin(a))
 		inOneCluster(a, b)
 		time.Sleep(longTime)
@@ -274,6 +333,36 @@ func TestVersionBeforeStaysMember(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A new host is told to join one of the version before, which says no identity but names a host that has one: then, or when that is back.
+func TestNewHostJoinsByVersionBefore(t *testing.T) {
+	for name, away := range map[string]bool{"the other is up": false, "the other is away": true} {
+		t.Run(name, func(t *testing.T) {
+			onLAN(t, func(t *testing.T, l *lan) {
+				a := startWithEndpoint(t, l, 1)
+				inOneCluster(a)
+				old := startOld(t, l, a)
+				a.wait(longTime, "it has the old one", func() bool { return len(a.Members()) == 2 })
+				if away {
+					time.Sleep(longTime) // what it knows is on disk
+					a.Close()
+					time.Sleep(longTime)
+				}
+				b := startWithEndpoint(t, l, 2, func(c *Config) { c.Join = []string{old.String()} })
+				if away {
+					time.Sleep(longTime)
+					if id := b.Self().Cluster; id != "" {
+						t.Errorf("it has made the identity %s beside a host that cannot say its cluster's", id)
+					}
+					a.restart()
+				}
+				inOneCluster(a, b)
+				a.waitState(longTime, b, StateAlive)
+				b.waitState(longTime, a, StateAlive)
+			})
+		})
+	}
 }
 
 // What the hosts of a cluster of the version before do as they are upgraded, one after the other: each knows the others from before, and one

@@ -43,11 +43,14 @@ type Cluster struct {
 	rejectedMu sync.Mutex
 	rejected   map[string]uint64
 
-	greeting greeting    // of this process
-	greeted  time.Time   // by the run loop
-	doubted  atomic.Bool // another node was said to have this one's name
-	fenced   chan *TwinError
-	looked   chan struct{} // closed when all that are to be joined were tried
+	greeting          greeting                     // of this process
+	greeted           time.Time                    // by the run loop
+	named             map[netip.AddrPort]time.Time // where membership has found this node's name: the run loop's
+	asking, answering chan struct{}                // have room for the greetings under way
+	doubted           atomic.Bool                  // another node was said to have this one's name
+	fenced            chan *TwinError
+	looked            chan struct{} // closed when all that are to be joined were tried
+	reached           sync.Map      // whether the last join of a netip.AddrPort succeeded
 
 	wake         chan struct{}       // the run loop has something to do
 	observe      chan struct{}       // the observer has
@@ -91,17 +94,21 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	limiter := newLimiter(time.Minute)
 	c := &Cluster{
 		keys:         ring,
 		cfg:          cfg,
 		log:          cfg.Log,
 		identity:     id,
-		affiliation:  newAffiliation(id.id, cluster, cfg.Log.Warnf),
-		limiter:      newLimiter(time.Minute),
+		affiliation:  newAffiliation(id.id, cluster, limiter, cfg.Log.Warnf),
+		limiter:      limiter,
 		metrics:      newMetrics(),
 		seeds:        map[netip.Addr]bool{},
 		rejected:     map[string]uint64{},
 		greeting:     greeting{instance: 1 + rand.Uint64N(math.MaxUint64), started: id.incarnation, host: cfg.Host},
+		named:        map[netip.AddrPort]time.Time{},
+		asking:       make(chan struct{}, maxGreetings),
+		answering:    make(chan struct{}, maxGreetings),
 		fenced:       make(chan *TwinError, 1),
 		looked:       make(chan struct{}),
 		wake:         make(chan struct{}, 1),

@@ -1,16 +1,19 @@
 package discovery
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
 // How a cluster gets its identity. Nodes that have none find each other as they
 // were told to; one of them makes it, and the others take it over. Two that are
 // made would keep their nodes apart for good: so it is made only where nobody is
-// missing, neither a member nor a node that is to be joined.
+// missing, neither a member nor a node that is to be joined, and where no member is
+// of the version before, which can't say whether its cluster has one.
 
 // founding is a node's wait for that.
 type founding struct {
@@ -30,7 +33,7 @@ func (f *founding) due(now time.Time, members []nodeID, complete, first, needed 
 }
 
 // found makes the cluster's identity when that is due.
-func (c *Cluster) found(f *founding, complete bool) {
+func (c *Cluster) found(f *founding, missing []string) {
 	if c.affiliation.claim().cluster != (clusterID{}) {
 		return
 	}
@@ -38,7 +41,10 @@ func (c *Cluster) found(f *founding, complete bool) {
 	members, first := c.core.founders()
 	needed := len(members) > 1 || len(c.core.self.subscriptions) > 0
 	c.mu.Unlock()
-	if !f.due(time.Now(), members, complete, first, needed) {
+	if needed && len(missing) > 0 && c.limiter.allow("founding") {
+		c.log.Infof("this host's cluster has no identity yet: it waits for %s", strings.Join(missing, ", "))
+	}
+	if !f.due(time.Now(), members, len(missing) == 0, first, needed) {
 		return
 	}
 	id, err := newClusterID()
@@ -64,6 +70,16 @@ func (c *core) founders() (members []nodeID, first bool) {
 		}
 	}
 	return members, first
+}
+
+// before lists the members of the version before.
+func (c *core) before() (addresses []netip.AddrPort) {
+	for _, o := range c.order {
+		if o.member && o != c.self && !o.meta.claim.known {
+			addresses = append(addresses, o.address)
+		}
+	}
+	return addresses
 }
 
 // unsettle makes a node that is told to join others ready to take over their

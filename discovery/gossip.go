@@ -261,11 +261,11 @@ func (g *gossip) NotifyConflict(_, other *memberlist.Node) {
 	if err != nil || m.id != g.cluster.identity.id {
 		return
 	}
-	if _, own := g.formerly.Load(m.address); own {
-		return // who knows this node there has yet to hear that it has moved; a twin there hears of this one, and asks
+	_, former := g.formerly.Load(m.address) // who knows this node there has yet to hear that it has moved; a twin there hears of this one, and asks
+	if !former {
+		g.cluster.doubted.Store(true)
 	}
-	g.cluster.doubted.Store(true)
-	g.inbox.add(conflict{m.address})
+	g.inbox.add(conflict{m.address, former})
 }
 
 // memberOf reads what memberlist knows of a node.
@@ -331,7 +331,6 @@ func (g *gossip) sendReliable(to recipient, b []byte) {
 }
 
 func (g *gossip) drain(to recipient) {
-	node := &memberlist.Node{Name: to.id.String(), Addr: to.address.Addr().AsSlice(), Port: to.address.Port()}
 	for {
 		g.streamsMu.Lock()
 		waiting := g.streamQueues[to]
@@ -342,9 +341,15 @@ func (g *gossip) drain(to recipient) {
 		}
 		g.streamQueues[to] = waiting[1:]
 		g.streamsMu.Unlock()
-		if err := g.list.Load().SendReliable(node, waiting[0]); err != nil {
-			g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
-		}
+		g.sendStream(to, waiting[0])
+	}
+}
+
+// sendStream sends over a stream, and waits until that is done.
+func (g *gossip) sendStream(to recipient, b []byte) {
+	node := &memberlist.Node{Name: to.id.String(), Addr: to.address.Addr().AsSlice(), Port: to.address.Port()}
+	if err := g.list.Load().SendReliable(node, b); err != nil {
+		g.cluster.log.Debugf("gossip to %s: %v", to.address, err)
 	}
 }
 
@@ -393,7 +398,7 @@ func (g *gossip) events() []event {
 			events = append(events, item)
 			continue
 		case conflict:
-			g.cluster.doubt(item.address)
+			g.cluster.doubt(item)
 			continue
 		case message:
 			m = item

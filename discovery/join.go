@@ -109,10 +109,10 @@ func (c *Cluster) runJoin(seeds []seed) {
 	}
 	looked := sync.OnceFunc(func() { close(c.looked) })
 	for c.joining.Err() == nil {
-		targets, complete := c.joinTargets(seeds)
+		targets, missing := c.joinTargets(seeds)
 		c.join(targets)
 		looked()
-		c.found(&founding, complete)
+		c.found(&founding, missing)
 		if c.gossip.list.Load().NumMembers() > 1 {
 			wait = rejoinInterval
 		} else if wait = wait * 2; wait > maxJoinWait {
@@ -140,16 +140,29 @@ func (c *Cluster) runJoin(seeds []seed) {
 }
 
 // joinTargets lists the addresses of seeds and of lost members that are not
-// members already, as this node itself is. Complete says that there are none.
-func (c *Cluster) joinTargets(seeds []seed) (targets []netip.AddrPort, complete bool) {
-	complete = true
+// members already, as this node itself is. Missing names those without which the
+// cluster gets no identity.
+func (c *Cluster) joinTargets(seeds []seed) (targets []netip.AddrPort, missing []string) {
+	c.mu.Lock()
+	before := c.core.before()
+	c.mu.Unlock()
+	for _, address := range before {
+		missing = append(missing, fmt.Sprintf("the upgrade of %s", address))
+	}
+	if c.affiliation.seeks() {
+		targets = before // to whom the named cluster may belong
+	}
 	seen := map[netip.AddrPort]bool{}
-	add := func(address netip.AddrPort) {
-		if !seen[address] {
-			seen[address] = true
-			targets = append(targets, address)
-			// A host's own name may lead to its loopback device.
-			complete = complete && address.Addr().IsLoopback() && !c.gossip.address.Load().Addr().IsLoopback()
+	add := func(address netip.AddrPort, there bool) {
+		if seen[address] {
+			return
+		}
+		seen[address] = true
+		targets = append(targets, address)
+		// A host's own name may lead to its loopback device.
+		there = there || address.Addr().IsLoopback() && !c.gossip.address.Load().Addr().IsLoopback()
+		if !there {
+			missing = append(missing, address.String())
 		}
 	}
 	members := c.Members()
@@ -162,27 +175,38 @@ func (c *Cluster) joinTargets(seeds []seed) (targets []netip.AddrPort, complete 
 	}
 	for _, s := range seeds {
 		addresses := c.lookup(s)
-		complete = complete && len(addresses) > 0
+		if len(addresses) == 0 {
+			missing = append(missing, s.host)
+		}
 		for _, address := range addresses {
 			c.affiliation.tell(address, true)
-			add(address)
+			add(address, c.reaches(address))
 		}
 	}
 	c.mu.Lock()
 	for addr := range c.seeds {
-		add(netip.AddrPortFrom(addr, c.address.Port()))
+		address := netip.AddrPortFrom(addr, c.address.Port())
+		add(address, c.reaches(address))
 	}
 	c.mu.Unlock()
 	for _, m := range members {
 		if m.State == StateDead {
-			add(m.Addr)
+			add(m.Addr, false)
 		}
 	}
 	if joined && len(targets) > rejoinNodes {
 		rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
 		targets = targets[:rejoinNodes]
 	}
-	return targets, complete
+	return targets, missing
+}
+
+// reaches says whether the last join of an address succeeded: then a member, or
+// this node, is there that advertises another one, as behind network address
+// translation.
+func (c *Cluster) reaches(address netip.AddrPort) bool {
+	reached, _ := c.reached.Load(address)
+	return reached == true
 }
 
 func (c *Cluster) lookup(s seed) []netip.AddrPort {
@@ -224,7 +248,12 @@ func (c *Cluster) pushPull(targets []netip.AddrPort) {
 	group.SetLimit(joinParallel)
 	for _, address := range targets {
 		group.Go(func() error {
+			c.affiliation.dial(address, true)
 			_, err := c.gossip.list.Load().Join([]string{address.String()})
+			c.affiliation.dial(address, false)
+			if c.affiliation.isTold(address) {
+				c.reached.Store(address, err == nil)
+			}
 			c.logJoin(address, err)
 			return nil
 		})
@@ -255,8 +284,12 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 // logStranger says how a node that is to be joined can be, though its cluster is
 // another. Where a lost member was, strangers are none of the operator's business.
 func (c *Cluster) logStranger(address netip.AddrPort) {
-	s, _ := c.affiliation.stranger(address)
+	s, known := c.affiliation.stranger(address)
 	if !c.affiliation.isTold(address) || !c.limiter.allow("join "+address.String()) {
+		return
+	}
+	if !known { // it advertises another address
+		c.log.Errorf("cannot join %s: it is not of this host's cluster; `overlane status members` lists whom it knows as strangers", address)
 		return
 	}
 	if s.Cluster == "" {

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -91,6 +92,12 @@ func TestTwinsThatMeetLater(t *testing.T) {
 		second.joinRequests <- a.Self().Addr
 		second.waitFenced(a)
 		a.wait(longTime, "it knows of the other", func() bool { twin, _ := a.Twin(); return twin.Addr == second.Self().Addr })
+		second.Close()
+		a.wait(2*strangerMemory, "it forgets the other", func() bool {
+			time.Sleep(time.Minute)
+			_, known := a.Twin()
+			return !known
+		})
 	})
 }
 
@@ -137,19 +144,68 @@ func TestCopyAtAFormerAddress(t *testing.T) {
 	})
 }
 
-// Anybody may send a message under a node's own identity. It does not end the node.
+// One that was asked by an earlier one, which membership has not named to it, has membership look there.
+func TestTwinThatIsAskedByTheFirst(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startWithEndpoint(t, l, 1)
+		inOneCluster(a)
+		second := copyOf(t, l, a)
+		if err := second.Unique(longTime); err != nil {
+			t.Error(err)
+		}
+		a.gossip.inbox.add(conflict{address: second.Self().Addr})
+		second.waitFenced(a)
+	})
+}
+
+// forgeGreeting has one node send another a greeting as of a twin of that one which ran first.
+func forgeGreeting(from, to *testNode, at netip.AddrPort, answers uint64) {
+	from.gossip.send(&send{to: []recipient{{to.identity.id, to.address}},
+		packet: &packet{from: to.identity.id, address: at, greeting: greeting{instance: 7, started: 1, to: answers, host: "forged"}}})
+}
+
+// Anybody may send a message under a node's own identity. It does not end the node, not even by what the node answers.
 func TestForgedTwinEndsNobody(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startWithEndpoint(t, l, 1)
 		b := startWithEndpoint(t, l, 2, withJoin(a))
 		inOneCluster(a, b)
-		for _, to := range []uint64{0, 1} {
-			b.gossip.send(&send{to: []recipient{{a.identity.id, a.address}},
-				packet: &packet{from: a.identity.id, address: b.address, greeting: greeting{instance: 7, started: 1, to: to, host: "forged"}}})
+		for _, to := range []uint64{0, 1, a.greeting.instance} {
+			forgeGreeting(b, a, b.address, to)
 		}
 		time.Sleep(longTime)
 		if len(a.Fenced()) > 0 {
 			t.Errorf("it was ended: %v", <-a.Fenced())
+		}
+	})
+}
+
+// Who sends many greetings makes a node send few, and write one line.
+func TestManyForgedGreetings(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		const many = 60
+		a := startWithEndpoint(t, l, 1)
+		b := startWithEndpoint(t, l, 2, withJoin(a))
+		inOneCluster(a, b)
+		victim, port, err := l.listen(t.Context(), netip.MustParseAddrPort("127.0.0.9:0"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			for len(victim.StreamCh()) > 0 {
+				(<-victim.StreamCh()).Close()
+			}
+		}()
+		for i := range many {
+			b.gossip.send(&send{to: []recipient{{a.identity.id, a.address}}, packet: &packet{from: a.identity.id,
+				address: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), port), greeting: greeting{instance: uint64(i + 1), started: 1 << 41, host: fmt.Sprint("forged", i)}}})
+		}
+		a.wait(longTime, "what is not answered is counted", func() bool { return a.Rejected()["greeting"] >= many-2*maxGreetings })
+		if n := len(victim.StreamCh()); n > 2*maxGreetings {
+			t.Errorf("it opened %d streams for %d messages", n, many)
+		}
+		if n := strings.Count(a.logged.String(), "has the identity of this host"); n != 1 {
+			t.Errorf("it wrote %d lines", n)
 		}
 	})
 }

@@ -62,7 +62,7 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "host", n.Host)
 	row(w, "id", n.ID)
 	row(w, "version", n.Version)
-	row(w, "cluster", cmp.Or(n.Cluster, "none yet: it is made once this host has a network, or others beside it, and all members and all hosts of --join are up"))
+	row(w, "cluster", cmp.Or(n.Cluster, "none yet: it is made once this host has a network, or others beside it, and all members and all hosts of --join are up; the log says for whom it waits"))
 	row(w, "up", time.Duration(n.UptimeSeconds)*time.Second)
 	row(w, "VTEP", n.VTEP)
 	row(w, "gossip", n.Gossip)
