@@ -19,6 +19,7 @@ import (
 type founding struct {
 	since   time.Time
 	members []nodeID
+	lacking time.Time // since when somebody is missing
 }
 
 // due says whether this node makes the identity. members are those that are up,
@@ -41,10 +42,14 @@ func (c *Cluster) found(f *founding, missing []string) {
 	members, first := c.core.founders()
 	needed := len(members) > 1 || len(c.core.self.subscriptions) > 0
 	c.mu.Unlock()
-	if needed && len(missing) > 0 && c.limiter.allow("founding") {
+	now := time.Now()
+	if len(missing) == 0 || f.lacking.IsZero() {
+		f.lacking = now
+	}
+	if needed && now.Sub(f.lacking) >= settleTime && c.limiter.allow("founding") {
 		c.log.Infof("this host's cluster has no identity yet: it waits for %s", strings.Join(missing, ", "))
 	}
-	if !f.due(time.Now(), members, len(missing) == 0, first, needed) {
+	if !f.due(now, members, len(missing) == 0, first, needed) {
 		return
 	}
 	id, err := newClusterID()
