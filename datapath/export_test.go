@@ -3,6 +3,8 @@ package datapath
 import (
 	"math"
 	"net/netip"
+
+	"github.com/vishvananda/netlink"
 )
 
 // FreeHugepages is for the tests.
@@ -51,4 +53,15 @@ func Probe(from netip.Addr, to netip.AddrPort, size int) (mtu int, err error) {
 		return 0, err
 	}
 	return p.answer(), nil
+}
+
+// FollowDevices is how many devices are remembered after the kernel has told of some, and how many of its messages mattered.
+func FollowDevices(told []netlink.LinkUpdate) (remembered, mattered int) {
+	m := deviceMTUs{}
+	for _, link := range told {
+		if m.changed(link) {
+			mattered++
+		}
+	}
+	return len(m), mattered
 }

@@ -14,6 +14,9 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/datapath"
 )
@@ -106,6 +109,22 @@ func TestPathFollowsRoutesAndDevices(t *testing.T) {
 	run(t, hostNS, "ip link set wire mtu 1450")
 	defer run(t, hostNS, "ip link set wire mtu 1500")
 	carries(t, vtep, 1450)
+}
+
+// Containers' interfaces come and go for years: those that are gone are forgotten, and none is taken for one with the same index.
+func TestDevicesThatGo(t *testing.T) {
+	update := func(kind uint16, index int32, mtu int) netlink.LinkUpdate {
+		return netlink.LinkUpdate{IfInfomsg: nl.IfInfomsg{IfInfomsg: unix.IfInfomsg{Index: index}}, Header: unix.NlMsghdr{Type: kind}, Link: &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{MTU: mtu}}}
+	}
+	wire := update(unix.RTM_NEWLINK, 1, 1500)
+	told := []netlink.LinkUpdate{wire, wire, update(unix.RTM_NEWLINK, 1, 9000)} // the second says nothing new
+	for index := range int32(50) {
+		told = append(told, update(unix.RTM_NEWLINK, 2+index, 1500), update(unix.RTM_DELLINK, 2+index, 1500))
+	}
+	told = append(told, update(unix.RTM_NEWLINK, 2, 1500))
+	if remembered, mattered := datapath.FollowDevices(told); remembered != 2 || mattered != 2+50+1 {
+		t.Errorf("%d devices are remembered, want 2; %d messages mattered, want 53", remembered, mattered)
+	}
 }
 
 // Whoever makes up ICMP messages can at most have a packet sent that nobody answers.
