@@ -321,22 +321,30 @@ func (p *paths) probe(v *vtep, size int) {
 		return
 	}
 	v.path.probing = true
+	own := p.own
 	go func() {
 		mtu := sent.answer()
 		p.d.mu.Lock()
 		defer p.d.mu.Unlock()
 		if p.d.vteps[v.at] == v {
 			v.path.probing = false
-			v.learn(size, mtu)
-			p.set(v)
+			if own == p.own { // else it went another way
+				v.learn(size, mtu)
+				p.set(v)
+			}
 		}
 	}()
 }
 
-// move has probes leave from another address, and takes hints about what leaves from there. It is called with d.mu held.
+// move has probes leave from another address, and takes hints about what leaves from there. The way from there may be another: what was
+// learned of the one before does not count. It is called with d.mu held.
 func (p *paths) move(to netip.Addr) {
 	p.own = to
 	p.hints.own.Store(&to)
+	for _, v := range p.d.vteps {
+		v.path.learned = 0
+		p.set(v)
+	}
 }
 
 // source is the address from which packets to the VTEP leave; invalid: the kernel chooses it.
