@@ -3,6 +3,8 @@ package datapath
 import (
 	"math"
 	"net/netip"
+
+	"github.com/vishvananda/netlink"
 )
 
 // FreeHugepages is for the tests.
@@ -42,4 +44,24 @@ func ParseHint(message []byte, own netip.Addr) (to netip.AddrPort, mtu int, ok b
 }
 
 // TooLong is what the control messages of a socket's error queue say that a path carries.
-func TooLong(control []byte) (mtu int, ok bool) { return tooLong(control) }
+func TooLong(control []byte) (mtu int, local, ok bool) { return tooLong(control) }
+
+// Probe is what this host's kernel or a router says of a packet of so many bytes; 0: nothing.
+func Probe(from netip.Addr, to netip.AddrPort, size int) (mtu int, err error) {
+	p, err := sendProbe(from, to, size)
+	if err != nil {
+		return 0, err
+	}
+	return p.answer(), nil
+}
+
+// FollowDevices is how many devices are remembered after the kernel has told of some, and how many of its messages mattered.
+func FollowDevices(told []netlink.LinkUpdate) (remembered, mattered int) {
+	m := deviceMTUs{}
+	for _, link := range told {
+		if m.changed(link) {
+			mattered++
+		}
+	}
+	return len(m), mattered
+}

@@ -167,7 +167,7 @@ func (p *paths) watch() <-chan struct{} {
 	go func() {
 		defer close(told)
 		defer close(done)
-		mtus := map[int32]uint32{}
+		mtus := deviceMTUs{}
 		for alive := err == nil; alive; {
 			matters := true
 			select {
@@ -178,11 +178,7 @@ func (p *paths) watch() <-chan struct{} {
 				alive, matters = ok, route.Dst == nil || !route.Dst.IP.IsMulticast() && !route.Dst.IP.IsLinkLocalUnicast()
 			case link, ok := <-links:
 				alive = ok
-				if ok {
-					before, known := mtus[link.Index]
-					mtus[link.Index] = uint32(link.Attrs().MTU)
-					matters = !known || before != mtus[link.Index]
-				}
+				matters = !ok || mtus.changed(link)
 			}
 			if matters {
 				select {
@@ -193,6 +189,21 @@ func (p *paths) watch() <-chan struct{} {
 		}
 	}()
 	return told
+}
+
+// deviceMTUs are those of the devices that there are, by their index.
+type deviceMTUs map[int32]int
+
+// changed takes what the kernel tells of a device, and says whether paths may have another MTU by it. Routes that went with a device
+// are seen by the next look at all: containers' interfaces, of which there are many, have none.
+func (m deviceMTUs) changed(link netlink.LinkUpdate) bool {
+	if link.Header.Type == unix.RTM_DELLINK {
+		delete(m, link.Index)
+		return false
+	}
+	before, known := m[link.Index]
+	m[link.Index] = link.Attrs().MTU
+	return !known || before != m[link.Index]
 }
 
 // watchDoubts tells when the kernel has refused a packet.
@@ -310,22 +321,30 @@ func (p *paths) probe(v *vtep, size int) {
 		return
 	}
 	v.path.probing = true
+	own := p.own
 	go func() {
 		mtu := sent.answer()
 		p.d.mu.Lock()
 		defer p.d.mu.Unlock()
 		if p.d.vteps[v.at] == v {
 			v.path.probing = false
-			v.learn(size, mtu)
-			p.set(v)
+			if own == p.own { // else it went another way
+				v.learn(size, mtu)
+				p.set(v)
+			}
 		}
 	}()
 }
 
-// move has probes leave from another address, and takes hints about what leaves from there. It is called with d.mu held.
+// move has probes leave from another address, and takes hints about what leaves from there. The way from there may be another: what was
+// learned of the one before does not count. It is called with d.mu held.
 func (p *paths) move(to netip.Addr) {
 	p.own = to
 	p.hints.own.Store(&to)
+	for _, v := range p.d.vteps {
+		v.path.learned = 0
+		p.set(v)
+	}
 }
 
 // source is the address from which packets to the VTEP leave; invalid: the kernel chooses it.

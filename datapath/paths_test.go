@@ -1,6 +1,7 @@
 package datapath_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/datapath"
 )
@@ -107,6 +111,22 @@ func TestPathFollowsRoutesAndDevices(t *testing.T) {
 	carries(t, vtep, 1450)
 }
 
+// Containers' interfaces come and go for years: those that are gone are forgotten, and none is taken for one with the same index.
+func TestDevicesThatGo(t *testing.T) {
+	update := func(kind uint16, index int32, mtu int) netlink.LinkUpdate {
+		return netlink.LinkUpdate{IfInfomsg: nl.IfInfomsg{IfInfomsg: unix.IfInfomsg{Index: index}}, Header: unix.NlMsghdr{Type: kind}, Link: &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{MTU: mtu}}}
+	}
+	wire := update(unix.RTM_NEWLINK, 1, 1500)
+	told := []netlink.LinkUpdate{wire, wire, update(unix.RTM_NEWLINK, 1, 9000)} // the second says nothing new
+	for index := range int32(50) {
+		told = append(told, update(unix.RTM_NEWLINK, 2+index, 1500), update(unix.RTM_DELLINK, 2+index, 1500))
+	}
+	told = append(told, update(unix.RTM_NEWLINK, 2, 1500))
+	if remembered, mattered := datapath.FollowDevices(told); remembered != 2 || mattered != 2+50+1 {
+		t.Errorf("%d devices are remembered, want 2; %d messages mattered, want 53", remembered, mattered)
+	}
+}
+
 // Whoever makes up ICMP messages can at most have a packet sent that nobody answers.
 func TestForgedICMP(t *testing.T) {
 	kernelPeer(t, peerWire)
@@ -131,22 +151,51 @@ func TestForgedICMP(t *testing.T) {
 		forge(message)
 	}
 	for range 2 { // the second is sent when the first one's time is over
-		waitFor(t, "a probe", func() bool {
-			forge(fragmentationNeeded(t, "10.9.2.1", "10.9.2.2", 4789, 1000, 1500))
-			for {
-				frame := wire.next(t)
-				udp, ok := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Lazy).TransportLayer().(*layers.UDP)
-				if ok && udp.DstPort == 4789 && len(frame) == 14+1500 {
-					return true
-				}
-				if len(frame) > 34 && frame[23] == 1 { // what was just forged: no probe yet
-					return false
-				}
-			}
-		})
+		probed(t, wire, forge)
 		if mtu := pathMTU(peerWire); mtu != 1500 {
 			t.Fatalf("the path carries %d after forged messages", mtu)
 		}
+	}
+	// Ports can be guessed.
+	packet := probed(t, wire, forge)
+	forge(tooBig(t, packet[:28], 1000))
+	forge(tooBig(t, packet[:28+8], 1000))
+	forge(tooBig(t, append(bytes.Clone(packet[:28+8]), make([]byte, 100)...), 1000))
+	forge(tooBig(t, packet[:28+8+7], 1000))
+	forge(tooBig(t, packet[:28+8+8], 500)) // no path carries so little
+	forge(tooBig(t, packet[:28+8+8], 1400))
+	waitFor(t, "an answer to count", func() bool { return pathMTU(peerWire) != 1500 })
+	carries(t, peerWire, 1400)
+}
+
+// probed returns the next probe's IP packet, which a forged message leads to.
+func probed(t *testing.T, wire raw, forge func([]byte)) (packet []byte) {
+	t.Helper()
+	waitFor(t, "a probe", func() bool {
+		forge(fragmentationNeeded(t, "10.9.2.1", "10.9.2.2", 4789, 1000, 1500))
+		for {
+			frame := wire.next(t)
+			udp, ok := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Lazy).TransportLayer().(*layers.UDP)
+			if ok && udp.DstPort == 4789 && len(frame) == 14+1500 {
+				packet = frame[14:]
+				return true
+			}
+			if len(frame) > 34 && frame[23] == 1 { // what was just forged: no probe yet
+				return false
+			}
+		}
+	})
+	return packet
+}
+
+// This host's own kernel is believed, which quotes nothing.
+func TestProbeThatDoesNotLeave(t *testing.T) {
+	for _, to := range []netip.AddrPort{peerWire, peerWire6} {
+		onHost(func() {
+			if mtu, err := datapath.Probe(netip.Addr{}, to, 1501); err != nil || mtu != 1500 {
+				t.Errorf("probe to %s: %d %v", to, mtu, err)
+			}
+		})
 	}
 }
 
@@ -157,8 +206,12 @@ func fragmentationNeeded(t testing.TB, from, to string, port layers.UDPPort, mtu
 	buffer := gopacket.NewSerializeBuffer()
 	must(t, udp.SetNetworkLayerForChecksum(ip))
 	must(t, gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(make([]byte, length-28))))
-	quoted := buffer.Bytes()[:28]
-	buffer = gopacket.NewSerializeBuffer()
+	return tooBig(t, buffer.Bytes()[:28], mtu)
+}
+
+// tooBig is the message of a router that quotes so much of a packet.
+func tooBig(t testing.TB, quoted []byte, mtu uint16) []byte {
+	buffer := gopacket.NewSerializeBuffer()
 	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeFragmentationNeeded), Seq: mtu}
 	must(t, gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{ComputeChecksums: true}, icmp, gopacket.Payload(quoted)))
 	return buffer.Bytes()
@@ -201,7 +254,7 @@ func FuzzErrorQueue(f *testing.F) {
 	extended := binary.NativeEndian.AppendUint32(nil, 90)
 	f.Add(append(extended, make([]byte, 12)...))
 	f.Fuzz(func(t *testing.T, control []byte) {
-		if mtu, _ := datapath.TooLong(control); mtu < 0 || mtu > 65535 {
+		if mtu, _, _ := datapath.TooLong(control); mtu < 0 || mtu > 65535 {
 			t.Error(mtu)
 		}
 	})

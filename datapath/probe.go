@@ -18,21 +18,23 @@ const (
 	answerTime = time.Second
 	// longestProbe is the longest that an IP packet can be.
 	longestProbe = 65535
-	// nonce bytes tell an answer from what somebody makes up.
-	nonce = 16
+	vxlanHeader  = 8
+	// nonce bytes behind it tell an answer from what somebody makes up.
+	nonce = 8
 )
 
 // probe is a packet under way.
 type probe struct {
 	conn    *net.UDPConn
+	to      netip.Addr
 	payload []byte
 }
 
-// sendProbe sends a packet of so many bytes to a VTEP that no router may cut up, whatever the kernel believes of the path, from a port
-// that nobody knows; without a source the kernel chooses one. It looks like VXLAN, which gets its way where other packets do not; who receives it drops it for its flags. The
+// sendProbe sends a packet of so many bytes to a VTEP that no router may cut up, whatever the kernel believes of the path;
+// without a source the kernel chooses one. It looks like VXLAN, which gets its way where other packets do not; who receives it drops it for its flags. The
 // socket is made in the network namespace of the calling thread.
 func sendProbe(from netip.Addr, to netip.AddrPort, size int) (*probe, error) {
-	const vxlanHeader, udpHeader = 8, 8
+	const udpHeader = 8
 	level, ipHeader := unix.SOL_IP, 20
 	options := [][2]int{{unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE}, {unix.IP_RECVERR, 1}}
 	if to.Addr().Is6() {
@@ -54,7 +56,7 @@ func sendProbe(from netip.Addr, to netip.AddrPort, size int) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{conn.(*net.UDPConn), make([]byte, max(size-ipHeader-udpHeader, vxlanHeader+nonce))}
+	p := &probe{conn.(*net.UDPConn), to.Addr(), make([]byte, max(size-ipHeader-udpHeader, vxlanHeader+nonce))}
 	rand.Read(p.payload[vxlanHeader : vxlanHeader+nonce]) // never fails (crypto/rand)
 	// Where this host itself can't send so much, the error's queue says what it can.
 	if _, err := p.conn.Write(p.payload); err != nil && !errors.Is(err, unix.EMSGSIZE) {
@@ -64,7 +66,8 @@ func sendProbe(from netip.Addr, to netip.AddrPort, size int) (*probe, error) {
 	return p, nil
 }
 
-// answer waits for what the kernel, or a router on the way, says that the path carries; 0: nobody says anything.
+// answer waits for what the kernel, or a router on the way, says that the path carries; 0: nobody says anything. A router has to quote
+// the nonce, as RFC 1812 section 4.3.2.3 and RFC 4443 section 3.2 have it: without, whoever guesses the port is a router.
 func (p *probe) answer() (mtu int) {
 	defer p.conn.Close()
 	raw, err := p.conn.SyscallConn()
@@ -74,13 +77,14 @@ func (p *probe) answer() (mtu int) {
 	answered := false
 	raw.Read(func(fd uintptr) bool {
 		for !answered {
-			quoted, control := make([]byte, nonce*2), make([]byte, 512)
+			quoted, control := make([]byte, vxlanHeader+nonce), make([]byte, 512)
 			n, controlLen, _, _, err := unix.Recvmsg(int(fd), quoted, control, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 			if err != nil {
 				return !errors.Is(err, unix.EAGAIN)
 			}
-			if agree(quoted[:n], p.payload) {
-				mtu, answered = tooLong(control[:controlLen])
+			found, local, ok := tooLong(control[:controlLen])
+			if ok && (local || bytes.HasPrefix(p.payload, quoted) && n == len(quoted) && believable(found, p.to)) {
+				mtu, answered = found, true
 			}
 		}
 		return true
@@ -91,23 +95,22 @@ func (p *probe) answer() (mtu int) {
 	return mtu
 }
 
-// agree says whether what is quoted is of the payload, as far as both go in their first bytes: a router need not quote any of it.
-func agree(quoted, payload []byte) bool {
-	n := min(len(quoted), len(payload), nonce)
-	return bytes.Equal(quoted[:n], payload[:n])
-}
+// believable says whether a router may say so: RFC 8201 section 4 has less than every path carries discarded. Who does not say what the
+// path carries says 0.
+func believable(mtu int, to netip.Addr) bool { return mtu == 0 || mtu >= leastMTU(to) }
 
-// tooLong reads an EMSGSIZE of a socket's error queue: struct sock_extended_err of linux/errqueue.h, which ip(7) describes.
-func tooLong(control []byte) (mtu int, ok bool) {
+// tooLong reads an EMSGSIZE of a socket's error queue: struct sock_extended_err of linux/errqueue.h, which ip(7) describes. This host's
+// own kernel says so where it is local.
+func tooLong(control []byte) (mtu int, local, ok bool) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return 0, false
+		return 0, false, false
 	}
 	for _, m := range messages {
 		isError := m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_RECVERR || m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_RECVERR
 		if isError && len(m.Data) >= 16 && syscall.Errno(binary.NativeEndian.Uint32(m.Data)) == unix.EMSGSIZE {
-			return int(min(binary.NativeEndian.Uint32(m.Data[8:]), longestProbe)), true
+			return int(min(binary.NativeEndian.Uint32(m.Data[8:]), longestProbe)), m.Data[4] == unix.SO_EE_ORIGIN_LOCAL, true
 		}
 	}
-	return 0, false
+	return 0, false, false
 }

@@ -315,8 +315,8 @@ func SetMTU(vtep uint32, mtu int) error {
 
 // Doubts are the VTEPs to which the kernel has refused packets that are not too long since the last call.
 func Doubts() []uint32 {
-	var ids [64]C.uint32_t
-	n := C.dp_vtep_doubts(&ids[0], C.unsigned(len(ids)))
+	var ids [MaxVTEPs]C.uint32_t
+	n := C.dp_vtep_doubts(&ids[0])
 	doubts := make([]uint32, n)
 	for i := range doubts {
 		doubts[i] = uint32(ids[i])

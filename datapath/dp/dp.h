@@ -138,10 +138,10 @@ int dp_vtep_by_kernel(uint32_t vtep);
  */
 int dp_vtep_mtu(uint32_t vtep, uint32_t mtu);
 /*
- * VTEPs to which the kernel has refused packets that are not too long since the last call; how many of n. An eventfd (2), which is
- * the pipeline's, becomes readable when there are new ones.
+ * All VTEPs to which the kernel has refused packets that are not too long since the last call; how many. An eventfd (2), which is
+ * the pipeline's, becomes readable when there are new ones: nobody hears again of one that is left out.
  */
-unsigned dp_vtep_doubts(uint32_t *vteps, unsigned n);
+unsigned dp_vtep_doubts(uint32_t vteps[DP_MAX_VTEPS]);
 int dp_vtep_doubts_fd(void);
 
 int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);

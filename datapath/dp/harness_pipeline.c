@@ -159,6 +159,12 @@ dp_harness_one_by_one(uint32_t vtep, bool refused)
 	atomic_store(&dp_vtep_get(vtep)->one_by_one, refused);
 }
 
+void
+dp_harness_doubt(uint32_t vtep)
+{
+	dp_vtep_doubt(dp_vtep_get(vtep));
+}
+
 uint64_t
 dp_harness_drops(void)
 {

@@ -65,3 +65,6 @@ func harnessSent() uint64  { return uint64(C.dp_harness_sent()) }
 func oneByOne(vtep uint32, refused bool) {
 	C.dp_harness_one_by_one(C.uint32_t(vtep), C.bool(refused))
 }
+
+// doubt has the pipeline go on as if the kernel had refused a packet on the way to the VTEP.
+func doubt(vtep uint32) { C.dp_harness_doubt(C.uint32_t(vtep)) }

@@ -27,6 +27,8 @@ void dp_harness_charge(uint64_t mac, uint64_t us);
 bool dp_harness_over(uint64_t mac);
 /* As if the kernel had refused UDP_SEGMENT on the way to the VTEP, or had not. */
 void dp_harness_one_by_one(uint32_t vtep, bool refused);
+/* As if the kernel had refused a packet on the way to the VTEP. */
+void dp_harness_doubt(uint32_t vtep);
 /* All drops that the two have counted, and all packets sent to the underlay. */
 uint64_t dp_harness_drops(void);
 uint64_t dp_harness_sent(void);

@@ -109,11 +109,11 @@ dp_vtep_doubts_fd(void)
 }
 
 unsigned
-dp_vtep_doubts(uint32_t *vteps, unsigned n)
+dp_vtep_doubts(uint32_t vteps[DP_MAX_VTEPS])
 {
 	unsigned found = 0;
 
-	for (uint32_t id = 0; id < DP_MAX_VTEPS && found < n; id++) {
+	for (uint32_t id = 0; id < DP_MAX_VTEPS; id++) {
 		struct dp_vtep *vtep = dp_vtep_get(id);
 
 		if (vtep && atomic_load_explicit(&vtep->doubted, memory_order_relaxed) && atomic_exchange(&vtep->doubted, false))
