@@ -305,7 +305,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	d.vteps[at] = v
 	d.resolveNextHop(v)
 	d.paths.lookAtAnnounced(v)
-	d.paths.lookAtRoute(v)
+	d.paths.lookAtRoute(v, newRoutes(d.paths.netlink))
 	return v, nil
 }
 

@@ -227,14 +227,15 @@ func (p *paths) watchDoubts() <-chan struct{} {
 func (p *paths) lookAtRoutes() {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
+	now := newRoutes(p.netlink)
 	for _, v := range p.d.vteps {
-		p.lookAtRoute(v)
+		p.lookAtRoute(v, now)
 	}
 }
 
 // lookAtRoute is called with d.mu held, also for a VTEP that was just added. Without a route what was known stays.
-func (p *paths) lookAtRoute(v *vtep) {
-	mtu, err := routeMTU(p.netlink, v.at.Addr())
+func (p *paths) lookAtRoute(v *vtep, now routes) {
+	mtu, err := now.mtu(v.at.Addr())
 	if err != nil {
 		p.log.WithError(err).Debugf("VTEP %s", v.at)
 		return
@@ -286,13 +287,14 @@ func (p *paths) followDoubts() {
 	for _, v := range p.d.vteps {
 		byID[v.id] = v
 	}
+	now := newRoutes(p.netlink)
 	for _, id := range dp.Doubts() {
 		v := byID[id]
 		if v == nil {
 			continue
 		}
 		before := v.mtu()
-		if p.lookAtRoute(v); v.mtu() == before {
+		if p.lookAtRoute(v, now); v.mtu() == before {
 			p.probe(v, before)
 		}
 	}

@@ -5,28 +5,52 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // RouteMTU is how long a packet to an address may be by this host's own routes, in bytes of IP packet: the route's MTU
 // (RTAX_MTU of linux/rtnetlink.h), or that of the device by which it leaves; of several ways the smallest. What routers have
 // said of the path is not in it.
 func RouteMTU(to netip.Addr) (int, error) {
-	return routeMTU(&netlink.Handle{}, to) // of the calling thread's network namespace
+	return newRoutes(&netlink.Handle{}).mtu(to) // of the calling thread's network namespace
 }
 
-func routeMTU(h *netlink.Handle, to netip.Addr) (int, error) {
-	routes, err := h.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+// RouteMTUs are those of many addresses; one to which there is no route is left out.
+func RouteMTUs(to []netip.Addr) (mtus []int, err error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("look at the routes: %w", err)
+	}
+	defer h.Close()
+	r := newRoutes(h)
+	for _, addr := range to {
+		if mtu, err := r.mtu(addr); err == nil {
+			mtus = append(mtus, mtu)
+		}
+	}
+	return mtus, nil
+}
+
+// routes are looked at for many addresses in a row; each device is asked for its MTU once.
+type routes struct {
+	netlink *netlink.Handle
+	devices map[int]int
+}
+
+func newRoutes(h *netlink.Handle) routes { return routes{h, map[int]int{}} }
+
+func (r routes) mtu(to netip.Addr) (int, error) {
+	ways, err := r.netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
 	if err != nil {
 		return 0, fmt.Errorf("route to %s: %w", to, err)
 	}
 	least := 0
-	for _, route := range routes {
+	for _, route := range ways {
 		for _, device := range devicesOf(route) {
-			link, err := h.LinkByIndex(device)
+			mtu, err := r.deviceMTU(device)
 			if err != nil {
 				return 0, fmt.Errorf("device of the route to %s: %w", to, err)
 			}
-			mtu := link.Attrs().MTU
 			if route.MTU > 0 {
 				mtu = min(mtu, route.MTU)
 			}
@@ -39,6 +63,18 @@ func routeMTU(h *netlink.Handle, to netip.Addr) (int, error) {
 		return 0, fmt.Errorf("route to %s: it leads to no device", to)
 	}
 	return least, nil
+}
+
+func (r routes) deviceMTU(index int) (int, error) {
+	if mtu, known := r.devices[index]; known {
+		return mtu, nil
+	}
+	link, err := r.netlink.LinkByIndex(index)
+	if err != nil {
+		return 0, err
+	}
+	r.devices[index] = link.Attrs().MTU
+	return r.devices[index], nil
 }
 
 // devicesOf are those by which packets on a route may leave.

@@ -95,6 +95,11 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 		ep.MAC = newMAC(spec.Addrs)
 	}
 	unreachable := o.unreachableOwners(&ep.Endpoint)
+	underlay, err := o.cfg.UnderlayMTU(o.peers()) // which takes its time where there are many peers: nobody is to wait for it
+	if err != nil {
+		underlay = 0
+		o.log.WithError(err).WithField("endpoint", short(ep.ID)).Warn("a container gets the MTU that its network was made with")
+	}
 	n, unlock, err := o.lock(spec.NetworkID)
 	if err != nil {
 		return Endpoint{}, err
@@ -114,6 +119,7 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if err := o.checkConflicts(n, &ep.Endpoint, unreachable); err != nil {
 		return Endpoint{}, err
 	}
+	ep.MTU = o.todaysMTU(n, underlay)
 	return ep.Endpoint, o.create(n, ep)
 }
 
@@ -146,7 +152,6 @@ func newMAC(addrs []netip.Addr) discovery.MAC {
 
 // create stores an endpoint before it opens the port, so that no tap is ever left without an owner.
 func (o *Overlay) create(n *network, ep *endpoint) error {
-	ep.MTU = o.todaysMTU(n)
 	if err := o.store.put(bucketEndpoints, ep.ID, ep.Endpoint); err != nil {
 		return err
 	}

@@ -34,11 +34,11 @@ func UnderlayMTU(vtep netip.Addr, peers []netip.Addr) (int, error) {
 	if hasWire(link) {
 		mtus = append(mtus, link.Attrs().MTU)
 	}
-	for _, peer := range peers {
-		if mtu, err := datapath.RouteMTU(peer); err == nil { // else it is not reached at all, now
-			mtus = append(mtus, mtu)
-		}
+	routes, err := datapath.RouteMTUs(peers)
+	if err != nil {
+		return 0, err
 	}
+	mtus = append(mtus, routes...)
 	if len(mtus) == 0 {
 		mtus = append(mtus, defaultMTU())
 	}
@@ -142,15 +142,11 @@ func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Mem
 }
 
 // todaysMTU is that of a new container's interface: the device or the routes may have changed since the network was made.
-func (o *Overlay) todaysMTU(n *network) int {
+// Underlay 0: what the underlay carries is not known.
+func (o *Overlay) todaysMTU(n *network, underlay int) int {
 	opts, err := networkOptions.parse(n.Options)
-	if err != nil {
-		return n.MTU // it is as an older version took it
-	}
-	underlay, err := o.cfg.UnderlayMTU(o.peers())
-	if err != nil {
-		n.log.WithError(err).Warn("a container gets the MTU that its network was made with")
-		return n.MTU
+	if err != nil || underlay == 0 {
+		return n.MTU // its options are as an older version took them
 	}
 	mtu := InnerMTU(underlay, o.cfg.VTEP)
 	if opts.mtu > 0 {

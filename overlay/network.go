@@ -79,6 +79,7 @@ func (o *Overlay) CreateNetwork(spec NetworkSpec) error {
 func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err error) {
 	pooled := o.keyOfPools(spec.Pools)
 	taken := o.checkEgress(spec)
+	underlay, unknown := o.cfg.UnderlayMTU(o.peers())
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
@@ -91,7 +92,10 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 	if taken != nil {
 		return nil, taken
 	}
-	net, err := o.plan(spec, pooled)
+	if unknown != nil {
+		return nil, unknown
+	}
+	net, err := o.plan(spec, pooled, underlay)
 	if err != nil {
 		return nil, err
 	}
@@ -101,17 +105,13 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 	return freed, o.addNetwork(o.newNetwork(net))
 }
 
-// plan turns a wish into a network. Its key is that of its pools, if they have one.
-func (o *Overlay) plan(spec NetworkSpec, pooled string) (Network, error) {
+// plan turns a wish into a network, for an underlay that carries so much. Its key is that of its pools, if they have one.
+func (o *Overlay) plan(spec NetworkSpec, pooled string, underlay int) (Network, error) {
 	opts, err := networkOptions.parse(spec.Options)
 	if err != nil {
 		return Network{}, err
 	}
 	key, err := opts.keyWith(pooled, spec.Pools)
-	if err != nil {
-		return Network{}, err
-	}
-	underlay, err := o.cfg.UnderlayMTU(o.peers())
 	if err != nil {
 		return Network{}, err
 	}

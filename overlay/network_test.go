@@ -154,6 +154,38 @@ func TestMTUOfTheDay(t *testing.T) {
 	}
 }
 
+// The routes to a thousand hosts are looked at while other calls go on.
+func TestNobodyWaitsForTheUnderlaysMTU(t *testing.T) {
+	for name, slow := range map[string]func(h *host) error{
+		"a container starts": func(h *host) error { _, err := h.CreateEndpoint(endpointSpec(ep2ID, "10.20.0.3")); return err },
+		"a network is created": func(h *host) error {
+			another := spec("vni", "5001")
+			another.ID, another.Pools = strings.Repeat("d", 64), pools("10.21.0.0/16")
+			return h.CreateNetwork(another)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			h.network()
+			h.run(epID, "10.20.0.2")
+			looks, goOn := make(chan struct{}), make(chan struct{})
+			h.routes = func() { close(looks); <-goOn }
+			done, left := make(chan error), make(chan error, 1)
+			go func() { done <- slow(h) }()
+			<-looks
+			go func() { left <- h.Leave(netID, epID) }()
+			select {
+			case err := <-left:
+				h.must(err)
+			case <-time.After(10 * time.Second):
+				t.Error("another container waits")
+			}
+			close(goOn)
+			h.must(<-done)
+		})
+	}
+}
+
 func TestMTUOutlivesTheDaemon(t *testing.T) {
 	h := newHost(t)
 	h.network()

@@ -41,13 +41,14 @@ type host struct {
 	vtep        netip.Addr
 	egress      overlay.Egress
 	mtu         int
+	routes      func()       // looked at meanwhile
 	receives    atomic.Int64 // its device's MTU
 	inContainer func(datapath.PortConfig) (bool, error)
 }
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500}
+	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500, routes: func() {}}
 	h.inContainer = h.taps.InContainer
 	h.receives.Store(1500)
 	h.start()
@@ -70,7 +71,7 @@ func (h *host) open() {
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
 		Egress:      func() (overlay.Egress, error) { return h.egress, nil },
-		UnderlayMTU: func([]netip.Addr) (int, error) { return h.mtu, nil },
+		UnderlayMTU: func([]netip.Addr) (int, error) { h.routes(); return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		InContainer: h.inContainer,
 	})
