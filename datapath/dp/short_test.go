@@ -3,6 +3,5 @@
 package dp
 
 const (
-	lossRounds   = 30
 	kernelRounds = 5
 )
