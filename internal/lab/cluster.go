@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -104,11 +103,8 @@ func (c *Cluster) findHosts(ctx context.Context) error {
 		return err
 	}
 	var containers []struct {
-		Name            string
-		Config          struct{ Labels map[string]string }
-		NetworkSettings struct {
-			Networks map[string]struct{ IPAddress, GlobalIPv6Address netip.Addr }
-		}
+		Name   string
+		Config struct{ Labels map[string]string }
 	}
 	if err := json.Unmarshal([]byte(out), &containers); err != nil {
 		return fmt.Errorf("docker inspect: %w", err)
@@ -118,13 +114,7 @@ func (c *Cluster) findHosts(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("container %s is not one of Compose: %w", container.Name, err)
 		}
-		wire := container.NetworkSettings.Networks[c.opts.Name+"_default"]
-		c.Hosts = append(c.Hosts, &Host{
-			Name:   strings.TrimPrefix(container.Name, "/"),
-			Number: number,
-			Addr:   wire.IPAddress,
-			Addr6:  wire.GlobalIPv6Address,
-		})
+		c.Hosts = append(c.Hosts, &Host{Name: strings.TrimPrefix(container.Name, "/"), Number: number})
 	}
 	slices.SortFunc(c.Hosts, func(a, b *Host) int { return cmp.Compare(a.Number, b.Number) })
 	var errs []error

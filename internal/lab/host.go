@@ -24,17 +24,25 @@ type Host struct {
 	env   []string // of the first process
 }
 
-// locate finds the first process of the host, which is another one after each start.
+// locate finds the first process of the host and its addresses, which are others after a start.
 func (h *Host) locate(ctx context.Context) error {
-	out, err := docker(ctx, "inspect", "--format", "{{.State.Pid}}", h.Name)
+	out, err := docker(ctx, "inspect", "--format", `{{json .}}`, h.Name)
 	if err != nil {
 		return err
 	}
-	pid, err := strconv.Atoi(out)
-	if err != nil {
+	var container struct {
+		State           struct{ Pid int }
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress, GlobalIPv6Address netip.Addr }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &container); err != nil {
 		return fmt.Errorf("docker inspect %s: %w", h.Name, err)
 	}
-	if h.first, err = os.FindProcess(pid); err != nil {
+	for _, wire := range container.NetworkSettings.Networks {
+		h.Addr, h.Addr6 = wire.IPAddress, wire.GlobalIPv6Address
+	}
+	if h.first, err = os.FindProcess(container.State.Pid); err != nil {
 		return err
 	}
 	env, err := os.ReadFile(h.proc("environ"))
