@@ -1,11 +1,11 @@
 package datapath
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
+	"github.com/mdlayher/ndp"
 	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/datapath/dp"
@@ -33,9 +33,8 @@ func announcement(mac MAC, addr netip.Addr) ([]byte, error) {
 	if addr.Is4() {
 		return arpRequest(broadcastMAC, mac, addr, addr)
 	}
-	const override = 0x20
-	return icmp6(allNodesMAC, mac, allNodes, addr, layers.ICMPv6TypeNeighborAdvertisement, &layers.ICMPv6NeighborAdvertisement{
-		Flags: override, TargetAddress: addr.AsSlice(), Options: linkAddress(layers.ICMPv6OptTargetAddress, mac),
+	return neighbourDiscovery(allNodesMAC, mac, allNodes, addr, &ndp.NeighborAdvertisement{
+		Override: true, TargetAddress: addr, Options: linkAddress(ndp.Target, mac),
 	})
 }
 
@@ -45,35 +44,54 @@ func solicitation(mac MAC, addr netip.Addr) ([]byte, error) {
 	if addr.Is4() {
 		return arpRequest(mac, prober, netip.IPv4Unspecified(), addr)
 	}
-	return icmp6(mac, prober, addr, linkLocal(prober), layers.ICMPv6TypeNeighborSolicitation, &layers.ICMPv6NeighborSolicitation{
-		TargetAddress: addr.AsSlice(), Options: linkAddress(layers.ICMPv6OptSourceAddress, prober),
+	return neighbourDiscovery(mac, prober, addr, linkLocal(prober), &ndp.NeighborSolicitation{
+		TargetAddress: addr, Options: linkAddress(ndp.Source, prober),
 	})
 }
 
-func arpRequest(to, from MAC, sender, target netip.Addr) ([]byte, error) {
-	return serialize(
-		&layers.Ethernet{DstMAC: to[:], SrcMAC: from[:], EthernetType: layers.EthernetTypeARP},
-		&layers.ARP{
-			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: from[:], SourceProtAddress: sender.AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: target.AsSlice(),
-		})
+func linkAddress(direction ndp.Direction, mac MAC) []ndp.Option {
+	return []ndp.Option{&ndp.LinkLayerAddress{Direction: direction, Addr: net.HardwareAddr(mac[:])}}
 }
 
-func icmp6(to, from MAC, destination, source netip.Addr, kind uint8, message gopacket.SerializableLayer) ([]byte, error) {
-	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
-	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}
-	if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
+type ethernetHeader struct {
+	To, From MAC
+	Type     uint16
+}
+
+// arpRequest is a frame with a packet of RFC 826 for IPv4 over Ethernet.
+func arpRequest(to, from MAC, sender, target netip.Addr) ([]byte, error) {
+	return binary.Append(nil, binary.BigEndian, struct {
+		ethernetHeader
+		HardwareType, ProtocolType     uint16
+		HardwareLength, ProtocolLength uint8
+		Operation                      uint16
+		SenderMAC                      MAC
+		Sender                         [4]byte
+		TargetMAC                      MAC
+		Target                         [4]byte
+	}{
+		ethernetHeader: ethernetHeader{to, from, unix.ETH_P_ARP},
+		HardwareType:   unix.ARPHRD_ETHER, ProtocolType: unix.ETH_P_IP, HardwareLength: 6, ProtocolLength: 4, Operation: 1,
+		SenderMAC: from, Sender: sender.As4(), Target: target.As4(),
+	})
+}
+
+// neighbourDiscovery is a frame with a message of RFC 4861: who gets it with another hop limit than 255 drops it.
+func neighbourDiscovery(to, from MAC, destination, source netip.Addr, message ndp.Message) ([]byte, error) {
+	icmp, err := ndp.MarshalMessageChecksum(message, source, destination)
+	if err != nil {
 		return nil, err
 	}
-	return serialize(&layers.Ethernet{DstMAC: to[:], SrcMAC: from[:], EthernetType: layers.EthernetTypeIPv6}, ip, icmp, message)
-}
-
-func linkAddress(kind layers.ICMPv6Opt, mac MAC) layers.ICMPv6Options {
-	return layers.ICMPv6Options{{Type: kind, Data: net.HardwareAddr(mac[:])}}
-}
-
-func serialize(all ...gopacket.SerializableLayer) ([]byte, error) {
-	buffer := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all...)
-	return buffer.Bytes(), err
+	frame, err := binary.Append(nil, binary.BigEndian, struct { // RFC 8200 section 3
+		ethernetHeader
+		VersionClassFlow     uint32
+		Length               uint16
+		NextHeader, HopLimit uint8
+		Source, Destination  [16]byte
+	}{
+		ethernetHeader:   ethernetHeader{to, from, unix.ETH_P_IPV6},
+		VersionClassFlow: 6 << 28, Length: uint16(len(icmp)), NextHeader: unix.IPPROTO_ICMPV6, HopLimit: 255,
+		Source: source.As16(), Destination: destination.As16(),
+	})
+	return append(frame, icmp...), err
 }

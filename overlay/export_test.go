@@ -14,3 +14,6 @@ func (o *Overlay) AskExtras() {
 
 // ExtraBurst is how many extra addresses an endpoint may claim at once.
 const ExtraBurst = extraBurst
+
+// AnnounceMTU looks at the device at once.
+func (o *Overlay) AnnounceMTU() { o.announceMTU(0) }

@@ -244,14 +244,18 @@ func (o *Overlay) runExtras() {
 		case <-o.ctx.Done():
 			return
 		case <-ticker.C:
-			o.askExtras(turn % extraInterval)
 		}
+		pace := extraInterval * extraTurn // wakes are what an idle host pays for
+		if o.askExtras(turn % extraInterval) {
+			pace = extraTurn
+		}
+		ticker.Reset(pace)
 	}
 }
 
 // askExtras gives up what was asked for in vain, and asks for the others, of those addresses whose turn it is: the answers to all at once
-// would not find room.
-func (o *Overlay) askExtras(turn int) {
+// would not find room. It says whether there are any.
+func (o *Overlay) askExtras(turn int) (some bool) {
 	due := func(x discovery.Extra) bool { return int(x.Addr.As16()[15])%extraInterval == turn }
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -259,6 +263,7 @@ func (o *Overlay) askExtras(turn int) {
 		if n.extras.Load() == 0 {
 			continue
 		}
+		some = true
 		n.mu.Lock()
 		n.dropExtras(o, func(x discovery.Extra, ep *endpoint) bool { return due(x) && ep.unanswered[x.Addr] >= extraUnanswered })
 		for _, ep := range n.endpoints {
@@ -270,6 +275,7 @@ func (o *Overlay) askExtras(turn int) {
 		}
 		n.mu.Unlock()
 	}
+	return some
 }
 
 func (n *network) ask(o *Overlay, ep *endpoint, addr netip.Addr) {

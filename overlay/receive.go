@@ -8,8 +8,12 @@ import (
 	"github.com/overlane/overlane/discovery"
 )
 
-// mtuInterval is how soon a change of the device's MTU is told: a look costs some tens of microseconds.
-const mtuInterval = time.Second
+const (
+	// mtuInterval is how soon the datapath hears of what another host has told.
+	mtuInterval = time.Second
+	// deviceTurns is how many of those go by between two looks at this host's device: each leaves 256 KiB of buffers to the collector.
+	deviceTurns = 10
+)
 
 // runMTU tells the others how long a packet this host receives, and the datapath how long those are that the others do, until the overlay
 // is closed. A switch drops in silence what is longer.
@@ -18,18 +22,11 @@ func (o *Overlay) runMTU() {
 	defer ticker.Stop()
 	var announced int
 	var heard map[netip.AddrPort]int
-	for {
-		members := o.cluster.Members()
-		mtu, err := o.cfg.ReceiveMTU(o.peers())
-		if err != nil {
-			mtu = 0
-			o.log.WithError(err).Debug("the MTU of the VTEP's device is not known")
+	for turn := 0; ; turn++ {
+		if turn%deviceTurns == 0 {
+			announced = o.announceMTU(announced)
 		}
-		if mtu != announced {
-			o.cluster.SetMTU(mtu)
-			announced = mtu
-		}
-		if mtus := receiveMTUs(members); !maps.Equal(mtus, heard) {
+		if mtus := receiveMTUs(o.cluster.Members()); !maps.Equal(mtus, heard) {
 			o.cfg.Datapath.SetReceiveMTUs(mtus)
 			heard = mtus
 		}
@@ -39,6 +36,19 @@ func (o *Overlay) runMTU() {
 		case <-ticker.C:
 		}
 	}
+}
+
+// announceMTU tells how long a packet this host receives now, where that has changed.
+func (o *Overlay) announceMTU(announced int) int {
+	mtu, err := o.cfg.ReceiveMTU(o.peers())
+	if err != nil {
+		mtu = 0
+		o.log.WithError(err).Debug("the MTU of the VTEP's device is not known")
+	}
+	if mtu != announced {
+		o.cluster.SetMTU(mtu)
+	}
+	return mtu
 }
 
 // receiveMTUs are those that the other hosts have announced. One that was set up anew has older nodes at its VTEP: who is up counts.
