@@ -178,7 +178,7 @@ deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 }
 
 /* Delivers a super-frame in segments: each gets its headers in front of its payload, where the one before has gone already. */
-static void
+static __rte_noinline void
 cut(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_size)
 {
 	struct virtio_net_hdr vnet = dp_partial_vnet(f->data, &f->hdrs, gso_size);
