@@ -43,9 +43,10 @@ type Datapath struct {
 	aliases map[string]PortID // of ports
 	nets    map[uint32]*network
 	vteps   map[netip.AddrPort]*vtep
-	device  *device  // nil: the kernel's sockets are the underlay
-	survey  survey   // the last look at all network namespaces
-	claims  *os.File // eventfd(2) of the workers
+	device  *device      // nil: the kernel's sockets are the underlay
+	whole   *wholeFrames // nil: all super-frames are cut up
+	survey  survey       // the last look at all network namespaces
+	claims  *os.File     // eventfd(2) of the workers
 	paths   *paths
 
 	announced map[netip.AddrPort]int // MTUs: see SetReceiveMTUs
@@ -73,17 +74,33 @@ func Open(c Config) (*Datapath, error) {
 		nets:    map[uint32]*network{},
 		vteps:   map[netip.AddrPort]*vtep{},
 	}
-	if c.Underlay.Device == "" {
-		if err := d.start(c, 0); err != nil {
-			return nil, err
-		}
-	} else if err := d.startOnDevice(c); err != nil {
+	if err := d.startUnderlay(c); err != nil {
 		return nil, fmt.Errorf("underlay %q: %w", c.Underlay.Device, err)
 	}
 	if err := d.followPaths(c.VTEP); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the kernel's routes: %w", err), d.Close())
 	}
 	return d, nil
+}
+
+func (d *Datapath) startUnderlay(c Config) error {
+	switch c.Underlay.Device {
+	case "":
+		return d.start(c, 0)
+	case UnderlayTun:
+		whole, err := openWholeFrames()
+		if err != nil {
+			return err
+		}
+		if err := d.start(c, 0); err != nil {
+			whole.close()
+			return err
+		}
+		d.whole = whole
+		return nil
+	default:
+		return d.startOnDevice(c)
+	}
 }
 
 func (d *Datapath) start(c Config, buffers int) error {
@@ -159,6 +176,9 @@ func (d *Datapath) Close() error {
 		d.paths.close()
 	}
 	dp.Stop()
+	if d.whole != nil {
+		d.whole.close()
+	}
 	d.claims.Close()
 	return err
 }

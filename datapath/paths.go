@@ -119,6 +119,7 @@ func (p *paths) follow() {
 		return
 	}
 	changed := p.watch()
+	ipsec := p.watchIPsec()
 	doubted := p.watchDoubts()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -139,6 +140,8 @@ func (p *paths) follow() {
 			if settled == nil {
 				settled = time.After(rest)
 			}
+		case <-ipsec:
+			p.lookAtRoutes()
 		case <-look.C:
 			if changed == nil {
 				changed = p.watch()
@@ -181,7 +184,7 @@ func (p *paths) watch() <-chan struct{} {
 				if ok {
 					before, known := mtus[link.Index]
 					mtus[link.Index] = uint32(link.Attrs().MTU)
-					matters = !known || before != mtus[link.Index]
+					matters = !known || before != mtus[link.Index] || p.d.whole.mind(int(link.Index))
 				}
 			}
 			if matters {
@@ -216,13 +219,17 @@ func (p *paths) watchDoubts() <-chan struct{} {
 func (p *paths) lookAtRoutes() {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
+	if p.d.whole != nil {
+		p.d.whole.seen.Clear()
+	}
 	for _, v := range p.d.vteps {
 		p.lookAtRoute(v)
 	}
 }
 
-// lookAtRoute is called with d.mu held, also for a VTEP that was just added. Without a route what was known stays.
+// lookAtRoute is called with d.mu held, also for a VTEP that was just added. Without a route what was known of the MTU stays.
 func (p *paths) lookAtRoute(v *vtep) {
+	p.lookAtWhole(v)
 	mtu, err := routeMTU(p.netlink, v.at.Addr())
 	if err != nil {
 		p.log.WithError(err).Debugf("VTEP %s", v.at)

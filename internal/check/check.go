@@ -32,6 +32,7 @@ type Config struct {
 	VXLANPort   uint16
 	Metrics     string // address and port; empty: none
 	Interface   string // of the kernel, that carries VXLAN by AF_XDP; empty: none
+	WholeFrames bool   // super-frames are to leave in one piece
 	Daemon      int    // process of the daemon that runs, 0 for none: what it holds is not taken
 	UnderlayMTU int    // by the routes to all peers; 0 where the VTEP's address comes with the daemon
 	NetworkMTU  int    // of the containers on the widest network here; 0: there is none yet
@@ -54,6 +55,9 @@ func Failed(results []Result) bool {
 // Run looks at all there is to see.
 func Run(c Config) []Result {
 	results := []Result{processor(), taps(), offloads()}
+	if c.WholeFrames {
+		results = append(results, superFrames())
+	}
 	if c.Interface != "" {
 		results = append(results, xdp(c.Interface))
 	}

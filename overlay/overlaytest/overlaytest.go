@@ -570,7 +570,7 @@ func (d *Datapath) Stats() datapath.Stats {
 	defer d.mu.Unlock()
 	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"spoofed_mac": 0, "vtep_unknown": 3}}
 	s.Tables = []datapath.TableStats{{Name: "ports", Entries: 1, Capacity: 4096}, {Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}}
-	s.Paths = []datapath.PathStats{{VTEP: Peer.VTEP, MTU: 1400, Learned: true}}
+	s.Paths = []datapath.PathStats{{VTEP: Peer.VTEP, MTU: 1400, Learned: true, Cut: "wire lacks it"}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})
