@@ -19,6 +19,7 @@ type Stats struct {
 	Underlay   Traffic           `json:"underlay"`
 	Device     *DeviceStats      `json:"device,omitempty"` // that carries VXLAN; nil: the kernel's sockets do
 	Whole      *WholeStats       `json:"whole,omitempty"`  // nil: all super-frames are cut up here
+	Cut        string            `json:"cut,omitempty"`    // why, where they might not be
 	Paths      []PathStats       `json:"paths"`            // to VTEPs that are in use
 	Drops      map[string]uint64 `json:"drops"`            // packets by the name of the reason; every name is present
 }
@@ -83,6 +84,7 @@ func (d *Datapath) Stats() Stats {
 	}
 	read := dp.ReadStats()
 	stats := Stats{
+		Cut:        text(d.whyNotWhole),
 		Workers:    d.workers,
 		Hugepages:  d.hugepages,
 		MbufsInUse: read.MbufsInUse,
@@ -111,11 +113,14 @@ func (d *Datapath) Stats() Stats {
 }
 
 func (d *Datapath) pathStats(at netip.AddrPort, v *vtep) PathStats {
-	s := PathStats{VTEP: at, MTU: v.mtu(), Learned: v.path.learned > 0 && v.path.learned == v.mtu(), Whole: v.whole != wholeWay{}}
-	if v.whyNotWhole != nil {
-		s.Cut = v.whyNotWhole.Error()
+	return PathStats{at, v.mtu(), v.path.learned > 0 && v.path.learned == v.mtu(), v.whole != wholeWay{}, text(v.whyNotWhole)}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
 	}
-	return s
+	return err.Error()
 }
 
 func (d *Datapath) wholeStats(packets uint64) *WholeStats {

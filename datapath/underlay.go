@@ -24,21 +24,30 @@ const HostTap = "overlane0"
 
 var pciAddress = regexp.MustCompile(`^([0-9a-fA-F]{4,}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7](,|$)`)
 
-// UnderlayTun is a device's name that stands for none: the kernel's sockets, and a tap by which super-frames leave in one piece.
-const UnderlayTun = "tun"
+// Names that stand for no device.
+const (
+	UnderlayUDP = "udp" // the kernel's sockets alone
+	UnderlayTun = "tun" // those, and a tap by which super-frames leave in one piece
+)
 
 // Underlay says what carries VXLAN.
 type Underlay struct {
-	// Empty: the kernel's UDP sockets. UnderlayTun: those and a tap. Else a DPDK device: a PCI address, the name of a kernel's interface (by net_af_xdp, which
+	// Empty: the kernel's UDP sockets, and a tap where the kernel allows it and for hosts that are known to take what it sends; see
+	// SetTakeWhole. UnderlayUDP, UnderlayTun: as they say. Else a DPDK device: a PCI address, the name of a kernel's interface (by net_af_xdp, which
 	// takes VXLAN alone), or DPDK's devargs of a virtual device, such as net_memif0,role=client.
 	Device string
 	// The VTEP's address on a device that the kernel does not share: HostTap gets it.
 	Addr netip.Prefix
 }
 
+// sockets tells whether there is no device.
+func (u Underlay) sockets() bool {
+	return u.Device == "" || u.Device == UnderlayUDP || u.Device == UnderlayTun
+}
+
 // KernelInterface tells whether the device is named by the kernel's name for it.
 func (u Underlay) KernelInterface() bool {
-	return u.Device != "" && u.Device != UnderlayTun && !strings.HasPrefix(u.Device, "net_") && !pciAddress.MatchString(u.Device)
+	return !u.sockets() && !strings.HasPrefix(u.Device, "net_") && !pciAddress.MatchString(u.Device)
 }
 
 // pci is the device where it is a PCI device: DPDK takes no other one.
@@ -51,7 +60,7 @@ func (u Underlay) pci() string {
 
 // Check finds what is wrong without opening the device.
 func (u Underlay) Check() error {
-	if u.Addr.IsValid() && (u.Device == "" || u.Device == UnderlayTun) {
+	if u.Addr.IsValid() && u.sockets() {
 		return errors.New("the kernel's sockets use an address that the host has: the underlay's address is for a device")
 	}
 	if strings.HasPrefix(u.Device, "net_af_xdp") && !strings.Contains(u.Device, "xdp_prog=") {

@@ -31,6 +31,7 @@ type wholeFrames struct {
 	program link.Link // on the tap: see passOn
 	netlink *netlink.Handle
 	ipsec   bool // the kernel has it
+	unasked bool // it goes to those alone that are known to take what it sends
 	ethtool *ethtool.Ethtool
 	seen    sync.Map // offload of each device that packets leave by, by its number; what is not there is looked at
 }
@@ -302,13 +303,38 @@ func (p *paths) watchIPsec() <-chan struct{} {
 	return told
 }
 
+// SetTakeWhole says of other hosts whether they take super-frames in one piece, with a checksum inside that nobody has computed, as
+// they arrive over a virtual wire. It takes the place of what was said before, and holds for VTEPs that are yet to come.
+func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.takeWhole = takes
+	for _, v := range d.vteps {
+		d.paths.lookAtWhole(v)
+	}
+}
+
+func (d *Datapath) mayTakeWhole(vtep netip.AddrPort) error {
+	takes, known := d.takeWhole[vtep]
+	switch {
+	case known && !takes:
+		return errors.New("the other host's overlane is of a version that takes none")
+	case !known && d.whole.unasked:
+		return fmt.Errorf("the other host does not say that it takes them: --underlay %s goes without", UnderlayTun)
+	}
+	return nil
+}
+
 // lookAtWhole is called with d.mu held.
 func (p *paths) lookAtWhole(v *vtep) {
 	w := p.d.whole
 	if w == nil || p.d.closed {
 		return
 	}
-	way, err := w.way(p.own, v.at.Addr())
+	way, err := wholeWay{}, p.d.mayTakeWhole(v.at)
+	if err == nil {
+		way, err = w.way(p.own, v.at.Addr())
+	}
 	if v.whyNotWhole = err; err != nil {
 		way = wholeWay{}
 	}

@@ -161,6 +161,41 @@ func TestSuperFramesFallBack(t *testing.T) {
 	}
 }
 
+// Without being asked for, super-frames stay whole for those hosts alone that take them so; a host of an older version never gets them.
+func TestSuperFramesGoToWhoTakesThem(t *testing.T) {
+	kind := os.Getenv(underlayEnv)
+	if kind != "" && !ownTap() {
+		return
+	}
+	if s := plane.Stats(); s.Whole == nil {
+		if !strings.Contains(s.Cut, "Linux 6.17") {
+			t.Errorf("all are cut up, and why is %q", s.Cut)
+		}
+		return
+	}
+	kernelPeer(t, ownPeer())
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	defer plane.SetTakeWhole(nil)
+	for _, c := range []struct {
+		takes map[netip.AddrPort]bool
+		cut   string
+	}{
+		{nil, map[string]string{"": "does not say", datapath.UnderlayTun: ""}[kind]},
+		{map[netip.AddrPort]bool{ownPeer(): true}, ""},
+		{map[netip.AddrPort]bool{ownPeer(): false}, "version"},
+	} {
+		plane.SetTakeWhole(c.takes)
+		if got := cut(ownPeer()); !strings.Contains(got, c.cut) || got != "" && c.cut == "" {
+			t.Errorf("%v: cut up because of %q, want %q", c.takes, got, c.cut)
+		}
+		before := whole()
+		copyBulk(t, containerNS, peerNS, peerIP4)
+		if left := whole() - before; (left > 0) != (c.cut == "") {
+			t.Errorf("%v: %d super-frames left in one piece", c.takes, left)
+		}
+	}
+}
+
 // The tap and what is on it go with the process, and nothing is on the host's devices.
 func TestSuperFramesLeaveNothing(t *testing.T) {
 	if !ownTap() {

@@ -11,13 +11,14 @@ import (
 // mtuInterval is how soon a change of the device's MTU is told: a look costs some tens of microseconds.
 const mtuInterval = time.Second
 
-// runMTU tells the others how long a packet this host receives, and the datapath how long those are that the others do, until the overlay
-// is closed. A switch drops in silence what is longer.
+// runMTU tells the others how long a packet this host receives, and the datapath how long those are that the others do and whether they
+// take super-frames, until the overlay is closed. A switch drops in silence what is longer.
 func (o *Overlay) runMTU() {
 	ticker := time.NewTicker(mtuInterval)
 	defer ticker.Stop()
 	var announced int
 	var heard map[netip.AddrPort]int
+	var told map[netip.AddrPort]bool
 	for {
 		members := o.cluster.Members()
 		mtu, err := o.cfg.ReceiveMTU(o.peers())
@@ -33,6 +34,10 @@ func (o *Overlay) runMTU() {
 			o.cfg.Datapath.SetReceiveMTUs(mtus)
 			heard = mtus
 		}
+		if takes := takeWhole(members); !maps.Equal(takes, told) {
+			o.cfg.Datapath.SetTakeWhole(takes)
+			told = takes
+		}
 		select {
 		case <-o.ctx.Done():
 			return
@@ -41,19 +46,36 @@ func (o *Overlay) runMTU() {
 	}
 }
 
-// receiveMTUs are those that the other hosts have announced. One that was set up anew has older nodes at its VTEP: who is up counts.
+// receiveMTUs are those that the other hosts have announced.
 func receiveMTUs(members []discovery.Member) map[netip.AddrPort]int {
 	mtus := map[netip.AddrPort]int{}
-	for _, up := range []bool{false, true} {
-		for _, m := range members {
-			isUp := m.State != discovery.StateDead && m.State != discovery.StateLeft
-			if m.Self || isUp != up {
-				continue
-			}
-			if delete(mtus, m.VTEP); m.MTU > 0 {
-				mtus[m.VTEP] = m.MTU
-			}
+	for vtep, m := range memberAt(members) {
+		if m.MTU > 0 {
+			mtus[vtep] = m.MTU
 		}
 	}
 	return mtus
+}
+
+// takeWhole says of the other hosts whether they take super-frames in one piece: older versions don't.
+func takeWhole(members []discovery.Member) map[netip.AddrPort]bool {
+	takes := map[netip.AddrPort]bool{}
+	for vtep, m := range memberAt(members) {
+		takes[vtep] = m.Whole
+	}
+	return takes
+}
+
+// memberAt is the other host at each VTEP. One that was set up anew has older nodes at its VTEP: who is up counts.
+func memberAt(members []discovery.Member) map[netip.AddrPort]discovery.Member {
+	at := map[netip.AddrPort]discovery.Member{}
+	for _, up := range []bool{false, true} {
+		for _, m := range members {
+			isUp := m.State != discovery.StateDead && m.State != discovery.StateLeft
+			if !m.Self && isUp == up {
+				at[m.VTEP] = m
+			}
+		}
+	}
+	return at
 }

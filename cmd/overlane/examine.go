@@ -26,7 +26,7 @@ func examine(ctx context.Context, s settings) []check.Result {
 	if s.underlay.KernelInterface() {
 		c.Interface = s.underlay.Device
 	}
-	c.WholeFrames = s.underlay.Device == datapath.UnderlayTun
+	c.WholeFrames, c.WholeFramesAsked = s.underlay.Device == "" || s.underlay.Device == datapath.UnderlayTun, s.underlay.Device != ""
 	var results []check.Result
 	if pid, err := daemonOf(s.controlSocket); err == nil {
 		c.Daemon = pid

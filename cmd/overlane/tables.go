@@ -74,6 +74,9 @@ func nodeTable(w io.Writer, s overlay.Status) {
 }
 
 func underlayOf(d datapath.Stats) string {
+	if d.Device == nil && d.Cut != "" {
+		return "the kernel's UDP sockets; super-frames are cut up: " + d.Cut
+	}
 	if d.Device == nil && d.Whole == nil {
 		return "the kernel's UDP sockets"
 	}

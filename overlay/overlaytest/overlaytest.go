@@ -26,7 +26,7 @@ var Self = discovery.Member{
 // Peer is the other node.
 var Peer = discovery.Member{
 	ID: "22222222222222222222222222222222", Host: "host2", State: discovery.StateAlive, Incarnation: 1,
-	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400,
+	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400, Whole: true,
 }
 
 // Stranger is a node of another cluster, that knocked.
@@ -308,6 +308,7 @@ type Datapath struct {
 	claims     chan datapath.Claim
 	tapAddrs   []netip.Addr
 	receive    map[netip.AddrPort]int
+	takeWhole  map[netip.AddrPort]bool
 }
 
 // Taps are the taps of a host: alias to the path of the namespace that holds each.
@@ -521,6 +522,19 @@ func (d *Datapath) ReceiveMTUs() map[netip.AddrPort]int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.receive
+}
+
+// SetTakeWhole keeps what it was told last, for TakeWhole.
+func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.takeWhole = takes
+}
+
+func (d *Datapath) TakeWhole() map[netip.AddrPort]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.takeWhole
 }
 
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
