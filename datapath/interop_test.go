@@ -63,7 +63,9 @@ func TestInteropWithLinux(t *testing.T) {
 			for _, pair := range pairs {
 				t.Run("ping "+pair.name, func(t *testing.T) { pingEverySize(t, pair.from, pair.addr) })
 				t.Run("TCP "+pair.name, func(t *testing.T) { copyBulk(t, pair.from, pair.to, pair.addr) })
-				t.Run("UDP "+pair.name, func(t *testing.T) { echoUDP(t, pair.from, pair.to, pair.addr) })
+				t.Run("TCP of every size "+pair.name, func(t *testing.T) { echoTCP(t, pair.from, pair.to, pair.addr) })
+				t.Run("UDP "+pair.name, func(t *testing.T) { echoUDP(t, pair.from, pair.to, pair.addr, sizes(65507)...) })
+				t.Run("UDP in segments "+pair.name, func(t *testing.T) { segmentedUDP(t, pair.from, pair.to, pair.addr) })
 			}
 			t.Run("on the wire", checkWire)
 		})
@@ -150,8 +152,8 @@ func copyBulk(t *testing.T, from, to, addr string) {
 	}
 }
 
-// echoUDP sends datagrams of sizes from empty to several fragments, one after the other, and compares what comes back.
-func echoUDP(t *testing.T, from, to, addr string) {
+// echoUDP sends datagrams of sizes from empty to several fragments, and more, one after the other, and compares what comes back.
+func echoUDP(t *testing.T, from, to, addr string, more ...int) {
 	var server net.PacketConn
 	inNamespace(t, to, func() (err error) {
 		server, err = net.ListenPacket("udp", net.JoinHostPort(addr, "7001"))
@@ -176,7 +178,7 @@ func echoUDP(t *testing.T, from, to, addr string) {
 	defer conn.Close()
 	source := rand.New(rand.NewSource(1))
 	reply := make([]byte, 65536)
-	for _, size := range []int{0, 1, 2, 17, 63, 64, 511, 1000, 1381, 1382, 1383, 1401, 1402, 1403, 4000, 20000} {
+	for _, size := range append([]int{0, 1, 2, 17, 63, 64, 511, 1000, 1381, 1382, 1383, 1401, 1402, 1403, 4000, 20000}, more...) {
 		sent := make([]byte, size)
 		source.Read(sent)
 		must(t, conn.SetDeadline(time.Now().Add(5*time.Second)))

@@ -62,7 +62,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if c.Netns != "" {
 		openedIn, _ = tapNamespace(fds[0]) // before Linux 5.2 a tap does not tell, and is not asked again
 	}
-	number, err := dp.AddPort(dp.Port{VNI: c.VNI, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
+	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MTU: c.MTU, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
 	if err != nil {
 		dp.CloseTap(fds, c.Netns != "")
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)

@@ -7,4 +7,5 @@ const (
 	wireBytes   = 2 << 20
 	churnRounds = 10
 	loadPings   = 1000
+	sizeStep    = 1979
 )

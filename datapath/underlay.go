@@ -172,13 +172,16 @@ func openDevice(u Underlay, vtep netip.AddrPort, hostFDs []int, workers int) (de
 	return dev, dev.attachHost()
 }
 
-// redirectVXLAN takes VXLAN from an interface that stays the kernel's for everything else.
+// redirectVXLAN takes VXLAN from an interface that stays the kernel's for everything else, or leaves that to the sockets.
 func (dev *device) redirectVXLAN(vtep netip.AddrPort) error {
 	if dev.Addr.IsValid() {
 		return errors.New("the kernel shares the device: leave the underlay address out, since the VTEP's is one that the host has")
 	}
 	if dev.KernelInterface() {
 		return xdp.Redirect(dev.Ifindex, vtep)
+	}
+	if dev.Driver == "net_af_packet" {
+		return mute(dev.Ifindex)
 	}
 	return dp.IgnoreInterface(dev.Ifindex)
 }

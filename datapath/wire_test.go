@@ -9,12 +9,20 @@ import (
 	"testing"
 )
 
-// checkWire looks at the packets themselves, as tshark understands them: offloads of the wire are off, so that they are
+// checkWire looks at the packets themselves, as tshark understands them: offloads of the wire are off at both ends, so that they are
 // what a network card would send. Nothing but VXLAN and the neighbour protocols of the underlay, and every checksum right.
 // The peer sees both ways: what a device takes on the host, its kernel never sees.
 func checkWire(t *testing.T) {
-	run(t, hostNS, "ethtool -K wire tx off tso off gso off gro off")
-	defer run(t, hostNS, "ethtool -K wire tx on tso on gso on gro on")
+	for _, ns := range []string{hostNS, peerNS} {
+		before := run(t, ns, "ethtool -k wire")
+		run(t, ns, "ethtool -K wire tx off tso off gso off gro off")
+		defer func() {
+			run(t, ns, "ethtool -K wire tx on tso on gso on")
+			if strings.Contains(before, "generic-receive-offload: on") {
+				run(t, ns, "ethtool -K wire gro on")
+			}
+		}()
+	}
 	file := filepath.Join(t.TempDir(), "wire.pcap")
 	capture := start(t, peerNS, "tcpdump", "-i", "wire", "-w", file, "-B", "65536", "-Z", "root")
 	waitOutput(t, capture, "listening on")

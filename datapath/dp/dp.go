@@ -14,6 +14,7 @@ package dp
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"os"
@@ -50,6 +51,7 @@ type Config struct {
 // Port is a container's port: a queue for each worker, or a device of its own.
 type Port struct {
 	VNI    uint32
+	MTU    int // of the container's interface, in bytes of IP packet; 0: 1500
 	Trust  Trust
 	MAC    [6]byte
 	Addrs  []netip.Addr
@@ -194,7 +196,7 @@ func CloseTap(fds []int, keep bool) {
 
 // AddPort returns the port's number.
 func AddPort(p Port) (uint32, error) {
-	config := C.struct_dp_port_config{vni: C.uint32_t(p.VNI), trust: uint32(p.Trust)}
+	config := C.struct_dp_port_config{vni: C.uint32_t(p.VNI), mtu: C.uint16_t(cmp.Or(p.MTU, 1500)), trust: uint32(p.Trust)}
 	for i, b := range p.MAC {
 		config.mac[i] = C.uint8_t(b)
 	}

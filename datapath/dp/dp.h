@@ -102,6 +102,7 @@ enum dp_trust {
 
 struct dp_port_config {
 	uint32_t vni;
+	uint16_t mtu; /* of the container's interface, in bytes of IP packet */
 	enum dp_trust trust;
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;

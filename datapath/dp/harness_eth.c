@@ -116,7 +116,7 @@ dp_harness_eth_burst(uint32_t device, const uint8_t *bytes, const uint32_t *lens
 void
 dp_harness_eth_copied(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent)
 {
-	dp_harness_decap(vtep, tos, bytes, len);
+	dp_harness_decap(vtep, tos, 0, bytes, len);
 	collect(dp_harness_worker(), out, NULL, NULL, sent);
 }
 

@@ -12,7 +12,7 @@ dp_test_gro_add(struct dp_gro *gro, uintptr_t port, uint8_t *frame, uint32_t len
 	struct dp_hdrs h;
 
 	dp_parse(frame, len, &h);
-	return dp_gro_add(gro, (void *)port, frame, len, &h);
+	return dp_gro_add(gro, (void *)port, frame, len, &h, 0);
 }
 
 uintptr_t

@@ -42,16 +42,30 @@ dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 }
 
 void
-dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len)
+dp_harness_decap(uint32_t vtep, uint8_t tos, uint32_t size, const uint8_t *bytes, uint32_t len)
 {
 	struct dp_worker *w = dp_harness_worker();
 	uint8_t *room = malloc(len);
-	struct dp_packet packet = { .data = room, .len = len, .tos = tos, .from = dp_vtep_get(vtep) };
+	struct dp_packet packets[DP_BURST];
+	unsigned n;
 
 	memcpy(room, bytes, len);
-	dp_decap(w, &packet, 1);
+	/* One that is empty has no packets, but is to be seen by the stage. */
+	packets[0] = (struct dp_packet){ .data = room, .from = dp_vtep_get(vtep) };
+	if (len)
+		dp_udp_take(w, (struct dp_udp_datagram){ .data = room, .len = len, .size = size ? size : len, .tos = tos, .from = packets[0].from });
+	else
+		dp_decap(w, packets, 1);
+	while ((n = dp_udp_packets(w, packets)))
+		dp_decap(w, packets, n);
 	dp_decap_flush(w);
 	free(room);
+}
+
+void
+dp_harness_uso(bool taken)
+{
+	atomic_store(&dp.uso, taken);
 }
 
 uint32_t

@@ -19,11 +19,17 @@ func encapExact(port uint32, frame []byte) {
 }
 
 // decapExact takes a VXLAN packet through the way in.
-func decapExact(vtep uint32, tos byte, packet []byte) {
-	p := exact(packet)
+func decapExact(vtep uint32, tos byte, packet []byte) { decapDatagram(vtep, tos, 0, packet) }
+
+// decapDatagram takes a datagram, of which the kernel tells that its segments have so many bytes; 0: it tells nothing.
+func decapDatagram(vtep uint32, tos byte, size int, datagram []byte) {
+	p := exact(datagram)
 	defer free(p)
-	C.dp_harness_decap(C.uint32_t(vtep), C.uint8_t(tos), p, C.uint32_t(len(packet)))
+	C.dp_harness_decap(C.uint32_t(vtep), C.uint8_t(tos), C.uint32_t(size), p, C.uint32_t(len(datagram)))
 }
+
+// uso says whether taps take UDP super-frames.
+func uso(taken bool) { C.dp_harness_uso(C.bool(taken)) }
 
 // turn has the worker read what the port may say in a turn beside so many normal ports, and returns the number of frames.
 func turn(port uint32, normal int) int {

@@ -6,9 +6,14 @@
 #include <stdint.h>
 
 struct dp_worker *dp_harness_worker(void);
-/* One frame from a port, virtio-net header first, or one VXLAN packet from a VTEP, in memory of its exact size. */
+/*
+ * One frame from a port, virtio-net header first, or one datagram from a VTEP, in memory of its exact size. The kernel tells that
+ * its segments have so many bytes; 0: it tells nothing.
+ */
 void dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len);
-void dp_harness_decap(uint32_t vtep, uint8_t tos, const uint8_t *bytes, uint32_t len);
+void dp_harness_decap(uint32_t vtep, uint8_t tos, uint32_t size, const uint8_t *bytes, uint32_t len);
+/* Whether taps take UDP super-frames. */
+void dp_harness_uso(bool taken);
 /* Frames that a port gets read in a turn; they are left at that. Beside it others are ready, that are normal. */
 uint32_t dp_harness_turn(uint32_t port, uint32_t normal);
 /* Has the ports served that are ready; how many frames the first one gets read. */

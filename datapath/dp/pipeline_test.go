@@ -3,6 +3,8 @@
 package dp
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
@@ -52,13 +54,23 @@ var bench = sync.OnceValue(func() testBench {
 
 // delivered reads what arrived at the container since the last call.
 func (b testBench) delivered() (frames [][]byte) {
+	for _, u := range b.units() {
+		frames = append(frames, u.Data)
+	}
+	return frames
+}
+
+// units are the same with their virtio-net headers.
+func (b testBench) units() (units []groUnit) {
 	buffer := make([]byte, 1<<17)
 	for {
 		n, err := unix.Read(b.container, buffer)
 		if err != nil {
-			return frames
+			return units
 		}
-		frames = append(frames, append([]byte{}, buffer[vnetLen:n]...))
+		u := groUnit{Data: bytes.Clone(buffer[vnetLen:n])}
+		binary.Decode(buffer, binary.NativeEndian, &u.VNet)
+		units = append(units, u)
 	}
 }
 
@@ -199,7 +211,7 @@ func FuzzDecap(f *testing.F) {
 		if len(packet) > 65535 {
 			return
 		}
-		decapExact(b.vtep, tos, packet)
+		decapDatagram(b.vtep, tos&3, int(tos>>2)*16, packet)
 		b.delivered()
 	})
 }

@@ -62,6 +62,7 @@ struct dp_port {
 	uint32_t id;
 	uint32_t generation;
 	uint32_t vni;
+	uint16_t mtu; /* bytes of IP packet */
 	enum dp_trust trust;
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
@@ -91,7 +92,8 @@ struct dp_frame {
 struct dp_packet {
 	uint8_t *data;
 	uint32_t len;
-	uint8_t tos; /* outer */
+	uint8_t tos;       /* outer */
+	uint16_t gso_size; /* of the UDP super-frame in it, which came whole; 0: not known to be one */
 	const struct dp_vtep *from;
 	struct rte_mbuf **mbuf; /* as in struct dp_frame */
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Outer headers of every kind, as they are read: RFC 7348 section 5 over RFC 894, 2464, 791, 8200 and 768. */
 #include "port_outer.h"
+#include "pure_partial.h"
 
 const union dp_outer_plain dp_outer_mask = {
 	.eth = { .dst_addr.addr_bytes = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, .ether_type = UINT16_MAX },
@@ -22,6 +23,31 @@ dp_outer_begin(struct dp_outer *o, const struct dp_eth *eth)
 	o->plain.ip.type_of_service = !dp_addr_is4(&dp.config.vtep);
 }
 
+/*
+ * Whether the checksum is the one that the packet has once the inner one is computed, which the sender's kernel has left to a card
+ * that is none: local checksum offload, Documentation/networking/checksum-offloads.rst of Linux. An inner packet with its checksum
+ * in it sums up to the complement of its pseudo header.
+ */
+static bool
+completes(const dp_udp_hdr *udp, uint32_t len, uint64_t pseudo)
+{
+	const uint8_t *frame = (const uint8_t *)(udp + 1) + DP_VXLAN_LEN;
+	struct dp_hdrs h;
+	uint16_t inner;
+
+	if (len <= sizeof(*udp) + DP_VXLAN_LEN || dp_parse_fast(frame, len - sizeof(*udp) - DP_VXLAN_LEN, &h) != DP_PARSE_OK || !dp_is_partial(frame, &h))
+		return false;
+	inner = ~dp_csum_fold(dp_pseudo_sum(frame, &h, h.end - h.l4));
+	return dp_csum_fold(dp_csum_add(udp, frame + h.l4 - (const uint8_t *)udp, dp_csum_more(pseudo, inner))) == 0xffff;
+}
+
+/* pseudo is the sum of the pseudo header. */
+static bool
+checksum_ok(const dp_udp_hdr *udp, uint32_t len, uint64_t pseudo)
+{
+	return !udp->dgram_cksum || udp->dgram_cksum == dp_csum_fold(pseudo) || completes(udp, len, pseudo) || dp_csum_fold(dp_csum_add(udp, len, pseudo)) == 0xffff;
+}
+
 /* room is what the IP packet leaves; pseudo the sum of the pseudo header without UDP's length. */
 static enum dp_drop
 parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
@@ -35,7 +61,7 @@ parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
 	len = ntohs(udp->dgram_len);
 	if (len < sizeof(*udp) || len > room)
 		return DP_DROP_UNDERLAY_MALFORMED;
-	if (udp->dgram_cksum && dp_csum_fold(dp_csum_add(udp, len, pseudo + htons(len))) != 0xffff)
+	if (!checksum_ok(udp, len, pseudo + htons(len)))
 		return DP_DROP_UNDERLAY_CHECKSUM;
 	p->data = (uint8_t *)(udp + 1);
 	p->len = len - sizeof(*udp);
@@ -112,6 +138,7 @@ dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 	if (drop != DP_DROP_COUNT)
 		return drop;
 	p->from = is4 ? dp_outer_sender4(o, ip) : sender6(ip);
+	p->gso_size = 0;
 	p->mbuf = m;
 	return p->from ? DP_DROP_COUNT : DP_DROP_VTEP_UNKNOWN;
 }

@@ -92,6 +92,7 @@ dp_outer_plain(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 	p->data = d + DP_OUTER4_LEN - DP_VXLAN_LEN;
 	p->len = len - (DP_OUTER4_LEN - DP_VXLAN_LEN);
 	p->tos = ip->type_of_service;
+	p->gso_size = 0;
 	p->from = dp_outer_sender4(o, ip);
 	p->mbuf = m;
 	return p->from;

@@ -57,6 +57,7 @@ dp_port_add(const struct dp_port_config *config)
 		.ops = config->has_device ? &dp_native_ops : &dp_tap_ops,
 		.eth = config->has_device ? dp_eth_get(config->device) : NULL,
 		.vni = config->vni,
+		.mtu = config->mtu,
 		.trust = config->trust,
 		.has_ip4 = config->has_ip4,
 		.has_ip6 = config->has_ip6,

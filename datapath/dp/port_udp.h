@@ -44,7 +44,8 @@ struct dp_udp_run {
 struct dp_udp_datagram {
 	uint8_t *data;
 	uint32_t len, size;
-	uint8_t tos; /* outer */
+	uint16_t gso_size; /* of a super-frame that came whole, in one packet */
+	uint8_t tos;       /* outer */
 	const struct dp_vtep *from;
 };
 
@@ -86,6 +87,8 @@ uint32_t dp_udp_whole_headers(const struct dp_frame *frame, const struct dp_whol
 
 /* Reads datagrams; true when there may be more to read. */
 bool dp_udp_read(struct dp_worker *w);
+/* A datagram of a VTEP's: its packets are the next ones, or it is dropped. */
+void dp_udp_take(struct dp_worker *w, struct dp_udp_datagram d);
 /* The next packets of what was read last, DP_BURST at most; 0 when there are no more. */
 unsigned dp_udp_packets(struct dp_worker *w, struct dp_packet *packets);
 /* Is half of the receive buffer taken? The kernel gives back what was read in quarters of it. */

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* From the underlay: datagrams with the segments that the kernel gathered (UDP_GRO), taken apart for decapsulation. */
 #include "port.h"
+#include "pure_partial.h"
+
+/* The most packets that the kernel gathers in a datagram, or lets be sent as one: linux/udp.h, UDP_MAX_SEGMENTS. */
+#define GATHERED_MAX 128
 
 /* What is read at once stays in the cache until it is written. */
 #define RECEIVE_BYTES (256 * 1024)
@@ -34,7 +38,64 @@ sender(const struct sockaddr_in6 *from)
 	return dp_vtep_lookup(&addr);
 }
 
-/* Its packets are udp->rx then, or it is dropped. */
+/*
+ * The size of segments that the kernel tells may be that of the inner packet: a Linux VTEP has given a UDP super-frame to a card
+ * that is none, and it is in one VXLAN packet as long as the datagram.
+ */
+static bool
+is_whole(const struct dp_udp_datagram *d)
+{
+	const uint8_t *frame = d->data + DP_VXLAN_LEN;
+	uint32_t len = d->len - DP_VXLAN_LEN;
+	struct dp_hdrs h;
+
+	return d->size < d->len && d->len > DP_VXLAN_LEN && dp_parse_fast(frame, len, &h) == DP_PARSE_OK && h.end == len && h.proto == IPPROTO_UDP && dp_is_partial(frame, &h);
+}
+
+/* Whether what begins at data may be a packet of the VTEP's. */
+static bool
+may_be_from(const struct dp_vtep *from, const uint8_t *data, uint32_t len)
+{
+	const dp_vxlan_hdr *vxlan = (const void *)data;
+	const struct dp_vtep *owner;
+	struct dp_fdb_entry source;
+
+	if (len < DP_VXLAN_LEN + DP_ETH_LEN || !(vxlan->vx_flags & htonl(DP_VXLAN_FLAG_I)))
+		return false;
+	source = dp_fdb_lookup_one(ntohl(vxlan->vx_vni) >> 8, (const uint8_t *)&((const dp_ether_hdr *)(vxlan + 1))->src_addr);
+	owner = source.kind == DP_KIND_VTEP ? dp_vtep_get(source.index) : NULL;
+	return owner && dp_addr_equal(&owner->addr, &from->addr);
+}
+
+/*
+ * Whether a super-frame is as good as packets that the kernel has gathered. Its sender chose its bytes, or the length in the first
+ * packet's header: taken for packets it would speak for others, and as one it would tell of others' packets.
+ */
+static bool
+is_ambiguous(const struct dp_udp_datagram *d)
+{
+	if (d->len > (uint64_t)d->size * GATHERED_MAX)
+		return false;
+	for (uint32_t at = d->size; at < d->len; at += d->size)
+		if (may_be_from(d->from, d->data + at, d->len - at))
+			return true;
+	return false;
+}
+
+void
+dp_udp_take(struct dp_worker *w, struct dp_udp_datagram d)
+{
+	if (unlikely(is_whole(&d))) {
+		if (is_ambiguous(&d)) {
+			dp_count(w, DP_DROP_UNDERLAY_AMBIGUOUS);
+			return;
+		}
+		d.gso_size = d.size;
+		d.size = d.len;
+	}
+	w->udp.rx = d;
+}
+
 static void
 open_datagram(struct dp_worker *w, unsigned i)
 {
@@ -58,7 +119,7 @@ open_datagram(struct dp_worker *w, unsigned i)
 	}
 	if (!d.len)
 		dp_count(w, DP_DROP_RUNT);
-	udp->rx = d;
+	dp_udp_take(w, d);
 }
 
 unsigned
@@ -74,7 +135,7 @@ dp_udp_packets(struct dp_worker *w, struct dp_packet *packets)
 	while (d.len && n < DP_BURST) {
 		uint32_t len = RTE_MIN(d.size, d.len);
 
-		packets[n++] = (struct dp_packet){ .data = d.data, .len = len, .tos = d.tos, .from = d.from };
+		packets[n++] = (struct dp_packet){ .data = d.data, .len = len, .tos = d.tos, .gso_size = d.gso_size, .from = d.from };
 		d.data += len;
 		d.len -= len;
 	}

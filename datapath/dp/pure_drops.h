@@ -42,6 +42,7 @@
 	X(UNDERLAY_UNREACHABLE, underlay_unreachable, "no route to the VTEP") \
 	X(UNDERLAY_ERROR, underlay_error, "kernel refused to send for another reason") \
 	X(UNDERLAY_TRUNCATED, underlay_truncated, "datagram longer than the receive buffer") \
+	X(UNDERLAY_AMBIGUOUS, underlay_ambiguous, "a datagram that may be one super-frame or several packets: who sent it may have made it look so") \
 	X(UNDERLAY_OVERFLOW, underlay_overflow, "dropped by the kernel before it was read: too fast for the worker, or a wrong outer checksum") \
 	X(UNDERLAY_FOREIGN, underlay_foreign, "on the underlay's ethdev, but not UDP to this host's VXLAN port; the kernel has its copy where it shares the device") \
 	X(UNDERLAY_MALFORMED, underlay_malformed, "an outer length that lies: IP or UDP header outside of the frame") \

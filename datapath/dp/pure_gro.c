@@ -3,6 +3,7 @@
 
 #include "pure_csum.h"
 #include "pure_gro.h"
+#include "pure_partial.h"
 
 #define PROBES 8
 #define IP_LEN_MAX 65535
@@ -13,21 +14,13 @@ first_frame(const struct dp_gro_unit *unit)
 	return unit->iov[1].iov_base;
 }
 
-static inline uint64_t
-pseudo_sum(const uint8_t *frame, const struct dp_hdrs *h, uint32_t l4_len)
-{
-	const void *ip = frame + h->l3;
-
-	return h->version == 4 ? dp_csum_pseudo4(ip, h->proto, l4_len) : dp_csum_pseudo6(ip, h->proto, l4_len);
-}
-
+/* One that was never computed is not wrong. */
 static bool
 transport_csum_ok(const uint8_t *frame, const struct dp_hdrs *h)
 {
 	uint32_t l4_len = h->end - h->l4;
-	uint64_t sum = pseudo_sum(frame, h, l4_len);
 
-	return dp_csum_fold(dp_csum_add(frame + h->l4, l4_len, sum)) == 0xffff;
+	return dp_is_partial(frame, h) || dp_csum_fold(dp_csum_add(frame + h->l4, l4_len, dp_pseudo_sum(frame, h, l4_len))) == 0xffff;
 }
 
 /* May the frame be part of a unit at all? The TCP or UDP checksum is left for when there is something to merge. */
@@ -172,6 +165,7 @@ new_unit(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const s
 	unit->n_iov = 2;
 	unit->vnet = (struct virtio_net_hdr){ 0 };
 	unit->verified = false;
+	unit->gso_size = 0;
 	unit->tcp_flags = 0;
 	unit->hdrs = *h;
 	unit->iov[0] = (struct iovec){ &unit->vnet, sizeof(unit->vnet) };
@@ -231,7 +225,7 @@ dp_gro_reset(struct dp_gro *gro)
 }
 
 bool
-dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h)
+dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h, uint16_t gso_size)
 {
 	if (gro->n_units == DP_GRO_UNITS)
 		return false;
@@ -247,14 +241,28 @@ dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const
 	struct dp_gro_unit *unit = unit_in(gro, slot);
 
 	gro->last = slot;
-	if (unit && follows(gro, unit, frame, h)) {
+	if (unit && !gso_size && follows(gro, unit, frame, h)) {
 		if (!join(unit, frame, h))
 			*slot = 0;
 		return true;
 	}
 	unit = new_unit(gro, cookie, frame, len, h);
-	*slot = open_unit(gro, unit, frame) ? gro->n_units : 0;
+	unit->gso_size = gso_size;
+	*slot = !gso_size && open_unit(gro, unit, frame) ? gro->n_units : 0;
 	return true;
+}
+
+static void
+finish_single(struct dp_gro_unit *unit)
+{
+	const struct dp_hdrs *h = &unit->hdrs;
+	const uint8_t *frame = first_frame(unit);
+
+	if (!dp_is_partial(frame, h))
+		return;
+	unit->iov[1].iov_len = h->end;
+	unit->len = h->end;
+	unit->vnet = dp_partial_vnet(frame, h, unit->gso_size);
 }
 
 void
@@ -268,11 +276,13 @@ dp_gro_finish(struct dp_gro_unit *unit)
 	dp_udp_hdr *udp = (void *)(frame + h->l4);
 	bool is_tcp = h->proto == IPPROTO_TCP;
 
-	if (unit->n_segs == 1)
+	if (unit->n_segs == 1) {
+		finish_single(unit);
 		return;
+	}
 
 	uint32_t l4_len = unit->ip_len - (h->l4 - h->l3);
-	uint16_t csum = dp_csum_fold(pseudo_sum(frame, h, l4_len));
+	uint16_t csum = dp_csum_fold(dp_pseudo_sum(frame, h, l4_len));
 
 	if (h->version == 4) {
 		ip4->total_length = htons(unit->ip_len);
@@ -291,12 +301,5 @@ dp_gro_finish(struct dp_gro_unit *unit)
 
 	unit->iov[1].iov_len = h->end;
 	unit->len = h->l3 + unit->ip_len;
-	unit->vnet = (struct virtio_net_hdr){
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.gso_type = !is_tcp ? VIRTIO_NET_HDR_GSO_UDP_L4 : (h->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6),
-		.hdr_len = h->payload,
-		.gso_size = unit->seg_size,
-		.csum_start = h->l4,
-		.csum_offset = is_tcp ? offsetof(struct rte_tcp_hdr, cksum) : offsetof(struct rte_udp_hdr, dgram_cksum),
-	};
+	unit->vnet = dp_partial_vnet(frame, h, unit->seg_size);
 }

@@ -7,8 +7,8 @@
  * What Linux merges, and no more (net/ipv4/tcp_offload.c tcp_gro_receive, udp_offload.c udp_gro_receive_segment,
  * include/net/gro.h gro_receive_network_flush, net/ipv4/af_inet.c inet_gro_receive, net/ipv6/ip6_offload.c
  * ipv6_gro_receive): same flow, next sequence number, everything else equal; a shorter segment, FIN or PSH is the
- * last. Both checksums of every merged segment are verified. A unit of one frame goes out as it came, unverified and
- * not vouched for: the container's kernel verifies, drops and counts.
+ * last. Both checksums of every merged segment are verified, but for one that was never computed: see pure_partial.h. A unit
+ * of one frame goes out as it came, unverified and not vouched for: the container's kernel verifies, drops and counts.
  *
  * What Linux merges and here stays apart: packets with IPv6 extension headers; with CWR, of which the virtio-net header
  * can't say whether it is RFC 3168's, of the first segment alone, or AccECN's counter (RFC 9768); with other urgent
@@ -37,6 +37,7 @@ struct dp_gro_unit {
 	bool verified, fixed_id;
 	uint8_t tcp_flags; /* FIN and PSH of the last segment */
 	uint16_t seg_size; /* payload of the first segment */
+	uint16_t gso_size; /* of a super-frame that came whole */
 	uint32_t ip_len;   /* of the merged packet */
 	uint32_t next_seq;
 	struct dp_hdrs hdrs; /* of the first frame */
@@ -60,9 +61,10 @@ void dp_gro_reset(struct dp_gro *gro);
  * Adds a frame with its headers h, as dp_parse found them, to a unit of its flow and cookie (the port it goes to), or
  * to a new one. False when the units are used up: nothing was added, write and reset first. The frame stays where it is
  * until its unit is written, and belongs to one unit alone, since finishing patches the headers of a first frame.
- * Frames of a flow never change their order.
+ * Frames of a flow never change their order. gso_size is that of a super-frame that came whole, which stays a unit of its
+ * own; 0: it is none.
  */
-bool dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h);
+bool dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h, uint16_t gso_size);
 
 /* Patches the headers of a merged unit and fills its virtio-net header. Once for each unit, before it is written. */
 void dp_gro_finish(struct dp_gro_unit *unit);

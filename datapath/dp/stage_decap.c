@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
- * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other.
+ * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other. What the sender left
+ * to a card that never came, a tap leaves to whoever passes it on; for others it is done here.
  */
-#include "pure_csum.h"
+#include "pure_gso.h"
+#include "pure_partial.h"
 #include "stage.h"
 
 /* RFC 3168 section 5 */
@@ -139,12 +141,68 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 }
 
 static void
-merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_size)
 {
-	if (dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs))
+	if (dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs, gso_size))
 		return;
 	dp_decap_flush(w);
-	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs);
+	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs, gso_size);
+}
+
+/*
+ * What a super-frame that came whole is to be cut at, should its receiver pass it on; 0: it is none. The kernel tells of UDP. A
+ * TCP segment can't be longer than the MTU, and what its sender would have cut it at does not matter to who takes it whole.
+ */
+static inline uint16_t
+whole_size(const struct dp_packet *p, const struct dp_frame *f, const struct dp_port *port)
+{
+	uint32_t hdrs = f->hdrs.payload - f->hdrs.l3;
+
+	if (likely(!p->gso_size && f->hdrs.end - f->hdrs.l3 <= port->mtu))
+		return 0;
+	if (p->gso_size || f->hdrs.proto != IPPROTO_TCP || !dp_is_partial(f->data, &f->hdrs))
+		return p->gso_size;
+	return port->mtu > hdrs + DP_PARTIAL_GSO_MIN ? port->mtu - hdrs : DP_PARTIAL_GSO_MIN;
+}
+
+/* Delivers the frame, finished, to a port that does not merge; NULL: to all of the network. */
+static void
+deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+{
+	if (dp_is_partial(f->data, &f->hdrs))
+		dp_csum_complete(f->data, f->hdrs.end, f->hdrs.l4, dp_csum_offset(&f->hdrs));
+	if (port)
+		port->ops->deliver(w, port, f);
+	else
+		flood_local(w, f);
+}
+
+/* Delivers a super-frame in segments: each gets its headers in front of its payload, where the one before has gone already. */
+static void
+cut(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_size)
+{
+	struct virtio_net_hdr vnet = dp_partial_vnet(f->data, &f->hdrs, gso_size);
+	struct iovec iov[2] = { { &f->vnet, sizeof(f->vnet) } };
+	struct dp_gso gso;
+	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &vnet);
+
+	if (n < 0) {
+		dp_count(w, DP_DROP_OFFLOAD);
+		return;
+	}
+	for (int i = 0; i < n; i++) {
+		const uint8_t *payload;
+		uint32_t payload_len;
+
+		f->data = (uint8_t *)gso.payload + i * gso_size - gso.hdr_len;
+		dp_gso_segment(&gso, i, f->data, &payload, &payload_len);
+		f->len = gso.hdr_len + payload_len;
+		iov[1] = (struct iovec){ f->data, f->len };
+		if (port)
+			port->ops->write(w, port, iov, 2, f->len);
+		else
+			flood_local(w, f);
+	}
 }
 
 /* The port that a forwarding entry names, unless it is gone. */
@@ -198,16 +256,23 @@ dispatch(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp
 {
 	struct dp_frame f;
 	enum edge edge = edge_of(p, vni, source, to, port, &f);
+	uint16_t gso_size = edge == TO_GRO || edge == TO_PORT ? whole_size(p, &f, port) : p->gso_size;
 
 	switch (edge) {
 	case TO_GRO:
-		merge(w, port, &f);
+		if (unlikely(p->gso_size && !w->gro->udp)) {
+			dp_decap_flush(w);
+			cut(w, port, &f, gso_size);
+		} else {
+			merge(w, port, &f, gso_size);
+		}
 		break;
 	case TO_PORT:
-		port->ops->deliver(w, port, &f);
-		break;
 	case TO_ALL:
-		flood_local(w, &f);
+		if (unlikely(gso_size))
+			cut(w, edge == TO_PORT ? port : NULL, &f, gso_size);
+		else
+			deliver(w, edge == TO_PORT ? port : NULL, &f);
 		break;
 	default:
 		dp_count(w, (enum dp_drop)edge);
@@ -222,7 +287,7 @@ forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry sour
 	uint32_t len = p->len - DP_VXLAN_LEN;
 	struct dp_hdrs hdrs;
 
-	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || !source_vtep_ok(p->from, source))
+	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || dp_is_partial(frame, &hdrs) || !source_vtep_ok(p->from, source))
 		return false;
 	dp_eth_forward(w, port, p->mbuf, frame, len);
 	return true;
