@@ -220,7 +220,7 @@ func (p *paths) lookAtRoutes() {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
 	if p.d.whole != nil {
-		p.d.whole.seen.Clear()
+		p.d.whole.forget()
 	}
 	for _, v := range p.d.vteps {
 		p.lookAtRoute(v)
@@ -281,6 +281,9 @@ func (p *paths) followDoubts() {
 	byID := map[uint32]*vtep{}
 	for _, v := range p.d.vteps {
 		byID[v.id] = v
+	}
+	if p.d.whole != nil {
+		p.d.whole.looked = false // it may be the tap
 	}
 	for _, id := range dp.Doubts() {
 		v := byID[id]

@@ -33,7 +33,13 @@ type wholeFrames struct {
 	ipsec   bool // the kernel has it
 	unasked bool // it goes to those alone that are known to take what it sends
 	ethtool *ethtool.Ethtool
-	seen    sync.Map // offload of each device that packets leave by, by its number; what is not there is looked at
+
+	// What was seen at the last look, so that one at many VTEPs asks the kernel once.
+	looked   bool
+	unusable error // the tap
+	policies []netlink.XfrmPolicy
+	noPolicy error    // why they are not known
+	seen     sync.Map // offload of each device that packets leave by, by its number; what is not there is looked at
 }
 
 // openWholeFrames is called in the host's network namespace.
@@ -142,8 +148,9 @@ func (w *wholeFrames) way(from, to netip.Addr) (wholeWay, error) {
 	if from.Is4() != to.Is4() {
 		return wholeWay{}, errors.New("the VTEP is of another address family than this host's")
 	}
-	if tap, err := w.netlink.LinkByIndex(w.index); err != nil || tap.Attrs().RawFlags&unix.IFF_UP == 0 {
-		return wholeWay{}, fmt.Errorf("the tap %s is gone or down: restart overlane", w.name)
+	w.lookAtHost()
+	if w.unusable != nil {
+		return wholeWay{}, w.unusable
 	}
 	if err := w.noIPsec(from, to); err != nil {
 		return wholeWay{}, err
@@ -154,6 +161,29 @@ func (w *wholeFrames) way(from, to netip.Addr) (wholeWay, error) {
 	}
 	can := w.offload(device)
 	return wholeWay{device, can.udp}, can.missing
+}
+
+// forget has all looked at again.
+func (w *wholeFrames) forget() {
+	w.looked = false
+	w.seen.Clear()
+}
+
+func (w *wholeFrames) lookAtHost() {
+	if w.looked {
+		return
+	}
+	w.looked, w.unusable, w.policies, w.noPolicy = true, nil, nil, nil
+	if tap, err := w.netlink.LinkByIndex(w.index); err != nil || tap.Attrs().RawFlags&unix.IFF_UP == 0 {
+		w.unusable = fmt.Errorf("the tap %s is gone or down: set it up, or restart overlane", w.name)
+	}
+	if !w.ipsec {
+		return
+	}
+	policies, err := w.netlink.XfrmPolicyList(netlink.FAMILY_ALL)
+	if w.policies = policies; err != nil {
+		w.noPolicy = fmt.Errorf("IPsec policies: %w", err)
+	}
 }
 
 // egress is the device by which packets leave. Of several the kernel chooses one a flow, and the tap's program could not.
@@ -178,20 +208,13 @@ func (w *wholeFrames) egress(from, to netip.Addr) (int, error) {
 
 // noIPsec tells of a policy that packets between the addresses fall under: past the sockets they would leave in clear.
 func (w *wholeFrames) noIPsec(from, to netip.Addr) error {
-	if !w.ipsec {
-		return nil
-	}
-	policies, err := w.netlink.XfrmPolicyList(netlink.FAMILY_ALL)
-	for _, p := range policies {
+	for _, p := range w.policies {
 		matters := len(p.Tmpls) > 0 || p.Action == netlink.XFRM_POLICY_BLOCK
 		if matters && p.Dir == netlink.XFRM_DIR_OUT && (p.Src == nil || p.Src.Contains(from.AsSlice())) && (p.Dst == nil || p.Dst.Contains(to.AsSlice())) {
 			return errors.New("an IPsec policy of this host covers the way: ip xfrm policy")
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("IPsec policies: %w", err)
-	}
-	return nil
+	return w.noPolicy
 }
 
 // offload is what a device, and all below it, does with super-frames inside of VXLAN.
