@@ -37,6 +37,9 @@ type vtep struct {
 	nextHop MAC        // its MAC; zero: the kernel sends
 
 	path path
+
+	whole       wholeWay // of super-frames
+	whyNotWhole error
 }
 
 // AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. One that exists is no error.

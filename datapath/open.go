@@ -37,16 +37,19 @@ type Datapath struct {
 
 	measuring sync.Mutex // held by Stages, before mu
 
-	mu      sync.Mutex // held by every call
-	closed  bool
-	ports   map[PortID]*port
-	aliases map[string]PortID // of ports
-	nets    map[uint32]*network
-	vteps   map[netip.AddrPort]*vtep
-	device  *device  // nil: the kernel's sockets are the underlay
-	survey  survey   // the last look at all network namespaces
-	claims  *os.File // eventfd(2) of the workers
-	paths   *paths
+	mu          sync.Mutex // held by every call
+	closed      bool
+	ports       map[PortID]*port
+	aliases     map[string]PortID // of ports
+	nets        map[uint32]*network
+	vteps       map[netip.AddrPort]*vtep
+	device      *device                 // nil: the kernel's sockets are the underlay
+	whole       *wholeFrames            // nil: all super-frames are cut up
+	whyNotWhole error                   // where they might not be
+	takeWhole   map[netip.AddrPort]bool // see SetTakeWhole
+	survey      survey                  // the last look at all network namespaces
+	claims      *os.File                // eventfd(2) of the workers
+	paths       *paths
 
 	announced map[netip.AddrPort]int // MTUs: see SetReceiveMTUs
 }
@@ -73,17 +76,39 @@ func Open(c Config) (*Datapath, error) {
 		nets:    map[uint32]*network{},
 		vteps:   map[netip.AddrPort]*vtep{},
 	}
-	if c.Underlay.Device == "" {
-		if err := d.start(c, 0); err != nil {
-			return nil, err
-		}
-	} else if err := d.startOnDevice(c); err != nil {
+	if err := d.startUnderlay(c); err != nil && c.Underlay.Device == "" {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("underlay %q: %w", c.Underlay.Device, err)
 	}
 	if err := d.followPaths(c.VTEP); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the kernel's routes: %w", err), d.Close())
 	}
 	return d, nil
+}
+
+func (d *Datapath) startUnderlay(c Config) error {
+	if !c.Underlay.sockets() {
+		return d.startOnDevice(c)
+	}
+	if c.Underlay.Device != UnderlayUDP {
+		whole, err := openWholeFrames()
+		switch {
+		case err == nil:
+			whole.unasked = c.Underlay.Device == ""
+			d.whole = whole
+		case c.Underlay.Device == UnderlayTun:
+			return err
+		default:
+			d.whyNotWhole = err
+			d.log.WithError(err).Info("super-frames are cut up by overlane itself")
+		}
+	}
+	err := d.start(c, 0)
+	if err != nil && d.whole != nil {
+		d.whole.close()
+	}
+	return err
 }
 
 func (d *Datapath) start(c Config, buffers int) error {
@@ -159,6 +184,9 @@ func (d *Datapath) Close() error {
 		d.paths.close()
 	}
 	dp.Stop()
+	if d.whole != nil {
+		d.whole.close()
+	}
 	d.claims.Close()
 	return err
 }

@@ -119,6 +119,7 @@ func (p *paths) follow() {
 		return
 	}
 	changed := p.watch()
+	ipsec := p.watchIPsec()
 	doubted := p.watchDoubts()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -139,6 +140,8 @@ func (p *paths) follow() {
 			if settled == nil {
 				settled = time.After(rest)
 			}
+		case <-ipsec:
+			p.lookAtRoutes()
 		case <-look.C:
 			if changed == nil {
 				changed = p.watch()
@@ -178,7 +181,7 @@ func (p *paths) watch() <-chan struct{} {
 				alive, matters = ok, route.Dst == nil || !route.Dst.IP.IsMulticast() && !route.Dst.IP.IsLinkLocalUnicast()
 			case link, ok := <-links:
 				alive = ok
-				matters = !ok || mtus.changed(link)
+				matters = !ok || mtus.changed(link) || p.d.whole.mind(int(link.Index))
 			}
 			if matters {
 				select {
@@ -228,13 +231,17 @@ func (p *paths) lookAtRoutes() {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
 	now := newRoutes(p.netlink)
+	if p.d.whole != nil {
+		p.d.whole.forget()
+	}
 	for _, v := range p.d.vteps {
 		p.lookAtRoute(v, now)
 	}
 }
 
-// lookAtRoute is called with d.mu held, also for a VTEP that was just added. Without a route what was known stays.
+// lookAtRoute is called with d.mu held, also for a VTEP that was just added. Without a route what was known of the MTU stays.
 func (p *paths) lookAtRoute(v *vtep, now routes) {
+	p.lookAtWhole(v)
 	mtu, err := now.mtu(v.at.Addr())
 	if err != nil {
 		p.log.WithError(err).Debugf("VTEP %s", v.at)
@@ -288,6 +295,9 @@ func (p *paths) followDoubts() {
 		byID[v.id] = v
 	}
 	now := newRoutes(p.netlink)
+	if p.d.whole != nil {
+		p.d.whole.looked = false // it may be the tap
+	}
 	for _, id := range dp.Doubts() {
 		v := byID[id]
 		if v == nil {

@@ -18,6 +18,8 @@ type Stats struct {
 	Ports      []PortStats       `json:"ports"`
 	Underlay   Traffic           `json:"underlay"`
 	Device     *DeviceStats      `json:"device,omitempty"` // that carries VXLAN; nil: the kernel's sockets do
+	Whole      *WholeStats       `json:"whole,omitempty"`  // nil: all super-frames are cut up here
+	Cut        string            `json:"cut,omitempty"`    // why, where they might not be
 	Paths      []PathStats       `json:"paths"`            // to VTEPs that are in use
 	Drops      map[string]uint64 `json:"drops"`            // packets by the name of the reason; every name is present
 }
@@ -25,8 +27,18 @@ type Stats struct {
 // PathStats is what the way to a VTEP carries.
 type PathStats struct {
 	VTEP    netip.AddrPort `json:"vtep"`
-	MTU     int            `json:"mtu"`     // bytes of outer IP packet; 0: there is no route
-	Learned bool           `json:"learned"` // a router on the way has answered so, to a probe
+	MTU     int            `json:"mtu"`           // bytes of outer IP packet; 0: there is no route
+	Learned bool           `json:"learned"`       // a router on the way has answered so, to a probe
+	Whole   bool           `json:"whole"`         // super-frames leave in one piece
+	Cut     string         `json:"cut,omitempty"` // why they do not, where Stats.Whole is there
+}
+
+// WholeStats is about super-frames that leave in one piece.
+type WholeStats struct {
+	Tap     string `json:"tap"` // through which they leave
+	Packets uint64 `json:"packets"`
+	VTEPs   int    `json:"vteps"` // known
+	Ways    int    `json:"ways"`  // VTEPs to which they leave so
 }
 
 // Traffic counts what went through. A super-frame counts as one packet on a port, its segments one each on the underlay.
@@ -72,6 +84,7 @@ func (d *Datapath) Stats() Stats {
 	}
 	read := dp.ReadStats()
 	stats := Stats{
+		Cut:        text(d.whyNotWhole),
 		Workers:    d.workers,
 		Hugepages:  d.hugepages,
 		MbufsInUse: read.MbufsInUse,
@@ -81,10 +94,11 @@ func (d *Datapath) Stats() Stats {
 		Underlay:   trafficOf(read.Underlay),
 		Drops:      read.Drops,
 		Device:     d.deviceStats(),
+		Whole:      d.wholeStats(read.Whole),
 		Paths:      make([]PathStats, 0, len(d.vteps)),
 	}
 	for at, v := range d.vteps {
-		stats.Paths = append(stats.Paths, PathStats{at, v.mtu(), v.path.learned > 0 && v.path.learned == v.mtu()})
+		stats.Paths = append(stats.Paths, d.pathStats(at, v))
 	}
 	slices.SortFunc(stats.Paths, func(a, b PathStats) int { return a.VTEP.Compare(b.VTEP) })
 	for id, p := range d.ports {
@@ -96,6 +110,30 @@ func (d *Datapath) Stats() Stats {
 	}
 	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
 	return stats
+}
+
+func (d *Datapath) pathStats(at netip.AddrPort, v *vtep) PathStats {
+	return PathStats{at, v.mtu(), v.path.learned > 0 && v.path.learned == v.mtu(), v.whole != wholeWay{}, text(v.whyNotWhole)}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func (d *Datapath) wholeStats(packets uint64) *WholeStats {
+	if d.whole == nil {
+		return nil
+	}
+	s := &WholeStats{Tap: d.whole.name, Packets: packets, VTEPs: len(d.vteps)}
+	for _, v := range d.vteps {
+		if v.whole != (wholeWay{}) {
+			s.Ways++
+		}
+	}
+	return s
 }
 
 func (d *Datapath) deviceStats() *DeviceStats {

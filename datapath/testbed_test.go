@@ -1,6 +1,7 @@
 package datapath_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -23,6 +24,8 @@ const (
 
 	// underlayEnv names the underlay's device when the tests run for one: see TestUnderlays.
 	underlayEnv = "OVERLANE_TEST_UNDERLAY"
+	// vtepEnv is the host's VTEP address when they run for another one.
+	vtepEnv = "OVERLANE_TEST_VTEP"
 )
 
 var (
@@ -76,12 +79,16 @@ func hostThread(ready chan<- error) {
 		if underlay == "wire" {
 			cpus = cpus[:1] // net_af_xdp sees one queue of a veth, however many it has
 		}
-		plane, err = datapath.Open(datapath.Config{CPUs: cpus, VTEP: hostWire, Port: 4789, Underlay: datapath.Underlay{Device: underlay}, Log: log})
+		plane, err = datapath.Open(datapath.Config{CPUs: cpus, VTEP: ownVTEP(), Port: 4789, Underlay: datapath.Underlay{Device: underlay}, Log: log})
 	}
 	ready <- err
 	for work := range hostWork {
 		work()
 	}
+}
+
+func ownVTEP() netip.Addr {
+	return netip.MustParseAddr(cmp.Or(os.Getenv(vtepEnv), hostWire.String()))
 }
 
 func onHost(work func()) {

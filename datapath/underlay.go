@@ -24,18 +24,30 @@ const HostTap = "overlane0"
 
 var pciAddress = regexp.MustCompile(`^([0-9a-fA-F]{4,}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7](,|$)`)
 
+// Names that stand for no device.
+const (
+	UnderlayUDP = "udp" // the kernel's sockets alone
+	UnderlayTun = "tun" // those, and a tap by which super-frames leave in one piece
+)
+
 // Underlay says what carries VXLAN.
 type Underlay struct {
-	// Empty: the kernel's UDP sockets. Else a DPDK device: a PCI address, the name of a kernel's interface (by net_af_xdp, which
+	// Empty: the kernel's UDP sockets, and a tap where the kernel allows it and for hosts that are known to take what it sends; see
+	// SetTakeWhole. UnderlayUDP, UnderlayTun: as they say. Else a DPDK device: a PCI address, the name of a kernel's interface (by net_af_xdp, which
 	// takes VXLAN alone), or DPDK's devargs of a virtual device, such as net_memif0,role=client.
 	Device string
 	// The VTEP's address on a device that the kernel does not share: HostTap gets it.
 	Addr netip.Prefix
 }
 
+// sockets tells whether there is no device.
+func (u Underlay) sockets() bool {
+	return u.Device == "" || u.Device == UnderlayUDP || u.Device == UnderlayTun
+}
+
 // KernelInterface tells whether the device is named by the kernel's name for it.
 func (u Underlay) KernelInterface() bool {
-	return u.Device != "" && !strings.HasPrefix(u.Device, "net_") && !pciAddress.MatchString(u.Device)
+	return !u.sockets() && !strings.HasPrefix(u.Device, "net_") && !pciAddress.MatchString(u.Device)
 }
 
 // pci is the device where it is a PCI device: DPDK takes no other one.
@@ -48,7 +60,7 @@ func (u Underlay) pci() string {
 
 // Check finds what is wrong without opening the device.
 func (u Underlay) Check() error {
-	if u.Addr.IsValid() && u.Device == "" {
+	if u.Addr.IsValid() && u.sockets() {
 		return errors.New("the kernel's sockets use an address that the host has: the underlay's address is for a device")
 	}
 	if strings.HasPrefix(u.Device, "net_af_xdp") && !strings.Contains(u.Device, "xdp_prog=") {
@@ -213,11 +225,19 @@ func (d *Datapath) Move(to netip.Addr) error {
 	case d.device != nil:
 		return fmt.Errorf("the underlay %q keeps the address that it was opened with: restart overlane", d.device.Underlay.Device)
 	}
-	if err := dp.MoveVTEP(to); err != nil {
-		return fmt.Errorf("send VXLAN from %s: %w", to, err)
+	for _, v := range d.vteps {
+		d.setWhole(v, wholeWay{})
 	}
-	d.paths.move(to)
-	return nil
+	err := dp.MoveVTEP(to)
+	if err == nil {
+		d.paths.move(to)
+	} else {
+		err = fmt.Errorf("send VXLAN from %s: %w", to, err)
+	}
+	for _, v := range d.vteps {
+		d.paths.lookAtWhole(v)
+	}
+	return err
 }
 
 // UnderlayMTU is what the underlay's device carries, in bytes of outer IP packet; 0: what the kernel's interface does.

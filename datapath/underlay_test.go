@@ -17,14 +17,19 @@ func TestUnderlays(t *testing.T) {
 	if os.Getenv(underlayEnv) != "" {
 		return // this is such a run
 	}
-	for _, device := range []string{"wire", "net_af_packet0,iface=wire,qpairs=2"} {
-		t.Run(device, func(t *testing.T) {
+	for name, u := range map[string]struct{ device, vtep, tests string }{
+		"wire":       {"wire", "", "."},
+		"af_packet":  {"net_af_packet0,iface=wire,qpairs=2", "", "."},
+		"tun":        {datapath.UnderlayTun, "", "TestSuperFrames"},
+		"tun, IPv6 ": {datapath.UnderlayTun, "fd09:2::1", "TestSuperFrames"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each has a host of its own
-			tests := exec.Command(os.Args[0], "-test.v")
+			tests := exec.Command(os.Args[0], "-test.v", "-test.run", u.tests)
 			if end, ok := t.Deadline(); ok { // its own comes first, and tells where it was
 				tests.Args = append(tests.Args, "-test.timeout", (time.Until(end) * 9 / 10).String())
 			}
-			tests.Env = append(os.Environ(), underlayEnv+"="+device)
+			tests.Env = append(os.Environ(), underlayEnv+"="+u.device, vtepEnv+"="+u.vtep)
 			if out, err := tests.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -90,12 +95,13 @@ func TestUnderlayErrors(t *testing.T) {
 		"no interface of this host":        {Device: "nowhere0"},
 		"takes all that the interface":     {Device: "net_af_xdp0,iface=wire"},
 		"the underlay's address is for a ": {Addr: netip.MustParsePrefix("192.0.2.1/24")},
+		"use an address that the host has": {Device: datapath.UnderlayTun, Addr: netip.MustParsePrefix("192.0.2.1/24")},
 	} {
 		if err := u.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want an error with %q", u, err, want)
 		}
 	}
-	for _, device := range []string{"", "net_memif0,role=client", "0000:01:00.0", "01:00.0,class=vdpa"} {
+	for _, device := range []string{"", datapath.UnderlayTun, "net_memif0,role=client", "0000:01:00.0", "01:00.0,class=vdpa"} {
 		if err := (datapath.Underlay{Device: device}).Check(); err != nil {
 			t.Errorf("%q: %v", device, err)
 		}

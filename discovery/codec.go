@@ -66,12 +66,13 @@ type meta struct {
 	keys        keys
 	mtu         uint32 // 0: not known
 	claim       claim
+	whole       bool // it takes super-frames in one piece
 }
 
 func encodeMeta(m meta) ([]byte, error) { return encode(wireMeta(m)) }
 
 func wireMeta(m meta) *wire.Meta {
-	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu, Cluster: encodeClaim(m.claim)}
+	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu, Cluster: encodeClaim(m.claim), Whole: m.whole}
 	for _, f := range m.keys.list() {
 		w.Keys = append(w.Keys, f[:])
 	}
@@ -89,7 +90,7 @@ func decodeMeta(b []byte) (meta, error) {
 }
 
 func (d *decoder) meta(w *wire.Meta) meta {
-	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu(), claim: d.claim(w.GetCluster())}
+	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu(), claim: d.claim(w.GetCluster()), whole: w.GetWhole()}
 	if len(w.GetKeys()) > maxKeys {
 		d.fail("keys", "%d, at most %d", len(w.Keys), maxKeys)
 		return m

@@ -98,6 +98,7 @@ type Member struct {
 	Self        bool
 	Keys        []Fingerprint // its gossip keys, the one it encrypts with first
 	MTU         int           // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
+	Whole       bool          // it takes super-frames of VXLAN in one piece, with a checksum inside that nobody has computed
 	Cluster     string        // identity of its cluster; empty: none yet, or a version that knows none
 	Deaf        bool          // it gets no datagrams of this node's, and is sent streams
 	Mute        bool          // this node gets no datagrams of its, but streams
@@ -158,6 +159,7 @@ type Config struct {
 	Bind      netip.AddrPort // where to listen for gossip, TCP and UDP; port 0 takes a free one
 	Advertise netip.Addr     // address others reach this node at
 	VTEP      netip.AddrPort // where this node receives VXLAN
+	Whole     bool           // it takes super-frames in one piece: see Member
 	// Join lists nodes to join: IP addresses or host names, each with or without
 	// a port (default: the port of Bind). Every address of a name is tried, again
 	// and again in the background.

@@ -38,6 +38,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Self:        o == c.self,
 		Keys:        o.meta.keys.list(),
 		MTU:         int(o.meta.mtu),
+		Whole:       o.meta.whole,
 		Cluster:     o.meta.claim.cluster.String(),
 		Frozen:      o.frozen && !o.left,
 		Deaf:        o.member && o.deaf,

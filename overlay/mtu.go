@@ -116,7 +116,7 @@ func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Mem
 	all := make([]PathStatus, 0, len(paths))
 	for _, p := range paths {
 		hosts := hostsAt(members, func(vtep netip.AddrPort) bool { return vtep == p.VTEP })
-		s := PathStatus{Host: strings.Join(hosts, ","), VTEP: p.VTEP, MTU: p.MTU}
+		s := PathStatus{Host: strings.Join(hosts, ","), VTEP: p.VTEP, MTU: p.MTU, SuperFrames: superFrames(p)}
 		fits := InnerMTU(p.MTU, p.VTEP.Addr())
 		var wider []string
 		widest := 0
@@ -139,6 +139,16 @@ func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Mem
 		all = append(all, s)
 	}
 	return all
+}
+
+func superFrames(p datapath.PathStats) string {
+	switch {
+	case p.Whole:
+		return "in one piece"
+	case p.Cut != "":
+		return "cut up: " + p.Cut
+	}
+	return "cut up"
 }
 
 // todaysMTU is that of a new container's interface: the device or the routes may have changed since the network was made.

@@ -230,6 +230,15 @@ func TestReceiveMTUIsAnnounced(t *testing.T) {
 	}
 }
 
+// The datapath hears of each other host whether it takes super-frames in one piece.
+func TestTakeWholeIsHeard(t *testing.T) {
+	h := newHost(t)
+	wait(t, "the peer's word to be known", func() bool { return h.datapath.TakeWhole()[overlaytest.Peer.VTEP] })
+	if len(h.datapath.TakeWhole()) != 1 {
+		t.Errorf("known are %v", h.datapath.TakeWhole())
+	}
+}
+
 func TestMTUTooSmallForIPv6(t *testing.T) {
 	h := newHost(t)
 	h.mtu = 1300

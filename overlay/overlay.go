@@ -61,6 +61,7 @@ type Datapath interface {
 	Claims(context.Context) ([]datapath.Claim, error)
 	TapAddrs(datapath.PortConfig) (addrs []netip.Addr, up bool, err error)
 	SetReceiveMTUs(map[netip.AddrPort]int)
+	SetTakeWhole(map[netip.AddrPort]bool)
 	Stats() datapath.Stats
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }

@@ -15,20 +15,26 @@ const (
 	deviceTurns = 10
 )
 
-// runMTU tells the others how long a packet this host receives, and the datapath how long those are that the others do, until the overlay
-// is closed. A switch drops in silence what is longer.
+// runMTU tells the others how long a packet this host receives, and the datapath how long those are that the others do and whether they
+// take super-frames, until the overlay is closed. A switch drops in silence what is longer.
 func (o *Overlay) runMTU() {
 	ticker := time.NewTicker(mtuInterval)
 	defer ticker.Stop()
 	var announced int
 	var heard map[netip.AddrPort]int
+	var told map[netip.AddrPort]bool
 	for turn := 0; ; turn++ {
 		if turn%deviceTurns == 0 {
 			announced = o.announceMTU(announced)
 		}
-		if mtus := receiveMTUs(o.cluster.Members()); !maps.Equal(mtus, heard) {
+		members := o.cluster.Members()
+		if mtus := receiveMTUs(members); !maps.Equal(mtus, heard) {
 			o.cfg.Datapath.SetReceiveMTUs(mtus)
 			heard = mtus
+		}
+		if takes := takeWhole(members); !maps.Equal(takes, told) {
+			o.cfg.Datapath.SetTakeWhole(takes)
+			told = takes
 		}
 		select {
 		case <-o.ctx.Done():
@@ -51,19 +57,36 @@ func (o *Overlay) announceMTU(announced int) int {
 	return mtu
 }
 
-// receiveMTUs are those that the other hosts have announced. One that was set up anew has older nodes at its VTEP: who is up counts.
+// receiveMTUs are those that the other hosts have announced.
 func receiveMTUs(members []discovery.Member) map[netip.AddrPort]int {
 	mtus := map[netip.AddrPort]int{}
-	for _, up := range []bool{false, true} {
-		for _, m := range members {
-			isUp := m.State != discovery.StateDead && m.State != discovery.StateLeft
-			if m.Self || isUp != up {
-				continue
-			}
-			if delete(mtus, m.VTEP); m.MTU > 0 {
-				mtus[m.VTEP] = m.MTU
-			}
+	for vtep, m := range memberAt(members) {
+		if m.MTU > 0 {
+			mtus[vtep] = m.MTU
 		}
 	}
 	return mtus
+}
+
+// takeWhole says of the other hosts whether they take super-frames in one piece: older versions don't.
+func takeWhole(members []discovery.Member) map[netip.AddrPort]bool {
+	takes := map[netip.AddrPort]bool{}
+	for vtep, m := range memberAt(members) {
+		takes[vtep] = m.Whole
+	}
+	return takes
+}
+
+// memberAt is the other host at each VTEP. One that was set up anew has older nodes at its VTEP: who is up counts.
+func memberAt(members []discovery.Member) map[netip.AddrPort]discovery.Member {
+	at := map[netip.AddrPort]discovery.Member{}
+	for _, up := range []bool{false, true} {
+		for _, m := range members {
+			isUp := m.State != discovery.StateDead && m.State != discovery.StateLeft
+			if !m.Self && isUp == up {
+				at[m.VTEP] = m
+			}
+		}
+	}
+	return at
 }

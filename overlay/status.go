@@ -55,6 +55,8 @@ type PathStatus struct {
 	Host string         `json:"host"`
 	VTEP netip.AddrPort `json:"vtep"`
 	MTU  int            `json:"mtu"` // bytes of outer IP packet; 0: there is no route
+	// Whether they leave in one piece or are cut up here, and why.
+	SuperFrames string `json:"super_frames"`
 	Health
 }
 

@@ -189,6 +189,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Bind:      netip.AddrPortFrom(s.local, s.gossipPort),
 		Advertise: s.advertise,
 		VTEP:      netip.AddrPortFrom(s.vtep(), s.vxlanPort),
+		Whole:     true,
 		Join:      s.join,
 		Key:       s.gossipKey,
 		Static:    s.static,

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/internal/check"
 	"github.com/overlane/overlane/overlay"
@@ -25,6 +26,7 @@ func examine(ctx context.Context, s settings) []check.Result {
 	if s.underlay.KernelInterface() {
 		c.Interface = s.underlay.Device
 	}
+	c.WholeFrames, c.WholeFramesAsked = s.underlay.Device == "" || s.underlay.Device == datapath.UnderlayTun, s.underlay.Device != ""
 	var results []check.Result
 	if pid, err := daemonOf(s.controlSocket); err == nil {
 		c.Daemon = pid

@@ -170,6 +170,11 @@ func TestUnderlay(t *testing.T) {
 	if s := mustRead(t, append(args, "--advertise", "198.51.100.1")); s.vtep() != s.advertise {
 		t.Errorf("VTEP %s, gossip %s", s.vtep(), s.advertise)
 	}
+	for _, name := range []string{"tun", "udp"} {
+		if s := mustRead(t, []string{"--underlay", name}); s.vtep() != s.advertise || s.underlay.KernelInterface() {
+			t.Errorf("VTEP %s, gossip %s, underlay %q", s.vtep(), s.advertise, s.underlay.Device)
+		}
+	}
 	if s := mustRead(t, []string{"--underlay", "lo"}); s.vtep() != s.advertise || s.underlay.Device != "lo" {
 		t.Errorf("VTEP %s, gossip %s, underlay %q", s.vtep(), s.advertise, s.underlay.Device)
 	}

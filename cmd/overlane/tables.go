@@ -74,8 +74,15 @@ func nodeTable(w io.Writer, s overlay.Status) {
 }
 
 func underlayOf(d datapath.Stats) string {
-	if d.Device == nil {
+	if d.Device == nil && d.Cut != "" {
+		return "the kernel's UDP sockets; super-frames are cut up: " + d.Cut
+	}
+	if d.Device == nil && d.Whole == nil {
 		return "the kernel's UDP sockets"
+	}
+	if d.Device == nil {
+		return fmt.Sprintf("the kernel's UDP sockets, and tap %s for super-frames: %d left in one piece; it is used to %d of %d VTEPs",
+			d.Whole.Tap, d.Whole.Packets, d.Whole.Ways, d.Whole.VTEPs)
 	}
 	return fmt.Sprintf("%s by %s, the kernel's interface %s, MTU %d; next hop known for %d of %d VTEPs",
 		d.Device.Name, d.Device.Driver, d.Device.Interface, d.Device.MTU, d.Device.NextHops, d.Device.VTEPs)
@@ -118,9 +125,9 @@ func networkTable(w io.Writer, s overlay.Status) {
 }
 
 func pathTable(w io.Writer, s overlay.Status) {
-	row(w, "PATH TO", "VTEP", "MTU", "BECAUSE", "NEXT STEP")
+	row(w, "PATH TO", "VTEP", "MTU", "SUPER-FRAMES", "BECAUSE", "NEXT STEP")
 	for _, p := range s.Paths {
-		row(w, p.Host, p.VTEP, p.MTU, p.Reason, p.Advice)
+		row(w, p.Host, p.VTEP, p.MTU, p.SuperFrames, p.Reason, p.Advice)
 	}
 }
 

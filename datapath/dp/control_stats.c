@@ -67,6 +67,7 @@ dp_stats(struct dp_stats *stats)
 		const struct dp_worker *w = dp.workers[i];
 
 		add(&stats->underlay, &w->underlay);
+		stats->whole += w->whole;
 		for (unsigned d = 0; d < DP_DROP_COUNT; d++)
 			stats->drops[d] += w->drops[d];
 		stats->drops[DP_DROP_UNDERLAY_OVERFLOW] += dp_udp_overflows(&w->udp);

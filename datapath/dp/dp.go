@@ -110,6 +110,7 @@ type Traffic struct{ RxPackets, RxBytes, TxPackets, TxBytes, Trusted uint64 }
 type Stats struct {
 	MbufsInUse, MbufsTotal uint32
 	Underlay               Traffic
+	Whole                  uint64 // super-frames that left as such
 	Drops                  map[string]uint64
 }
 
@@ -310,6 +311,25 @@ func SetNextHop(vtep, device uint32, m [6]byte) error {
 // DelNextHop has the kernel send them again.
 func DelNextHop(vtep uint32) error { return failed(C.dp_vtep_by_kernel(C.uint32_t(vtep))) }
 
+// OpenGSOTap makes a tap that takes super-frames inside of VXLAN, in the calling thread's network namespace; EINVAL: a kernel before
+// Linux 6.17. It lives as long as its file. Returned is its name too, which is made of the pattern.
+func OpenGSOTap(pattern string) (fd int, name string, err error) {
+	var text [unix.IFNAMSIZ]C.char
+	for i := range min(len(pattern), len(text)-1) {
+		text[i] = C.char(pattern[i])
+	}
+	ret := C.dp_gso_tap_open(&text[0])
+	return int(ret), C.GoString(&text[0]), failed(ret)
+}
+
+// SetWhole has super-frames of TCP, and with udp those of UDP too, go to the VTEP in one piece, through such a tap and by an interface.
+func SetWhole(vtep uint32, tap, ifindex int, udp bool) error {
+	return failed(C.dp_vtep_whole(C.uint32_t(vtep), C.int(tap), C.uint32_t(ifindex), C.bool(udp)))
+}
+
+// DelWhole has them cut up again.
+func DelWhole(vtep uint32) error { return SetWhole(vtep, -1, 0, false) }
+
 // SetMTU has packets to the VTEP of more than so many bytes of outer IP packet answered, fragmented or dropped.
 func SetMTU(vtep uint32, mtu int) error {
 	return failed(C.dp_vtep_mtu(C.uint32_t(vtep), C.uint32_t(mtu)))
@@ -363,6 +383,7 @@ func ReadStats() Stats {
 		MbufsInUse: uint32(s.mbufs_in_use),
 		MbufsTotal: uint32(s.mbufs_total),
 		Underlay:   traffic(s.underlay),
+		Whole:      uint64(s.whole),
 		Drops:      make(map[string]uint64, C.DP_DROP_COUNT),
 	}
 	for i, count := range s.drops {

@@ -134,6 +134,19 @@ int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
 int dp_vtep_by_kernel(uint32_t vtep);
 
 /*
+ * A tap that takes super-frames inside of VXLAN (TUN_F_UDP_TUNNEL_GSO), and lives as long as its file, which is returned. What is
+ * written to it has the number of the interface by which it is to leave in the last four bytes of its Ethernet source, in network
+ * order. It has no carrier, so that nobody speaks on it. name, of IFNAMSIZ bytes, is a pattern at first, then the tap's name.
+ * -EINVAL: a kernel before Linux 6.17.
+ */
+int dp_gso_tap_open(char *name);
+/*
+ * From then on super-frames of TCP, and with udp those of UDP as well, go to the VTEP in one piece, through such a tap and by the
+ * interface; 0: no more. -EAFNOSUPPORT: the VTEP's address is of another family than our own.
+ */
+int dp_vtep_whole(uint32_t vtep, int tap, uint32_t ifindex, bool udp);
+
+/*
  * From then on packets to the VTEP of more than mtu bytes of outer IP packet are not sent: their senders are told by ICMP, or they
  * are fragmented, or dropped. Before, all are sent.
  */
@@ -180,6 +193,7 @@ struct dp_traffic {
 struct dp_stats {
 	uint32_t mbufs_in_use, mbufs_total;
 	struct dp_traffic underlay;
+	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
 };
 

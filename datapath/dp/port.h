@@ -125,6 +125,7 @@ struct dp_worker {
 	struct dp_claims *claims;
 	uint8_t *fragments; /* DP_FRAGMENTS_LEN bytes for those of one frame */
 	struct dp_traffic underlay;
+	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
 	bool measuring; /* since the turn began */
 	uint64_t mark;  /* cycles before it were given to a stage */

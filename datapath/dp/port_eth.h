@@ -25,6 +25,7 @@ _Static_assert(DP_OUTER6_LEN <= RTE_PKTMBUF_HEADROOM, "the outer headers go in f
 struct dp_frame;
 struct dp_packet;
 struct dp_port;
+struct dp_vtep;
 struct dp_worker;
 
 struct dp_eth {
@@ -58,6 +59,9 @@ struct dp_eth_outer {
 	uint32_t sum; /* of the IPv4 header in it, or of IPv6's pseudo header without the length */
 	struct dp_eth *eth;
 };
+
+/* port_next_hop.c: the headers of packets to a VTEP, between two Ethernet addresses. */
+void dp_outer_template(struct dp_eth_outer *o, const struct dp_vtep *vtep, const uint8_t to[6], const uint8_t from[6]);
 
 /* port_eth.c */
 /* Reads a burst; 0 where the device is down. */

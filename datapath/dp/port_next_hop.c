@@ -43,27 +43,33 @@ template_ip6(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 	return (void *)(ip + 1);
 }
 
-static struct dp_eth_outer *
-outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
+void
+dp_outer_template(struct dp_eth_outer *o, const struct dp_vtep *vtep, const uint8_t to[6], const uint8_t from[6])
 {
-	struct dp_eth_outer *o = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*o));
 	bool is4 = dp_addr_is4(&vtep->addr);
-	dp_ether_hdr *outer;
+	dp_ether_hdr *outer = (void *)o->bytes;
 	dp_vxlan_hdr *vxlan;
 	dp_udp_hdr *udp;
 
-	if (!o)
-		return NULL;
 	memset(o, 0, sizeof(*o));
-	o->eth = eth;
-	outer = (void *)o->bytes;
-	memcpy(&outer->dst_addr, mac, 6);
-	memcpy(&outer->src_addr, eth->mac, 6);
+	memcpy(&outer->dst_addr, to, 6);
+	memcpy(&outer->src_addr, from, 6);
 	outer->ether_type = htons(is4 ? ETH_P_IP : ETH_P_IPV6);
 	udp = is4 ? template_ip4(o, vtep) : template_ip6(o, vtep);
 	udp->dst_port = ((const struct sockaddr_in *)&vtep->to)->sin_port; /* sin6_port lies there too */
 	vxlan = (void *)(udp + 1);
 	vxlan->vx_flags = htonl(DP_VXLAN_FLAG_I);
+}
+
+static struct dp_eth_outer *
+outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
+{
+	struct dp_eth_outer *o = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	dp_outer_template(o, vtep, mac, eth->mac);
+	o->eth = eth;
 	return o;
 }
 
@@ -120,11 +126,14 @@ dp_vtep_del(uint32_t id)
 {
 	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
 	struct dp_eth_outer *outer;
+	struct dp_whole *whole;
 
 	if (!vtep)
 		return -ENOENT;
 	outer = atomic_load(&vtep->outer);
+	whole = atomic_load(&vtep->whole);
 	dp_vtep_remove(vtep);
 	outer_free(outer);
+	free(whole);
 	return 0;
 }

@@ -81,6 +81,16 @@ vtep_family(void)
 	return dp_addr_is4(&dp.config.vtep) ? AF_INET : AF_INET6;
 }
 
+static void
+note_port(struct dp_udp *udp, unsigned i)
+{
+	struct sockaddr_in6 own = { 0 }; /* an IPv4 address has its port there too */
+	socklen_t len = sizeof(own);
+
+	getsockname(vtep_family() == AF_INET ? udp->tx4[i] : udp->tx6[i], (struct sockaddr *)&own, &len);
+	atomic_store_explicit(&udp->ports[i], own.sin6_port, memory_order_relaxed);
+}
+
 /* -EAFNOSUPPORT where the host lacks the family. */
 static int
 send_socket(int family)
@@ -120,6 +130,7 @@ open_sources(struct dp_udp *udp, char *err)
 		udp->tx6[i] = send_socket(AF_INET6);
 		own = vtep_family() == AF_INET ? udp->tx4[i] : udp->tx6[i];
 		other = vtep_family() == AF_INET ? udp->tx6[i] : udp->tx4[i];
+		note_port(udp, i);
 		if (own >= 0 && (other >= 0 || other == -EAFNOSUPPORT || other == -EADDRNOTAVAIL))
 			continue;
 		snprintf(err, DP_ERR_LEN, "cannot send from the VTEP's address: %s", strerror(own < 0 ? -own : -other));
@@ -248,8 +259,10 @@ dp_udp_move(struct dp_addr vtep)
 	for (unsigned w = 0; w < dp.config.n_workers; w++) {
 		struct dp_udp *udp = &dp.workers[w]->udp;
 
-		for (unsigned i = 0; i < DP_UDP_SOURCES && !ret; i++)
+		for (unsigned i = 0; i < DP_UDP_SOURCES && !ret; i++) {
 			ret = rebind(vtep_family() == AF_INET ? udp->tx4[i] : udp->tx6[i]);
+			note_port(udp, i);
+		}
 	}
 	if (ret)
 		dp.config.vtep = before;

@@ -7,6 +7,7 @@
  * neighbours and fragmentation checks; a super-frame's segments, or a run of equal frames to one VTEP, are one message.
  */
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -27,12 +28,13 @@ struct dp_packet;
 struct dp_vtep;
 struct dp_worker;
 
-/* One sendmsg: segments of `size` bytes each, the last one perhaps shorter. */
+/* One sendmsg: segments of `size` bytes each, the last one perhaps shorter. Or one write of a super-frame to the tap. */
 struct dp_udp_run {
 	struct dp_vtep *to;
 	int fd;
 	uint8_t tos;
 	bool closed;
+	bool whole; /* fd is the tap's */
 	uint16_t size;
 	uint16_t segments;
 	uint32_t bytes;
@@ -51,6 +53,7 @@ struct dp_udp {
 	int rx_fd;
 	bool filtered; /* rx_fd drops what a device has a copy of */
 	int tx4[DP_UDP_SOURCES], tx6[DP_UDP_SOURCES];
+	atomic_uint ports[DP_UDP_SOURCES]; /* of those in the VTEP's family, in network order */
 
 	struct rte_mbuf *mbufs[DP_UDP_MSGS];
 	struct mmsghdr rx_msgs[DP_UDP_MSGS];
@@ -76,6 +79,12 @@ void dp_udp_close(struct dp_worker *w);
 /* Queues the frame, segmented where its virtio header says so; it must stay as it is until dp_udp_flush. */
 void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, struct dp_vtep *to);
 void dp_udp_flush(struct dp_worker *w);
+/* port_udp_whole.c: the way to the VTEP for the super-frame in one piece; NULL: it is cut up. */
+const struct dp_whole *dp_udp_whole_way(const struct dp_frame *frame, const struct dp_vtep *to);
+int dp_udp_whole_tap(const struct dp_whole *way);
+/* What stands before the frame: a virtio-net header, and the outer ones. Returns their length, DP_UDP_SLOT_LEN at most. */
+uint32_t dp_udp_whole_headers(const struct dp_frame *frame, const struct dp_whole *way, uint16_t source, uint8_t *at);
+
 /* Reads datagrams; true when there may be more to read. */
 bool dp_udp_read(struct dp_worker *w);
 /* A datagram of a VTEP's: its packets are the next ones, or it is dropped. */

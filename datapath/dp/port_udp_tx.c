@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * To the underlay: packets are gathered in runs of equal size to one VTEP, each one sendmsg with UDP_SEGMENT, and sent
- * together at the end of a burst.
+ * together at the end of a burst. A super-frame that leaves in one piece is a run by itself.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,13 +17,13 @@
 #define WAIT_MS 1
 
 static enum dp_drop
-send_drop(int error, bool segmented)
+send_drop(int error, const struct dp_udp_run *run)
 {
 	switch (error) {
 	case EMSGSIZE:
 		return DP_DROP_UNDERLAY_MTU;
 	case EINVAL: /* a segment with its headers is longer than the path: udp_send_skb() */
-		return segmented ? DP_DROP_UNDERLAY_MTU : DP_DROP_UNDERLAY_ERROR;
+		return run->segments > 1 && !run->whole ? DP_DROP_UNDERLAY_MTU : DP_DROP_UNDERLAY_ERROR;
 	case EAGAIN:
 	case ENOBUFS:
 	case ENOMEM:
@@ -63,7 +63,19 @@ close_message(struct msghdr *msg, const struct dp_udp_run *run)
 		msg->msg_control = NULL;
 }
 
-/* Sends messages [at, end), all from one socket; what the kernel refuses is counted and passed over. */
+/* As sendmmsg, of messages [at, end) that are all for one descriptor. */
+static int
+send_messages(struct dp_udp *udp, unsigned at, unsigned end)
+{
+	const struct dp_udp_run *run = &udp->runs[at];
+	const struct msghdr *msg = &udp->tx_msgs[at].msg_hdr;
+
+	if (run->whole)
+		return writev(run->fd, msg->msg_iov, msg->msg_iovlen) < 0 ? -1 : 1;
+	return sendmmsg(run->fd, udp->tx_msgs + at, end - at, MSG_DONTWAIT);
+}
+
+/* Sends messages [at, end), all from one socket or to the tap; what the kernel refuses is counted and passed over. */
 static void
 send_some(struct dp_worker *w, unsigned at, unsigned end)
 {
@@ -71,26 +83,27 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 
 	while (at < end) {
 		int fd = udp->runs[at].fd;
-		int sent = fd < 0 ? -1 : sendmmsg(fd, udp->tx_msgs + at, end - at, MSG_DONTWAIT);
+		int sent = fd < 0 ? -1 : send_messages(udp, at, end);
 		int error = fd < 0 ? ENETUNREACH : errno;
 		enum dp_drop drop;
 
 		for (int i = 0; i < sent; i++, at++) {
 			w->underlay.tx_packets += udp->runs[at].segments;
 			w->underlay.tx_bytes += udp->runs[at].bytes;
+			w->whole += udp->runs[at].whole;
 		}
 		if (sent > 0)
 			continue;
 		/* IPsec on the path, or before Linux 6.11 a device that leaves checksums to the kernel: no UDP_SEGMENT. */
-		if (error == EIO && udp->runs[at].segments > 1)
+		if (error == EIO && udp->runs[at].segments > 1 && !udp->runs[at].whole)
 			atomic_store_explicit(&udp->runs[at].to->one_by_one, true, memory_order_relaxed);
 		if (error == EAGAIN && !w->waited) {
 			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, WAIT_MS);
 			w->waited = true;
 			continue;
 		}
-		drop = send_drop(error, udp->runs[at].segments > 1);
-		if (drop == DP_DROP_UNDERLAY_MTU)
+		drop = send_drop(error, &udp->runs[at]);
+		if (drop == DP_DROP_UNDERLAY_MTU || (udp->runs[at].whole && drop != DP_DROP_UNDERLAY_FULL))
 			dp_vtep_doubt(udp->runs[at].to);
 		w->drops[drop] += udp->runs[at].segments;
 		at++;
@@ -197,6 +210,26 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 	}
 }
 
+/* In its place among the packets before and behind it, from the port that they come from: it is of their flow. */
+static void
+send_whole(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run, const struct dp_whole *way, uint16_t source)
+{
+	struct dp_udp *udp = &w->udp;
+	struct msghdr *msg;
+	uint8_t *slot;
+
+	make_room(w);
+	slot = udp->slots[udp->n_slots++];
+	run.fd = dp_udp_whole_tap(way);
+	run.whole = run.closed = true;
+	run.segments = dp_gso_segments(f->data, &f->hdrs, &f->vnet);
+	run.bytes = f->len + run.segments * DP_VXLAN_LEN + (run.segments - 1) * f->hdrs.payload;
+	msg = start_run(udp, run);
+	udp->iovs[udp->n_iovs++] = (struct iovec){ slot, dp_udp_whole_headers(f, way, source, slot) };
+	udp->iovs[udp->n_iovs++] = (struct iovec){ f->data, f->len };
+	msg->msg_iovlen = 2;
+}
+
 void
 dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 {
@@ -208,7 +241,12 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 	};
 
 	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-		send_segments(w, f, run);
+		const struct dp_whole *way = dp_udp_whole_way(f, to);
+
+		if (way)
+			send_whole(w, f, run, way, atomic_load_explicit(&w->udp.ports[source], memory_order_relaxed));
+		else
+			send_segments(w, f, run);
 		return;
 	}
 	if (f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {

@@ -54,21 +54,28 @@ prepare(struct dp_gso *gso)
 }
 
 int
-dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet)
+dp_gso_segments(const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet)
 {
+	uint32_t payload_len = h->end - h->payload, n_segs;
+
 	if (!vnet->gso_size || h->payload > DP_GSO_HDR_MAX || !type_fits(frame, h, vnet->gso_type))
 		return -EINVAL;
+	n_segs = payload_len ? (payload_len - 1) / vnet->gso_size + 1 : 1;
+	return n_segs > DP_GSO_SEGS_MAX ? -EINVAL : (int)n_segs;
+}
 
-	uint32_t payload_len = h->end - h->payload;
-	uint32_t n_segs = payload_len ? (payload_len - 1) / vnet->gso_size + 1 : 1;
+int
+dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet)
+{
+	int n_segs = dp_gso_segments(frame, h, vnet);
 
-	if (n_segs > DP_GSO_SEGS_MAX)
-		return -EINVAL;
+	if (n_segs < 0)
+		return n_segs;
 	gso->n_segs = n_segs;
 	gso->hdr_len = h->payload;
 	gso->seg_size = vnet->gso_size;
 	gso->payload = frame + h->payload;
-	gso->payload_len = payload_len;
+	gso->payload_len = h->end - h->payload;
 	gso->l3 = h->l3;
 	gso->l4 = h->l4;
 	gso->version = h->version;

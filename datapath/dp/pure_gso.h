@@ -33,11 +33,13 @@ struct dp_gso {
 };
 
 /*
- * Plans the segments of a super-frame with its headers h and its virtio-net header, which is a container's word. The
- * plan points into the frame. Returns the number of segments, at least 1, or -EINVAL when the virtio-net header does
- * not fit the frame: no type or an unknown one, type of another protocol, fragment, IPv6 routing header, gso_size 0,
- * headers longer than DP_GSO_HDR_MAX, more segments than DP_GSO_SEGS_MAX.
+ * How many segments a super-frame with its headers h and its virtio-net header, which is a container's word, is cut into. At least
+ * 1, or -EINVAL when the virtio-net header does not fit the frame: no type or an unknown one, type of another protocol, fragment,
+ * IPv6 routing header, gso_size 0, headers longer than DP_GSO_HDR_MAX, more segments than DP_GSO_SEGS_MAX.
  */
+int dp_gso_segments(const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet);
+
+/* Plans them, and returns what dp_gso_segments does. The plan points into the frame. */
 int dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *h, const struct virtio_net_hdr *vnet);
 
 /*

@@ -19,6 +19,7 @@
 #define DP_BURST 64
 
 struct dp_eth_outer;
+struct dp_whole;
 
 /* table_rcu.c: the grace periods, and tables whose entries outlive them. */
 extern struct rte_rcu_qsbr *dp_qsbr;
@@ -100,6 +101,7 @@ struct dp_vtep {
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
+	_Atomic(struct dp_whole *) whole;     /* the way there for super-frames in one piece; NULL: they are cut up */
 	atomic_uint longest;                  /* inner frame that the path carries, in bytes */
 	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
 	atomic_bool doubted;                  /* and to carry what the path should: see dp_vtep_doubt */

@@ -27,16 +27,18 @@ type Result struct {
 
 // Config is how the daemon runs here, or is to run.
 type Config struct {
-	VTEP        netip.Addr
-	Gossip      netip.AddrPort
-	VXLANPort   uint16
-	Metrics     string // address and port; empty: none
-	Interface   string // of the kernel, that carries VXLAN by AF_XDP; empty: none
-	Daemon      int    // process of the daemon that runs, 0 for none: what it holds is not taken
-	UnderlayMTU int    // by the routes to all peers; 0 where the VTEP's address comes with the daemon
-	NetworkMTU  int    // of the containers on the widest network here; 0: there is none yet
-	Peers       []Peer
-	Built       time.Time // this program; zero: not known
+	VTEP             netip.Addr
+	Gossip           netip.AddrPort
+	VXLANPort        uint16
+	Metrics          string // address and port; empty: none
+	Interface        string // of the kernel, that carries VXLAN by AF_XDP; empty: none
+	WholeFrames      bool   // super-frames are to leave in one piece
+	WholeFramesAsked bool   // by a setting, without which they may
+	Daemon           int    // process of the daemon that runs, 0 for none: what it holds is not taken
+	UnderlayMTU      int    // by the routes to all peers; 0 where the VTEP's address comes with the daemon
+	NetworkMTU       int    // of the containers on the widest network here; 0: there is none yet
+	Peers            []Peer
+	Built            time.Time // this program; zero: not known
 }
 
 // Peer is another host.
@@ -54,6 +56,9 @@ func Failed(results []Result) bool {
 // Run looks at all there is to see.
 func Run(c Config) []Result {
 	results := []Result{processor(), taps(), offloads()}
+	if c.WholeFrames {
+		results = append(results, superFrames(c.WholeFramesAsked))
+	}
 	if c.Interface != "" {
 		results = append(results, xdp(c.Interface))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/datapath/dp"
 )
 
@@ -48,6 +49,17 @@ func offloads() Result {
 		return Result{name, Warn, "no " + strings.Join(missing, ", and no "), "install a newer kernel: with this one each packet costs a system call"}
 	}
 	return Result{name, OK, "UDP_SEGMENT and UDP_GRO", ""}
+}
+
+// superFrames asks for what gives them to the kernel in one piece.
+func superFrames(asked bool) Result {
+	switch err := datapath.TryWhole(); {
+	case err != nil && !asked:
+		return Result{"super-frames", OK, "overlane itself cuts them up: " + err.Error(), ""}
+	case err != nil:
+		return Result{"super-frames", Fail, err.Error(), "install Linux 6.17 or later and give the daemon CAP_NET_ADMIN and CAP_SYS_ADMIN, or drop --underlay " + datapath.UnderlayTun}
+	}
+	return Result{"super-frames", OK, "a tap takes them inside of VXLAN, and passes them on", ""}
 }
 
 // xdp asks for what net_af_xdp needs of the kernel.

@@ -26,7 +26,7 @@ const startTimeout = 2 * time.Minute
 type Options struct {
 	Name     string // the Compose project, which the names of all its containers and networks begin with
 	Hosts    int
-	Underlay string // what carries VXLAN, as contrib/compose/start-overlane knows it; empty: the kernel's sockets
+	Underlay string // what carries VXLAN, as contrib/compose/start-overlane knows it; empty: the kernel's sockets, and a tap for super-frames
 }
 
 // Cluster is some Docker hosts with a wire between them.

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// TestUnderlays runs tests anew for each kind of device that can carry VXLAN. A memif is a cable beside the wire: what
+// TestUnderlays runs tests anew for each other way that can carry VXLAN than what the kernel here allows. A memif is a cable beside the wire: what
 // happens to the wire does not concern it.
 func TestUnderlays(t *testing.T) {
 	for kind, tests := range map[string]string{
+		"udp":       "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
 		"af_xdp":    "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
 		"af_packet": "TestDemo|TestDaemonKilled|TestBadWire|TestIPv6Wire",
 		"memif":     "TestDemo|TestDaemonKilled",

@@ -26,7 +26,7 @@ var Self = discovery.Member{
 // Peer is the other node.
 var Peer = discovery.Member{
 	ID: "22222222222222222222222222222222", Host: "host2", State: discovery.StateAlive, Incarnation: 1,
-	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400,
+	Addr: netip.MustParseAddrPort("192.0.2.2:7950"), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1400, Whole: true,
 }
 
 // Stranger is a node of another cluster, that knocked.
@@ -308,6 +308,7 @@ type Datapath struct {
 	claims     chan datapath.Claim
 	tapAddrs   []netip.Addr
 	receive    map[netip.AddrPort]int
+	takeWhole  map[netip.AddrPort]bool
 }
 
 // Taps are the taps of a host: alias to the path of the namespace that holds each.
@@ -523,6 +524,19 @@ func (d *Datapath) ReceiveMTUs() map[netip.AddrPort]int {
 	return d.receive
 }
 
+// SetTakeWhole keeps what it was told last, for TakeWhole.
+func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.takeWhole = takes
+}
+
+func (d *Datapath) TakeWhole() map[netip.AddrPort]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.takeWhole
+}
+
 func (d *Datapath) AddPort(c datapath.PortConfig) (id datapath.PortID, err error) {
 	if err := cmp.Or(d.check("AddPort"), d.check(fmt.Sprint("AddPort ", c.VNI))); err != nil {
 		return 0, err
@@ -570,7 +584,7 @@ func (d *Datapath) Stats() datapath.Stats {
 	defer d.mu.Unlock()
 	s := datapath.Stats{Workers: []int{0}, MbufsTotal: 1024, Drops: map[string]uint64{"spoofed_mac": 0, "vtep_unknown": 3}}
 	s.Tables = []datapath.TableStats{{Name: "ports", Entries: 1, Capacity: 4096}, {Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}}
-	s.Paths = []datapath.PathStats{{VTEP: Peer.VTEP, MTU: 1400, Learned: true}}
+	s.Paths = []datapath.PathStats{{VTEP: Peer.VTEP, MTU: 1400, Learned: true, Cut: "wire lacks it"}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})

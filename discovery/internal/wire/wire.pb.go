@@ -972,6 +972,7 @@ type Meta struct {
 	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`        // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
 	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // as in Packet
 	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"`        // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
+	Whole         bool                   `protobuf:"varint,110,opt,name=whole,proto3" json:"whole,omitempty"`   // it takes super-frames in one piece, with a checksum that nobody has computed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1046,6 +1047,13 @@ func (x *Meta) GetMtu() uint32 {
 		return x.Mtu
 	}
 	return 0
+}
+
+func (x *Meta) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
 }
 
 // Snapshot is what a node keeps on disk of the others. It never travels.
@@ -1239,14 +1247,15 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"SetVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\x90\x01\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\xa6\x01\n" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x12\n" +
 	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x18\n" +
 	"\acluster\x182 \x01(\fR\acluster\x12\x10\n" +
-	"\x03mtu\x18< \x01(\rR\x03mtu\"^\n" +
+	"\x03mtu\x18< \x01(\rR\x03mtu\x12\x14\n" +
+	"\x05whole\x18n \x01(\bR\x05whole\"^\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
 	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +
