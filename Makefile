@@ -113,7 +113,7 @@ test-deb: deb ## Look into the Debian package, and have systemd look at the serv
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
-	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 3 ./internal/lab/...
+	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 2 ./internal/lab/...
 
 .PHONY: soak
 soak: soak-unit soak-datapath sim soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
@@ -134,7 +134,7 @@ soak-datapath: build-packages
 .PHONY: soak-lab
 soak-lab: image
 	contrib/setup/packages $(TEST_PACKAGES)
-	go test -count=1 -timeout 3h -tags lab,soak -parallel 3 -v ./internal/lab/...
+	go test -count=1 -timeout 3h -tags lab,soak -parallel 2 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
 bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64

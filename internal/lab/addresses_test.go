@@ -87,37 +87,51 @@ func runMany(t *testing.T, h *Host, network string, containers int) (end func())
 func TestKilledWhileStarting(t *testing.T) {
 	c := cluster(t)
 	pooled(t, c.Hosts, "app", "10.50.0.0/24")
+	killed := time.Now()
 	for i, victims := range []string{"overlane", "dockerd", "overlane dockerd"} {
-		h := c.Hosts[i]
-		// Most of the time each waits for what nobody gives back to be collected.
-		t.Run(victims, func(t *testing.T) {
-			t.Parallel()
-			end := runMany(t, h, "app", killedContainers)
-			eventually(t, "some containers run", startTimeout, func() error {
-				if n := len(strings.Fields(shell(t, h, "docker ps -q"))); n < killedContainers/4 {
-					return fmt.Errorf("%d", n)
+		killWhileStarting(t, c.Hosts[i], victims)
+	}
+	t.Logf("killed and started again within %v", time.Since(killed))
+	// Most of the time each waits for what nobody gives back to be collected.
+	everywhere := func(what string, so func(*Host) error) {
+		t.Helper()
+		eventually(t, what, collected, func() error {
+			for _, h := range c.Hosts {
+				if err := so(h); err != nil {
+					return fmt.Errorf("%s: %w", h.Name, err)
 				}
-				return nil
-			})
-			shell(t, h, "pkill -9 -x '"+strings.ReplaceAll(victims, " ", "|")+"'")
-			if strings.Contains(victims, "overlane") {
-				shell(t, h, "start-overlane")
 			}
-			ready(t, []*Host{h})
-			end()
-			killed := time.Now()
-			eventually(t, "addresses in use are the containers'", collected, func() error { return leased(t, h) })
-			t.Logf("%d containers; the addresses agree after %v", len(addresses(t, h).Addresses), time.Since(killed))
-			shell(t, h, "docker ps -aq | xargs -r docker rm -f")
-			eventually(t, "all addresses are given back", collected, func() error { return leased(t, h) })
-			eventually(t, "all endpoints are gone", collected, func() error {
-				if n := len(status(t, h).Endpoints); n > 0 {
-					return fmt.Errorf("%d endpoints", n)
-				}
-				return nil
-			})
+			return nil
 		})
 	}
+	everywhere("addresses in use are the containers'", func(h *Host) error { return leased(t, h) })
+	t.Logf("the addresses agree after %v", time.Since(killed))
+	shells(t, c.Hosts, func(*Host) string { return "docker ps -aq | xargs -r docker rm -f" })
+	everywhere("all addresses are given back", func(h *Host) error { return leased(t, h) })
+	everywhere("all endpoints are gone", func(h *Host) error {
+		if n := len(status(t, h).Endpoints); n > 0 {
+			return fmt.Errorf("%d endpoints", n)
+		}
+		return nil
+	})
+}
+
+// killWhileStarting kills some of a host's daemons while it starts many containers.
+func killWhileStarting(t *testing.T, h *Host, victims string) {
+	t.Helper()
+	end := runMany(t, h, "app", killedContainers)
+	eventually(t, "some containers run", startTimeout, func() error {
+		if n := len(strings.Fields(shell(t, h, "docker ps -q"))); n < killedContainers/4 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	shell(t, h, "pkill -9 -x '"+strings.ReplaceAll(victims, " ", "|")+"'")
+	if strings.Contains(victims, "overlane") {
+		shell(t, h, "start-overlane")
+	}
+	ready(t, []*Host{h})
+	end()
 }
 
 // A host that is lost for good: its addresses come back, those of its last containers last. When it returns after all it

@@ -24,6 +24,7 @@ const ciImage = "lab-testci"
 // The example of a CI job ends with the exit status of the check, whichever host it fails on and whether before or after a
 // host's death.
 func TestCI(t *testing.T) {
+	t.Parallel()
 	_, err := run(exec.CommandContext(t.Context(), "sh", "-ec", `docker run --rm --entrypoint cat overlane/host /usr/local/share/box.tar |
 		docker import --change 'CMD ["sh", "-c", "echo $(hostname) serves; exec serve"]' - `+ciImage))
 	must(t, err)

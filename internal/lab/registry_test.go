@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -22,6 +23,7 @@ var registry pluginRegistry
 
 // pluginRegistry is an image registry on this machine.
 type pluginRegistry struct {
+	mu    sync.Mutex
 	serve *exec.Cmd
 	dir   string
 	port  int // once it has the plugin
@@ -30,6 +32,8 @@ type pluginRegistry struct {
 // plugin gives the name by which the hosts find the managed plugin in the registry. The first call builds it.
 func (r *pluginRegistry) plugin(t *testing.T, c *Cluster) string {
 	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.port == 0 {
 		must(t, r.close())
 		port := r.open(t)
@@ -75,6 +79,6 @@ func (r *pluginRegistry) close() error {
 	err := r.serve.Process.Kill()
 	r.serve.Wait() // says that it was killed
 	err = errors.Join(err, os.RemoveAll(r.dir))
-	*r = pluginRegistry{}
+	r.serve, r.port = nil, 0
 	return err
 }

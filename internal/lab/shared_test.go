@@ -15,44 +15,52 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// shared is the cluster that the tests run on, one after the other, for a boot takes longer than most of them. One that fails
-// takes it down, and the next one starts another.
-var shared *Cluster
+// Tests run on as many clusters at a time, one after the other on each, for a boot takes longer than most of them.
+const clusters = 2
+
+// free are the clusters on which no test runs: one without hosts is yet to be started.
+var free = make(chan *Cluster, clusters)
 
 func TestMain(m *testing.M) {
+	for i := range clusters {
+		free <- &Cluster{opts: Options{Name: fmt.Sprint(sharedName, i+1), Hosts: sharedHosts, Underlay: underlay}}
+	}
 	code := m.Run()
-	if err := errors.Join(takeDown(), registry.close()); err != nil {
+	err := registry.close()
+	for range clusters {
+		err = errors.Join(err, (<-free).Down(context.Background()))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-func takeDown() error {
-	shared = nil
-	return Down(context.Background(), sharedName)
-}
-
-// cluster gives hosts on which nothing runs but the daemons, and demands the same of the test when it ends: containers
-// and networks are removed for it, what else it has done it puts back.
+// cluster gives hosts on which nothing runs but the daemons, beside another test on other hosts. It demands the same of the test when it
+// ends: containers and networks are removed for it, what else it has done it puts back. A test that fails takes its cluster down.
 func cluster(t *testing.T) *Cluster {
 	t.Helper()
+	t.Parallel()
+	c := <-free
 	t.Cleanup(func() {
 		if t.Failed() {
-			saveLogs(t, shared)
-			must(t, takeDown())
+			saveLogs(t, c)
+			must(t, c.Down(lasting(t)))
+			c.Hosts = nil
 		}
+		free <- c
 	})
-	if shared == nil {
+	if len(c.Hosts) == 0 {
 		began := time.Now()
-		var err error
-		shared, err = Up(t.Context(), Options{Name: sharedName, Hosts: sharedHosts, Underlay: underlay})
+		up, err := Up(t.Context(), c.opts)
+		*c = *up
 		must(t, err)
-		acquainted(t, shared)
+		acquainted(t, c)
 		t.Logf("the hosts started in %v", time.Since(began))
 	}
-	putBack(t, func() { cleanUp(t, shared) })
-	return shared
+	putBack(t, func() { cleanUp(t, c) })
+	return c
 }
 
 // putBack has a function called at the end of a test that has passed: one that failed leaves all as it is, to be looked at.
