@@ -6,14 +6,17 @@ import (
 	"time"
 )
 
+// retryTime is the shortest rest between two attempts. One that takes longer is followed by as long a rest: what is waited for needs the
+// machine too.
+const retryTime = 50 * time.Millisecond
+
 // Wait calls check until it succeeds. When time is up its last error tells what was still missing.
 func Wait(ctx context.Context, timeout time.Duration, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	retry := time.NewTicker(50 * time.Millisecond)
-	defer retry.Stop()
 	var last error
 	for {
+		began := time.Now()
 		err := check(ctx)
 		if err == nil {
 			return nil
@@ -25,7 +28,7 @@ func Wait(ctx context.Context, timeout time.Duration, check func(context.Context
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w, after %v: %w", ctx.Err(), timeout, last)
-		case <-retry.C:
+		case <-time.After(max(retryTime, time.Since(began))):
 		}
 	}
 }
