@@ -16,6 +16,7 @@ func mute(ifindex int) error {
 	if err != nil {
 		return err
 	}
+	muted := 0
 	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	for _, file := range files {
 		fd, err := strconv.Atoi(file.Name())
@@ -29,6 +30,10 @@ func mute(ifindex int) error {
 		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(nothing)), Filter: &nothing[0]}); err != nil {
 			return fmt.Errorf("packet socket on interface %d: %w", ifindex, err)
 		}
+		muted++
+	}
+	if muted == 0 {
+		return fmt.Errorf("no packet socket on interface %d is found: each packet would arrive twice", ifindex)
 	}
 	return nil
 }

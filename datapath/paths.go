@@ -141,7 +141,7 @@ func (p *paths) follow() {
 				settled = time.After(rest)
 			}
 		case <-ipsec:
-			p.lookAtRoutes()
+			p.followIPsec()
 		case <-look.C:
 			if changed == nil {
 				changed = p.watch()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -36,9 +35,7 @@ type wholeFrames struct {
 
 	// What was seen at the last look, so that one at many VTEPs asks the kernel once.
 	looked   bool
-	unusable error // the tap
-	policies []netlink.XfrmPolicy
-	noPolicy error    // why they are not known
+	unusable error    // by any VTEP
 	seen     sync.Map // offload of each device that packets leave by, by its number; what is not there is looked at
 }
 
@@ -152,9 +149,6 @@ func (w *wholeFrames) way(from, to netip.Addr) (wholeWay, error) {
 	if w.unusable != nil {
 		return wholeWay{}, w.unusable
 	}
-	if err := w.noIPsec(from, to); err != nil {
-		return wholeWay{}, err
-	}
 	device, err := w.egress(from, to)
 	if err != nil {
 		return wholeWay{}, err
@@ -173,48 +167,104 @@ func (w *wholeFrames) lookAtHost() {
 	if w.looked {
 		return
 	}
-	w.looked, w.unusable, w.policies, w.noPolicy = true, nil, nil, nil
-	if tap, err := w.netlink.LinkByIndex(w.index); err != nil || tap.Attrs().RawFlags&unix.IFF_UP == 0 {
-		w.unusable = fmt.Errorf("the tap %s is gone or down: set it up, or restart overlane", w.name)
+	w.looked = true
+	w.unusable = w.tapIsUp()
+	for _, look := range []func() error{socketsAreFree, w.noRuleOfPorts, w.noIPsec} {
+		if w.unusable == nil {
+			w.unusable = look()
+		}
 	}
+}
+
+func (w *wholeFrames) tapIsUp() error {
+	if tap, err := w.netlink.LinkByIndex(w.index); err != nil || tap.Attrs().RawFlags&unix.IFF_UP == 0 {
+		return fmt.Errorf("the tap %s is gone or down: set it up, or restart overlane", w.name)
+	}
+	return nil
+}
+
+// socketsAreFree tells of a VRF that all sockets of this process belong to: `ip vrf exec`. The tap does not.
+func socketsAreFree() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer unix.Close(fd)
+	device, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
+	if err != nil || device != 0 {
+		return fmt.Errorf("overlane's sockets are bound to a device (%d, %v): ip vrf identify", device, err)
+	}
+	return nil
+}
+
+// noRuleOfPorts tells of a rule of the host's routes that the sockets' packets may fall under, and the tap's program never does.
+func (w *wholeFrames) noRuleOfPorts() error {
+	rules, err := w.netlink.RuleList(netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("rules of the routes: %w", err)
+	}
+	for _, r := range rules {
+		if r.IPProto != 0 || r.Sport != nil || r.Dport != nil || r.UIDRange != nil {
+			return errors.New("a rule of this host's routes looks at ports, the protocol or the user: ip rule")
+		}
+	}
+	return nil
+}
+
+// noIPsec tells of policies for what leaves this host: packets that they cover would leave in clear past the sockets. Which ones these
+// are is not looked at.
+func (w *wholeFrames) noIPsec() error {
 	if !w.ipsec {
-		return
+		return nil
 	}
 	policies, err := w.netlink.XfrmPolicyList(netlink.FAMILY_ALL)
-	if w.policies = policies; err != nil {
-		w.noPolicy = fmt.Errorf("IPsec policies: %w", err)
-	}
-}
-
-// egress is the device by which packets leave. Of several the kernel chooses one a flow, and the tap's program could not.
-func (w *wholeFrames) egress(from, to netip.Addr) (int, error) {
-	routes, err := w.netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true, SrcAddr: from.AsSlice()})
 	if err != nil {
-		return 0, fmt.Errorf("no route: %w", err)
+		return fmt.Errorf("IPsec policies: %w", err)
 	}
-	var devices []int
-	for _, route := range routes {
-		if route.Type != unix.RTN_UNICAST {
-			return 0, errors.New("the route leads to no other host")
+	for _, p := range policies {
+		if p.Dir == netlink.XFRM_DIR_OUT && (len(p.Tmpls) > 0 || p.Action == netlink.XFRM_POLICY_BLOCK) {
+			return errors.New("this host has an IPsec policy for what leaves it: ip xfrm policy")
 		}
-		devices = append(devices, devicesOf(route)...)
 	}
-	slices.Sort(devices)
-	if devices = slices.Compact(devices); len(devices) != 1 {
-		return 0, errors.New("the route leads over several devices")
-	}
-	return devices[0], nil
+	return nil
 }
 
-// noIPsec tells of a policy that packets between the addresses fall under: past the sockets they would leave in clear.
-func (w *wholeFrames) noIPsec(from, to netip.Addr) error {
-	for _, p := range w.policies {
-		matters := len(p.Tmpls) > 0 || p.Action == netlink.XFRM_POLICY_BLOCK
-		if matters && p.Dir == netlink.XFRM_DIR_OUT && (p.Src == nil || p.Src.Contains(from.AsSlice())) && (p.Dst == nil || p.Dst.Contains(to.AsSlice())) {
-			return errors.New("an IPsec policy of this host covers the way: ip xfrm policy")
-		}
+// egress is the device by which packets leave. Of several next hops the kernel chooses one a flow by its ports, which the tap's program
+// does not tell.
+func (w *wholeFrames) egress(from, to netip.Addr) (int, error) {
+	route, err := w.route(to, &netlink.RouteGetOptions{FIBMatch: true, SrcAddr: from.AsSlice()})
+	if err != nil {
+		return 0, err
 	}
-	return w.noPolicy
+	if route.Type != unix.RTN_UNICAST {
+		return 0, errors.New("the route leads to no other host")
+	}
+	if len(route.MultiPath) > 0 || route.LinkIndex == 0 {
+		return 0, errors.New("the route has several next hops")
+	}
+	if route.Encap != nil {
+		return 0, errors.New("the route has an encapsulation of its own")
+	}
+	// As the program looks it up: a device of a VRF leads to the VRF's routes.
+	again, err := w.route(to, &netlink.RouteGetOptions{FIBMatch: true, SrcAddr: from.AsSlice(), OifIndex: route.LinkIndex})
+	if err != nil || !again.Equal(route) {
+		return 0, errors.New("by its device alone the kernel finds another route: ip route get ... oif")
+	}
+	return route.LinkIndex, nil
+}
+
+func (w *wholeFrames) route(to netip.Addr, options *netlink.RouteGetOptions) (netlink.Route, error) {
+	routes, err := w.netlink.RouteGetWithOptions(to.AsSlice(), options)
+	if err != nil {
+		return netlink.Route{}, fmt.Errorf("no route: %w", err)
+	}
+	if len(routes) != 1 {
+		return netlink.Route{}, fmt.Errorf("%d routes", len(routes))
+	}
+	return routes[0], nil
 }
 
 // offload is what a device, and all below it, does with super-frames inside of VXLAN.
@@ -296,9 +346,9 @@ func (w *wholeFrames) below(l netlink.Link) (devices []int, err error) {
 	return devices, nil
 }
 
-// watchIPsec tells when a policy comes or goes. Where the kernel has none, nothing is told.
+// watchIPsec tells when policies come or go. Where the kernel has none, nothing is told.
 func (p *paths) watchIPsec() <-chan struct{} {
-	told := make(chan struct{})
+	told := make(chan struct{}, 1)
 	if p.d.whole == nil || !p.d.whole.ipsec {
 		return told
 	}
@@ -318,12 +368,27 @@ func (p *paths) watchIPsec() <-chan struct{} {
 			}
 			select {
 			case told <- struct{}{}:
-			case <-p.done:
-				return
+			default:
 			}
 		}
 	}()
 	return told
+}
+
+// followIPsec looks at the ways only where the first policy has come or the last has gone.
+func (p *paths) followIPsec() {
+	p.d.mu.Lock()
+	defer p.d.mu.Unlock()
+	w := p.d.whole
+	usable := w.unusable == nil
+	w.looked = false
+	w.lookAtHost()
+	if usable == (w.unusable == nil) {
+		return
+	}
+	for _, v := range p.d.vteps {
+		p.lookAtWhole(v)
+	}
 }
 
 // SetTakeWhole says of other hosts whether they take super-frames in one piece, with a checksum inside that nobody has computed, as
@@ -331,9 +396,13 @@ func (p *paths) watchIPsec() <-chan struct{} {
 func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	before := d.takeWhole
 	d.takeWhole = takes
 	for _, v := range d.vteps {
-		d.paths.lookAtWhole(v)
+		was, wasKnown := before[v.at]
+		if is, isKnown := takes[v.at]; is != was || isKnown != wasKnown {
+			d.paths.lookAtWhole(v)
+		}
 	}
 }
 

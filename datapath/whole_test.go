@@ -47,21 +47,46 @@ func TestSuperFramesStayWhole(t *testing.T) {
 	kernelPeer(t, ownPeer())
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	for _, addr := range []string{peerIP4, peerIP6} {
-		before, packets, bytes := whole(), received(t, "packets"), received(t, "bytes")
+		before, packets, bytes := whole(), received(t, peerNS, "wire", "packets"), received(t, peerNS, "wire", "bytes")
 		copyBulk(t, containerNS, peerNS, addr)
-		packets, bytes = received(t, "packets")-packets, received(t, "bytes")-bytes
+		packets, bytes = received(t, peerNS, "wire", "packets")-packets, received(t, peerNS, "wire", "bytes")-bytes
 		if whole() == before || bytes/packets < 2*1500 {
 			t.Errorf("TCP to %s: %d super-frames in one piece, %d bytes in %d packets on the wire", addr, whole()-before, bytes, packets)
 		}
 	}
 }
 
-// received is a counter of the wire's at its other end.
-func received(t *testing.T, what string) (n uint64) {
+// received is a counter of a device.
+func received(t *testing.T, ns, device, what string) (n uint64) {
 	t.Helper()
-	_, err := fmt.Sscan(run(t, peerNS, "cat /sys/class/net/wire/statistics/rx_"+what), &n)
+	_, err := fmt.Sscan(run(t, ns, "cat /sys/class/net/"+device+"/statistics/rx_"+what), &n)
 	must(t, err)
 	return n
+}
+
+// A device behind that can do nothing has the kernel cut them up, and compute all checksums, by what the tap was told. The receiver's kernel
+// looks at each.
+func TestSuperFramesAreCutUpByTheKernel(t *testing.T) {
+	if !ownTap() {
+		return
+	}
+	vtep := netip.MustParseAddrPort("10.9.4.2:4789")
+	if ownVTEP().Is6() {
+		vtep = netip.MustParseAddrPort("[fd09:4::2]:4789")
+	}
+	far := farPeer(t, vtep)
+	run(t, peerNS, "ip link set onward mtu 1500 && ethtool -K onward tx off gso off")
+	run(t, far, "ethtool -K back gro off rx off")
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	for _, addr := range []string{peerIP4, peerIP6} {
+		before, packets, bytes := whole(), received(t, far, "back", "packets"), received(t, far, "back", "bytes")
+		copyBulk(t, containerNS, far, addr)
+		segmentedUDP(t, containerNS, far, addr)
+		packets, bytes = received(t, far, "back", "packets")-packets, received(t, far, "back", "bytes")-bytes
+		if whole() == before || bytes/packets > 1500 {
+			t.Errorf("to %s: %d super-frames in one piece, %d bytes in %d packets behind", addr, whole()-before, bytes, packets)
+		}
+	}
 }
 
 // Datagrams of a flow keep their order, those alone and those in super-frames.
@@ -119,7 +144,7 @@ func udpPair(t *testing.T, from, to, addr string) (receiver, sender *net.UDPConn
 }
 
 // Where the device can't cut super-frames up inside of VXLAN, and where the tap is down, the sockets send them; so they do where
-// IPsec covers the way or the route is none for the tap.
+// the host has IPsec or the route is none for the tap.
 func TestSuperFramesFallBack(t *testing.T) {
 	if !ownTap() {
 		return
@@ -127,7 +152,8 @@ func TestSuperFramesFallBack(t *testing.T) {
 	kernelPeer(t, ownPeer())
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	tap := plane.Stats().Whole.Tap
-	policy := fmt.Sprintf("ip xfrm policy %%s src %s dst %s dir out", ownVTEP(), ownPeer().Addr())
+	policy := "ip xfrm policy %s src ::/0 dst 2001:db8::/32 dir out"
+	rule := "ip rule %s ipproto udp dport 4444 lookup main; ip route add 10.99.0.0/24 dev wire; ip route del 10.99.0.0/24" // of a route the kernel tells
 	other := "ip link add other type veth peer name another && ip link set another up && ip addr add 10.9.5.1/24 dev other && ip addr add fd09:5::1/64 dev other nodad && ip link set other up && "
 	gateway := map[bool]string{true: "10.9.5.2", false: "fd09:5::2"}[ownVTEP().Is4()]
 	for _, c := range []struct {
@@ -136,8 +162,9 @@ func TestSuperFramesFallBack(t *testing.T) {
 	}{
 		{"tx-udp_tnl-segmentation", "ethtool -K wire tx-udp_tnl-segmentation off", "ethtool -K wire tx-udp_tnl-segmentation on", true},
 		{tap + " is gone or down", "ip link set " + tap + " down", "ip link set " + tap + " up", true},
-		{"IPsec", fmt.Sprintf(policy, "add") + " action block", fmt.Sprintf(policy, "del"), false},
-		{"several devices", other + fmt.Sprintf("ip route add %s nexthop via %s dev wire nexthop via %s dev other", ownPeer().Addr(), ownPeer().Addr().Next(), gateway), "ip link del other; ip route del " + ownPeer().Addr().String() + " 2>/dev/null || true", false},
+		{"IPsec", fmt.Sprintf(policy, "add") + " action block", fmt.Sprintf(policy, "del"), true},
+		{"ip rule", fmt.Sprintf(rule, "add"), fmt.Sprintf(rule, "del"), true},
+		{"several next hops", other + fmt.Sprintf("ip route add %s nexthop via %s dev wire nexthop via %s dev other", ownPeer().Addr(), ownPeer().Addr().Next(), gateway), "ip link del other; ip route del " + ownPeer().Addr().String() + " 2>/dev/null || true", false},
 		{"no route", "ip route add unreachable " + ownPeer().Addr().String(), "ip route del unreachable " + ownPeer().Addr().String(), false},
 	} {
 		waitFor(t, "super-frames to stay whole before: "+c.because, func() bool { return cut(ownPeer()) == "" })

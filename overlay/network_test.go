@@ -237,6 +237,11 @@ func TestTakeWholeIsHeard(t *testing.T) {
 	if len(h.datapath.TakeWhole()) != 1 {
 		t.Errorf("known are %v", h.datapath.TakeWhole())
 	}
+	h.datapath.SetTakeWhole(nil)
+	h.Observe(peerHas(false))
+	if !h.datapath.TakeWhole()[overlaytest.Peer.VTEP] {
+		t.Error("the peer's VTEP is there, and its word is not known")
+	}
 }
 
 func TestMTUTooSmallForIPv6(t *testing.T) {

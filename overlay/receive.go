@@ -22,9 +22,8 @@ func (o *Overlay) runMTU() {
 	defer ticker.Stop()
 	var announced int
 	var heard map[netip.AddrPort]int
-	var told map[netip.AddrPort]bool
 	for turn := 0; ; turn++ {
-		if turn%deviceTurns == 0 {
+		if turn%deviceTurns == 0 || announced == 0 {
 			announced = o.announceMTU(announced)
 		}
 		members := o.cluster.Members()
@@ -32,10 +31,7 @@ func (o *Overlay) runMTU() {
 			o.cfg.Datapath.SetReceiveMTUs(mtus)
 			heard = mtus
 		}
-		if takes := takeWhole(members); !maps.Equal(takes, told) {
-			o.cfg.Datapath.SetTakeWhole(takes)
-			told = takes
-		}
+		o.cfg.Datapath.SetTakeWhole(takeWhole(members))
 		select {
 		case <-o.ctx.Done():
 			return

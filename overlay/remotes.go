@@ -73,6 +73,9 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 	for _, n := range o.networks {
 		byKey[n.Key] = n
 	}
+	if slices.ContainsFunc(changes, func(c discovery.Change) bool { return c.Kind == discovery.KindVTEP && !c.Gone }) {
+		o.cfg.Datapath.SetTakeWhole(takeWhole(o.cluster.Members())) // a host of an older version never gets one super-frame
+	}
 	failed := false
 	for _, c := range changes {
 		if n := byKey[c.Network.Key]; n != nil {
