@@ -88,7 +88,7 @@ func pingEverySize(t *testing.T, ns, to string) {
 	for size := 64; size <= innerMTU+1; size++ {
 		echo(t, socket.(*net.IPConn), size-headers)
 	}
-	out := run(t, ns, fmt.Sprintf(`ping -q -c 1 -W 1 -M do -s %d %s 2>&1 || true`, innerMTU+1-headers, to))
+	out := run(t, ns, fmt.Sprintf(`ping -q -c 1 -W 0.2 -M do -s %d %s 2>&1 || true`, innerMTU+1-headers, to))
 	if strings.Contains(out, "1 received") {
 		t.Errorf("a packet longer than the MTU was carried whole: %s", out)
 	}
