@@ -97,6 +97,32 @@ func TestSuperFramesKeepOrder(t *testing.T) {
 	}
 }
 
+// Over IPv6 routers may choose the path by the flow label: super-frames and single packets have the same.
+func TestSuperFramesHaveNoFlowLabel(t *testing.T) {
+	if !ownTap() || ownVTEP().Is4() {
+		return
+	}
+	kernelPeer(t, ownPeer())
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	wire := rawSocketOn(t, peerNS, "wire")
+	_, sender := udpPair(t, containerNS, peerNS, peerIP4)
+	for _, size := range []int{1000, 16000} {
+		_, err := sender.Write(make([]byte, size))
+		must(t, err)
+	}
+	const toVXLAN = 14 + 40 + 2
+	for single, super := false, false; !single || !super; {
+		packet := wire.next(t)
+		if len(packet) < 1000 || binary.BigEndian.Uint16(packet[12:]) != unix.ETH_P_IPV6 || binary.BigEndian.Uint16(packet[toVXLAN:]) != 4789 {
+			continue
+		}
+		if label := binary.BigEndian.Uint32(packet[14:]) & 0xfffff; label != 0 {
+			t.Fatalf("a packet of %d bytes has flow label %#x", len(packet), label)
+		}
+		single, super = single || len(packet) < 2000, super || len(packet) > 2000
+	}
+}
+
 // udpPair is a receiver, and a sender whose longer payloads are cut into datagrams of 1000 bytes.
 func udpPair(t *testing.T, from, to, addr string) (receiver, sender *net.UDPConn) {
 	t.Helper()
