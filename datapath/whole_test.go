@@ -221,6 +221,35 @@ func TestSuperFramesGoToWhoTakesThem(t *testing.T) {
 	}
 }
 
+// A flow that fills what a slow device leaves room for stops no other's super-frames.
+func TestSuperFramesOfSlowFlow(t *testing.T) {
+	if !ownTap() {
+		return
+	}
+	kernelPeer(t, ownPeer())
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	waitFor(t, "super-frames to stay whole", func() bool { return cut(ownPeer()) == "" })
+	run(t, containerNS, "ping -q -c 1 "+peerIP4)
+	run(t, hostNS, "tc qdisc add dev wire root tbf rate 1mbit burst 100k limit 200m")
+	defer run(t, hostNS, "tc qdisc del dev wire root")
+	slow := sender(t, containerNS, peerIP4+":9")
+	inSegments(t, slow, 1000)
+	full := plane.Stats().Drops["underlay_full"]
+	waitFor(t, "a flow to be slowed down", func() bool {
+		slow.Write(make([]byte, 16000))
+		return plane.Stats().Drops["underlay_full"] > full
+	})
+	before := whole()
+	const others = 32
+	for range others {
+		other := sender(t, containerNS, peerIP4+":9")
+		inSegments(t, other, 1000)
+		_, err := other.Write(make([]byte, 16000))
+		must(t, err)
+	}
+	waitFor(t, "super-frames of other flows to leave", func() bool { return whole()-before >= others/2 })
+}
+
 // The tap and what is on it go with the process, and nothing is on the host's devices.
 func TestSuperFramesLeaveNothing(t *testing.T) {
 	if !ownTap() {
