@@ -92,7 +92,7 @@ func (d *Datapath) startUnderlay(c Config) error {
 		return d.startOnDevice(c)
 	}
 	if c.Underlay.Device != UnderlayUDP {
-		whole, err := openWholeFrames()
+		whole, err := openWholeFrames(len(c.CPUs))
 		switch {
 		case err == nil:
 			whole.unasked = c.Underlay.Device == ""

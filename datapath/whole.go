@@ -24,7 +24,7 @@ const gsoTapName = "overlane-gso%d"
 // wholeFrames gives super-frames to the kernel in one piece, where the device that they leave by can cut them up inside of VXLAN. The
 // sockets send all else, with the same source ports. What it makes in the kernel goes with the process, however that ends.
 type wholeFrames struct {
-	tap     int
+	tap     []int // its files
 	name    string
 	index   int
 	program link.Link // on the tap: see passOn
@@ -40,14 +40,14 @@ type wholeFrames struct {
 }
 
 // openWholeFrames is called in the host's network namespace.
-func openWholeFrames() (w *wholeFrames, err error) {
-	w = &wholeFrames{tap: -1}
+func openWholeFrames(workers int) (w *wholeFrames, err error) {
+	w = &wholeFrames{}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	if w.tap, w.name, err = dp.OpenGSOTap(gsoTapName); errors.Is(err, unix.EINVAL) {
+	if w.tap, w.name, err = dp.OpenGSOTap(gsoTapName, workers); errors.Is(err, unix.EINVAL) {
 		return w, errors.New("the kernel's taps take no super-frames inside of VXLAN: want Linux 6.17 or later")
 	} else if err != nil {
 		return w, fmt.Errorf("make a tap for super-frames: %w", err)
@@ -79,7 +79,7 @@ func openWholeFrames() (w *wholeFrames, err error) {
 
 // TryWhole makes all that super-frames in one piece need of the kernel, and removes it. The error says what it lacks.
 func TryWhole() error {
-	w, err := openWholeFrames()
+	w, err := openWholeFrames(1)
 	if err == nil {
 		w.close()
 	}
@@ -129,9 +129,7 @@ func (w *wholeFrames) close() {
 	if w.netlink != nil {
 		w.netlink.Close()
 	}
-	if w.tap >= 0 {
-		unix.Close(w.tap)
-	}
+	dp.CloseGSOTap(w.tap)
 }
 
 // wholeWay is how super-frames leave in one piece.

@@ -122,6 +122,32 @@ func TestSuperFramesKeepOrder(t *testing.T) {
 	}
 }
 
+// Over IPv6 routers may choose the path by the flow label: super-frames and single packets have the same.
+func TestSuperFramesHaveNoFlowLabel(t *testing.T) {
+	if !ownTap() || ownVTEP().Is4() {
+		return
+	}
+	kernelPeer(t, ownPeer())
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	wire := rawSocketOn(t, peerNS, "wire")
+	_, sender := udpPair(t, containerNS, peerNS, peerIP4)
+	for _, size := range []int{1000, 16000} {
+		_, err := sender.Write(make([]byte, size))
+		must(t, err)
+	}
+	const toVXLAN = 14 + 40 + 2
+	for single, super := false, false; !single || !super; {
+		packet := wire.next(t)
+		if len(packet) < 1000 || binary.BigEndian.Uint16(packet[12:]) != unix.ETH_P_IPV6 || binary.BigEndian.Uint16(packet[toVXLAN:]) != 4789 {
+			continue
+		}
+		if label := binary.BigEndian.Uint32(packet[14:]) & 0xfffff; label != 0 {
+			t.Fatalf("a packet of %d bytes has flow label %#x", len(packet), label)
+		}
+		single, super = single || len(packet) < 2000, super || len(packet) > 2000
+	}
+}
+
 // udpPair is a receiver, and a sender whose longer payloads are cut into datagrams of 1000 bytes.
 func udpPair(t *testing.T, from, to, addr string) (receiver, sender *net.UDPConn) {
 	t.Helper()
@@ -220,6 +246,35 @@ func TestSuperFramesGoToWhoTakesThem(t *testing.T) {
 			t.Errorf("%v: %d super-frames left in one piece", c.takes, left)
 		}
 	}
+}
+
+// A flow that fills what a slow device leaves room for stops no other's super-frames.
+func TestSuperFramesOfSlowFlow(t *testing.T) {
+	if !ownTap() {
+		return
+	}
+	kernelPeer(t, ownPeer())
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
+	waitFor(t, "super-frames to stay whole", func() bool { return cut(ownPeer()) == "" })
+	run(t, containerNS, "ping -q -c 1 "+peerIP4)
+	run(t, hostNS, "tc qdisc add dev wire root tbf rate 1mbit burst 100k limit 200m")
+	defer run(t, hostNS, "tc qdisc del dev wire root")
+	slow := sender(t, containerNS, peerIP4+":9")
+	inSegments(t, slow, 1000)
+	full := plane.Stats().Drops["underlay_full"]
+	waitFor(t, "a flow to be slowed down", func() bool {
+		slow.Write(make([]byte, 16000))
+		return plane.Stats().Drops["underlay_full"] > full
+	})
+	before := whole()
+	const others = 32
+	for range others {
+		other := sender(t, containerNS, peerIP4+":9")
+		inSegments(t, other, 1000)
+		_, err := other.Write(make([]byte, 16000))
+		must(t, err)
+	}
+	waitFor(t, "super-frames of other flows to leave", func() bool { return whole()-before >= others/2 })
 }
 
 // The tap and what is on it go with the process, and nothing is on the host's devices.

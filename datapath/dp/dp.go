@@ -34,6 +34,7 @@ const (
 	MaxNeighbours = C.DP_MAX_NEIGHBOURS
 	MaxFrame      = C.DP_FRAME_MAX
 	ClaimsTaken   = C.DP_CLAIMS_TAKEN // at once
+	Sources       = C.DP_UDP_SOURCES  // ports that a worker sends from
 )
 
 // Config starts the pipeline.
@@ -312,23 +313,45 @@ func SetNextHop(vtep, device uint32, m [6]byte) error {
 func DelNextHop(vtep uint32) error { return failed(C.dp_vtep_by_kernel(C.uint32_t(vtep))) }
 
 // OpenGSOTap makes a tap that takes super-frames inside of VXLAN, in the calling thread's network namespace; EINVAL: a kernel before
-// Linux 6.17. It lives as long as its file. Returned is its name too, which is made of the pattern.
-func OpenGSOTap(pattern string) (fd int, name string, err error) {
+// Linux 6.17. It lives as long as its files, Sources for each worker. Returned is its name too, which is made of the pattern.
+func OpenGSOTap(pattern string, workers int) (fds []int, name string, err error) {
 	var text [unix.IFNAMSIZ]C.char
 	for i := range min(len(pattern), len(text)-1) {
 		text[i] = C.char(pattern[i])
 	}
-	ret := C.dp_gso_tap_open(&text[0])
-	return int(ret), C.GoString(&text[0]), failed(ret)
+	var files gsoFiles
+	if err := failed(C.dp_gso_tap_open(&text[0], C.unsigned(workers), &files[0])); err != nil {
+		return nil, "", err
+	}
+	for _, fd := range files[:workers*Sources] {
+		fds = append(fds, int(fd))
+	}
+	return fds, C.GoString(&text[0]), nil
+}
+
+// CloseGSOTap removes it.
+func CloseGSOTap(fds []int) {
+	files := gsoFilesOf(fds)
+	C.dp_gso_tap_close(C.unsigned(len(fds)/Sources), &files[0])
+}
+
+type gsoFiles [MaxWorkers * Sources]C.int
+
+func gsoFilesOf(fds []int) (files gsoFiles) {
+	for i, fd := range fds {
+		files[i] = C.int(fd)
+	}
+	return files
 }
 
 // SetWhole has super-frames of TCP, and with udp those of UDP too, go to the VTEP in one piece, through such a tap and by an interface.
-func SetWhole(vtep uint32, tap, ifindex int, udp bool) error {
-	return failed(C.dp_vtep_whole(C.uint32_t(vtep), C.int(tap), C.uint32_t(ifindex), C.bool(udp)))
+func SetWhole(vtep uint32, fds []int, ifindex int, udp bool) error {
+	files := gsoFilesOf(fds)
+	return failed(C.dp_vtep_whole(C.uint32_t(vtep), &files[0], C.uint32_t(ifindex), C.bool(udp)))
 }
 
 // DelWhole has them cut up again.
-func DelWhole(vtep uint32) error { return SetWhole(vtep, -1, 0, false) }
+func DelWhole(vtep uint32) error { return SetWhole(vtep, nil, 0, false) }
 
 // SetMTU has packets to the VTEP of more than so many bytes of outer IP packet answered, fragmented or dropped.
 func SetMTU(vtep uint32, mtu int) error {

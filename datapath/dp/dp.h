@@ -21,6 +21,8 @@
 /* An endpoint has two addresses and a link-local one. */
 #define DP_MAX_NEIGHBOURS (3 * DP_MAX_MACS)
 #define DP_MAX_DEVICES 32
+/* Source ports a worker has for each family: what spreads flows over paths and queues (RFC 7348 section 5). */
+#define DP_UDP_SOURCES 8
 #define DP_ERR_LEN 256
 /* Longest frame that a port takes, Ethernet header included. */
 #define DP_FRAME_MAX 65470
@@ -133,18 +135,21 @@ int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
 /* From then on the kernel sends them. */
 int dp_vtep_by_kernel(uint32_t vtep);
 
+/* Files of a tap for super-frames: as with sockets each worker has one for each source port, so that a full one stops no other. */
+#define DP_GSO_FILES(workers) ((workers)*DP_UDP_SOURCES)
 /*
- * A tap that takes super-frames inside of VXLAN (TUN_F_UDP_TUNNEL_GSO), and lives as long as its file, which is returned. What is
- * written to it has the number of the interface by which it is to leave in the last four bytes of its Ethernet source, in network
+ * A tap that takes super-frames inside of VXLAN (TUN_F_UDP_TUNNEL_GSO), and lives as long as its DP_GSO_FILES(n_workers) files. What is
+ * written to one has the number of the interface by which it is to leave in the last four bytes of its Ethernet source, in network
  * order. It has no carrier, so that nobody speaks on it. name, of IFNAMSIZ bytes, is a pattern at first, then the tap's name.
  * -EINVAL: a kernel before Linux 6.17.
  */
-int dp_gso_tap_open(char *name);
+int dp_gso_tap_open(char *name, unsigned n_workers, int *fds);
+void dp_gso_tap_close(unsigned n_workers, const int *fds);
 /*
  * From then on super-frames of TCP, and with udp those of UDP as well, go to the VTEP in one piece, through such a tap and by the
  * interface; 0: no more. -EAFNOSUPPORT: the VTEP's address is of another family than our own.
  */
-int dp_vtep_whole(uint32_t vtep, int tap, uint32_t ifindex, bool udp);
+int dp_vtep_whole(uint32_t vtep, const int fds[DP_GSO_FILES(DP_MAX_WORKERS)], uint32_t ifindex, bool udp);
 
 /*
  * From then on packets to the VTEP of more than mtu bytes of outer IP packet are not sent: their senders are told by ICMP, or they

@@ -104,10 +104,13 @@ send_socket(int family)
 		return -errno;
 	set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES);
 	/* What routers say of the path is looked into before it counts, and then it counts in dp_vtep_mtu: the kernel believes more. */
-	if (family == AF_INET)
+	if (family == AF_INET) {
 		set_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
-	else
+	} else {
 		set_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+		/* Routers may hash the label: a flow's super-frames from the tap have none, as all of the kernel's VXLAN. */
+		set_int(fd, SOL_IPV6, IPV6_AUTOFLOWLABEL, 0);
+	}
 	for (unsigned i = 0; i < SOURCE_TRIES && ret == -EADDRINUSE; i++) {
 		socklen_t len = sockaddr_of(&addr, family, from, SOURCE_FIRST + rte_rand_max(SOURCE_COUNT));
 

@@ -14,8 +14,8 @@
 
 #include <rte_mbuf.h>
 
-/* Source ports a worker has for each family: what spreads flows over paths and queues (RFC 7348 section 5). */
-#define DP_UDP_SOURCES 8
+#include "dp.h"
+
 #define DP_UDP_MSGS 64
 #define DP_UDP_IOVS 2048
 /* Header slots for segments: VXLAN header and inner headers. */
@@ -81,7 +81,8 @@ void dp_udp_send(struct dp_worker *w, struct dp_frame *frame, struct dp_vtep *to
 void dp_udp_flush(struct dp_worker *w);
 /* port_udp_whole.c: the way to the VTEP for the super-frame in one piece; NULL: it is cut up. */
 const struct dp_whole *dp_udp_whole_way(const struct dp_frame *frame, const struct dp_vtep *to);
-int dp_udp_whole_tap(const struct dp_whole *way);
+/* The file that the worker writes to for a source. */
+int dp_udp_whole_tap(const struct dp_whole *way, const struct dp_worker *w, unsigned source);
 /* What stands before the frame: a virtio-net header, and the outer ones. Returns their length, DP_UDP_SLOT_LEN at most. */
 uint32_t dp_udp_whole_headers(const struct dp_frame *frame, const struct dp_whole *way, uint16_t source, uint8_t *at);
 

@@ -40,8 +40,21 @@ sender(const struct sockaddr_in6 *from)
 
 /*
  * The size of segments that the kernel tells may be that of the inner packet: a Linux VTEP has given a UDP super-frame to a card
- * that is none, and it is in one VXLAN packet as long as the datagram.
+ * that is none, and it is in one VXLAN packet as long as the datagram. Then the first packet's frame does not end within the size.
  */
+static bool
+first_overruns(const struct dp_udp_datagram *d)
+{
+	enum dp_parse_result first;
+	struct dp_hdrs h;
+
+	if (d->size < DP_VXLAN_LEN)
+		return true;
+	first = dp_parse_fast(d->data + DP_VXLAN_LEN, d->size - DP_VXLAN_LEN, &h);
+	return first != DP_PARSE_OK && first != DP_PARSE_NOT_IP;
+}
+
+/* Whether it is one that can be delivered as such. Others have a VLAN tag, a tunnel or a routing header inside, and are dropped, cut up. */
 static bool
 is_whole(const struct dp_udp_datagram *d)
 {
@@ -49,7 +62,7 @@ is_whole(const struct dp_udp_datagram *d)
 	uint32_t len = d->len - DP_VXLAN_LEN;
 	struct dp_hdrs h;
 
-	return d->size < d->len && d->len > DP_VXLAN_LEN && dp_parse_fast(frame, len, &h) == DP_PARSE_OK && h.end == len && h.proto == IPPROTO_UDP && dp_is_partial(frame, &h);
+	return d->len > DP_VXLAN_LEN && dp_parse_fast(frame, len, &h) == DP_PARSE_OK && h.end == len && h.proto == IPPROTO_UDP && dp_is_partial(frame, &h);
 }
 
 /* Whether what begins at data may be a packet of the VTEP's. */
@@ -72,12 +85,12 @@ may_be_from(const struct dp_vtep *from, const uint8_t *data, uint32_t len)
  * packet's header: taken for packets it would speak for others, and as one it would tell of others' packets.
  */
 static bool
-is_ambiguous(const struct dp_udp_datagram *d)
+is_ambiguous(const struct dp_udp_datagram *d, bool whole)
 {
-	if (d->len > (uint64_t)d->size * GATHERED_MAX)
+	if (whole && d->len > (uint64_t)d->size * GATHERED_MAX)
 		return false;
 	for (uint32_t at = d->size; at < d->len; at += d->size)
-		if (may_be_from(d->from, d->data + at, d->len - at))
+		if (may_be_from(d->from, d->data + at, RTE_MIN(d->size, d->len - at)))
 			return true;
 	return false;
 }
@@ -85,13 +98,17 @@ is_ambiguous(const struct dp_udp_datagram *d)
 void
 dp_udp_take(struct dp_worker *w, struct dp_udp_datagram d)
 {
-	if (unlikely(is_whole(&d))) {
-		if (is_ambiguous(&d)) {
+	if (d.size < d.len && unlikely(first_overruns(&d))) {
+		bool whole = is_whole(&d);
+
+		if (is_ambiguous(&d, whole)) {
 			dp_count(w, DP_DROP_UNDERLAY_AMBIGUOUS);
 			return;
 		}
-		d.gso_size = d.size;
-		d.size = d.len;
+		if (whole) {
+			d.gso_size = d.size;
+			d.size = d.len;
+		}
 	}
 	w->udp.rx = d;
 }

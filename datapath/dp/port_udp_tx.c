@@ -212,20 +212,21 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 
 /* In its place among the packets before and behind it, from the port that they come from: it is of their flow. */
 static void
-send_whole(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run, const struct dp_whole *way, uint16_t source)
+send_whole(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run, const struct dp_whole *way, unsigned source)
 {
 	struct dp_udp *udp = &w->udp;
+	uint16_t port = atomic_load_explicit(&udp->ports[source], memory_order_relaxed);
 	struct msghdr *msg;
 	uint8_t *slot;
 
 	make_room(w);
 	slot = udp->slots[udp->n_slots++];
-	run.fd = dp_udp_whole_tap(way);
+	run.fd = dp_udp_whole_tap(way, w, source);
 	run.whole = run.closed = true;
 	run.segments = dp_gso_segments(f->data, &f->hdrs, &f->vnet);
 	run.bytes = f->len + run.segments * DP_VXLAN_LEN + (run.segments - 1) * f->hdrs.payload;
 	msg = start_run(udp, run);
-	udp->iovs[udp->n_iovs++] = (struct iovec){ slot, dp_udp_whole_headers(f, way, source, slot) };
+	udp->iovs[udp->n_iovs++] = (struct iovec){ slot, dp_udp_whole_headers(f, way, port, slot) };
 	udp->iovs[udp->n_iovs++] = (struct iovec){ f->data, f->len };
 	msg->msg_iovlen = 2;
 }
@@ -244,7 +245,7 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 		const struct dp_whole *way = dp_udp_whole_way(f, to);
 
 		if (way)
-			send_whole(w, f, run, way, atomic_load_explicit(&w->udp.ports[source], memory_order_relaxed));
+			send_whole(w, f, run, way, source);
 		else
 			send_segments(w, f, run);
 		return;

@@ -35,11 +35,13 @@ struct vnet {
 	uint16_t outer_th, inner_nh;
 } __attribute__((packed));
 _Static_assert(sizeof(struct vnet) == 24, "with a shorter header the kernel takes none of a tunnel");
+/* drivers/net/tun.c: MAX_TAP_QUEUES. */
+_Static_assert(DP_GSO_FILES(DP_MAX_WORKERS) <= 256, "a tap has so many files");
 _Static_assert(sizeof(struct vnet) + DP_OUTER6_LEN <= DP_UDP_SLOT_LEN, "headers fit a slot");
 
 struct dp_whole {
 	struct dp_eth_outer outer;
-	int tap;
+	int fds[DP_GSO_FILES(DP_MAX_WORKERS)]; /* of the tap */
 	bool udp;
 };
 
@@ -47,37 +49,61 @@ struct dp_whole {
 static const uint8_t tap_mac[6] = { 2 };
 
 static int
-set_up(int fd, char *name)
+file_open(char *name)
 {
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR }, hw = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
-	const unsigned offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6 | TUNNEL_GSO | TUNNEL_GSO_CSUM;
-	int header = sizeof(struct vnet), buffer = BUFFER_BYTES, no = 0;
-
-	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
-	memcpy(hw.ifr_hwaddr.sa_data, tap_mac, sizeof(tap_mac));
-	if (ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETVNETHDRSZ, &header) || ioctl(fd, TUNSETOFFLOAD, offload) || ioctl(fd, TUNSETSNDBUF, &buffer) ||
-	    ioctl(fd, TUNSETCARRIER, &no) || ioctl(fd, SIOCSIFHWADDR, &hw))
-		return -errno;
-	snprintf(name, IFNAMSIZ, "%s", ifr.ifr_name);
-	return 0;
-}
-
-int
-dp_gso_tap_open(char *name)
-{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE };
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), ret;
 
 	if (fd < 0)
 		return -errno;
-	ret = set_up(fd, name);
-	if (!ret)
-		return fd;
-	close(fd);
+	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
+	if (ioctl(fd, TUNSETIFF, &ifr)) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	snprintf(name, IFNAMSIZ, "%s", ifr.ifr_name);
+	return fd;
+}
+
+/* By one file for all that the tap has by then. */
+static int
+set_up(int fd)
+{
+	struct ifreq hw = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
+	const unsigned offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6 | TUNNEL_GSO | TUNNEL_GSO_CSUM;
+	int header = sizeof(struct vnet), buffer = BUFFER_BYTES, no = 0;
+
+	memcpy(hw.ifr_hwaddr.sa_data, tap_mac, sizeof(tap_mac));
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header) || ioctl(fd, TUNSETOFFLOAD, offload) || ioctl(fd, TUNSETSNDBUF, &buffer) || ioctl(fd, TUNSETCARRIER, &no) || ioctl(fd, SIOCSIFHWADDR, &hw))
+		return -errno;
+	return 0;
+}
+
+int
+dp_gso_tap_open(char *name, unsigned n_workers, int *fds)
+{
+	int ret = 0;
+
+	memset(fds, -1, DP_GSO_FILES(n_workers) * sizeof(*fds));
+	for (unsigned i = 0; i < DP_GSO_FILES(n_workers) && ret >= 0; i++)
+		ret = fds[i] = file_open(name);
+	if (ret >= 0)
+		ret = set_up(fds[0]);
+	if (ret)
+		dp_gso_tap_close(n_workers, fds);
 	return ret;
 }
 
+void
+dp_gso_tap_close(unsigned n_workers, const int *fds)
+{
+	for (unsigned i = 0; i < DP_GSO_FILES(n_workers); i++)
+		close(fds[i]);
+}
+
 static struct dp_whole *
-way_new(const struct dp_vtep *vtep, int tap, uint32_t ifindex, bool udp)
+way_new(const struct dp_vtep *vtep, const int *fds, uint32_t ifindex, bool udp)
 {
 	struct dp_whole *way = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP(sizeof(*way)));
 	uint8_t from[6];
@@ -88,13 +114,13 @@ way_new(const struct dp_vtep *vtep, int tap, uint32_t ifindex, bool udp)
 	ifindex = htonl(ifindex);
 	memcpy(from + 2, &ifindex, sizeof(ifindex));
 	dp_outer_template(&way->outer, vtep, tap_mac, from);
-	way->tap = tap;
+	memcpy(way->fds, fds, sizeof(way->fds));
 	way->udp = udp;
 	return way;
 }
 
 int
-dp_vtep_whole(uint32_t id, int tap, uint32_t ifindex, bool udp)
+dp_vtep_whole(uint32_t id, const int fds[DP_GSO_FILES(DP_MAX_WORKERS)], uint32_t ifindex, bool udp)
 {
 	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
 	struct dp_whole *new = NULL, *old;
@@ -104,7 +130,7 @@ dp_vtep_whole(uint32_t id, int tap, uint32_t ifindex, bool udp)
 	if (ifindex && dp_addr_is4(&vtep->addr) != dp_addr_is4(&dp.config.vtep))
 		return -EAFNOSUPPORT;
 	if (ifindex) {
-		new = way_new(vtep, tap, ifindex, udp);
+		new = way_new(vtep, fds, ifindex, udp);
 		if (!new)
 			return -ENOMEM;
 	}
@@ -134,9 +160,9 @@ dp_udp_whole_way(const struct dp_frame *f, const struct dp_vtep *to)
 }
 
 int
-dp_udp_whole_tap(const struct dp_whole *way)
+dp_udp_whole_tap(const struct dp_whole *way, const struct dp_worker *w, unsigned source)
 {
-	return way->tap;
+	return way->fds[DP_GSO_FILES(w->id) + source];
 }
 
 /* The kernel adds to these when it has cut the packet up: net/ipv4/udp_offload.c __skb_udp_tunnel_segment(). */

@@ -21,25 +21,96 @@ const (
 // gsoTap has super-frames to the bench's VTEP go where a tap would be, and gives what reads them there.
 func (b testBench) gsoTap(t *testing.T) (read func() []byte) {
 	t.Helper()
-	tap, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
+	files := b.gsoFiles(t)
+	return func() []byte {
+		for _, f := range files {
+			if got := f.read(); got != nil {
+				return got
+			}
+		}
+		return nil
+	}
+}
+
+// gsoFile is a file of the tap's, and its other end.
+type gsoFile [2]int
+
+// gsoFiles are those of the tap for the worker that is the test: one for each source.
+func (b testBench) gsoFiles(t *testing.T) (files [Sources]gsoFile) {
+	t.Helper()
+	fds := make([]int, 2*Sources)
+	for i := range files {
+		var err error
+		files[i], err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+		check(t, err)
+		fds[Sources+i] = files[i][0]
 	}
 	t.Cleanup(func() {
 		DelWhole(b.vtep)
-		unix.Close(tap[0])
-		unix.Close(tap[1])
-	})
-	if err := SetWhole(b.vtep, tap[0], 7, true); err != nil {
-		t.Fatal(err)
-	}
-	buffer := make([]byte, 1<<17)
-	return func() []byte {
-		n, err := unix.Read(tap[1], buffer)
-		if err != nil {
-			return nil
+		for _, f := range files {
+			unix.Close(f[0])
+			unix.Close(f[1])
 		}
-		return bytes.Clone(buffer[:n])
+	})
+	check(t, SetWhole(b.vtep, fds, 7, true))
+	return files
+}
+
+func (f gsoFile) read() []byte {
+	buffer := make([]byte, 1<<17)
+	n, err := unix.Read(f[1], buffer)
+	if err != nil {
+		return nil
+	}
+	return buffer[:n]
+}
+
+// fill writes until there is no room.
+func (f gsoFile) fill() {
+	for {
+		if _, err := unix.Write(f[0], []byte{0}); err != nil {
+			return
+		}
+	}
+}
+
+// A device that is slow fills the file of the source ports that lead there. Super-frames from others go on.
+func TestFullTapStopsItsSourceAlone(t *testing.T) {
+	b := bench()
+	files := b.gsoFiles(t)
+	// send gives the file that a flow's super-frame came to, and its outer source port.
+	send := func(flowPort uint16) (file, port int) {
+		f := flow{port: flowPort}
+		frame, vnet := f.super(f.frame(t, 1, 1, 16, fill(3000)), 1000)
+		encapExact(b.port, append(vnet.bytes(), frame...))
+		for i := range files {
+			if got := files[i].read(); len(got) > gsoTapHeader+36 {
+				return i, int(binary.BigEndian.Uint16(got[gsoTapHeader+34:]))
+			}
+		}
+		return -1, 0
+	}
+	ports, fileOf := map[int]int{}, map[uint16]int{}
+	for flow := uint16(1); flow <= 64; flow++ {
+		file, port := send(flow)
+		if known, ok := ports[file]; file < 0 || ok && known != port {
+			t.Fatalf("a super-frame from port %d came to file %d, others there are from %d", port, file, known)
+		}
+		ports[file], fileOf[flow] = port, file
+	}
+	if len(ports) != Sources {
+		t.Fatalf("64 flows leave by %d files", len(ports))
+	}
+	full := 3
+	files[full].fill()
+	for flow, file := range fileOf {
+		before := harnessDrop("underlay_full")
+		if got, _ := send(flow); file != full && got != file {
+			t.Errorf("a super-frame for file %d came to %d while file %d was full", file, got, full)
+		} else if file == full && harnessDrop("underlay_full") == before {
+			t.Errorf("file %d is full, and nothing was dropped", full)
+		}
+		files[full].fill()
 	}
 }
 
