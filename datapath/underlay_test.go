@@ -20,7 +20,7 @@ func TestUnderlays(t *testing.T) {
 	for name, u := range map[string]struct{ device, vtep, tests string }{
 		"wire":       {"wire", "", "."},
 		"af_packet":  {"net_af_packet0,iface=wire,qpairs=2", "", "."},
-		"tun":        {datapath.UnderlayTun, "", "TestSuperFrames"},
+		"tun":        {datapath.UnderlayTun, "", "TestSuperFrames|TestInteropWithLinux"},
 		"tun, IPv6 ": {datapath.UnderlayTun, "fd09:2::1", "TestSuperFrames"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,3 +73,27 @@ func TestIPv6Wire(t *testing.T) {
 		t.Errorf("MTU %s over a wire of 1500, want 1430", mtu)
 	}
 }
+
+// Hosts whose packets go by different ways are one network: each takes what each other sends.
+func TestMixedUnderlays(t *testing.T) {
+	c := cluster(t)
+	kinds := []string{"", "af_xdp", "af_packet"} // the first is a tap for super-frames where the kernel has one
+	restartWith(t, c.Hosts[1:], func(h *Host) string { return "export UNDERLAY=" + kinds[h.Number-1] })
+	acquainted(t, c)
+	network(t, c.Hosts, "app", 20)
+	var containers []*Container
+	var at []Attachment
+	for _, h := range c.Hosts {
+		container, attachment := start(t, h, fmt.Sprint("box", h.Number), "app")
+		containers, at = append(containers, container), append(at, attachment)
+	}
+	for i, from := range containers {
+		for j, to := range containers {
+			if i != j {
+				reach(t, from, at[j].IPAddress, at[j].GlobalIPv6Address)
+				download(t, from, to, at[j].IPAddress)
+				download(t, from, to, at[j].GlobalIPv6Address)
+			}
+		}
+	}
+}
