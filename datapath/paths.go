@@ -145,12 +145,14 @@ func (p *paths) follow() {
 		case <-look.C:
 			if changed == nil {
 				changed = p.watch()
+				p.forgetDevices()
 			}
 			p.lookAtRoutes()
 			p.probeOld()
 		case <-settled:
 			settled = nil
 			began := time.Now()
+			p.forgetDevices()
 			p.lookAtRoutes()
 			rest = max(debounceTime, lookRest*time.Since(began))
 		}
@@ -232,7 +234,7 @@ func (p *paths) lookAtRoutes() {
 	defer p.d.mu.Unlock()
 	now := newRoutes(p.netlink)
 	if p.d.whole != nil {
-		p.d.whole.forget()
+		p.d.whole.looked = false
 	}
 	for _, v := range p.d.vteps {
 		p.lookAtRoute(v, now)

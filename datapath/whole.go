@@ -155,10 +155,11 @@ func (w *wholeFrames) way(from, to netip.Addr) (wholeWay, error) {
 	return wholeWay{device, can.udp}, can.missing
 }
 
-// forget has all looked at again.
-func (w *wholeFrames) forget() {
-	w.looked = false
-	w.seen.Clear()
+// forgetDevices has their offloads looked at again, of whose changes the kernel tells.
+func (p *paths) forgetDevices() {
+	if p.d.whole != nil {
+		p.d.whole.seen.Clear()
+	}
 }
 
 func (w *wholeFrames) lookAtHost() {
