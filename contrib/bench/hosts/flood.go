@@ -37,7 +37,7 @@ var floods = []flood{
 // besideFloods takes what each flood leaves of a TCP stream, as a part of what the stream has alone just before.
 func besideFloods(ctx context.Context, p *pair, window time.Duration, note func(string, float64)) error {
 	for _, f := range floods {
-		alone, _, err := tcp(ctx, p, window, 1)
+		alone, _, err := tcp(ctx, p, onOtherHost, window, 1)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func besideRunning(ctx context.Context, p *pair, window time.Duration, sink net.
 	if _, _, err := sink.ReadFrom(make([]byte, 1)); err != nil {
 		return 0, fmt.Errorf("nothing arrives: %w", err)
 	}
-	gbps, _, err := tcp(ctx, p, window, 1)
+	gbps, _, err := tcp(ctx, p, onOtherHost, window, 1)
 	return gbps, err
 }
 

@@ -23,7 +23,7 @@ const (
 )
 
 // pair is two hosts on a wire, with two containers on each, container n on host n%2: namespaces by their names. What is measured
-// goes from container 0 to container 1, and a flood from container 2 to container 3.
+// goes from container 0 to container 1, or on one host to container 2, and a flood from container 2 to container 3.
 type pair struct {
 	name       string
 	hosts      [2]string

@@ -17,6 +17,8 @@ var figures = []struct{ name, key, title string }{
 	{"udp1400", "udp1400_kpps", "UDP 1400 B delivered, kpps"},
 	{"p50", "p50_us", "request/response, one way, p50, µs"},
 	{"p99", "p99_us", "request/response, one way, p99, µs"},
+	{"same_host_tcp1", "same_host_tcp1_gbps", "one host: TCP, 1 stream, Gb/s"},
+	{"same_host_p50", "same_host_p50_us", "one host: request/response, one way, p50, µs"},
 }
 
 type report struct {
