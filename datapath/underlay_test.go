@@ -12,14 +12,15 @@ import (
 	"github.com/overlane/overlane/datapath"
 )
 
-// TestUnderlays runs the tests of the package anew for each kind of device that can carry VXLAN over the wire here.
+// TestUnderlays runs the tests of the package anew for a device that carries VXLAN over the wire, and for the other kinds those that have
+// to do with what they send and receive.
 func TestUnderlays(t *testing.T) {
 	if os.Getenv(underlayEnv) != "" {
 		return // this is such a run
 	}
 	for name, u := range map[string]struct{ device, vtep, tests string }{
 		"wire":       {"wire", "", "."},
-		"af_packet":  {"net_af_packet0,iface=wire,qpairs=2", "", "."},
+		"af_packet":  {"net_af_packet0,iface=wire,qpairs=2", "", "Interop|Group|SuperFrame|Congestion|Host|NextHops|Path|Underlay|Checksum|PortsComeAndGo"},
 		"tun":        {datapath.UnderlayTun, "", "TestSuperFrames|TestInteropWithLinux"},
 		"tun, IPv6 ": {datapath.UnderlayTun, "fd09:2::1", "TestSuperFrames"},
 	} {
