@@ -8,7 +8,7 @@ LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry iperf3 iputils-ping jq nftables tcpdump tshark
 DEB_TEST_PACKAGES := systemd
-PIPELINE_PACKAGES := dpdk-dev iproute2 openvswitch-switch-dpdk
+PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 NODE_PACKAGES  := iproute2 iputils-ping
 XDP_PACKAGES   := clang libbpf-dev llvm
@@ -137,10 +137,11 @@ soak-lab: image
 	go test -count=1 -timeout 3h -tags lab,soak -parallel 2 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
-bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and testpmd. FLOWS=1024 MACS=64 SIZE=64
+bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout and testpmd. FLOWS=1024 MACS=64 SIZE=64
 	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
-	contrib/bench/pipeline/compare bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
+	contrib/bench/pipeline/newer bin/newer
+	contrib/bench/pipeline/compare bin/bench-pipeline bin/newer $(FLOWS) $(MACS) $(SIZE)
 
 .PHONY: bench-hosts
 bench-hosts: build ## Container to container, alone and beside floods, and beside Docker's own overlay. SECONDS=4 a measurement
@@ -189,7 +190,7 @@ lint-go:
 
 .PHONY: lint-shell
 lint-shell:
-	shellcheck $$(git grep -lI '^#!.*sh$$')
+	shellcheck --external-sources --source-path=SCRIPTDIR $$(git grep -lI -e '^#!.*sh$$' -e '^# shellcheck shell=')
 
 .PHONY: lint-c
 lint-c:

@@ -52,7 +52,11 @@ func compare(ctx context.Context, binary string, window time.Duration, rounds in
 	if err != nil {
 		return err
 	}
-	report := newReport(idle)
+	here, err := measureMachine()
+	if err != nil {
+		return err
+	}
+	report := newReport(idle, here)
 	for round := range rounds {
 		for _, side := range []struct {
 			pair  *pair

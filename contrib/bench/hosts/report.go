@@ -24,10 +24,11 @@ var figures = []struct{ name, key, title string }{
 type report struct {
 	ours, theirs map[string][]float64 // a value for each round
 	idle         float64
+	machine      machine
 }
 
-func newReport(idle float64) *report {
-	return &report{ours: map[string][]float64{}, theirs: map[string][]float64{}, idle: idle}
+func newReport(idle float64, m machine) *report {
+	return &report{ours: map[string][]float64{}, theirs: map[string][]float64{}, idle: idle, machine: m}
 }
 
 func (r *report) print(out io.Writer) {
@@ -49,6 +50,9 @@ func (r *report) print(out io.Writer) {
 		fmt.Fprintf(table, "TCP beside a flood of %s, part left\t%.2f\t%.2f\t\n", f.title, ours, theirs)
 		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f", key, ours, key, theirs))
 	}
+	fmt.Fprintf(table, "a system call of this machine, ns\t%.0f\t\t\n", r.machine.syscallNs)
+	fmt.Fprintf(table, "waking a thread on it, µs\t%.1f\t\t\n", r.machine.wakeUs)
+	result = append(result, fmt.Sprintf("syscall_ns=%.0f wake_us=%.1f", r.machine.syscallNs, r.machine.wakeUs))
 	table.Flush()
 	fmt.Fprintln(out, strings.Join(result, " "))
 }
