@@ -211,6 +211,7 @@ func (s *Server) read(sb *sandbox, event unix.EpollEvent) error {
 
 // Status is how the server does.
 type Status struct {
+	Off        string            `json:"off"`        // why none is; empty: all are but the failed
 	Containers int               `json:"containers"` // that are served
 	Failed     map[string]string `json:"failed"`     // sandboxes that are not, and why
 	Queries    map[string]uint64 `json:"queries"`    // by what became of them
@@ -226,3 +227,12 @@ func (s *Server) Status() Status {
 	}
 	return status
 }
+
+// Off stands in for a server where there can be none.
+type Off struct{ Reason string }
+
+func (Off) Serve(string, string) error { return nil }
+func (Off) Release(string, string)     {}
+
+// Status says why.
+func (o Off) Status() Status { return Status{Off: o.Reason} }
