@@ -84,3 +84,12 @@ func explain(socket string, err error) error {
 	}
 	return fmt.Errorf("the engine on %s: %w", socket, err)
 }
+
+// Ping says why the engine does not answer on a socket; nil: it does.
+func Ping(ctx context.Context, socket string) error {
+	_, err := ask[struct{ Version string }](ctx, newClient(socket), "/version", nil)
+	if err != nil {
+		return explain(socket, err)
+	}
+	return nil
+}

@@ -43,6 +43,7 @@ func (f *fakeEngine) start() {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /events", f.events)
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"Version":"28.5.2"}`) })
 	mux.HandleFunc("GET /networks", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `[{"Id":"net1","Name":"app"},{"Id":"other","Name":"bridge"}]`)
 	})
@@ -158,10 +159,13 @@ func (g *told) eventually(t *testing.T, endpoint, want string) {
 
 func TestContainersAreNamed(t *testing.T) {
 	f, got, w := watch(t)
-	if err := w.Err(); err == nil {
+	if err := w.Err(); err == nil || Ping(t.Context(), f.socket) == nil {
 		t.Error("no engine runs, and no error tells of it")
 	}
 	f.start()
+	if err := Ping(t.Context(), f.socket); err != nil {
+		t.Error(err)
+	}
 	got.eventually(t, "ep1", "shop-db-1 db dbdbdbdbdbdb")
 	got.eventually(t, "ep3", "web.1.abc 7a7a7a7a7a7a") // its service is Docker's to name
 

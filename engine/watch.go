@@ -32,8 +32,9 @@ type Watcher struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu  sync.Mutex
-	err error // why it hears nothing; nil: it does
+	mu   sync.Mutex
+	err  error // why it hears nothing; nil: it does
+	said bool  // in the log
 }
 
 // How long is waited before the engine is tried again, at first and at most.
@@ -75,7 +76,7 @@ func (w *Watcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.note(explain(w.cfg.Socket, err))
+		w.note(explain(w.cfg.Socket, err), pause == lastPause)
 		if time.Since(began) > lastPause {
 			pause = firstPause
 		}
@@ -86,16 +87,17 @@ func (w *Watcher) run(ctx context.Context) {
 	}
 }
 
-// note keeps why nothing is heard, and says it once.
-func (w *Watcher) note(err error) {
+// note keeps why nothing is heard, and says it once when it lasts: an engine that starts or restarts is away for some seconds.
+func (w *Watcher) note(err error, lasts bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before := w.err
 	w.err = err
 	switch {
-	case err == nil:
-		w.cfg.Log.Info("the engine tells what containers are called")
-	case before == nil || before == errNotYet || before.Error() != err.Error():
+	case err == nil && w.said:
+		w.said = false
+		w.cfg.Log.Info("the engine tells again what containers are called")
+	case err != nil && lasts && !w.said:
+		w.said = true
 		w.cfg.Log.WithError(err).Warn("containers started from now on have no names: overlane tries again")
 	}
 }
@@ -126,7 +128,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 	running.Go(func() error {
 		err := w.lookAtAll(ctx, changed)
 		if err == nil {
-			w.note(nil)
+			w.note(nil, false)
 		}
 		return err
 	})

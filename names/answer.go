@@ -1,6 +1,7 @@
 package names
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -131,13 +132,14 @@ func reverseAddr(name string) (addr netip.Addr, is bool) {
 const (
 	headerLen = 12
 	atRcode   = 3
+	atAsked   = 4
 	atAnswers = 6
 	atOthers  = 8
 )
 
 // isNegative says whether an answer says that there is none.
 func isNegative(answer []byte) bool {
-	if len(answer) < headerLen || answer[atAnswers] != 0 || answer[atAnswers+1] != 0 {
+	if len(answer) < headerLen || binary.BigEndian.Uint16(answer[atAsked:]) != 1 || binary.BigEndian.Uint16(answer[atAnswers:]) != 0 {
 		return false
 	}
 	rcode := int(answer[atRcode] & 0xf)
