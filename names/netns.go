@@ -46,8 +46,10 @@ func same(a, b int) bool {
 	return unix.Fstat(a, &first) == nil && unix.Fstat(b, &second) == nil && first.Dev == second.Dev && first.Ino == second.Ino
 }
 
-// ephemeral are the ports of which the kernel gives one to who wants any, in the namespace of this thread.
+// ephemeral are the ports of which the kernel gives one to who wants any, in the namespace of this thread. Docker's server may have got
+// its own before `docker run --sysctl` changed them: those that Linux begins with are among them.
 func ephemeral() (first, last uint16, err error) {
+	const initialFirst, initialLast = 32768, 60999
 	const path = "/proc/sys/net/ipv4/ip_local_port_range"
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -56,7 +58,7 @@ func ephemeral() (first, last uint16, err error) {
 	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
 		return 0, 0, fmt.Errorf("%s: %w", path, err)
 	}
-	return first, last, nil
+	return min(first, initialFirst), max(last, initialLast), nil
 }
 
 // listens says whether a UDP socket is bound to 127.0.0.11 and a port, in the namespace of this thread (proc_net_udp's format).

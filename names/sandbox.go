@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,13 +34,13 @@ type sandbox struct {
 	cancel context.CancelFunc
 }
 
-func openSandbox(path string) (sb *sandbox, err error) {
+func openSandbox(path string) (_ *sandbox, err error) {
 	namespace, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", path, err)
 	}
 	defer unix.Close(namespace)
-	sb = &sandbox{path: path, queries: -1, tcp: -1, server: -1}
+	sb := &sandbox{path: path, queries: -1, tcp: -1, server: -1}
 	sb.ctx, sb.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -65,6 +66,7 @@ func openSandbox(path string) (sb *sandbox, err error) {
 	if err != nil {
 		return nil, err
 	}
+	moreMemory()
 	sb.steered, err = steer(namespace, sb.queries, sb.tcp, first, last)
 	return sb, err
 }
@@ -96,6 +98,9 @@ func namespaceOf(socket int) (int, error) {
 	}
 	return fd, nil
 }
+
+// Before Linux 5.11 what BPF has counts as locked memory, of which there is little.
+var moreMemory = sync.OnceFunc(func() { rlimit.RemoveMemlock() }) // without the right to it, the limit is there already
 
 // Try does all that is needed of the kernel for a container, in a namespace made for that. The error says what it lacks.
 func Try() error {

@@ -43,7 +43,7 @@ const (
 )
 
 // maxConns bounds the TCP connections of all containers.
-const maxConns = 1024
+const maxConns = 256
 
 // NewServer answers from a table.
 func NewServer(t *Table, log logrus.FieldLogger) (*Server, error) {
@@ -76,13 +76,10 @@ func (s *Server) Serve(path, network string) error {
 		if err == nil {
 			sb, err = opened, s.add(opened)
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		s.noteFailure(path, err)
 		if err != nil {
-			s.failed[path] = err
 			return fmt.Errorf("names in %s: %w", path, err)
 		}
-		delete(s.failed, path)
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
@@ -90,6 +87,16 @@ func (s *Server) Serve(path, network string) error {
 		sb.networks = append(slices.Clip(sb.networks), network)
 	}
 	return nil
+}
+
+// noteFailure keeps why a sandbox is not served, for Status; nil: it is.
+func (s *Server) noteFailure(path string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failed, path)
+	if err != nil {
+		s.failed[path] = err
+	}
 }
 
 func (s *Server) add(sb *sandbox) error {
@@ -185,11 +192,9 @@ func (s *Server) turn(event unix.EpollEvent) {
 		return // closed meanwhile
 	}
 	if err := s.read(sb, event); err != nil {
-		s.log.WithError(err).WithField("sandbox", sb.path).Warn("a container's queries go to Docker's server alone")
+		s.log.WithError(err).WithField("sandbox", sb.path).Info("a container's queries go to Docker's server alone for some seconds")
 		s.drop(sb)
-		s.mu.Lock()
-		s.failed[sb.path] = err
-		s.mu.Unlock()
+		s.noteFailure(sb.path, err)
 	}
 }
 

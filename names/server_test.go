@@ -25,6 +25,7 @@ const app, other = "network=app", "network=other"
 type container struct {
 	t      *testing.T
 	path   string
+	host   string // the path of the namespace that the test came from
 	server *Server
 	table  *Table
 	docker []*dns.Server
@@ -38,14 +39,17 @@ func newContainer(t *testing.T) *container {
 	log.SetOutput(io.Discard)
 	s, err := NewServer(table, log)
 	must(t, err)
+	host, err := os.Open("/proc/thread-self/ns/net")
+	must(t, err)
+	t.Cleanup(func() { host.Close() })
 	testns.Enter(t)
-	c := &container{t: t, path: fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid()), server: s, table: table}
+	c := &container{t: t, host: fmt.Sprintf("/proc/self/fd/%d", host.Fd()), path: fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid()), server: s, table: table}
 	t.Cleanup(func() { s.Close() })
 	c.startDocker()
 	return c
 }
 
-// startDocker starts the server that knows "docker.test." alone, and what is longer than a datagram, "long.test.".
+// startDocker starts the server that knows "docker.test." alone, and says nothing of "silent.test.".
 func (c *container) startDocker() {
 	c.t.Helper()
 	udp, err := net.ListenPacket("udp4", "127.0.0.11:0")
@@ -74,6 +78,8 @@ func dockerAnswers(w dns.ResponseWriter, q *dns.Msg) {
 	switch name := q.Question[0].Name; {
 	case name == "docker.test.":
 		a.Answer = append(a.Answer, &dns.TXT{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 600}, Txt: []string{"by Docker"}})
+	case name == "silent.test.":
+		return
 	default:
 		a.Rcode = dns.RcodeNameError
 		a.Ns = append(a.Ns, &dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 86400}, Ns: "a.", Mbox: "b."})
@@ -149,6 +155,11 @@ func TestContainerAsks(t *testing.T) {
 	c.wants("2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR, "PTR Db.app.")
 	c.wants("docker.test.", dns.TypeTXT, `TXT "by Docker"`)
 	c.wants("secret.", dns.TypeA, "NXDOMAIN")
+	for name, lasting := range map[string]bool{"secret.": false, "secret.app.": false, "secret.example.org.": true} {
+		if answer, err := c.ask("udp", name, dns.TypeA); err != nil || (len(answer.Ns) > 0) != lasting {
+			t.Errorf("%s: what says how long it is unknown: %v (%v)", name, answer, err)
+		}
+	}
 	c.wants("2.0.30.10.in-addr.arpa.", dns.TypePTR, "NXDOMAIN")
 
 	must(t, c.server.Serve(c.path, other))
@@ -205,4 +216,27 @@ func TestDaemonDies(t *testing.T) {
 
 func TestTry(t *testing.T) {
 	must(t, Try())
+}
+
+// Many containers with one alias: what does not fit is asked for again by TCP, unless the asker takes more.
+func TestLongAnswers(t *testing.T) {
+	c := newContainer(t)
+	for i := range byte(100) {
+		c.has(app, 1, i, []string{"many"}, netip.AddrFrom4([4]byte{10, 20, 1, i}).String())
+	}
+	must(t, c.server.Serve(c.path, app))
+	answer, err := c.ask("udp", "many.", dns.TypeA)
+	must(t, err)
+	answer.Compress = true
+	if !answer.Truncated || answer.Len() > dns.MinMsgSize {
+		t.Errorf("by UDP: truncated %v, %d bytes", answer.Truncated, answer.Len())
+	}
+	if answer, err = c.ask("tcp", "many.", dns.TypeA); err != nil || len(answer.Answer) != 100 || answer.Truncated {
+		t.Errorf("by TCP: %v, %v", answer, err)
+	}
+	query := new(dns.Msg).SetQuestion("many.", dns.TypeA)
+	query.SetEdns0(4096, false)
+	if answer, err = dns.Exchange(query, "127.0.0.11:53"); err != nil || len(answer.Answer) != 100 || answer.IsEdns0() == nil {
+		t.Errorf("by UDP with EDNS: %v, %v", answer, err)
+	}
 }
