@@ -157,7 +157,7 @@ bench-dns: image ## Queries a second of one container, for a name on another hos
 	go run ./contrib/bench/dns
 
 .PHONY: bench
-bench: ## Run all three benchmarks, and write the tables of docs/performance.md anew
+bench: ## Run all four benchmarks, and write the tables of docs/performance.md anew
 	contrib/bench/record
 
 .PHONY: sim

@@ -113,3 +113,16 @@ func TestNamespaceIsGone(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// The kernel takes 64 programs of a namespace, and others may have some.
+func TestKernelHasNoRoom(t *testing.T) {
+	c := newContainer(t)
+	for range 100 {
+		sb, err := openSandbox(c.path)
+		if err != nil {
+			return
+		}
+		t.Cleanup(sb.close)
+	}
+	t.Error("the kernel takes a hundred programs: choose another number")
+}

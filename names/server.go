@@ -74,6 +74,7 @@ func (s *Server) Serve(path, network string) error {
 	if sb == nil {
 		opened, err := openSandbox(path)
 		if err == nil {
+			opened.networks = []string{network} // before the first query is read
 			sb, err = opened, s.add(opened)
 		}
 		s.noteFailure(path, err)

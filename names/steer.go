@@ -38,7 +38,11 @@ func steer(namespace, udp, tcp int, first, last uint16) (link.Link, error) {
 		return nil, fmt.Errorf("program that chooses sockets: want Linux 5.9 or later: %w", err)
 	}
 	defer program.Close() // the link keeps it
-	return link.AttachNetNs(namespace, program)
+	attached, err := link.AttachNetNs(namespace, program)
+	if err != nil {
+		return nil, fmt.Errorf("attach the program that chooses sockets: %w", err) // and no *link.NetNsLink that is nil
+	}
+	return attached, nil
 }
 
 func steering(sockets int, first, last uint16) asm.Instructions {

@@ -116,7 +116,7 @@ func writeRecords(out io.Writer, records []overlay.RecordStatus) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN", "BECAUSE", "NEXT STEP")
 	for _, r := range records {
-		row(w, short(r.ID), r.Network, addresses(r.Addrs, r.Extras), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
+		row(w, called(r.Names, r.ID), r.Network, addresses(r.Addrs, r.Extras), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
 	}
 	return w.Flush()
 }
