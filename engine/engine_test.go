@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,6 +205,51 @@ func TestEngineRestarts(t *testing.T) {
 			t.Fatal(w.Err())
 		}
 	}
+}
+
+// Where systemd listens on the socket of an engine that was stopped, a connection would start it again.
+func TestStoppedEngineIsNotStarted(t *testing.T) {
+	f, got, w := watch(t)
+	pid := filepath.Join(filepath.Dir(f.socket), "docker.pid")
+	if err := os.WriteFile(pid, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	got.eventually(t, "ep1", "shop-db-1 db dbdbdbdbdbdb")
+	if err := os.Remove(pid); err != nil {
+		t.Fatal(err)
+	}
+	f.stop()
+	systemd, err := net.Listen("unix", f.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connected atomic.Bool
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		if conn, err := systemd.Accept(); err == nil {
+			connected.Store(true)
+			conn.Close()
+		}
+	}()
+	for end := time.Now().Add(20 * time.Second); w.Err() == nil || !strings.Contains(w.Err().Error(), "stopped"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%v, want that it was stopped", w.Err())
+		}
+	}
+	if connected.Load() {
+		t.Error("a stopped engine was connected to")
+	}
+	if err := os.WriteFile(pid, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-accepted:
+	case <-time.After(20 * time.Second):
+		t.Error("an engine that runs again is not connected to")
+	}
+	systemd.Close()
 }
 
 // What is no JSON, or no document of Docker's, stops nothing.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -30,6 +32,7 @@ type Watcher struct {
 	cfg    Config
 	client *client
 	cancel context.CancelFunc
+	marked bool // a running engine has its PID file beside the socket
 	done   sync.WaitGroup
 
 	mu   sync.Mutex
@@ -45,6 +48,11 @@ const (
 
 // asking is how many containers the engine is asked about at a time: one that starts is answered for when it has.
 const asking = 16
+
+// lookAgain is how long a container is left alone of which the engine has not told.
+const lookAgain = time.Second
+
+var errStopped = errors.New("it was stopped")
 
 var errNotYet = errors.New("the engine was not heard of yet")
 
@@ -72,7 +80,10 @@ func (w *Watcher) Err() error {
 func (w *Watcher) run(ctx context.Context) {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, lastPause) {
 		began := time.Now()
-		err := w.follow(ctx)
+		err := errStopped
+		if !w.stopped() {
+			err = w.follow(ctx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -86,6 +97,17 @@ func (w *Watcher) run(ctx context.Context) {
 		}
 	}
 }
+
+// pidFile is where an engine that runs has its PID, beside the socket.
+const pidFile = "docker.pid"
+
+func (w *Watcher) hasPIDFile() bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(w.cfg.Socket), pidFile))
+	return err == nil
+}
+
+// stopped says that the engine was ended. It is not connected to then: where systemd listens on its socket, that would start it again.
+func (w *Watcher) stopped() bool { return w.marked && !w.hasPIDFile() }
 
 // note keeps why nothing is heard, and says it once when it lasts: an engine that starts or restarts is away for some seconds.
 func (w *Watcher) note(err error, lasts bool) {
@@ -111,6 +133,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 		return err
 	}
 	defer stream.Close()
+	w.marked = w.hasPIDFile()
 	changed := newQueue()
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error {
@@ -139,7 +162,10 @@ func (w *Watcher) follow(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				w.look(ctx, id)
+				if err := w.look(ctx, id); err != nil {
+					w.cfg.Log.WithError(err).WithField("container", id[:min(len(id), 12)]).Debug("what a container is called is not known yet")
+					time.AfterFunc(lookAgain, func() { changed.add(id) })
+				}
 			}
 		})
 	}
@@ -182,15 +208,14 @@ func (w *Watcher) lookAtAll(ctx context.Context, changed *queue) error {
 	return nil
 }
 
-// look asks about a container. One that is gone has no names; where the engine does not answer, another event follows or another look at
-// all.
-func (w *Watcher) look(ctx context.Context, id string) {
+// look asks about a container. One that is gone has no names.
+func (w *Watcher) look(ctx context.Context, id string) error {
 	c, err := ask[inspected](ctx, w.client, "/containers/"+url.PathEscape(id)+"/json", nil)
+	if gone := (*statusError)(nil); errors.As(err, &gone) && gone.code == http.StatusNotFound {
+		return nil
+	}
 	if err != nil {
-		if gone := (*statusError)(nil); ctx.Err() == nil && (!errors.As(err, &gone) || gone.code != http.StatusNotFound) {
-			w.cfg.Log.WithError(err).WithField("container", id[:min(len(id), 12)]).Debug("what a container is called is not known yet")
-		}
-		return
+		return err
 	}
 	for called, at := range c.NetworkSettings.Networks {
 		if at.EndpointID != "" && w.cfg.Wanted(at.NetworkID) {
@@ -198,6 +223,7 @@ func (w *Watcher) look(ctx context.Context, id string) {
 			w.cfg.Container(at.NetworkID, at.EndpointID, c.names(called))
 		}
 	}
+	return nil
 }
 
 // queue holds containers to be looked at, each once.

@@ -56,8 +56,11 @@ func TestContainerMisbehaves(t *testing.T) {
 	before := c.server.Status().Queries["forwarded"]
 	for sent := range maxPending + 50 {
 		fmt.Fprint(udp, string(query))
-		c.counts("forwarded", before+min(uint64(sent+1), maxPending))
+		if sent%queriesPerTurn == 0 { // no more than a socket holds
+			c.counts("forwarded", before+min(uint64(sent+1), maxPending))
+		}
 	}
+	c.counts("forwarded", before+maxPending)
 	c.counts("busy", 50)
 	c.wants("db.", dns.TypeA, "A 10.20.0.2")
 

@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,19 +60,18 @@ func ephemeral() (first, last uint16, err error) {
 	return min(first, initialFirst), max(last, initialLast), nil
 }
 
-// listens says whether a UDP socket is bound to 127.0.0.11 and a port, in the namespace of this thread (proc_net_udp's format).
-func listens(port uint16) bool {
-	table, err := os.ReadFile("/proc/thread-self/net/udp")
+// isTaken says whether a UDP socket has a port at the address of Docker's server, in the namespace of this thread.
+func isTaken(port uint16) (bool, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return false, fmt.Errorf("socket: %w", err)
 	}
-	want := fmt.Sprintf("0B00007F:%04X", port)
-	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == want {
-			return true
-		}
+	defer unix.Close(fd)
+	err = unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: docker})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return true, nil
 	}
-	return false
+	return false, err
 }
 
 // udpAt opens a UDP socket at our address. Port 0 is any.

@@ -96,7 +96,7 @@ func must(t *testing.T, err error) {
 
 // ask asks 127.0.0.11 as the container does, by udp or tcp.
 func (c *container) ask(proto, name string, rtype uint16) (*dns.Msg, error) {
-	client := dns.Client{Net: proto + "4", Timeout: time.Second}
+	client := dns.Client{Net: proto + "4", Timeout: 10 * time.Second}
 	answer, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, rtype), "127.0.0.11:53")
 	return answer, err
 }

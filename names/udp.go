@@ -100,8 +100,12 @@ func serverSocket(other int, port uint16) (fd int, err error) {
 	}
 	defer unix.Close(namespace)
 	err = within(namespace, func() (err error) {
-		if !listens(port) {
-			return fmt.Errorf("nobody listens at 127.0.0.11:%d", port)
+		taken, err := isTaken(port)
+		if err == nil && !taken {
+			err = fmt.Errorf("nobody listens at 127.0.0.11:%d", port)
+		}
+		if err != nil {
+			return err
 		}
 		fd, err = udpAt(port)
 		return err

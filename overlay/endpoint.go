@@ -228,6 +228,9 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if err := o.store.put(bucketEndpoints, id, joined); err != nil {
 		return Endpoint{}, err
 	}
+	if ep.Sandbox != "" && ep.Sandbox != sandbox { // Leave was lost
+		o.cfg.Names.Release(ep.Sandbox, n.Key)
+	}
 	ep.Endpoint = joined
 	ep.announced, ep.joined = false, time.Now()
 	o.nameLocal(n, ep)

@@ -44,6 +44,14 @@ func TestContainerIsNamed(t *testing.T) {
 	}
 	wait(t, "queries are answered after a restart", func() bool { return slices.Equal(h.names.Served()[sandbox], []string{key}) })
 
+	// Docker joins anew when Leave was lost.
+	again, err := h.Join(netID, epID, sandbox+"-again")
+	h.must(err)
+	h.taps.Move("overlane:"+epID, sandbox+"-again")
+	if again.Names != "shop-db-1 db" || h.names.Served()[sandbox] != nil {
+		t.Errorf("joined anew as %q, and still served: %v", again.Names, h.names.Served())
+	}
+
 	h.NameContainer(netID, epID, []string{"renamed"})
 	if h.ownNames() != "renamed" || len(h.at("db")) > 0 {
 		t.Errorf("renamed: announced as %q, db is at %v", h.ownNames(), h.at("db"))

@@ -60,9 +60,13 @@ func TestNames(t *testing.T) {
 	must(t, err)
 	called(t, web, id, dbAt.IPAddress)
 	called(t, web, "machine", dbAt.IPAddress) // Docker makes the host name an alias
-	if page, err := web.Exec(t.Context(), "curl", "-sS", "--max-time", "5", "http://db/"); err != nil || page != "machine" {
-		t.Errorf("http://db/ from web: %q, %v", page, err)
-	}
+	eventually(t, "http://db/ from web", settleTimeout, func() error {
+		page, err := web.Exec(t.Context(), "curl", "-sS", "--max-time", "5", "http://db/")
+		if err == nil && page != "machine" {
+			err = fmt.Errorf("it is %q", page)
+		}
+		return err
+	})
 
 	called(t, web, "hidden")
 	called(t, hidden, "db")
