@@ -153,8 +153,12 @@ bench-node: image ## One node: idle CPU and memory with and without endpoints, s
 	contrib/setup/packages $(NODE_PACKAGES)
 	go run ./contrib/bench/node
 
+.PHONY: bench-dns
+bench-dns: image ## Queries a second of one container, for a name on another host, beside Docker's server for one on its own
+	go run ./contrib/bench/dns
+
 .PHONY: bench
-bench: ## Run all three benchmarks, and write the tables of docs/performance.md anew
+bench: ## Run all four benchmarks, and write the tables of docs/performance.md anew
 	contrib/bench/record
 
 .PHONY: sim

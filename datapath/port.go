@@ -13,7 +13,6 @@ type port struct {
 	fds      []int
 	addrs    []netip.Addr // with the link-local one
 	daemonIn uint64       // inode number of the daemon's network namespace
-	openedIn uint64       // of that in which the tap was opened: its open file keeps it
 }
 
 // AddPort hangs a container on its network. The tap that carries the alias is taken back from the namespace in which the
@@ -58,17 +57,13 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
-	openedIn := daemonIn
-	if c.Netns != "" {
-		openedIn, _ = tapNamespace(fds[0]) // before Linux 5.2 a tap does not tell, and is not asked again
-	}
 	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MTU: c.MTU, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
 	if err != nil {
 		dp.CloseTap(fds, c.Netns != "")
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	id := PortID(number)
-	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC)), daemonIn: daemonIn, openedIn: openedIn}
+	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC)), daemonIn: daemonIn}
 	d.ports[id], d.aliases[c.Alias] = p, id
 	net.ports[id] = struct{}{}
 	if err := d.programPort(net, id, p); err != nil {

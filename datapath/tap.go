@@ -106,7 +106,7 @@ func (d *Datapath) InContainer(c PortConfig) (bool, error) {
 	return err == nil, err
 }
 
-// isKept has the tap itself tell where it is, in a fifth of the time that a look at the namespace takes, and says whether
+// isKept has the tap itself tell where it is, in a fifth of the time that a look into the namespace takes, and says whether
 // somebody else keeps that.
 func (d *Datapath) isKept(p *port, netns string) (bool, error) {
 	namespace, err := tapNamespace(p.fds[0])
@@ -123,10 +123,8 @@ func (d *Datapath) isKept(p *port, netns string) (bool, error) {
 		}
 		return ifreq.Name() != p.config.Name, err
 	}
-	if namespace != p.openedIn {
-		return true, nil // somebody keeps that namespace
-	}
-	// This process keeps the namespace in which it took the tap back: it is a container's when somebody else does, too.
+	// This process may keep the namespace too, by the file of a tap that it took back there, or by sockets for the container's queries: it
+	// is a container's when somebody else does.
 	if at, err := inodeAt(netns); err == nil && at == namespace {
 		return true, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -114,6 +115,27 @@ func TestNamespaceThatNobodyElseKeeps(t *testing.T) {
 		return err == nil && !got
 	})
 	must(t, plane.DelPort(again))
+}
+
+// Sockets of this process, as those for a container's queries, keep a namespace too.
+func TestNamespaceThatASocketKeeps(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	del := addNamespace(t)
+	id := container(t, movedNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	inNamespace(t, movedNS, func() error {
+		conn, err := net.ListenPacket("udp4", "0.0.0.0:0")
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+		}
+		return err
+	})
+	del()
+	waitFor(t, "the tap to be nobody's", func() bool {
+		got, err := plane.InContainer(testPort("/run/netns/" + movedNS))
+		return err == nil && !got
+	})
+	must(t, plane.DelPort(id))
 }
 
 // A thread that ends while namespaces are looked into is no sign that a tap is gone: its namespace has another path, or the look is unsure.

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// routeKey is what paths of a network lead to: a VTEP, a MAC address, or an address (with port 0).
+// routeKey is what paths of a network lead to: a VTEP, a MAC address, an address (with port 0), or
+// the names of an endpoint (its MAC address and VTEP).
 type routeKey struct {
 	kind Kind
 	mac  MAC
@@ -105,8 +106,11 @@ func (p path) change(n Network, k routeKey) Change {
 	if p.endpoint != nil {
 		ch.MAC, ch.Extra = p.mac(), p.extra != nil
 	}
-	if k.kind == KindAddr {
+	switch k.kind {
+	case KindAddr:
 		ch.Addr = k.addr.Addr()
+	case KindNames:
+		ch.Names = p.endpoint.Names
 	}
 	return ch
 }

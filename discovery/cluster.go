@@ -212,6 +212,10 @@ func (c *Cluster) Put(key string, e Endpoint) {
 		c.log.Errorf("endpoint %s is not published: it has %d extra addresses, at most %d", e.MAC, len(e.Extras), MaxExtras)
 		return
 	}
+	if err := checkNames(e.Names); err != nil {
+		c.log.Errorf("endpoint %s is not published: %v", e.MAC, err)
+		return
+	}
 	e.Extras = slices.Clone(e.Extras)
 	e.Addrs = slices.Clone(e.Addrs)
 	for i, a := range e.Addrs {

@@ -3,6 +3,7 @@ package discovery
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/overlane/overlane/discovery/internal/wire"
@@ -152,7 +153,7 @@ func encodeAnnounce(a *announce) *wire.Announce {
 func encodeDelta(d *delta) *wire.Delta {
 	w := &wire.Delta{Owner: d.owner[:], Incarnation: d.incarnation, Key: d.key, From: d.from, To: d.to}
 	for _, e := range d.upserts {
-		we := &wire.Endpoint{Id: e.ID, Mac: e.MAC[:], Seq: e.Seq}
+		we := &wire.Endpoint{Id: e.ID, Mac: e.MAC[:], Seq: e.Seq, Names: e.Names}
 		for _, a := range e.Addrs {
 			we.Addrs = append(we.Addrs, a.AsSlice())
 		}
@@ -413,7 +414,7 @@ func (d *decoder) delta(w *wire.Delta) delta {
 }
 
 func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
-	e := &Endpoint{ID: w.Id, MAC: d.mac(w.Mac), Seq: w.Seq}
+	e := &Endpoint{ID: w.Id, MAC: d.mac(w.Mac), Seq: w.Seq, Names: d.names(w.Names)}
 	if len(e.ID) > maxEndpointID {
 		d.fail("endpoint_id", "%d bytes, at most %d", len(e.ID), maxEndpointID)
 	}
@@ -427,6 +428,24 @@ func (d *decoder) endpoint(w *wire.Endpoint) *Endpoint {
 	}
 	e.Addrs, e.Extras = each(d, w.Addrs, d.addr), each(d, w.Extras, d.extra)
 	return e
+}
+
+func (d *decoder) names(text string) string {
+	if err := checkNames(text); err != nil {
+		d.fail("names", "%v", err)
+	}
+	return text
+}
+
+// checkNames refuses what a terminal would obey.
+func checkNames(text string) error {
+	if len(text) > MaxNames {
+		return fmt.Errorf("names of %d bytes, at most %d", len(text), MaxNames)
+	}
+	if i := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+		return fmt.Errorf("names %q: byte %d is no printable ASCII", text, i)
+	}
+	return nil
 }
 
 func (d *decoder) extra(w *wire.Extra) Extra {

@@ -21,6 +21,7 @@ func fullPacket() *packet {
 		f.Extras = append(f.Extras, Extra{MAC: MAC{2, 9, 0, 0, 0, byte(i)}, Addr: netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(i)}), Seq: 1 << 31})
 	}
 	f.Extras[0].MAC = MAC{}
+	f.Names = strings.Repeat("db ", MaxNames/3)
 	return &packet{
 		from:    nodeID{1, 2, 3},
 		address: netip.MustParseAddrPort("[fd00::1]:7950"),
@@ -116,6 +117,8 @@ func TestDecodeRejectsByReason(t *testing.T) {
 		{"addresses", endpoint(&wire.Endpoint{Extras: make([]*wire.Extra, MaxExtras+1)})},
 		{"address", endpoint(&wire.Endpoint{Extras: []*wire.Extra{{}}})},
 		{"mac", endpoint(&wire.Endpoint{Extras: []*wire.Extra{{Addr: make([]byte, 4), Mac: make([]byte, 5)}}})},
+		{"names", endpoint(&wire.Endpoint{Names: strings.Repeat("a", MaxNames+1)})},
+		{"names", endpoint(&wire.Endpoint{Names: "db \x1b[2J"})},
 		{"network_key", &wire.Packet{From: id, Wants: []*wire.Want{{Owner: id, Key: long}}}},
 		{"digest", &wire.Packet{From: id, Digest: &wire.Digest{Buckets: make([]uint64, maxBuckets+1)}}},
 		{"digest", &wire.Packet{From: id, Versions: &wire.Versions{Buckets: maxBuckets + 1}}},

@@ -21,6 +21,7 @@ func simEndpoint(t *rapid.T) Endpoint {
 	e.Addrs = testEndpoint(9, rapid.IntRange(0, 7).Draw(t, "addresses")).Addrs
 	e.ID = fmt.Sprint("endpoint", rapid.IntRange(0, 3).Draw(t, "id"))
 	e.Seq = uint32(rapid.IntRange(0, 2).Draw(t, "seq"))
+	e.Names = rapid.SampledFrom([]string{"", "db", "db store"}).Draw(t, "names")
 	// Extra addresses and MAC addresses are others' own ones as well.
 	for i := range rapid.IntRange(0, 2).Draw(t, "extras") {
 		x := testEndpoint(9, rapid.IntRange(0, 7).Draw(t, "extra"))

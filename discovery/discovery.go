@@ -60,6 +60,7 @@ type Endpoint struct {
 	Addrs  []netip.Addr
 	Seq    uint32
 	Extras []Extra
+	Names  string // that its container is called by, separated by spaces: its own first
 }
 
 // Extra is an address that an endpoint's container uses beside its own, at the
@@ -75,6 +76,9 @@ type Extra struct {
 // MaxExtras is how many of them an endpoint can have: a record with all of them
 // fits a datagram.
 const MaxExtras = 24
+
+// MaxNames is how long an endpoint's names are together, in bytes: printable ASCII.
+const MaxNames = 512
 
 // State is a member's state as this node sees it.
 type State string
@@ -121,9 +125,10 @@ type Kind int
 
 // The kinds of changes.
 const (
-	KindVTEP Kind = iota // a remote VTEP subscribes to the network: VTEP is set
-	KindMAC              // a MAC address is behind a remote VTEP: MAC, VTEP
-	KindAddr             // an address belongs to a MAC address: Addr, MAC, VTEP
+	KindVTEP  Kind = iota // a remote VTEP subscribes to the network: VTEP is set
+	KindMAC               // a MAC address is behind a remote VTEP: MAC, VTEP
+	KindAddr              // an address belongs to a MAC address: Addr, MAC, VTEP
+	KindNames             // an endpoint's container is called so: Names, MAC, VTEP
 )
 
 func (k Kind) String() string {
@@ -134,13 +139,15 @@ func (k Kind) String() string {
 		return "mac"
 	case KindAddr:
 		return "addr"
+	case KindNames:
+		return "names"
 	}
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
 // Change is one change of the best paths in the networks this node subscribes
 // to. Only remote owners count: a node's own endpoints never appear. A Change
-// that is not Gone replaces the previous one for the same VTEP, MAC or address;
+// that is not Gone replaces the previous one for the same VTEP, MAC, address or endpoint;
 // a Gone one carries the values it removes.
 type Change struct {
 	Network Network
@@ -149,7 +156,8 @@ type Change struct {
 	VTEP    netip.AddrPort
 	MAC     MAC
 	Addr    netip.Addr
-	Extra   bool // nobody's own: see Extra
+	Extra   bool   // nobody's own: see Extra
+	Names   string // as Endpoint has them
 }
 
 // Config says how to open a Cluster.

@@ -8,6 +8,9 @@ func (e *Endpoint) eachPath(owner nodeID, vtep netip.AddrPort, f func(routeKey, 
 	for _, k := range e.routes() {
 		f(k, path{owner: owner, vtep: vtep, endpoint: e})
 	}
+	if e.Names != "" {
+		f(routeKey{KindNames, e.MAC, vtep}, path{owner: owner, vtep: vtep, endpoint: e})
+	}
 	for i := range e.Extras {
 		p := path{owner: owner, vtep: vtep, endpoint: e, extra: &e.Extras[i]}
 		f(addrKey(p.extra.Addr), p)

@@ -81,7 +81,7 @@ func (e putEvent) apply(c *core) {
 }
 
 func (e *Endpoint) equal(o *Endpoint) bool {
-	return e.ID == o.ID && e.MAC == o.MAC && e.Seq == o.Seq && slices.Equal(e.Addrs, o.Addrs) && slices.Equal(e.Extras, o.Extras)
+	return e.ID == o.ID && e.MAC == o.MAC && e.Seq == o.Seq && slices.Equal(e.Addrs, o.Addrs) && slices.Equal(e.Extras, o.Extras) && e.Names == o.Names
 }
 
 type deleteEvent struct {

@@ -109,7 +109,9 @@ type setVersion struct {
 
 const packetSize = 113
 
-func (e *Endpoint) wireSize() int { return 24 + len(e.ID) + 20*len(e.Addrs) + extraSize*len(e.Extras) }
+func (e *Endpoint) wireSize() int {
+	return 24 + len(e.ID) + 20*len(e.Addrs) + extraSize*len(e.Extras) + 5 + len(e.Names)
+}
 
 const extraSize = 36
 

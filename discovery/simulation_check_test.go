@@ -93,6 +93,9 @@ func (h *simHost) checkAgreement() {
 		for _, e := range endpoints {
 			records[fmt.Sprintf("%s %v %+v", owner, n, *e)] = true
 			simPath{Change{Network: n, Kind: KindMAC, VTEP: vtep, MAC: e.MAC}, e.Seq, owner}.enter(best)
+			if e.Names != "" {
+				simPath{Change{Network: n, Kind: KindNames, VTEP: vtep, MAC: e.MAC, Names: e.Names}, e.Seq, owner}.enter(best)
+			}
 			for _, a := range e.Addrs {
 				simPath{Change{Network: n, Kind: KindAddr, VTEP: vtep, MAC: e.MAC, Addr: a}, e.Seq, owner}.enter(best)
 			}

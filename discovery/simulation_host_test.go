@@ -324,6 +324,8 @@ func (ch Change) about() string {
 		what = ch.MAC.String()
 	case KindAddr:
 		what = ch.Addr.String()
+	case KindNames:
+		what += ch.MAC.String()
 	}
 	return fmt.Sprint(ch.Network, ch.Kind, what)
 }

@@ -1,10 +1,12 @@
 package overlay
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
@@ -85,24 +87,26 @@ func (o *Overlay) Addresses() ipam.Status {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	for i := range s.Leases {
-		s.Leases[i].Endpoint = o.endpointWith(s.Leases[i].Addr)
+		id, names := o.endpointWith(s.Leases[i].Addr)
+		own, _, _ := strings.Cut(names, " ")
+		s.Leases[i].Endpoint, s.Leases[i].Name = id, cmp.Or(s.Leases[i].Name, own)
 	}
 	return s
 }
 
-// endpointWith is the ID of this host's endpoint that has an address; its pools do not overlap.
-func (o *Overlay) endpointWith(addr netip.Addr) string {
+// endpointWith is the ID of this host's endpoint that has an address, and its names; its pools do not overlap.
+func (o *Overlay) endpointWith(addr netip.Addr) (id, names string) {
 	for _, n := range o.networks {
 		n.mu.Lock()
 		for _, ep := range n.endpoints {
 			if slices.Contains(ep.Addrs, addr) {
 				n.mu.Unlock()
-				return ep.ID
+				return ep.ID, ep.Names
 			}
 		}
 		n.mu.Unlock()
 	}
-	return ""
+	return "", ""
 }
 
 // keyOfPools is the key that `--ipam-opt` gave one of the pools; empty: none did.

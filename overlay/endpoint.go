@@ -39,6 +39,7 @@ type Endpoint struct {
 	MTU       int           `json:"mtu,omitempty"`     // of its interface; 0: its network's, as older versions have it
 
 	Trust     Trust             `json:"trust,omitempty"`      // empty: none
+	Names     string            `json:"names,omitempty"`      // of its container, as discovery.Endpoint has them
 	LinkLocal []netip.Addr      `json:"link_local,omitempty"` // of `docker run --link-local-ip`: its own like Addrs
 	Extras    []discovery.Extra `json:"extras,omitempty"`     // that its container claimed
 }
@@ -50,7 +51,7 @@ func (ep *Endpoint) Tap() string { return "ov" + ep.ID[:min(len(ep.ID), 11)] }
 func (ep *Endpoint) alias() string { return "overlane:" + ep.ID }
 
 func (ep *Endpoint) record() discovery.Endpoint {
-	return discovery.Endpoint{ID: ep.ID, MAC: ep.MAC, Addrs: slices.Concat(ep.Addrs, ep.LinkLocal), Seq: ep.Seq, Extras: ep.Extras}
+	return discovery.Endpoint{ID: ep.ID, MAC: ep.MAC, Addrs: slices.Concat(ep.Addrs, ep.LinkLocal), Seq: ep.Seq, Extras: ep.Extras, Names: ep.Names}
 }
 
 // endpoint is an Endpoint at work.
@@ -62,6 +63,7 @@ type endpoint struct {
 	takenBy       string    // the host that has taken over one of its addresses; empty: none has
 	retry         retry     // of these
 	changed       time.Time // when it was created, joined, or taken from the store: its container may be about to start
+	joined        time.Time // zero: before this daemon started
 	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
 
 	unanswered map[netip.Addr]int // questions for each extra address. See extra.go
@@ -226,11 +228,15 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	if err := o.store.put(bucketEndpoints, id, joined); err != nil {
 		return Endpoint{}, err
 	}
+	if ep.Sandbox != "" && ep.Sandbox != sandbox { // Leave was lost
+		o.cfg.Names.Release(ep.Sandbox, n.Key)
+	}
 	ep.Endpoint = joined
-	ep.announced = false
+	ep.announced, ep.joined = false, time.Now()
+	o.nameLocal(n, ep)
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
 	port := n.portConfig(ep, sandbox)
-	o.running.Go(func() { o.adoptLinkLocal(networkID, joined, port) })
+	o.running.Go(func() { o.settle(networkID, joined, port) })
 	return joined, o.bringUpEndpoint(n, ep)
 }
 

@@ -14,21 +14,23 @@ import (
 // container's process starts. So it is read there, once, as soon as the interface is up: what the container adds later does not count.
 
 const (
-	linkLocalWait    = 10 * time.Second      // for Docker to set the interface up, after Join
-	linkLocalPace    = 10 * time.Millisecond // between two looks, at first
-	linkLocalPaceMax = 50 * time.Millisecond // about what passes between then and the start of the process; a look takes 0.3 ms
+	settleWait    = 10 * time.Second      // for Docker to set the interface up, after Join
+	settlePace    = 10 * time.Millisecond // between two looks, at first
+	settlePaceMax = 50 * time.Millisecond // about what passes between then and the start of the process; a look takes 0.3 ms
 )
 
-// adoptLinkLocal waits until Docker has set up an endpoint that was joined, and makes its link-local IPv4 addresses its own.
-func (o *Overlay) adoptLinkLocal(networkID string, joined Endpoint, port datapath.PortConfig) {
-	addrs := o.awaitLinkLocal(port)
-	if len(addrs) == 0 {
+// settle waits until Docker has set up an endpoint that was joined. Then its container's queries are answered, and its link-local IPv4
+// addresses are its own.
+func (o *Overlay) settle(networkID string, joined Endpoint, port datapath.PortConfig) {
+	addrs, up := o.awaitInterface(port)
+	if !up {
 		return
 	}
 	o.withEndpoint(networkID, joined.ID, func(n *network, ep *endpoint) error {
 		if ep.Sandbox != joined.Sandbox || !ep.hasPort {
 			return nil
 		}
+		o.serveNames(n, ep)
 		for _, addr := range addrs {
 			if slices.Contains(ep.LinkLocal, addr) {
 				continue // Docker joins anew
@@ -41,20 +43,20 @@ func (o *Overlay) adoptLinkLocal(networkID string, joined Endpoint, port datapat
 	})
 }
 
-// awaitLinkLocal gives the interface's link-local IPv4 addresses when it is up.
-func (o *Overlay) awaitLinkLocal(port datapath.PortConfig) []netip.Addr {
-	for pace, end := linkLocalPace, time.Now().Add(linkLocalWait); time.Now().Before(end); pace = min(2*pace, linkLocalPaceMax) {
+// awaitInterface gives the interface's link-local IPv4 addresses when it is up.
+func (o *Overlay) awaitInterface(port datapath.PortConfig) (linkLocal []netip.Addr, up bool) {
+	for pace, end := settlePace, time.Now().Add(settleWait); time.Now().Before(end); pace = min(2*pace, settlePaceMax) {
 		select {
 		case <-o.ctx.Done():
-			return nil
+			return nil, false
 		case <-time.After(pace):
 		}
 		addrs, up, err := o.cfg.Datapath.TapAddrs(port)
 		if err == nil && up {
-			return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.Is4() || !a.IsLinkLocalUnicast() || slices.Contains(port.Addrs, a) })
+			return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.Is4() || !a.IsLinkLocalUnicast() || slices.Contains(port.Addrs, a) }), true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 func (o *Overlay) giveLinkLocal(n *network, ep *endpoint, addr netip.Addr) error {

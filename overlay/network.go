@@ -53,6 +53,7 @@ type network struct {
 	participating bool       // this host takes part in it
 	retry         retry      // of these two
 	endpoints     map[string]*endpoint
+	called        string // by Docker; empty: not known yet
 }
 
 func (o *Overlay) newNetwork(n Network) *network {
@@ -266,6 +267,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 		return err
 	}
 	delete(o.networks, n.ID)
+	o.cfg.Table.Clear(n.Key)
 	o.inUseCache.changes.Add(1)
 	n.log.Info("network deleted")
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/names"
 	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
@@ -66,6 +67,14 @@ type Datapath interface {
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }
 
+// Names is what overlay needs of package names, beside its table.
+type Names interface {
+	// Serve answers a container's queries, also for a network; the same again changes nothing.
+	Serve(sandbox, network string) error
+	Release(sandbox, network string)
+	Status() names.Status
+}
+
 // Config says how to open an Overlay.
 type Config struct {
 	Dir         string // data directory
@@ -75,7 +84,10 @@ type Config struct {
 	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
 	Egress      func() (Egress, error)                  // see DockerEgress
 	Datapath    Datapath
-	Version     string // shown by Status
+	Table       *names.Table // who is called what
+	Names       Names        // answers from it
+	Engine      func() error // why Docker's engine does not tell what containers are called; nil: it does
+	Version     string       // shown by Status
 	Defaults    []prefix.DefaultPool
 	Joins       bool // the daemon was told of hosts to join
 	Log         logrus.FieldLogger
@@ -129,6 +141,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.cluster = c
 	o.addresses.Attach(c)
 	o.running.Go(o.runGarbage)
+	o.running.Go(o.runNames)
 	o.running.Go(o.runClaims)
 	o.running.Go(o.runExtras)
 	o.running.Go(o.runMTU)

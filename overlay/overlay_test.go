@@ -14,6 +14,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/names"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -38,6 +39,8 @@ type host struct {
 	taps        *overlaytest.Taps
 	cluster     *overlaytest.Cluster
 	datapath    *overlaytest.Datapath
+	table       *names.Table
+	names       *overlaytest.Names
 	vtep        netip.Addr
 	egress      overlay.Egress
 	mtu         int
@@ -68,8 +71,10 @@ func (h *host) open() {
 	h.t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
+	h.table, h.names = names.NewTable(), &overlaytest.Names{}
 	o, err := overlay.Open(overlay.Config{
-		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Version: "test", Log: log,
+		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Table: h.table, Names: h.names, Version: "test", Log: log,
+		Engine:      func() error { return nil },
 		Egress:      func() (overlay.Egress, error) { return h.egress, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { h.routes(); return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },

@@ -113,7 +113,11 @@ func (o *Overlay) bringUpEndpoint(n *network, ep *endpoint) error {
 
 // withdraw takes an endpoint from its sandbox, and back what was announced of it.
 func (o *Overlay) withdraw(n *network, ep *endpoint) {
-	ep.State, ep.Sandbox, ep.announced = StateCreated, "", false
+	if ep.Sandbox != "" {
+		o.cfg.Names.Release(ep.Sandbox, n.Key)
+	}
+	ep.State, ep.Sandbox, ep.Names, ep.announced = StateCreated, "", "", false
+	o.nameLocal(n, ep)
 	o.clearExtras(n, ep)
 	o.cluster.Delete(n.Key, ep.MAC)
 }

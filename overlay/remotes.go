@@ -78,7 +78,13 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 	}
 	failed := false
 	for _, c := range changes {
-		if n := byKey[c.Network.Key]; n != nil {
+		n := byKey[c.Network.Key]
+		switch {
+		case n == nil:
+		case c.Kind == discovery.KindNames:
+			o.nameRemote(c)
+		default:
+			o.nameRemote(c)
 			failed = !n.remotes.observe(o.cfg.Datapath, c) || failed
 			o.yield(n, c)
 		}

@@ -53,6 +53,7 @@ func (o *Overlay) restoreEndpoint(n *network, ep *endpoint) {
 		}
 	}
 	n.endpoints[ep.ID] = ep
+	o.nameLocal(n, ep)
 	n.extras.Add(int32(len(ep.Extras)))
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/names"
 )
 
 // Status is what the daemon knows at one moment: the JSON of `overlane status -o json`.
@@ -24,7 +25,14 @@ type Status struct {
 	Refused   []RefusedNetwork `json:"refused_networks"`
 	Pending   []PendingStatus  `json:"pending"`
 	Gossip    GossipStatus     `json:"gossip"`
+	Names     NamesStatus      `json:"names"`
 	Datapath  datapath.Stats   `json:"datapath"`
+}
+
+// NamesStatus is how containers are found by name.
+type NamesStatus struct {
+	names.Status
+	Engine string `json:"engine"` // why this host's own containers have no names; empty: they have
 }
 
 // NodeStatus is this host.
@@ -63,6 +71,7 @@ type PathStatus struct {
 // NetworkStatus is a network of this host.
 type NetworkStatus struct {
 	ID      string         `json:"id"`
+	Name    string         `json:"name"` // Docker's; empty: not known
 	Key     string         `json:"key"`
 	VNI     uint32         `json:"vni"`
 	MTU     int            `json:"mtu"`    // that it was made with
@@ -89,7 +98,8 @@ type RemoteStatus struct {
 	MAC     discovery.MAC  `json:"mac"`
 	Addrs   []netip.Addr   `json:"addrs"`
 	Seq     uint32         `json:"seq"`
-	Hidden  bool           `json:"hidden"` // its host is dead
+	Hidden  bool           `json:"hidden"`          // its host is dead
+	Names   string         `json:"names,omitempty"` // as discovery.Endpoint has them
 
 	Extras []discovery.Extra `json:"extras,omitempty"` // addresses that its container claimed beside its own
 }
@@ -127,10 +137,20 @@ func (o *Overlay) Status() Status {
 		Conflicts: conflicts(records, byID),
 		Refused:   refusedNetworks(o.cluster.Conflicts()),
 		Gossip:    GossipStatus{Rejected: o.cluster.Rejected()},
+		Names:     o.Names(),
 		Datapath:  o.cfg.Datapath.Stats(),
 	}
 	o.addLocal(&s, self, members)
 	s.Paths = o.pathStatus(s.Datapath.Paths, members, s.Networks)
+	return s
+}
+
+// Names says how containers are found by name.
+func (o *Overlay) Names() NamesStatus {
+	s := NamesStatus{Status: o.cfg.Names.Status()}
+	if err := o.cfg.Engine(); err != nil {
+		s.Engine = err.Error()
+	}
 	return s
 }
 
@@ -175,7 +195,7 @@ func remoteStatus(records []discovery.Record, self string, byID map[string]disco
 
 func remoteRecord(r discovery.Record, owner discovery.Member) RemoteStatus {
 	e := r.Endpoint
-	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), r.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden, e.Extras}
+	return RemoteStatus{e.ID, r.Network.Key, r.Network.VNI, hostOf(owner, r.Owner), r.VTEP, e.MAC, e.Addrs, e.Seq, r.Hidden, e.Names, e.Extras}
 }
 
 func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }
@@ -197,7 +217,7 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 		n := o.networks[id]
 		n.mu.Lock()
 		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.hasVTEP)...)
-		network := NetworkStatus{n.ID, n.Key, n.VNI, n.MTU, 0, n.Pools, hosts}
+		network := NetworkStatus{n.ID, n.called, n.Key, n.VNI, n.MTU, 0, n.Pools, hosts}
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
 			network.Widest = max(network.Widest, cmp.Or(ep.MTU, n.MTU))

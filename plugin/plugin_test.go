@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/names"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -80,6 +81,7 @@ func activateWith(t *testing.T, scope string) *docker {
 	})
 	d.overlay, err = overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
+		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil },
 		Egress:      func() (overlay.Egress, error) { return overlay.Egress{}, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },

@@ -37,6 +37,7 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("GET /members", c.members)
 	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
+	mux.HandleFunc("GET /resolve", c.resolve)
 	mux.HandleFunc("GET /ipam", c.addresses)
 	mux.HandleFunc("POST /ipam/reclaim", c.reclaim)
 	mux.HandleFunc("POST /ipam/take", c.take)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/engine"
+	"github.com/overlane/overlane/names"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/plugin"
 )
@@ -107,7 +110,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	ctl.keyring.Store(&k)
 	var metrics http.Server
 	if metricsListener != nil {
-		metrics = http.Server{Handler: metricsHandler(n.cluster, n.datapath.Stats), ReadHeaderTimeout: controlTimeout}
+		metrics = http.Server{Handler: metricsHandler(n.cluster, n.datapath.Stats, n.overlay.Names), ReadHeaderTimeout: controlTimeout}
 		go func() { failed <- metrics.Serve(metricsListener) }()
 	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")
@@ -146,8 +149,10 @@ const uniqueTime = time.Second
 type node struct {
 	mover
 	datapath *datapath.Datapath
+	names    *names.Server // nil: the kernel lacks what it needs
 	overlay  *overlay.Overlay
 	cluster  *discovery.Cluster
+	engine   atomic.Pointer[engine.Watcher] // nil: there is none yet, or it is not to be asked
 }
 
 // startNode takes back what a previous daemon left, then goes among the others.
@@ -163,6 +168,8 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.source(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
 		return n, fmt.Errorf("datapath with --vxlan-port %d on --cpus %v: %w", s.vxlanPort, s.cpus, err)
 	}
+	table := names.NewTable()
+	server := n.openNames(table, log)
 	n.overlay, err = overlay.Open(overlay.Config{
 		Dir:         s.dataDir,
 		VTEP:        s.vtep(),
@@ -171,6 +178,9 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		InContainer: n.datapath.InContainer,
 		Egress:      overlay.DockerEgress,
 		Datapath:    n.datapath,
+		Table:       table,
+		Names:       server,
+		Engine:      func() error { return n.engineError(s) },
 		Version:     version(),
 		Defaults:    s.defaultPools,
 		Joins:       len(s.join) > 0,
@@ -211,6 +221,11 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	n.overlay.Attach(n.cluster)
 	if twin := n.cluster.Unique(uniqueTime); twin != nil {
 		return n, twin
+	}
+	if s.dockerSocket != "" {
+		n.engine.Store(engine.Watch(engine.Config{
+			Socket: s.dockerSocket, Wanted: n.overlay.Knows, Container: n.overlay.NameContainer, Network: n.overlay.NameNetwork, Log: log,
+		}))
 	}
 	return n, nil
 }

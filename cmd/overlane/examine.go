@@ -21,7 +21,7 @@ import (
 func examine(ctx context.Context, s settings) []check.Result {
 	c := check.Config{
 		VTEP: s.source(), Gossip: netip.AddrPortFrom(s.local, s.gossipPort), VXLANPort: s.vxlanPort, Metrics: s.metrics,
-		Built: built(),
+		DockerSocket: s.dockerSocket, Built: built(),
 	}
 	if s.underlay.KernelInterface() {
 		c.Interface = s.underlay.Device

@@ -7,12 +7,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/overlay"
 )
 
-// metricsHandler serves what the cluster and the datapath count.
-func metricsHandler(cluster prometheus.Collector, p pipeline) http.Handler {
+// metricsHandler serves what the cluster, the datapath and the names count.
+func metricsHandler(cluster prometheus.Collector, p pipeline, q queries) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(cluster, p)
+	registry.MustRegister(cluster, p, q)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
@@ -51,4 +52,27 @@ func (p pipeline) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(t.Entries), t.Name)
 		ch <- prometheus.MustNewConstMetric(capacityDesc, prometheus.GaugeValue, float64(t.Capacity), t.Name)
 	}
+}
+
+// queries collects what became of containers' DNS queries.
+type queries func() overlay.NamesStatus
+
+var (
+	queriesDesc = prometheus.NewDesc("overlane_dns_queries_total", "Containers' DNS queries, and answers of Docker's server to them, by what became of them.", []string{"result"}, nil)
+	servedDesc  = prometheus.NewDesc("overlane_dns_containers", "Containers whose queries are answered.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (q queries) Describe(ch chan<- *prometheus.Desc) {
+	ch <- queriesDesc
+	ch <- servedDesc
+}
+
+// Collect implements prometheus.Collector.
+func (q queries) Collect(ch chan<- prometheus.Metric) {
+	s := q()
+	for result, n := range s.Queries {
+		ch <- prometheus.MustNewConstMetric(queriesDesc, prometheus.CounterValue, float64(n), result)
+	}
+	ch <- prometheus.MustNewConstMetric(servedDesc, prometheus.GaugeValue, float64(s.Containers))
 }

@@ -36,8 +36,14 @@ func (n *node) stop(leaves bool, log logrus.FieldLogger) error {
 // close ends each part before those that it uses. The containers' taps stay, for the next start.
 func (n *node) close() error {
 	var errs []error
+	if w := n.engine.Load(); w != nil {
+		w.Close()
+	}
 	if n.overlay != nil {
 		errs = append(errs, n.overlay.Close())
+	}
+	if n.names != nil {
+		errs = append(errs, n.names.Close())
 	}
 	if n.cluster != nil {
 		errs = append(errs, n.cluster.Close())

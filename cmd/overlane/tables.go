@@ -24,6 +24,9 @@ func writeTables(out io.Writer, s overlay.Status) error {
 	if slices.ContainsFunc(s.Datapath.Tables, func(t datapath.TableStats) bool { return t.NearlyFull }) {
 		tables = append(tables, fullTable)
 	}
+	if len(s.Names.Failed) > 0 {
+		tables = append(tables, namesTable)
+	}
 	if len(s.Paths) > 0 {
 		tables = append(tables, pathTable)
 	}
@@ -69,6 +72,7 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "worker CPUs", list(d.Workers))
 	row(w, "packet buffers", fmt.Sprintf("%d of %d in use, hugepages: %s", d.MbufsInUse, d.MbufsTotal, yesNo(d.Hugepages)))
 	row(w, "underlay", underlayOf(d))
+	row(w, "names", namesOf(s.Names))
 	row(w, "VXLAN", fmt.Sprintf("received %d packets, %d bytes; sent %d packets, %d bytes",
 		d.Underlay.RxPackets, d.Underlay.RxBytes, d.Underlay.TxPackets, d.Underlay.TxBytes))
 }
@@ -112,15 +116,35 @@ func writeRecords(out io.Writer, records []overlay.RecordStatus) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN", "BECAUSE", "NEXT STEP")
 	for _, r := range records {
-		row(w, short(r.ID), r.Network, addresses(r.Addrs, r.Extras), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
+		row(w, called(r.Names, r.ID), r.Network, addresses(r.Addrs, r.Extras), r.MAC, r.Host, r.VTEP, yesNo(r.Hidden), r.Reason, r.Advice)
 	}
 	return w.Flush()
+}
+
+// namesOf says how containers are found by name.
+func namesOf(n overlay.NamesStatus) string {
+	if n.Off != "" {
+		return "off: " + n.Off
+	}
+	text := fmt.Sprintf("%d containers served, %d queries answered, %d passed on to Docker's server", n.Containers, n.Queries["answered"]+n.Queries["empty"], n.Queries["forwarded"])
+	if n.Engine != "" {
+		text += "; new containers of this host have none: " + n.Engine
+	}
+	return text
+}
+
+// namesTable lists containers whose queries go to Docker's server alone.
+func namesTable(w io.Writer, s overlay.Status) {
+	row(w, "NOT SERVED", "BECAUSE")
+	for _, sandbox := range slices.Sorted(maps.Keys(s.Names.Failed)) {
+		row(w, sandbox, s.Names.Failed[sandbox])
+	}
 }
 
 func networkTable(w io.Writer, s overlay.Status) {
 	row(w, "NETWORK", "KEY", "VNI", "MTU", "SUBNETS", "MEMBERS")
 	for _, n := range s.Networks {
-		row(w, short(n.ID), n.Key, n.VNI, n.MTU, list(n.Subnets), list(n.Members))
+		row(w, cmp.Or(n.Name, short(n.ID)), n.Key, n.VNI, n.MTU, list(n.Subnets), list(n.Members))
 	}
 }
 
@@ -138,14 +162,14 @@ func endpointTable(w io.Writer, s overlay.Status) {
 		if !e.HasPort {
 			tap += " (no port)"
 		}
-		row(w, short(e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, tap, e.Sandbox)
+		row(w, called(e.Names, e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, tap, e.Sandbox)
 	}
 }
 
 func remoteTable(w io.Writer, s overlay.Status) {
 	row(w, "REMOTE ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "HOST", "VTEP", "HIDDEN")
 	for _, e := range s.Remote {
-		row(w, short(e.ID), e.Network, addresses(e.Addrs, e.Extras), e.MAC, e.Host, e.VTEP, yesNo(e.Hidden))
+		row(w, called(e.Names, e.ID), e.Network, addresses(e.Addrs, e.Extras), e.MAC, e.Host, e.VTEP, yesNo(e.Hidden))
 	}
 }
 
@@ -244,6 +268,12 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+// called is a container's own name, or the ID of its endpoint where that is not known.
+func called(names, id string) string {
+	own, _, _ := strings.Cut(names, " ")
+	return cmp.Or(own, short(id))
 }
 
 // short is an ID as Docker shows it.

@@ -38,6 +38,7 @@ type Config struct {
 	UnderlayMTU      int    // by the routes to all peers; 0 where the VTEP's address comes with the daemon
 	NetworkMTU       int    // of the containers on the widest network here; 0: there is none yet
 	Peers            []Peer
+	DockerSocket     string    // of Docker's engine; empty: it is not asked
 	Built            time.Time // this program; zero: not known
 }
 
@@ -55,7 +56,7 @@ func Failed(results []Result) bool {
 
 // Run looks at all there is to see.
 func Run(c Config) []Result {
-	results := []Result{processor(), taps(), offloads()}
+	results := []Result{processor(), taps(), offloads(), resolution(), engineSocket(c.DockerSocket)}
 	if c.WholeFrames {
 		results = append(results, superFrames(c.WholeFramesAsked))
 	}

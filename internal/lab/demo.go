@@ -22,7 +22,7 @@ const (
 func Demo(ctx context.Context, c *Cluster, each int, out io.Writer) error {
 	d := &demo{out: out, all: c.Hosts, hosts: c.Hosts[:2], each: each}
 	for _, step := range []func(context.Context) error{
-		d.createNetwork, d.startMany, d.startContainers, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
+		d.createNetwork, d.startMany, d.startContainers, d.names, d.ping, d.http, d.egress, d.publishedPort, d.throughput, d.status,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -104,6 +104,32 @@ func (d *demo) startContainers(ctx context.Context) error {
 		d.addrs = append(d.addrs, [2]netip.Addr{attachment.IPAddress, attachment.GlobalIPv6Address})
 		d.result("%s on %s: %s, %s", name, h.Name, attachment.IPAddress, attachment.GlobalIPv6Address)
 	}
+	return nil
+}
+
+// names shows that the containers find each other by name, over hosts.
+func (d *demo) names(ctx context.Context) error {
+	d.title("by name")
+	for i, from := range d.containers {
+		to := d.containers[1-i]
+		err := Wait(ctx, settleTimeout, func(ctx context.Context) error {
+			page, err := from.Exec(ctx, "curl", "-sS", "--fail", "--max-time", "5", "http://"+to.Name+"/")
+			if err == nil && page != to.Name {
+				err = fmt.Errorf("HTTP from %s to %s: answered by %q", from.Name, to.Name, page)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		d.result("%s on %s → http://%s/ answered", from.Name, from.Host.Name, to.Name)
+	}
+	found, err := d.hosts[0].Exec(ctx, "overlane", "resolve", d.containers[1].Name)
+	if err != nil {
+		return err
+	}
+	d.result("overlane resolve %s on %s:", d.containers[1].Name, d.hosts[0].Name)
+	fmt.Fprintln(d.out, found)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -122,6 +123,12 @@ func (c *Container) Exec(ctx context.Context, args ...string) (string, error) {
 func (c *Container) Remove(ctx context.Context) error {
 	_, err := c.Host.Docker(ctx, "rm", "--force", "--volumes", c.Name)
 	return err
+}
+
+// Namespace is the path by which this machine sees the container's network namespace.
+func (c *Container) Namespace(ctx context.Context) (string, error) {
+	key, err := c.Host.Docker(ctx, "inspect", "--format", "{{.NetworkSettings.SandboxKey}}", c.Name)
+	return c.Host.proc("root/run/docker/netns/" + path.Base(key)), err
 }
 
 // Attachment is a container's part in a network, as Docker tells it.

@@ -21,7 +21,7 @@ const metrics = "127.0.0.1:9750"
 // upgrades and engines.
 func TestPlugin(t *testing.T) {
 	c := cluster(t)
-	image := installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String())
+	image := installPlugin(t, c, "OVERLANE_JOIN="+c.Hosts[0].Addr.String(), "OVERLANE_DOCKER_SOCKET=/proc/1/root/run/docker.sock")
 	pluginsMeet(t, c)
 	var containers []*Container
 	var addrs []netip.Addr
@@ -34,6 +34,7 @@ func TestPlugin(t *testing.T) {
 	for _, container := range containers {
 		reach(t, container, addrs...)
 	}
+	called(t, containers[0], "first2", addrs[1])
 
 	h := c.Hosts[1]
 	id := pluginNode(t, h)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/names"
 )
 
 // Self is the node that a Cluster stands for.
@@ -291,6 +292,49 @@ func (c *Cluster) Conflicts() []discovery.Conflict {
 func (c *Cluster) Send(string, []byte) error { return c.check("Send") }
 
 func (c *Cluster) Rejected() map[string]uint64 { return map[string]uint64{"malformed": 2} }
+
+// Names stands for package names' server.
+type Names struct {
+	Faults
+	mu     sync.Mutex
+	served map[string][]string
+}
+
+// Served gives the keys of the networks for which each sandbox is served.
+func (n *Names) Served() map[string][]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.served)
+}
+
+func (n *Names) Serve(sandbox, network string) error {
+	if err := n.check("Serve"); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.served == nil {
+		n.served = map[string][]string{}
+	}
+	if !slices.Contains(n.served[sandbox], network) {
+		n.served[sandbox] = append(n.served[sandbox], network)
+	}
+	return nil
+}
+
+func (n *Names) Release(sandbox, network string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	left := slices.DeleteFunc(n.served[sandbox], func(key string) bool { return key == network })
+	delete(n.served, sandbox)
+	if len(left) > 0 {
+		n.served[sandbox] = left
+	}
+}
+
+func (n *Names) Status() names.Status {
+	return names.Status{Containers: len(n.Served()), Failed: map[string]string{}, Queries: map[string]uint64{"answered": 3, "busy": 0}}
+}
 
 // Datapath stands for the packet pipeline: its tables, and the taps of the host, which outlive it.
 type Datapath struct {

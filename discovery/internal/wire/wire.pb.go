@@ -434,6 +434,7 @@ type Endpoint struct {
 	Addrs         [][]byte               `protobuf:"bytes,3,rep,name=addrs,proto3" json:"addrs,omitempty"` // 4 or 16 bytes each
 	Seq           uint32                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
 	Extras        []*Extra               `protobuf:"bytes,90,rep,name=extras,proto3" json:"extras,omitempty"`
+	Names         string                 `protobuf:"bytes,120,opt,name=names,proto3" json:"names,omitempty"` // of its container, separated by spaces; its own first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +502,13 @@ func (x *Endpoint) GetExtras() []*Extra {
 		return x.Extras
 	}
 	return nil
+}
+
+func (x *Endpoint) GetNames() string {
+	if x != nil {
+		return x.Names
+	}
+	return ""
 }
 
 // Extra is an address that the endpoint's container uses beside its own.
@@ -1208,13 +1216,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x10AnnouncedNetwork\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x14\n" +
-	"\x05since\x18\x03 \x01(\x04R\x05since\"\x8a\x01\n" +
+	"\x05since\x18\x03 \x01(\x04R\x05since\"\xa0\x01\n" +
 	"\bEndpoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x14\n" +
 	"\x05addrs\x18\x03 \x03(\fR\x05addrs\x12\x10\n" +
 	"\x03seq\x18\x04 \x01(\rR\x03seq\x124\n" +
-	"\x06extras\x18Z \x03(\v2\x1c.overlane.discovery.v1.ExtraR\x06extras\"?\n" +
+	"\x06extras\x18Z \x03(\v2\x1c.overlane.discovery.v1.ExtraR\x06extras\x12\x14\n" +
+	"\x05names\x18x \x01(\tR\x05names\"?\n" +
 	"\x05Extra\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\fR\x04addr\x12\x10\n" +

@@ -1,0 +1,67 @@
+package engine
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// inspected is what is read of an answer to /containers/ID/json.
+type inspected struct {
+	ID     string `json:"Id"`
+	Name   string
+	Config struct {
+		Labels map[string]string
+	}
+	NetworkSettings struct {
+		Networks map[string]struct {
+			NetworkID, EndpointID string
+			Aliases, DNSNames     []string
+		}
+	}
+}
+
+// swarmTask labels a container that a swarm has started.
+const swarmTask = "com.docker.swarm.task.id"
+
+// names are those by which a container is found on a network: its own, its aliases, and the beginning of its ID as Docker shows it.
+// A swarm's task has no aliases: its service is found by Docker's own names, which lead to the service's virtual address.
+func (c *inspected) names(network string) []string {
+	const shortID = 12
+	at := c.NetworkSettings.Networks[network]
+	all := []string{strings.TrimPrefix(c.Name, "/")}
+	if c.Config.Labels[swarmTask] == "" {
+		all = slices.Concat(all, at.Aliases, at.DNSNames)
+	}
+	all = append(all, c.ID[:min(len(c.ID), shortID)])
+	var names []string
+	for _, name := range all {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// event is what is read of one of /events.
+type event struct {
+	Type, Action string
+	Actor        struct {
+		ID         string
+		Attributes map[string]string
+	}
+}
+
+// about is the container that may be called otherwise since the event; empty: the event is about a network.
+func (e *event) about() string {
+	if e.Type == "network" {
+		return e.Actor.Attributes["container"]
+	}
+	return e.Actor.ID
+}
+
+// filters are those of /events for what changes a name.
+var filters = func() string {
+	text, _ := json.Marshal(map[string][]string{"type": {"container", "network"}, "event": {"start", "rename", "connect", "create"}})
+	return string(text)
+}()

@@ -1,0 +1,101 @@
+//go:build lab && soak
+
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Of many containers, started at once on all hosts, each host's first finds all, and an alias of them all. What comes late is found
+// everywhere soon, what is removed nowhere, and after a cut that hosts took for death all is as before.
+func TestNamesOfManyContainers(t *testing.T) {
+	const each = 66
+	c := cluster(t)
+	pooled(t, c.Hosts, "names", "10.63.0.0/23")
+	var starts []*Container
+	at := map[string]netip.Addr{}
+	all, addrs := startNamed(t, c.Hosts, "names", each)
+	for i, container := range all {
+		at[container.Name] = addrs[i]
+	}
+	for _, h := range c.Hosts {
+		for _, container := range all {
+			if container.Host == h {
+				starts = append(starts, container)
+				break
+			}
+		}
+	}
+	for _, from := range starts {
+		eventually(t, from.Host.Name+" finds all", settleTimeout, func() error { return findsAll(t, from, at) })
+	}
+
+	late, lateAt := start(t, c.Hosts[0], "late", "names")
+	began := time.Now()
+	for _, from := range starts {
+		called(t, from, "late", lateAt.IPAddress)
+	}
+	t.Logf("a container is found everywhere %v after `docker run`", time.Since(began))
+	must(t, late.Remove(t.Context()))
+	began = time.Now()
+	for _, from := range starts {
+		called(t, from, "late")
+	}
+	t.Logf("a container is found nowhere %v after `docker rm`", time.Since(began))
+
+	cut := c.Hosts[2]
+	shell(t, cut, "ip link set eth0 down")
+	time.Sleep(30 * time.Second)
+	if err := findsAll(t, starts[0], at); err == nil {
+		t.Error("the host is cut off, and its containers are still found")
+	}
+	shell(t, cut, "ip link set eth0 up")
+	for _, from := range starts {
+		eventually(t, from.Host.Name+" finds all again", settleTimeout, func() error { return findsAll(t, from, at) })
+	}
+}
+
+// startNamed starts containers with names of their own on every host.
+func startNamed(t *testing.T, hosts []*Host, network string, count int) (containers []*Container, addrs []netip.Addr) {
+	t.Helper()
+	script := func(h *Host) string {
+		return fmt.Sprintf(`seq %d | xargs -P 4 -I{} docker run -d --name n%d-{} --network %s --network-alias everybody --dns 127.0.0.1 box >/dev/null
+			docker inspect --format '{{.Name}} {{.NetworkSettings.Networks.%s.IPAddress}}' $(docker ps -q --filter name=n%d-)`, count, h.Number, network, network, h.Number)
+	}
+	for _, h := range hosts {
+		out := shell(t, h, script(h))
+		for line := range strings.Lines(out) {
+			fields := strings.Fields(line)
+			containers = append(containers, &Container{Host: h, Name: strings.TrimPrefix(fields[0], "/")})
+			addrs = append(addrs, netip.MustParseAddr(fields[1]))
+		}
+	}
+	return containers, addrs
+}
+
+// findsAll asks for every name in one go.
+func findsAll(t *testing.T, from *Container, at map[string]netip.Addr) error {
+	t.Helper()
+	var names []string
+	for name := range at {
+		names = append(names, name)
+	}
+	out, err := from.Exec(t.Context(), "sh", "-c", "for n in "+strings.Join(names, " ")+"; do echo $n $(nslookup -type=a $n 127.0.0.11 2>/dev/null | sed -n 's/^Address: //p'); done")
+	if err != nil {
+		return err
+	}
+	wrong := 0
+	for line := range strings.Lines(out) {
+		if fields := strings.Fields(line); len(fields) != 2 || fields[1] != at[fields[0]].String() {
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%s finds %d of %d names wrong or not", from.Name, wrong, len(at))
+	}
+	return nil
+}
