@@ -117,9 +117,12 @@ func (g *guest) connect() {
 		g.setRing(i)
 	}
 	g.fill()
-	for i := range uint32(2) {
-		g.message(18, nil, i, uint32(1))
+	if g.features&featProtocol != 0 {
+		for i := range uint32(2) {
+			g.message(18, nil, i, uint32(1))
+		}
 	}
+	g.offered() // what was said before is done by then
 	waitFor(g.t, "the rings in use", g.running)
 }
 
@@ -130,15 +133,21 @@ func (g *guest) accept() {
 	g.conn, err = g.listener.AcceptUnix()
 	must(g.t, err)
 	g.message(3, nil)
-	g.message(1, nil)
-	header := make([]byte, 20)
-	_, err = g.conn.Read(header)
-	must(g.t, err)
-	if offered := binary.NativeEndian.Uint64(header[12:]); offered&g.features != g.features {
+	if offered := g.offered(); offered&g.features != g.features {
 		g.t.Fatalf("features %#x are offered, not all of %#x", offered, g.features)
 	}
 	g.message(2, nil, g.features)
 	g.message(5, []int{g.fd}, uint32(1), uint32(0), uint64(guestBase), uint64(guestMem), uint64(userBase), uint64(0))
+}
+
+// offered asks for the features.
+func (g *guest) offered() uint64 {
+	g.t.Helper()
+	g.message(1, nil)
+	answer := make([]byte, 20)
+	_, err := g.conn.Read(answer)
+	must(g.t, err)
+	return binary.NativeEndian.Uint64(answer[12:])
 }
 
 func (g *guest) running() (is bool) {

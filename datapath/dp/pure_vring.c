@@ -90,12 +90,17 @@ chain_next(struct chain *c, uint16_t write, struct vring_desc *desc)
 static inline enum dp_vring_result
 available(struct dp_vring *r, uint16_t next)
 {
+	uint16_t end;
+
 	if (likely(next != r->end))
 		return DP_VRING_OK;
-	r->end = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
-	if (next == r->end)
+	end = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
+	if (next == end)
 		return DP_VRING_EMPTY;
-	return likely((uint16_t)(r->end - r->next) <= r->size) ? DP_VRING_OK : DP_VRING_BROKEN;
+	if (unlikely((uint16_t)(end - r->next) > r->size))
+		return DP_VRING_BROKEN;
+	r->end = end;
+	return DP_VRING_OK;
 }
 
 static inline uint16_t
@@ -294,5 +299,5 @@ dp_vring_listen(struct dp_vring *r)
 	r->quiet = false;
 	*(volatile uint16_t *)&r->used->flags = 0;
 	rte_smp_mb();
-	return available(r, r->next) == DP_VRING_OK;
+	return available(r, r->next) != DP_VRING_EMPTY;
 }

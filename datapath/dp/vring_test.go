@@ -81,7 +81,7 @@ func TestVringIndirect(t *testing.T) {
 // Whatever is in the memory, nothing outside of it is touched: for the sanitizer to see.
 func TestVringRandom(t *testing.T) {
 	source := rand.New(rand.NewSource(1))
-	for range 100_000 {
+	for range 10_000 {
 		descs := make([]vringDesc, vringSize)
 		for i := range descs {
 			descs[i] = vringDesc{vringGuest + uint64(source.Intn(vringLen+600)) - 40, uint32(source.Intn(300)), uint16(source.Intn(8)), uint16(source.Intn(vringSize + 2))}
