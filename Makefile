@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
-LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
+LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
 DEB_TEST_PACKAGES := systemd
