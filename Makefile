@@ -142,6 +142,12 @@ bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK and te
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
 	contrib/bench/pipeline/compare bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
 
+.PHONY: bench-native
+bench-native: build-packages ## One core: vhost-user containers in Mpps, testpmd on another core. FLOWS=1024 MACS=64 SIZE=64
+	contrib/setup/packages $(PIPELINE_PACKAGES)
+	go build -o bin/bench-pipeline ./contrib/bench/pipeline
+	contrib/bench/pipeline/native bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
+
 .PHONY: bench-hosts
 bench-hosts: build ## Container to container, alone and beside floods, and beside Docker's own overlay. SECONDS=4 a measurement
 	contrib/setup/packages $(HOSTS_PACKAGES)
