@@ -203,6 +203,7 @@ put(struct dp_worker *w, struct dp_port *port, struct dp_vhost *v, const struct 
 	rte_spinlock_lock(&v->lock);
 	result = atomic_load_explicit(&v->broken, memory_order_relaxed) ? DP_VRING_BROKEN : dp_vring_put(&v->to, &v->memory, iov, v->hdr_len + len, v->features & BIT(VIRTIO_NET_F_MRG_RXBUF), &hdr.num_buffers);
 	rte_spinlock_unlock(&v->lock);
+	iov[0] = (struct iovec){ 0 }; /* the header is gone with this call */
 	switch (result) {
 	case DP_VRING_OK:
 		note_written(w, v);
