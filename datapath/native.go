@@ -62,8 +62,9 @@ func openNativeDir(root string, n *Native) (dir *os.File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory %s: %w", filepath.Join(root, n.Name), err)
 	}
-	if err = unix.Fchmod(fd, 0o700); err == nil {
-		err = unix.Fchown(fd, n.UID, n.GID)
+	// Root's first: who owns a directory may change its mode, and others only with CAP_FOWNER.
+	if err = unix.Fchown(fd, 0, 0); err == nil {
+		err = errors.Join(unix.Fchmod(fd, 0o700), unix.Fchown(fd, n.UID, n.GID))
 	}
 	if err != nil {
 		unix.Close(fd)

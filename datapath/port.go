@@ -95,7 +95,7 @@ func (d *Datapath) openTapPort(c PortConfig) (PortID, *port, error) {
 func (d *Datapath) openVhostPort(c PortConfig) (PortID, *port, error) {
 	for _, p := range d.ports {
 		if p.vhost != nil && p.config.Native.Name == c.Native.Name {
-			return 0, nil, fmt.Errorf("socket directory %s is port %s's", c.Native.Name, p.config.Name)
+			return 0, nil, fmt.Errorf("socket directory %s is port %s's: remove its container, or choose another; that of a container which ended with its engine is free again within a minute", c.Native.Name, p.config.Name)
 		}
 	}
 	dir, err := openNativeDir(d.nativeDir, c.Native)

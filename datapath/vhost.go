@@ -19,7 +19,10 @@ import (
 
 // vhostPace goes before each look for the socket of a container's program. DPDK's net_virtio_user deals with the end of a connection
 // several times over, for some milliseconds, and takes a new one for the old one meanwhile.
-const vhostPace = 100 * time.Millisecond
+const (
+	vhostPace    = 100 * time.Millisecond
+	vhostPaceMax = time.Second // where nobody was there for a while
+)
 
 // vhost is a port's side of vhost-user.
 type vhost struct {
@@ -30,6 +33,7 @@ type vhost struct {
 	done   sync.WaitGroup
 
 	bell *os.File       // eventfd(2) of the workers
+	seen time.Time      // when a program was there, or the port was made
 	tell rate.Sometimes // what a program that comes and goes without end has in the log
 
 	mu      sync.Mutex
@@ -45,7 +49,7 @@ func newVhost(id uint32, dir *os.File, log logrus.FieldLogger) (*vhost, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	v := &vhost{id: id, dir: dir, log: log, cancel: cancel, bell: os.NewFile(uintptr(bell), "bell"), call: -1, tell: rate.Sometimes{First: 20, Interval: 10 * time.Second}}
+	v := &vhost{id: id, dir: dir, log: log, cancel: cancel, bell: os.NewFile(uintptr(bell), "bell"), seen: time.Now(), call: -1, tell: rate.Sometimes{First: 20, Interval: 10 * time.Second}}
 	v.done.Go(func() { v.run(ctx) })
 	go v.ring()
 	return v, nil
@@ -88,14 +92,23 @@ var native = binary.NativeEndian
 
 // run connects to the program whenever there is one.
 func (v *vhost) run(ctx context.Context) {
-	for told := ""; ; {
+	told, pace := "", vhostPace
+	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(vhostPace):
+		case <-time.After(pace):
+		}
+		err := v.serve(ctx)
+		absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED)
+		pace = vhostPace
+		if absent {
+			pace = min(vhostPaceMax, time.Since(v.seen)/10+vhostPace)
+		} else {
+			v.seen = time.Now()
 		}
 		text := ""
-		if err := v.serve(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
+		if err != nil && !absent {
 			text = err.Error()
 		}
 		if text != "" && text != told {

@@ -37,7 +37,7 @@ func beside(t testing.TB) net.PacketConn {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	server := udpServer(t, containerNS, hostIP4+":9")
-	must(t, server.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, server.SetDeadline(time.Now().Add(2*time.Minute)))
 	return server
 }
 
@@ -322,6 +322,10 @@ func TestVhostMessages(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	must(t, err)
 	defer null.Close()
+	huge, err := unix.MemfdCreate("huge", 0)
+	must(t, err)
+	defer unix.Close(huge)
+	must(t, unix.Ftruncate(huge, 1<<46))
 	for name, m := range map[string]struct {
 		request, flags uint32
 		payload        []byte
@@ -340,6 +344,7 @@ func TestVhostMessages(t *testing.T) {
 		"no memory":            {5, 1, table(0, 4096, 0, 0), []int{int(null.Fd())}},
 		"more than the file":   {5, 1, table(0, guestMem+1, 0, 0), []int{g.fd}},
 		"length out of range":  {5, 1, table(0, ^uint64(0), 0, 4096), []int{g.fd}},
+		"more than the host":   {5, 1, table(0, 1<<46, 0, 0), []int{huge}},
 		"ring outside":         {9, 1, table(1<<40, 1<<40, 1<<40, 0), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,6 +52,7 @@ dp_port_turn(struct dp_worker *w, struct dp_port *port, dp_read_frame read)
 			tcp += dp_frame_is_tcp(f);
 			break;
 		case DP_READ_DROPPED:
+			*work += dp_work(1, 0);
 			break;
 		case DP_READ_EMPTY:
 			*work = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Memory that containers share. One that cuts its file short, or takes its hugepages back, has whoever touches them next hit by
- * SIGBUS (mmap(2)): here the whole mapping is then replaced by zeros, and the container's rings count as broken.
+ * SIGBUS (mmap(2)): here the page is then replaced by zeros, and the container's rings count as broken.
  */
 #include <errno.h>
 #include <linux/magic.h>
@@ -20,9 +20,10 @@
 
 static struct mapping {
 	_Atomic(uint8_t *) host; /* NULL: free. Written last */
-	atomic_size_t len;
+	atomic_size_t len, page;
 	atomic_bool lost;
 } mappings[MAPPINGS];
+static atomic_uint n_mappings; /* those behind were never used */
 
 atomic_uint dp_vhost_losses;
 
@@ -31,7 +32,7 @@ static struct sigaction before;
 static struct mapping *
 mapping_of(const uint8_t *addr)
 {
-	for (unsigned i = 0; i < MAPPINGS; i++) {
+	for (unsigned i = 0, n = atomic_load(&n_mappings); i < n; i++) {
 		uint8_t *host = atomic_load(&mappings[i].host);
 
 		if (host && addr >= host && addr < host + atomic_load(&mappings[i].len))
@@ -40,13 +41,23 @@ mapping_of(const uint8_t *addr)
 	return NULL;
 }
 
+/* The page that was hit alone: there may be no room for more. */
+static bool
+replace(const struct mapping *m, uint8_t *addr)
+{
+	size_t page = atomic_load(&m->page);
+	uint8_t *at = RTE_PTR_ALIGN_FLOOR(addr, page);
+
+	return mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
 /* On the thread that was hit, which goes on where it was. Other faults are the runtime's, or end the process as they would without it. */
 static void
 on_bus_error(int signal, siginfo_t *info, void *context)
 {
 	struct mapping *m = mapping_of(info->si_addr);
 
-	if (m && mmap(atomic_load(&m->host), atomic_load(&m->len), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED) {
+	if (m && replace(m, info->si_addr)) {
 		atomic_store(&m->lost, true);
 		atomic_fetch_add(&dp_vhost_losses, 1);
 		return;
@@ -106,13 +117,18 @@ dp_vhost_map(int fd, uint64_t len, uint64_t *host)
 	if (at == MAP_FAILED)
 		return -errno;
 	madvise(at, len, MADV_DONTDUMP);
+	/* What the container has paged out would be waited for, by the other containers of the worker too. */
+	mlock2(at, len, MLOCK_ONFAULT);
 	pthread_mutex_lock(&lock);
 	while (m < mappings + MAPPINGS && atomic_load(&m->host))
 		m++;
 	if (m < mappings + MAPPINGS) {
 		atomic_store(&m->len, len);
+		atomic_store(&m->page, page);
 		atomic_store(&m->lost, false);
 		atomic_store(&m->host, at);
+		if (m == mappings + atomic_load(&n_mappings))
+			atomic_fetch_add(&n_mappings, 1);
 	}
 	pthread_mutex_unlock(&lock);
 	if (m == mappings + MAPPINGS) {

@@ -8,7 +8,10 @@
 #include <rte_common.h>
 #include <rte_prefetch.h>
 
-/* Pieces of memory and chains that one frame is spread over: a super-frame in buffers of 576 bytes. */
+/*
+ * Pieces of memory and chains that one frame is spread over: a super-frame in buffers of 576 bytes. No more descriptors are looked at for
+ * it, be they empty: a worker is not to be held up.
+ */
 #define PIECES_MAX 256
 #define CHAINS_MAX 128
 
@@ -17,7 +20,7 @@ struct piece {
 	uint32_t len;
 };
 
-/* Descriptors that follow each other; none is looked at twice for as many as the table has. */
+/* Descriptors that follow each other, and how many of them are looked at. */
 struct chain {
 	const struct vring_desc *table;
 	uint32_t size, left, at;
@@ -59,15 +62,15 @@ chain_begin(const struct dp_vring *r, const struct dp_vring_memory *m, uint16_t 
 
 	if (unlikely(head >= r->size))
 		return false;
-	*c = (struct chain){ .table = r->desc, .size = r->size, .left = r->size, .at = head };
+	*c = (struct chain){ .table = r->desc, .size = r->size, .left = PIECES_MAX, .at = head };
 	desc = read_desc(&r->desc[head]);
 	if (likely(!(desc.flags & VRING_DESC_F_INDIRECT)))
 		return true;
 	len = desc.len;
 	c->table = (const void *)translate(m, desc.addr, &len);
-	c->size = c->left = len / sizeof(desc);
+	c->size = len / sizeof(desc);
 	c->at = 0;
-	return c->table && len == desc.len && len && !(len % sizeof(desc)) && !(desc.flags & VRING_DESC_F_NEXT) && !((uintptr_t)c->table % _Alignof(struct vring_desc));
+	return c->table && len == desc.len && len && !(len % sizeof(desc)) && c->size <= r->size && !(desc.flags & VRING_DESC_F_NEXT) && !((uintptr_t)c->table % _Alignof(struct vring_desc));
 }
 
 /* False when the chain is broken, or is not for reading, or not for writing, as it should be. */
@@ -181,7 +184,7 @@ dp_vring_take(struct dp_vring *r, const struct dp_vring_memory *m, uint8_t *to, 
 struct target {
 	struct piece pieces[PIECES_MAX];
 	struct vring_used_elem used[CHAINS_MAX];
-	unsigned n_pieces, n_used;
+	unsigned n_pieces, n_used, n_descs;
 	uint32_t room;
 };
 
@@ -224,6 +227,8 @@ add_chain(struct dp_vring *r, struct target *t, const struct dp_vring_memory *m,
 	do {
 		if (!chain_next(&c, VRING_DESC_F_WRITE, &desc))
 			return DP_VRING_BROKEN;
+		if (unlikely(t->n_descs++ == PIECES_MAX))
+			return DP_VRING_TOO_LONG;
 		result = add_pieces(t, m, desc, len);
 	} while (result == DP_VRING_OK && !c.end && t->room < len);
 	t->used[t->n_used++] = (struct vring_used_elem){ .id = head, .len = t->room - before };
@@ -260,7 +265,7 @@ dp_vring_put(struct dp_vring *r, const struct dp_vring_memory *m, const struct i
 {
 	struct target t;
 
-	t.n_pieces = t.n_used = t.room = 0;
+	t.n_pieces = t.n_used = t.n_descs = t.room = 0;
 	while (t.room < len) {
 		enum dp_vring_result result = (t.n_used && !merge) || t.n_used == CHAINS_MAX ? DP_VRING_TOO_LONG : add_chain(r, &t, m, len);
 

@@ -70,7 +70,7 @@ func TestVringIndirect(t *testing.T) {
 	if taken, _ := takeAndPut(memory, false); taken != 1 {
 		t.Error("it was not taken")
 	}
-	for _, wrong := range []vringDesc{{vringBuffer, 31, 4, 0}, {vringBuffer, 0, 4, 0}, {vringBuffer + 496, 32, 4, 0}, {vringBuffer, 32, 5, 0}, {vringBuffer + 4, 32, 4, 0}} {
+	for _, wrong := range []vringDesc{{vringBuffer, 31, 4, 0}, {vringBuffer, 0, 4, 0}, {vringBuffer + 496, 32, 4, 0}, {vringBuffer, 32, 5, 0}, {vringBuffer + 4, 32, 4, 0}, {vringBuffer, 16 * (vringSize + 1), 4, 0}} {
 		copy(memory, vringMemory(1, wrong)[:16])
 		if taken, _ := takeAndPut(memory, false); taken != 0 {
 			t.Errorf("%+v was taken", wrong)

@@ -10,6 +10,18 @@ import (
 	"github.com/overlane/overlane/datapath/dp"
 )
 
+// mostMemory is what programs may share, in bytes, each. A file of no size to speak of can be said to be longer than this process has
+// addresses.
+var mostMemory = hostMemory()
+
+func hostMemory() uint64 {
+	var host unix.Sysinfo_t
+	if err := unix.Sysinfo(&host); err != nil {
+		return math.MaxInt64
+	}
+	return host.Totalram * uint64(host.Unit)
+}
+
 // setMemory maps the memory that the front-end shares, in place of what it did before.
 func (s *session) setMemory(m *message) error {
 	n, _, err := m.state()
@@ -25,9 +37,13 @@ func (s *session) setMemory(m *message) error {
 	}
 	s.stop()
 	s.unmap()
+	var total uint64
 	for i := range int(n) {
 		at := m.payload[8+32*i:]
 		r := region{guest: native.Uint64(at), length: native.Uint64(at[8:]), user: native.Uint64(at[16:]), offset: native.Uint64(at[24:])}
+		if total += r.offset + r.length; r.offset > mostMemory || r.length > mostMemory || total > mostMemory {
+			return fmt.Errorf("its memory is more than the host's: want %d bytes at most together", mostMemory)
+		}
 		if err := r.mapFile(m.files[i]); err != nil {
 			return fmt.Errorf("memory of %#x bytes at %#x of its file: %w", r.length, r.offset, err)
 		}
