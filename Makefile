@@ -4,9 +4,9 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev
-LAB_PACKAGES   := debootstrap ethtool iproute2 iptables procps
+LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
-TEST_PACKAGES  := docker-registry iperf3 iputils-ping jq nftables tcpdump tshark
+TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
 DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
@@ -142,6 +142,12 @@ bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
 	contrib/bench/pipeline/newer bin/newer
 	contrib/bench/pipeline/compare bin/bench-pipeline bin/newer $(FLOWS) $(MACS) $(SIZE)
+
+.PHONY: bench-native
+bench-native: build-packages ## One core: vhost-user containers in Mpps, testpmd on another core. FLOWS=1024 MACS=64 SIZE=64
+	contrib/setup/packages $(PIPELINE_PACKAGES)
+	go build -o bin/bench-pipeline ./contrib/bench/pipeline
+	contrib/bench/pipeline/native bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)
 
 .PHONY: bench-hosts
 bench-hosts: build ## Container to container, alone and beside floods, and beside Docker's own overlay. SECONDS=4 a measurement

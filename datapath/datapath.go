@@ -62,6 +62,8 @@ type PortConfig struct {
 	Addrs []netip.Addr // its own IP sources, at most one of each family; the MAC's link-local address is added
 	Trust Trust        // what it may send from beside these and what SetExtra gives it
 	MTU   int          // bytes of IP packet
+
+	Native *Native // the port is no tap; nil: it is one
 }
 
 func (c *PortConfig) check() error {
@@ -85,6 +87,11 @@ func (c *PortConfig) check() error {
 			return fmt.Errorf("port %s: address %s: a port has one address of each family", c.Name, addr)
 		}
 		families[addr.Is4()] = true
+	}
+	if c.Native != nil {
+		if err := c.Native.Check(); err != nil {
+			return fmt.Errorf("port %s: %w", c.Name, err)
+		}
 	}
 	return checkVNI(c.VNI)
 }

@@ -183,6 +183,16 @@ func inodeAt(path string) (uint64, error) {
 	return at.Ino, err
 }
 
+// isNamespace says whether a namespace is mounted at a path.
+func isNamespace(path string) (bool, error) {
+	var fs unix.Statfs_t
+	err := unix.Statfs(path, &fs)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return fs.Type == unix.NSFS_MAGIC, err
+}
+
 // namespaceOf is the inode number of a namespace of /proc's.
 func namespaceOf(link string) (uint64, error) {
 	name, err := os.Readlink(link)

@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,6 +23,8 @@ type Config struct {
 	Underlay Underlay
 	Port     uint16             // UDP port on which VXLAN is received
 	Log      logrus.FieldLogger // also takes DPDK's own log
+
+	NativeDir string // see Native; empty: NativeDir
 }
 
 var errClosed = errors.New("the datapath is closed")
@@ -34,6 +37,7 @@ type Datapath struct {
 	log       logrus.FieldLogger
 	workers   []int
 	hugepages bool
+	nativeDir string
 
 	measuring sync.Mutex // held by Stages, before mu
 
@@ -69,12 +73,13 @@ func Open(c Config) (*Datapath, error) {
 		return nil, errors.New("the datapath was opened before: DPDK starts once in a process")
 	}
 	d := &Datapath{
-		log:     c.Log,
-		workers: c.CPUs,
-		ports:   map[PortID]*port{},
-		aliases: map[string]PortID{},
-		nets:    map[uint32]*network{},
-		vteps:   map[netip.AddrPort]*vtep{},
+		log:       c.Log,
+		workers:   c.CPUs,
+		nativeDir: cmp.Or(c.NativeDir, NativeDir),
+		ports:     map[PortID]*port{},
+		aliases:   map[string]PortID{},
+		nets:      map[uint32]*network{},
+		vteps:     map[netip.AddrPort]*vtep{},
 	}
 	if err := d.startUnderlay(c); err != nil && c.Underlay.Device == "" {
 		return nil, err
@@ -171,10 +176,9 @@ func (d *Datapath) Close() error {
 	}
 	d.closed = true
 	for id, p := range d.ports {
-		if err := dp.DelPort(uint32(id)); err != nil {
+		if err := p.close(id, true); err != nil {
 			return fmt.Errorf("port %s: %w", p.config.Name, err)
 		}
-		dp.CloseTap(p.fds, true)
 	}
 	clear(d.ports)
 	clear(d.aliases)

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/overlane/overlane/datapath/dp"
 )
 
@@ -13,6 +15,7 @@ type port struct {
 	fds      []int
 	addrs    []netip.Addr // with the link-local one
 	daemonIn uint64       // inode number of the daemon's network namespace
+	vhost    *vhost       // nil: it is a tap
 }
 
 // AddPort hangs a container on its network. The tap that carries the alias is taken back from the namespace in which the
@@ -49,21 +52,15 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	if len(d.ports) == dp.MaxPorts {
 		return 0, fmt.Errorf("port %s: there are %d ports, and room for no more", c.Name, dp.MaxPorts)
 	}
-	daemonIn, err := namespaceOf("/proc/thread-self/ns/net")
+	open := d.openTapPort
+	if c.Native != nil {
+		open = d.openVhostPort
+	}
+	id, p, err := open(c)
 	if err != nil {
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
-	fds, err := d.openTap(c)
-	if err != nil {
-		return 0, fmt.Errorf("port %s: %w", c.Name, err)
-	}
-	number, err := dp.AddPort(dp.Port{VNI: c.VNI, MTU: c.MTU, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds})
-	if err != nil {
-		dp.CloseTap(fds, c.Netns != "")
-		return 0, fmt.Errorf("port %s: %w", c.Name, err)
-	}
-	id := PortID(number)
-	p := &port{config: c, fds: fds, addrs: append(slices.Clone(c.Addrs), linkLocal(c.MAC)), daemonIn: daemonIn}
+	p.config, p.addrs = c, append(slices.Clone(c.Addrs), linkLocal(c.MAC))
 	d.ports[id], d.aliases[c.Alias] = p, id
 	net.ports[id] = struct{}{}
 	if err := d.programPort(net, id, p); err != nil {
@@ -71,6 +68,69 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 		return 0, fmt.Errorf("port %s: %w", c.Name, err)
 	}
 	return id, nil
+}
+
+func (d *Datapath) openTapPort(c PortConfig) (PortID, *port, error) {
+	daemonIn, err := namespaceOf("/proc/thread-self/ns/net")
+	if err != nil {
+		return 0, nil, err
+	}
+	fds, err := d.openTap(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	id, err := dp.AddPort(c.port(fds))
+	if err != nil {
+		dp.CloseTap(fds, c.Netns != "")
+		return 0, nil, err
+	}
+	return PortID(id), &port{fds: fds, daemonIn: daemonIn}, nil
+}
+
+func (d *Datapath) openVhostPort(c PortConfig) (PortID, *port, error) {
+	for _, p := range d.ports {
+		if p.vhost != nil && p.config.Native.Name == c.Native.Name {
+			return 0, nil, fmt.Errorf("socket directory %s is port %s's: remove its container, or choose another; that of a container which ended with its engine is free again within a minute", c.Native.Name, p.config.Name)
+		}
+	}
+	dir, err := openNativeDir(d.nativeDir, c.Native)
+	if err != nil {
+		return 0, nil, err
+	}
+	id, err := dp.AddPort(c.port(nil))
+	if err != nil {
+		dir.Close()
+		return 0, nil, err
+	}
+	log := d.log.WithFields(logrus.Fields{"port": c.Name, "socket": c.Native.Name})
+	if c.Netns == "" {
+		if err := clearNativeDir(dir); err != nil {
+			log.WithError(err).Warn("a socket that nobody listens on stays")
+		}
+	}
+	v, err := newVhost(id, dir, log)
+	if err != nil {
+		dir.Close()
+		dp.DelPort(id)
+		return 0, nil, err
+	}
+	return PortID(id), &port{vhost: v}, nil
+}
+
+func (c *PortConfig) port(fds []int) dp.Port {
+	return dp.Port{VNI: c.VNI, MTU: c.MTU, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds, Vhost: c.Native != nil}
+}
+
+// close gives back what the port holds beside its number. The tap goes unless it is kept.
+func (p *port) close(id PortID, keep bool) error {
+	if p.vhost != nil {
+		p.vhost.stop()
+	}
+	err := dp.DelPort(uint32(id))
+	if p.vhost == nil {
+		dp.CloseTap(p.fds, keep)
+	}
+	return err
 }
 
 func (d *Datapath) programPort(n *network, id PortID, p *port) error {
@@ -112,10 +172,9 @@ func (d *Datapath) removePort(id PortID, p *port, keep bool) error {
 		delete(net.localAddrs, addr)
 		net.syncNeighbour(addr)
 	}
-	if gone := dp.DelPort(uint32(id)); err == nil {
+	if gone := p.close(id, keep); err == nil {
 		err = gone
 	}
-	dp.CloseTap(p.fds, keep)
 	if err != nil {
 		return fmt.Errorf("port %s: %w", p.config.Name, err)
 	}

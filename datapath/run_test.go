@@ -67,10 +67,10 @@ func waitListening(t testing.TB, ns string, port int) {
 	})
 }
 
-// waitFor asks until it is so, for twenty seconds at most.
+// waitFor asks until it is so, for a minute at most.
 func waitFor(t testing.TB, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !so(); {
+	for deadline := time.Now().Add(time.Minute); !so(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s; %v, %+v", what, plane.Stats().Drops, plane.Stats().Device)
 		}

@@ -56,7 +56,22 @@ type PortStats struct {
 	VNI  uint32 `json:"vni"`
 	MAC  MAC    `json:"mac"`
 	Traffic
-	Trusted uint64 `json:"trusted_packets"` // of those received: from a source that is not the port's own
+	Trusted   uint64 `json:"trusted_packets"`    // of those received: from a source that is not the port's own
+	Kind      string `json:"kind"`               // KindTap or KindVhost
+	Connected bool   `json:"connected,omitzero"` // a vhost-user port's: its program's rings are in use
+}
+
+// Kinds of port.
+const (
+	KindTap   = "tap"
+	KindVhost = "vhost-user"
+)
+
+func (p *port) kind() (kind string, connected bool) {
+	if p.vhost == nil {
+		return KindTap, false
+	}
+	return KindVhost, p.vhost.isRunning()
 }
 
 func trafficOf(t dp.Traffic) Traffic { return Traffic{t.RxPackets, t.RxBytes, t.TxPackets, t.TxBytes} }
@@ -106,7 +121,8 @@ func (d *Datapath) Stats() Stats {
 		if err != nil {
 			d.log.WithError(err).Errorf("counters of port %s", p.config.Name)
 		}
-		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, trafficOf(traffic), traffic.Trusted})
+		kind, connected := p.kind()
+		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, trafficOf(traffic), traffic.Trusted, kind, connected})
 	}
 	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
 	return stats

@@ -83,8 +83,11 @@ func attachOwn(c PortConfig, queues int) ([]int, error) {
 
 // InContainer says whether a container has the port's tap, or may have it: false is certain. Docker put it into the namespace at
 // c.Netns; a tap elsewhere was moved by the container, or that path is not to be seen by this process. In the daemon's own
-// namespace, under its first name, it is given back.
+// namespace, under its first name, it is given back. A port that is no tap is a container's as long as the namespace is there.
 func (d *Datapath) InContainer(c PortConfig) (bool, error) {
+	if c.Native != nil {
+		return isNamespace(c.Netns)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if id, open := d.aliases[c.Alias]; open {

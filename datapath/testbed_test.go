@@ -38,6 +38,8 @@ var (
 	peerWire  = netip.MustParseAddrPort("10.9.2.2:4789")
 	peerWire6 = netip.MustParseAddrPort("[fd09:2::2]:4789")
 
+	nativeDir = fmt.Sprintf("/run/ovtest%d", os.Getpid())
+
 	plane    *datapath.Datapath
 	hostWork = make(chan func())
 )
@@ -79,7 +81,7 @@ func hostThread(ready chan<- error) {
 		if underlay == "wire" {
 			cpus = cpus[:1] // net_af_xdp sees one queue of a veth, however many it has
 		}
-		plane, err = datapath.Open(datapath.Config{CPUs: cpus, VTEP: ownVTEP(), Port: 4789, Underlay: datapath.Underlay{Device: underlay}, Log: log})
+		plane, err = datapath.Open(datapath.Config{CPUs: cpus, VTEP: ownVTEP(), Port: 4789, Underlay: datapath.Underlay{Device: underlay}, Log: log, NativeDir: nativeDir})
 	}
 	ready <- err
 	for work := range hostWork {
@@ -117,6 +119,7 @@ func removeNamespaces() {
 	for _, ns := range []string{hostNS, containerNS, peerNS} {
 		exec.Command("ip", "netns", "del", ns).Run()
 	}
+	os.RemoveAll(nativeDir)
 }
 
 func parseMAC(text string) (m datapath.MAC) {

@@ -42,10 +42,19 @@ type Endpoint struct {
 	Names     string            `json:"names,omitempty"`      // of its container, as discovery.Endpoint has them
 	LinkLocal []netip.Addr      `json:"link_local,omitempty"` // of `docker run --link-local-ip`: its own like Addrs
 	Extras    []discovery.Extra `json:"extras,omitempty"`     // that its container claimed
+	Native    *Native           `json:"native,omitempty"`     // nil: its port is a tap
 }
 
 // Tap is the name of the endpoint's interface until Docker renames it: at most 15 bytes (IFNAMSIZ of linux/if.h).
 func (ep *Endpoint) Tap() string { return "ov" + ep.ID[:min(len(ep.ID), 11)] }
+
+// Interface is what Docker is to move into the container: the tap, or nothing.
+func (ep *Endpoint) Interface() string {
+	if ep.Native != nil {
+		return ""
+	}
+	return ep.Tap()
+}
 
 // alias is by what the tap is found again, whatever it is called by then (IFLA_IFALIAS).
 func (ep *Endpoint) alias() string { return "overlane:" + ep.ID }
@@ -92,7 +101,11 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("endpoint %s: %w", short(spec.ID), err)
 	}
-	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated}, changed: time.Now()}
+	native, err := opts.native()
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("endpoint %s: %w", short(spec.ID), err)
+	}
+	ep := &endpoint{Endpoint: Endpoint{ID: spec.ID, NetworkID: spec.NetworkID, MAC: spec.MAC, Addrs: spec.Addrs, State: StateCreated, Native: native}, changed: time.Now()}
 	if spec.MAC == (discovery.MAC{}) {
 		ep.MAC = newMAC(spec.Addrs)
 	}
@@ -187,6 +200,8 @@ func (n *network) portConfig(ep *endpoint, netns string) datapath.PortConfig {
 		Addrs: ep.Addrs,
 		MTU:   cmp.Or(ep.MTU, n.MTU),
 		Trust: trustLevels[cmp.Or(ep.Trust, TrustNone)],
+
+		Native: ep.Native.config(),
 	}
 }
 
@@ -235,8 +250,10 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	ep.announced, ep.joined = false, time.Now()
 	o.nameLocal(n, ep)
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
-	port := n.portConfig(ep, sandbox)
-	o.running.Go(func() { o.settle(networkID, joined, port) })
+	if ep.Native == nil {
+		port := n.portConfig(ep, sandbox)
+		o.running.Go(func() { o.settle(networkID, joined, port) })
+	}
 	return joined, o.bringUpEndpoint(n, ep)
 }
 

@@ -18,6 +18,9 @@ const (
 	OptionNetwork = "network"                       // name on which the hosts agree; the VNI is derived from it
 	OptionMTU     = "com.docker.network.driver.mtu" // of the containers' interfaces, bytes of IP packet
 	OptionTrust   = "trust"                         // none, address or mac; of an endpoint by --driver-opt as well
+	OptionPort    = "port"                          // tap or vhost-user; of an endpoint, as the next two
+	OptionSocket  = "socket"                        // name of the directory with a vhost-user port's socket
+	OptionOwner   = "owner"                         // of that directory: UID or UID:GID; 0:0 if not given
 )
 
 // optionSet is what may be given at one place.
@@ -29,7 +32,7 @@ type optionSet struct {
 var (
 	networkOptions  = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU, OptionTrust}}
 	poolOptions     = optionSet{"ipam-opt", []string{OptionNetwork, OptionVNI}}
-	endpointOptions = optionSet{"driver-opt", []string{OptionTrust}}
+	endpointOptions = optionSet{"driver-opt", []string{OptionTrust, OptionPort, OptionSocket, OptionOwner}}
 )
 
 // libnetwork reads these itself, whatever the driver, and passes them on.
@@ -58,6 +61,9 @@ type options struct {
 	name  string
 	mtu   int
 	trust Trust
+
+	port, socket string
+	owner        string
 }
 
 func (set optionSet) parse(given map[string]string) (options, error) {
@@ -90,6 +96,15 @@ func (set optionSet) parse(given map[string]string) (options, error) {
 			if _, known := trustLevels[opts.trust]; !known {
 				return options{}, set.bad(name, value, "want %s, %s or %s", TrustNone, TrustAddress, TrustMAC)
 			}
+		case name == OptionPort:
+			if value != datapath.KindTap && value != datapath.KindVhost {
+				return options{}, set.bad(name, value, "want %s or %s", datapath.KindTap, datapath.KindVhost)
+			}
+			opts.port = value
+		case name == OptionSocket:
+			opts.socket = value
+		case name == OptionOwner:
+			opts.owner = value
 		}
 	}
 	if opts.vni != 0 && opts.name != "" {

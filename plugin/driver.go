@@ -88,13 +88,13 @@ func (driver) EndpointInfo(*network.InfoRequest) (*network.InfoResponse, error) 
 	return &network.InfoResponse{Value: map[string]string{}}, nil
 }
 
-// Join names the tap, and no gateway: Docker then attaches docker_gwbridge, for egress and published ports, unless the
-// network is internal.
+// Join names the tap, or nothing where the container speaks for itself, and no gateway: Docker then attaches docker_gwbridge, for
+// egress and published ports, unless the network is internal. Of an interface without a name it moves none.
 func (d driver) Join(r *network.JoinRequest) (*network.JoinResponse, error) {
 	answer := &network.JoinResponse{}
 	err := d.call("Join", r.EndpointID, func(o Overlay) error {
 		ep, err := o.Join(r.NetworkID, r.EndpointID, r.SandboxKey)
-		answer.InterfaceName = network.InterfaceName{SrcName: ep.Tap(), DstPrefix: "eth"}
+		answer.InterfaceName = network.InterfaceName{SrcName: ep.Interface(), DstPrefix: "eth"}
 		return err
 	})
 	return answer, err

@@ -165,7 +165,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 			n.close()
 		}
 	}()
-	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.source(), Port: s.vxlanPort, Underlay: s.underlay, Log: log}); err != nil {
+	if n.datapath, err = datapath.Open(datapath.Config{CPUs: s.cpus, VTEP: s.source(), Port: s.vxlanPort, Underlay: s.underlay, NativeDir: s.nativeDir, Log: log}); err != nil {
 		return n, fmt.Errorf("datapath with --vxlan-port %d on --cpus %v: %w", s.vxlanPort, s.cpus, err)
 	}
 	table := names.NewTable()

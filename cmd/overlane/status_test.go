@@ -124,7 +124,7 @@ func TestStatusTable(t *testing.T) {
 		`dddddddddddd +vni=5000 +10\.20\.0\.9 +02:00:00:00:00:09 +host2 +192\.0\.2\.2:4789 +no`,
 		`MAC 02:00:00:00:00:09 +vni=5000 +1 +[0-9]{2}:[0-9]{2}:[0-9]{2} +no space left on device`,
 		`neighbours +99 +100 +remove networks .*`,
-		`oveeeeeeeeeee +5000 +02:42:0a:14:00:02 +0 +0 +0 +0 +0`,
+		`oveeeeeeeeeee +tap +5000 +02:42:0a:14:00:02 +0 +0 +0 +0 +0`,
 		`vtep_unknown +3 +from an address that is no VTEP of ours`,
 		`malformed +2`,
 		`network=other +5000 +host2 +vni=5000 +5000`,

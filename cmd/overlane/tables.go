@@ -156,14 +156,25 @@ func pathTable(w io.Writer, s overlay.Status) {
 }
 
 func endpointTable(w io.Writer, s overlay.Status) {
-	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "STATE", "TAP", "SANDBOX")
+	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "STATE", "PORT", "SANDBOX")
 	for _, e := range s.Endpoints {
-		tap := e.Tap
-		if !e.HasPort {
-			tap += " (no port)"
-		}
-		row(w, called(e.Names, e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, tap, e.Sandbox)
+		row(w, called(e.Names, e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, portOf(e, s.Datapath.Ports), e.Sandbox)
 	}
+}
+
+// portOf is an endpoint's tap, or whether its program is connected to the socket.
+func portOf(e overlay.EndpointStatus, ports []datapath.PortStats) string {
+	text := e.Tap
+	if e.Native != nil {
+		text = datapath.KindVhost + " " + e.Native.Socket + ", not connected"
+		if slices.ContainsFunc(ports, func(p datapath.PortStats) bool { return p.Name == e.Tap && p.Connected }) {
+			text = datapath.KindVhost + " " + e.Native.Socket + ", connected"
+		}
+	}
+	if !e.HasPort {
+		text += " (no port)"
+	}
+	return text
 }
 
 func remoteTable(w io.Writer, s overlay.Status) {
@@ -174,9 +185,9 @@ func remoteTable(w io.Writer, s overlay.Status) {
 }
 
 func portTable(w io.Writer, s overlay.Status) {
-	row(w, "PORT", "VNI", "MAC", "FROM CONTAINER", "BYTES", "BY TRUST", "TO CONTAINER", "BYTES")
+	row(w, "PORT", "KIND", "VNI", "MAC", "FROM CONTAINER", "BYTES", "BY TRUST", "TO CONTAINER", "BYTES")
 	for _, p := range s.Datapath.Ports {
-		row(w, p.Name, p.VNI, p.MAC, p.RxPackets, p.RxBytes, p.Trusted, p.TxPackets, p.TxBytes)
+		row(w, p.Name, p.Kind, p.VNI, p.MAC, p.RxPackets, p.RxBytes, p.Trusted, p.TxPackets, p.TxBytes)
 	}
 }
 

@@ -49,7 +49,7 @@ type Config struct {
 	Log           *os.File // takes EAL's log; the pipeline owns it from then on
 }
 
-// Port is a container's port: a queue for each worker, or a device of its own.
+// Port is a container's port: a queue for each worker, a device of its own, or vhost-user.
 type Port struct {
 	VNI    uint32
 	MTU    int // of the container's interface, in bytes of IP packet; 0: 1500
@@ -58,6 +58,7 @@ type Port struct {
 	Addrs  []netip.Addr
 	FDs    []int
 	Device *uint32
+	Vhost  bool // see StartVhost
 }
 
 // Trust is what a port's container may send from beside its own.
@@ -208,9 +209,13 @@ func AddPort(p Port) (uint32, error) {
 			config.has_ip6, config.ip6 = true, address(addr)
 		}
 	}
+	for i := range config.fds {
+		config.fds[i] = -1
+	}
 	for i, fd := range p.FDs {
 		config.fds[i] = C.int(fd)
 	}
+	config.vhost = C.bool(p.Vhost)
 	if p.Device != nil {
 		config.has_device, config.device = true, C.uint32_t(*p.Device)
 	}
@@ -220,6 +225,66 @@ func AddPort(p Port) (uint32, error) {
 
 // DelPort returns when no worker touches the port any more.
 func DelPort(id uint32) error { return failed(C.dp_port_del(C.uint32_t(id))) }
+
+// VhostFeatures are those of virtio-net that a vhost-user port has.
+var VhostFeatures = uint64(C.dp_vhost_features)
+
+// VhostRegions is how many pieces of memory a container may share.
+const VhostRegions = C.DP_VHOST_REGIONS
+
+// VhostRegion is memory that a container shares: where its descriptors say that it is, and where it is mapped here.
+type VhostRegion struct{ Guest, Len, Host uint64 }
+
+// VhostRing is a virtqueue, by addresses in this process.
+type VhostRing struct {
+	Desc, Avail, Used uint64
+	Size              uint16 // a power of two
+}
+
+// Vhost is what a container and a vhost-user port share.
+type Vhost struct {
+	Features uint64 // of VhostFeatures, that the container has accepted
+	Regions  []VhostRegion
+	From, To VhostRing // filled by the container, and by the workers
+	Kick     int       // eventfd(2) by which the container tells of something in From
+	Bell     int       // eventfd, non-blocking: the container wants to be woken up, or its rings are broken
+}
+
+// MapVhost maps memory that a container shares by a file: a memfd, or one of a tmpfs or hugetlbfs; EINVAL: it is another, or shorter.
+func MapVhost(fd int, length uint64) (uint64, error) {
+	var at C.uint64_t
+	err := failed(C.dp_vhost_map(C.int(fd), C.uint64_t(length), &at))
+	return uint64(at), err
+}
+
+// UnmapVhost is the end of that.
+func UnmapVhost(at uint64) { C.dp_vhost_unmap(C.uint64_t(at)) }
+
+// StartVhost has workers read and write a port's rings until StopVhost returns. Called beside other calls, for one port by one thread.
+func StartVhost(port uint32, v Vhost) error {
+	config := C.struct_dp_vhost_config{features: C.uint64_t(v.Features), n_regions: C.unsigned(len(v.Regions)), kick: C.int(v.Kick), bell: C.int(v.Bell)}
+	for i, r := range v.Regions {
+		config.regions[i].guest, config.regions[i].len, config.regions[i].host = C.uint64_t(r.Guest), C.uint64_t(r.Len), C.uint64_t(r.Host)
+	}
+	config.from, config.to = v.From.c(), v.To.c()
+	return failed(C.dp_vhost_start(C.uint32_t(port), &config))
+}
+
+func (r VhostRing) c() C.struct_dp_vhost_ring {
+	return C.struct_dp_vhost_ring{desc: C.uint64_t(r.Desc), avail: C.uint64_t(r.Avail), used: C.uint64_t(r.Used), size: C.uint16_t(r.Size)}
+}
+
+// StopVhost returns when no worker touches the rings any more.
+func StopVhost(port uint32) { C.dp_vhost_stop(C.uint32_t(port)) }
+
+// VhostIndex is where a ring goes on, that is mapped.
+func VhostIndex(r VhostRing) uint16 {
+	at := r.c()
+	return uint16(C.dp_vhost_index(&at))
+}
+
+// VhostBroken says whether the container has written what no driver does: its rings are not looked at any more.
+func VhostBroken(port uint32) bool { return bool(C.dp_vhost_broken(C.uint32_t(port))) }
 
 // OpenDevice opens an ethdev by its DPDK devargs, and returns its number, also when it does not start.
 func OpenDevice(devargs string) (uint32, error) {

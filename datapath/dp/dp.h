@@ -111,12 +111,51 @@ struct dp_port_config {
 	struct dp_addr ip4, ip6;
 	bool has_device; /* the port is an ethdev, which nothing else uses */
 	uint32_t device;
+	bool vhost;              /* or vhost-user: see dp_vhost_start */
 	int fds[DP_MAX_WORKERS]; /* else: a queue for each worker, non-blocking, frames behind a struct virtio_net_hdr */
 };
 
 /* Returns the port's number. The pipeline reads and writes the queues until dp_port_del returns; the caller closes them. */
 int dp_port_add(const struct dp_port_config *config);
 int dp_port_del(uint32_t port);
+
+/* Features of virtio-net that a vhost-user port has, of those that bits of VIRTIO_F_ and VIRTIO_NET_F_ name (virtio 1.2 section 5.1.3). */
+extern const uint64_t dp_vhost_features;
+#define DP_VHOST_REGIONS 8
+
+/* A virtqueue by addresses in this process, at which the container's memory was mapped: it lies wholly in one region. */
+struct dp_vhost_ring {
+	uint64_t desc, avail, used;
+	uint16_t size; /* a power of two */
+};
+
+struct dp_vhost_config {
+	uint64_t features; /* that the container has accepted */
+	unsigned n_regions;
+	struct {
+		uint64_t guest, len, host; /* where descriptors say that it is, bytes, where it was mapped */
+	} regions[DP_VHOST_REGIONS];
+	struct dp_vhost_ring from, to; /* filled by the container, and by us */
+	int kick;                      /* eventfd(2) by which the container tells of something in `from` */
+	int bell;                      /* eventfd, non-blocking: the container wants to be woken up, or dp_vhost_broken has become true */
+};
+
+/*
+ * Maps len bytes of a file that a container shares: a memfd, or one of a tmpfs or hugetlbfs. The container may take pages away from
+ * under the mapping; what reads there then finds zeros. -EINVAL: the file is of another kind, or is shorter.
+ */
+int dp_vhost_map(int fd, uint64_t len, uint64_t *host);
+void dp_vhost_unmap(uint64_t host);
+/*
+ * Workers read and write a vhost-user port's rings from then on, until dp_vhost_stop returns: the memory may go then. Called beside
+ * other calls, but for one port by one thread at a time. -EBUSY: they do already.
+ */
+int dp_vhost_start(uint32_t port, const struct dp_vhost_config *config);
+void dp_vhost_stop(uint32_t port);
+/* Where a ring goes on, by what the container knows. */
+uint16_t dp_vhost_index(const struct dp_vhost_ring *ring);
+/* The container has written what no driver does: its rings are not looked at any more. */
+bool dp_vhost_broken(uint32_t port);
 
 /* A network with its flood list, empty at first. */
 int dp_net_add(uint32_t vni);

@@ -38,6 +38,7 @@ struct dp_claims;
 struct dp_frame;
 struct dp_neigh_pending;
 struct dp_port;
+struct dp_vhost;
 struct dp_worker;
 
 /* What the kinds of port do their own way. */
@@ -54,7 +55,7 @@ struct dp_port_ops {
 	void (*deliver)(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
 };
 
-extern const struct dp_port_ops dp_tap_ops, dp_native_ops, dp_host_ops;
+extern const struct dp_port_ops dp_tap_ops, dp_native_ops, dp_host_ops, dp_vhost_ops;
 
 struct dp_port {
 	const struct dp_port_ops *ops;
@@ -68,8 +69,9 @@ struct dp_port {
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;
-	struct dp_addr link_local; /* the MAC's: RFC 4291 appendix A */
-	int fds[DP_MAX_WORKERS];
+	struct dp_addr link_local;        /* the MAC's: RFC 4291 appendix A */
+	int fds[DP_MAX_WORKERS];          /* -1 where there are none */
+	_Atomic(struct dp_vhost *) vhost; /* of a vhost-user port; NULL: its container is not there */
 	struct {
 		struct dp_traffic traffic;
 		uint64_t work;       /* done for the port and not yet held against one of its turns */
@@ -121,6 +123,8 @@ struct dp_worker {
 	struct dp_flow_slot *flow_cache;
 	struct dp_udp udp;
 	struct dp_rx_fairness fairness;
+	struct dp_vhost *vhosts[DP_BURST]; /* to which something was written that they have not been told of */
+	unsigned n_vhosts;
 	struct dp_neigh_pending *pending;
 	struct dp_claims *claims;
 	uint8_t *fragments; /* DP_FRAGMENTS_LEN bytes for those of one frame */
@@ -213,13 +217,18 @@ enum dp_read {
 	DP_READ_EMPTY,
 };
 
-/* Reads one frame into the buffer, which is a worker's. */
+/* A dp_read_frame of port_turn.h. */
 enum dp_read dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f);
 int dp_tap_start(struct dp_port *port);
 void dp_tap_stop(struct dp_port *port);
 
+/* port_vhost.c: tells the containers of what was written to them. */
+void dp_vhost_flush(struct dp_worker *w);
+
 /* port_epoll.c */
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);
+/* Of one that nobody reads: it tells of what is new alone. */
+int dp_worker_watch_edge(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
 /* Whether what is there to read ends no sleep, of a descriptor that is watched. */
 void dp_worker_mask(struct dp_worker *w, int fd, uint64_t tag, bool masked);

@@ -6,13 +6,25 @@
 
 #include "port.h"
 
+static int
+watch(struct dp_worker *w, int fd, uint64_t tag, uint32_t how)
+{
+	struct epoll_event event = { .events = EPOLLIN | how, .data.u64 = tag };
+
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
 int
 dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag)
 {
-	/* A device's socket is read by its driver, of which another worker may be the one, its interrupt by nobody: they tell of what is new alone. */
-	struct epoll_event event = { .events = EPOLLIN | (tag == DP_TAG_DEVICE ? EPOLLET : 0), .data.u64 = tag };
+	/* A device's socket is read by its driver, of which another worker may be the one, its interrupt by nobody. */
+	return watch(w, fd, tag, tag == DP_TAG_DEVICE ? EPOLLET : 0);
+}
 
-	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+int
+dp_worker_watch_edge(struct dp_worker *w, int fd, uint64_t tag)
+{
+	return watch(w, fd, tag, EPOLLET);
 }
 
 void

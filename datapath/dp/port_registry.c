@@ -54,7 +54,7 @@ int
 dp_port_add(const struct dp_port_config *config)
 {
 	struct dp_port port = {
-		.ops = config->has_device ? &dp_native_ops : &dp_tap_ops,
+		.ops = config->has_device ? &dp_native_ops : (config->vhost ? &dp_vhost_ops : &dp_tap_ops),
 		.eth = config->has_device ? dp_eth_get(config->device) : NULL,
 		.vni = config->vni,
 		.mtu = config->mtu,

@@ -10,16 +10,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "port.h"
+#include "port_turn.h"
 
-/*
- * What one port may put into a burst, so that a flooding container leaves room for the others: frames, and work. What is
- * more than a turn's work, as a super-frame of many small segments, is left out of the next turns.
- */
-#define TURN_FRAMES 32
-#define TURN_WORK (128 * 1024)
-/* Turns beyond this are not counted: when the port has been empty three times, it floods no more. */
-#define BACKLOGGED_MAX (4u * DP_FLOOD_TURNS)
 /* A frame and its virtio-net header, and a byte by which a longer one shows: the kernel cuts it off silently. */
 #define READ_LEN (DP_VNET_LEN + DP_FRAME_MAX + 1)
 
@@ -128,50 +120,10 @@ dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, 
 	return DP_READ_FRAME;
 }
 
-/* The container's word on its segments counts: it is what the worker goes by, or drops the frame for. */
-static uint64_t
-frame_work(const struct dp_frame *f)
-{
-	bool whole = f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || !f->vnet.gso_size;
-
-	return dp_work(whole ? 1 : f->len / f->vnet.gso_size + 1, f->len);
-}
-
-/* A segment of the container's own TCP, which has left the checksum to the tap. */
-static bool
-is_tcp(const struct dp_frame *f)
-{
-	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_offset == offsetof(struct rte_tcp_hdr, cksum);
-}
-
 static bool
 tap_read(struct dp_worker *w, struct dp_port *port)
 {
-	uint64_t *work = &port->worker[w->id].work;
-	unsigned *backlogged = &port->worker[w->id].backlogged;
-	unsigned divisor = dp_turn_divisor(w, port);
-	unsigned before = w->n_frames, tcp = 0;
-
-	for (unsigned turn = 0; turn < TURN_FRAMES / divisor && *work < TURN_WORK / divisor && w->n_frames < DP_BURST; turn++) {
-		struct dp_frame *f = &w->frames[w->n_frames];
-
-		switch (dp_tap_read(w, port, w->mbufs[w->n_frames], f)) {
-		case DP_READ_FRAME:
-			w->from[w->n_frames++] = port;
-			*work += frame_work(f);
-			tcp += is_tcp(f);
-			break;
-		case DP_READ_DROPPED:
-			break;
-		case DP_READ_EMPTY:
-			*work = 0;
-			*backlogged /= 2;
-			return false;
-		}
-	}
-	*backlogged = tcp > (w->n_frames - before) / 2 ? 0 : RTE_MIN(*backlogged + 1, BACKLOGGED_MAX);
-	*work -= RTE_MIN(*work, (uint64_t)TURN_WORK / divisor);
-	return true;
+	return dp_port_turn(w, port, dp_tap_read);
 }
 
 static void

@@ -36,6 +36,9 @@
 	X(DEVICE_FULL, device_full, "ethdev port took no more frames") \
 	X(DEVICE_MISSED, device_missed, "dropped by an ethdev before it was read: too fast for the worker, or no packet buffer was left") \
 	X(DEVICE_DOWN, device_down, "ethdev has not found its peer yet, or lost it") \
+	X(VHOST_DOWN, vhost_down, "to a vhost-user container that is not there: its program has not made its socket, or has gone") \
+	X(VHOST_FULL, vhost_full, "to a vhost-user container that has no free receive buffer: it is too slow, or does not read") \
+	X(VHOST_BUFFER, vhost_buffer, "longer than a receive buffer of a vhost-user container, which does not merge them: mrg_rxbuf") \
 	X(NO_MBUF, no_mbuf, "no packet buffer was left for a copy") \
 	X(TOO_BIG, too_big, "longer than the path to the VTEP carries, and its container was told by ICMP how long it may be") \
 	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries, and nobody could be told") \

@@ -20,6 +20,7 @@ func TestDocker(t *testing.T) {
 		{"Internal", testInternal},
 		{"Spoofed", testSpoofed},
 		{"Trust", testTrust},
+		{"NativePort", testNativePort},
 		{"LinkLocal", testLinkLocal},
 		{"Addresses", testAddresses},
 		{"TakenAddress", testTakenAddress},

@@ -631,7 +631,7 @@ func (d *Datapath) Stats() datapath.Stats {
 	s.Paths = []datapath.PathStats{{VTEP: Peer.VTEP, MTU: 1400, Learned: true, Cut: "wire lacks it"}}
 	for _, id := range slices.Sorted(maps.Keys(d.ports)) {
 		c := d.ports[id]
-		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC})
+		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC, Kind: datapath.KindTap})
 	}
 	return s
 }

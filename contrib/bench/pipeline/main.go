@@ -4,6 +4,12 @@
 //	pipeline frames INNER.pcap OUTER.pcap   write the frames, for the pipeline and for its peers
 //	pipeline encap INNER.pcap               print Mpps of a container's frames into VXLAN
 //	pipeline decap OUTER.pcap               print Mpps out of VXLAN, to the container
+//
+// With a vhost-user port, whose program makes the socket and brings the frames, or takes them:
+//
+//	pipeline vhost-encap SOCKET             print Mpps of a container's frames into VXLAN
+//	pipeline vhost-decap OUTER.pcap SOCKET  print Mpps out of VXLAN that the container has taken
+//	pipeline vhost-local SOCKET SOCKET      print Mpps from one container to another
 package main
 
 import (
@@ -50,24 +56,40 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "decap":
 		return measure(args[1], decap)
 	}
-	return errors.New("want: frames INNER OUTER, encap INNER, or decap OUTER")
+	return measureVhost(args)
 }
 
 // way is a direction through the pipeline: the device that frames come out of, and the one they go into.
 type way struct{ source, sink uint32 }
+
+func openCapture(file string, workers int) (uint32, error) {
+	device, err := dp.OpenDevice("net_pcap0,infinite_rx=1" + strings.Repeat(",rx_pcap="+file, workers))
+	if err != nil {
+		return 0, fmt.Errorf("net_pcap: %w", err)
+	}
+	return device, nil
+}
+
+func openNull() (uint32, error) {
+	device, err := dp.OpenDevice("net_null0,no-rx=1")
+	if err != nil {
+		return 0, fmt.Errorf("net_null: %w", err)
+	}
+	return device, nil
+}
 
 func measure(file string, open func(vtep uint32, w way) error) error {
 	workers, err := start()
 	if err != nil {
 		return err
 	}
-	source, err := dp.OpenDevice("net_pcap0,infinite_rx=1" + strings.Repeat(",rx_pcap="+file, workers))
+	source, err := openCapture(file, workers)
 	if err != nil {
-		return fmt.Errorf("net_pcap: %w", err)
+		return err
 	}
-	sink, err := dp.OpenDevice("net_null0,no-rx=1")
+	sink, err := openNull()
 	if err != nil {
-		return fmt.Errorf("net_null: %w", err)
+		return err
 	}
 	vtep, err := forward()
 	if err != nil {
