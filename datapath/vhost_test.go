@@ -375,6 +375,7 @@ func TestNativeDir(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+	t.Cleanup(func() { must(t, os.RemoveAll(nativeDir)) })
 	must(t, os.MkdirAll(nativeDir, 0o711))
 	must(t, os.Symlink("/tmp", filepath.Join(nativeDir, "link")))
 	if _, err := add("link", "guest0", guestMAC, 0); err == nil {
