@@ -18,7 +18,7 @@ const surveyAge = time.Second
 
 // survey is what a look at all network namespaces of the host has found.
 type survey struct {
-	at         time.Time
+	from, at   time.Time         // its begin and its end
 	namespaces map[uint64]string // see namespaces
 	taps       []tapAt
 	err        error // something could not be looked at: what was not found may be there
@@ -39,7 +39,7 @@ func (d *Datapath) findAnywhere(c PortConfig) (path string, err error) {
 		return "", err
 	}
 	var stray error
-	for _, t := range d.surveyed().taps {
+	for _, t := range d.surveyed(time.Time{}).taps {
 		switch {
 		case t.alias == c.Alias && t.namespace == own && t.name == c.Name:
 			return "", ErrTapGone // Docker gave it back
@@ -61,9 +61,9 @@ func isAnothers(alias, ours string) bool {
 	return strings.HasPrefix(alias, prefix+":")
 }
 
-// surveyed gives a survey of this moment, or nearly so.
-func (d *Datapath) surveyed() *survey {
-	if time.Since(d.survey.at) > surveyAge {
+// surveyed gives a survey of this moment, or nearly so, that was begun after a given one: it tells nothing of what came to be since.
+func (d *Datapath) surveyed(after time.Time) *survey {
+	if time.Since(d.survey.at) > surveyAge || !d.survey.from.After(after) {
 		d.survey = lookEverywhere(namespaces)
 	}
 	return &d.survey
@@ -74,6 +74,7 @@ const surveyRounds = 4
 
 // lookEverywhere looks into the namespaces that list gives.
 func lookEverywhere(list func() (map[uint64]string, error)) (s survey) {
+	s.from = time.Now()
 	s.namespaces, s.err = list()
 	left, vanished := s.namespaces, error(nil)
 	for range surveyRounds {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -15,6 +16,8 @@ type port struct {
 	fds      []int
 	addrs    []netip.Addr // with the link-local one
 	daemonIn uint64       // inode number of the daemon's network namespace
+	seenIn   uint64       // that of the namespace in which the tap was seen last
+	seenAt   time.Time    // when it was first seen there
 	vhost    *vhost       // nil: it is a tap
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/overlane/overlane/datapath/dp"
 	"github.com/sirupsen/logrus"
@@ -126,12 +127,15 @@ func (d *Datapath) isKept(p *port, netns string) (bool, error) {
 		}
 		return ifreq.Name() != p.config.Name, err
 	}
+	if namespace != p.seenIn {
+		p.seenIn, p.seenAt = namespace, time.Now()
+	}
 	// This process may keep the namespace too, by the file of a tap that it took back there, or by sockets for the container's queries: it
-	// is a container's when somebody else does.
+	// is a container's when somebody else does. Who did not when the tap was there already can't come back to it.
 	if at, err := inodeAt(netns); err == nil && at == namespace {
 		return true, nil
 	}
-	if d.surveyed().namespaces[namespace] != "" {
+	if d.surveyed(p.seenAt).namespaces[namespace] != "" {
 		return true, nil
 	}
 	return false, d.survey.err

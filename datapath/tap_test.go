@@ -138,6 +138,25 @@ func TestNamespaceThatASocketKeeps(t *testing.T) {
 	must(t, plane.DelPort(id))
 }
 
+// A container may move its interface to a namespace that is younger than the last look at all of them.
+func TestNamespaceThatIsNew(t *testing.T) {
+	must(t, plane.AddNetwork(vni))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	unknown := testPort("/run/netns/none")
+	unknown.Alias, unknown.MAC = testAlias+"none", parseMAC(peerMAC)
+	got, err := plane.InContainer(unknown)
+	must(t, err)
+	if got {
+		t.Error("a tap that was never made is in a container")
+	}
+	addNamespace(t)
+	run(t, containerNS, "ip link set eth0 netns "+movedNS)
+	if got, err := plane.InContainer(testPort("/run/netns/" + containerNS)); err != nil || !got {
+		t.Errorf("got %v (%v), want true", got, err)
+	}
+}
+
 // A thread that ends while namespaces are looked into is no sign that a tap is gone: its namespace has another path, or the look is unsure.
 func TestPathThatVanishes(t *testing.T) {
 	const number = 7
