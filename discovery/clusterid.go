@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/overlane/overlane/internal/wholefile"
 )
 
 // clusterID names a cluster for as long as it lives. The zero value stands for
@@ -66,7 +68,7 @@ func saveCluster(dir string, id clusterID) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, clusterFile), append(text, '\n'))
+	return wholefile.Replace(filepath.Join(dir, clusterFile), append(text, '\n'))
 }
 
 func newClusterID() (id clusterID, err error) {

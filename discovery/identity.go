@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/overlane/overlane/internal/wholefile"
 )
 
 // nodeID names a node for life, across restarts and address changes.
@@ -85,7 +87,7 @@ func (i *identity) advance(incarnation uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(i.dir, identityFile), append(text, '\n')); err != nil {
+	if err := wholefile.Replace(filepath.Join(i.dir, identityFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
 	i.incarnation = incarnation
@@ -96,30 +98,4 @@ func (i *identity) advance(incarnation uint64) error {
 func (i *identity) fence(twin string) error {
 	i.twin = twin
 	return i.advance(i.incarnation)
-}
-
-// replaceFile gives the file new content that a crash leaves whole, old or new. It is not google/renameio, which does not sync the
-// directory: a power cut could bring an old incarnation back.
-func replaceFile(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/sirupsen/logrus"
+
+	"github.com/overlane/overlane/internal/wholefile"
 )
 
 // Fingerprint names a gossip key without giving it away.
@@ -192,7 +194,7 @@ func (c *Cluster) setKeys(ring [][]byte) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(c.cfg.Dir, keyringFile), append(text, '\n')); err != nil {
+	if err := wholefile.Replace(filepath.Join(c.cfg.Dir, keyringFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
 	c.keys = ring

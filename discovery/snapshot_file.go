@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/discovery/internal/wire"
+	"github.com/overlane/overlane/internal/wholefile"
 )
 
 // snapshotFile lies in the data directory. With it a restarted node finds the
@@ -82,7 +83,7 @@ func (c *Cluster) save() {
 	c.mu.Unlock()
 	b, err := encodeSnapshot(time.Now(), owners)
 	if err == nil {
-		err = replaceFile(filepath.Join(c.cfg.Dir, snapshotFile), b)
+		err = wholefile.Replace(filepath.Join(c.cfg.Dir, snapshotFile), b)
 	}
 	if err != nil && c.limiter.allow("snapshot") {
 		c.log.Warnf("what is known of the other nodes is not on disk: %v", err)

@@ -39,6 +39,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		Keys:        o.meta.keys.list(),
 		MTU:         int(o.meta.mtu),
 		Whole:       o.meta.whole,
+		Networks:    o.meta.networks,
 		Cluster:     o.meta.claim.cluster.String(),
 		Frozen:      o.frozen && !o.left,
 		Deaf:        o.member && o.deaf,

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,6 +115,7 @@ type told struct {
 	mu       sync.Mutex
 	names    map[string]string // endpoint to its names
 	networks map[string]string
+	actions  []string // of networks
 }
 
 func watch(t *testing.T) (*fakeEngine, *told, *Watcher) {
@@ -137,12 +139,24 @@ func watch(t *testing.T) (*fakeEngine, *told, *Watcher) {
 			defer got.mu.Unlock()
 			got.networks[id] = name
 		},
+		Networks: func(action string) {
+			got.mu.Lock()
+			defer got.mu.Unlock()
+			got.actions = append(got.actions, action)
+		},
 	})
 	t.Cleanup(func() {
 		w.Close()
 		f.stop()
 	})
 	return f, got, w
+}
+
+// did says whether these actions of networks were told of, in this order.
+func (g *told) did(actions ...string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Equal(g.actions, actions)
 }
 
 func (g *told) eventually(t *testing.T, endpoint, want string) {
@@ -180,6 +194,12 @@ func TestContainersAreNamed(t *testing.T) {
 	got.eventually(t, "ep9", "renamed late dbdbdbdbdbdb")
 	f.say(`{"Type":"container","Action":"start","Actor":{"ID":"gone"}}`)
 	f.say(`{"Type":"network","Action":"create","Actor":{"ID":"net1","Attributes":{"name":"front"}}}`)
+	f.say(`{"Type":"network","Action":"destroy","Actor":{"ID":"net2","Attributes":{"name":"back"}}}`)
+	for end := time.Now().Add(20 * time.Second); !got.did("", "connect", "create", "destroy"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("told of %v", got.actions)
+		}
+	}
 
 	got.mu.Lock()
 	defer got.mu.Unlock()

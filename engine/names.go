@@ -60,8 +60,23 @@ func (e *event) about() string {
 	return e.Actor.ID
 }
 
-// filters are those of /events for what changes a name.
+// The events of networks: see Config.Networks.
+const (
+	NetworkCreated      = "create"
+	NetworkDestroyed    = "destroy"
+	NetworkDisconnected = "disconnect"
+)
+
+// renames says whether a container may be called otherwise since the event.
+func (e *event) renames() bool {
+	return e.Action != NetworkDestroyed && e.Action != NetworkDisconnected
+}
+
+// filters are those of /events for what changes a name or a network.
 var filters = func() string {
-	text, _ := json.Marshal(map[string][]string{"type": {"container", "network"}, "event": {"start", "rename", "connect", "create"}})
+	text, _ := json.Marshal(map[string][]string{
+		"type":  {"container", "network"},
+		"event": {"start", "rename", "connect", NetworkCreated, NetworkDestroyed, NetworkDisconnected},
+	})
 	return string(text)
 }()

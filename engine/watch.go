@@ -24,7 +24,10 @@ type Config struct {
 	Container func(network, endpoint string, names []string)
 	// Network tells what a network is called.
 	Network func(id, name string)
-	Log     logrus.FieldLogger
+	// Networks tells that a network was created, destroyed, or disconnected from a container, in the words of the engine's events; empty: the
+	// engine was not heard for a while.
+	Networks func(action string)
+	Log      logrus.FieldLogger
 }
 
 // Watcher follows the engine's containers and networks, until it is closed. All is called from goroutines of its own.
@@ -142,7 +145,12 @@ func (w *Watcher) follow(ctx context.Context) error {
 			if err := events.Decode(&e); err != nil {
 				return err
 			}
-			changed.add(e.about())
+			if e.Type == "network" {
+				w.cfg.Networks(e.Action)
+			}
+			if e.renames() {
+				changed.add(e.about())
+			}
 			if e.Type == "network" && e.Action == "create" && w.cfg.Wanted(e.Actor.ID) {
 				w.cfg.Network(e.Actor.ID, e.Actor.Attributes["name"])
 			}
@@ -152,6 +160,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 		err := w.lookAtAll(ctx, changed)
 		if err == nil {
 			w.note(nil, false)
+			w.cfg.Networks("")
 		}
 		return err
 	})

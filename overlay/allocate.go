@@ -17,6 +17,9 @@ type allocation struct {
 // frees is freed there alone, so what is allocated here is avoided, but nobody is refused it.
 func (o *Overlay) AllocateNetwork(id string, given map[string]string) (map[string]string, error) {
 	opts, err := networkOptions.parse(given)
+	if opts.all {
+		return nil, networkOptions.bad(OptionAll, "true", "a swarm makes its networks on all nodes by itself: leave it out")
+	}
 	if err != nil || opts.name != "" {
 		return given, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/networks"
 )
 
 // Network is a Docker network on this host, as it is stored.
@@ -111,6 +112,9 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string, underlay int) (Network, 
 	opts, err := networkOptions.parse(spec.Options)
 	if err != nil {
 		return Network{}, err
+	}
+	if opts.all && !o.cfg.MakesNetworks {
+		return Network{}, networkOptions.bad(OptionAll, "true", "%v", networks.ErrNoEngine)
 	}
 	key, err := opts.keyWith(pooled, spec.Pools)
 	if err != nil {

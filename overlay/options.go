@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/networks"
 )
 
 // The options of `docker network create -o`.
@@ -17,6 +18,7 @@ const (
 	OptionVNI     = "vni"                           // VXLAN network identifier, 1 to 16777215
 	OptionNetwork = "network"                       // name on which the hosts agree; the VNI is derived from it
 	OptionMTU     = "com.docker.network.driver.mtu" // of the containers' interfaces, bytes of IP packet
+	OptionAll     = networks.Option                 // true: on all hosts
 	OptionTrust   = "trust"                         // none, address or mac; of an endpoint by --driver-opt as well
 	OptionPort    = "port"                          // tap or vhost-user; of an endpoint, as the next two
 	OptionSocket  = "socket"                        // name of the directory with a vhost-user port's socket
@@ -30,7 +32,7 @@ type optionSet struct {
 }
 
 var (
-	networkOptions  = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU, OptionTrust}}
+	networkOptions  = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU, OptionTrust, OptionAll}}
 	poolOptions     = optionSet{"ipam-opt", []string{OptionNetwork, OptionVNI}}
 	endpointOptions = optionSet{"driver-opt", []string{OptionTrust, OptionPort, OptionSocket, OptionOwner}}
 )
@@ -61,6 +63,7 @@ type options struct {
 	name  string
 	mtu   int
 	trust Trust
+	all   bool // on all hosts
 
 	port, socket string
 	owner        string
@@ -96,6 +99,11 @@ func (set optionSet) parse(given map[string]string) (options, error) {
 			if _, known := trustLevels[opts.trust]; !known {
 				return options{}, set.bad(name, value, "want %s, %s or %s", TrustNone, TrustAddress, TrustMAC)
 			}
+		case name == OptionAll:
+			if value != "true" {
+				return options{}, set.bad(name, value, "want true, or leave it out")
+			}
+			opts.all = true
 		case name == OptionPort:
 			if value != datapath.KindTap && value != datapath.KindVhost {
 				return options{}, set.bad(name, value, "want %s or %s", datapath.KindTap, datapath.KindVhost)

@@ -87,10 +87,12 @@ type Config struct {
 	Table       *names.Table // who is called what
 	Names       Names        // answers from it
 	Engine      func() error // why Docker's engine does not tell what containers are called; nil: it does
-	Version     string       // shown by Status
-	Defaults    []prefix.DefaultPool
-	Joins       bool // the daemon was told of hosts to join
-	Log         logrus.FieldLogger
+	// It makes networks that are everywhere: package networks.
+	MakesNetworks bool
+	Version       string // shown by Status
+	Defaults      []prefix.DefaultPool
+	Joins         bool // the daemon was told of hosts to join
+	Log           logrus.FieldLogger
 }
 
 // Overlay holds this host's networks and endpoints.

@@ -11,6 +11,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 )
 
 // Status is what the daemon knows at one moment: the JSON of `overlane status -o json`.
@@ -26,7 +27,9 @@ type Status struct {
 	Pending   []PendingStatus  `json:"pending"`
 	Gossip    GossipStatus     `json:"gossip"`
 	Names     NamesStatus      `json:"names"`
-	Datapath  datapath.Stats   `json:"datapath"`
+	// How this host's engine has the networks that are everywhere.
+	Everywhere []networks.State `json:"everywhere"`
+	Datapath   datapath.Stats   `json:"datapath"`
 }
 
 // NamesStatus is how containers are found by name.

@@ -16,18 +16,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 )
 
 // control serves the operator's commands on the control socket.
 type control struct {
-	overlay atomic.Pointer[overlay.Overlay]     // nil until the daemon is ready
-	keyring atomic.Pointer[keyring]             // likewise
-	refused atomic.Pointer[discovery.TwinError] // why this host does not serve; nil: it does
-	answers sync.RWMutex                        // held to read by every answer under way
-	lacks   atomic.Pointer[error]               // what the start waits for
-	stop    func()                              // ends the daemon
-	server  http.Server
+	overlay atomic.Pointer[overlay.Overlay] // nil until the daemon is ready
+	keyring atomic.Pointer[keyring]         // likewise
+	// Networks that are everywhere; likewise.
+	networks atomic.Pointer[networks.Manager]
+	refused  atomic.Pointer[discovery.TwinError] // why this host does not serve; nil: it does
+	answers  sync.RWMutex                        // held to read by every answer under way
+	lacks    atomic.Pointer[error]               // what the start waits for
+	stop     func()                              // ends the daemon
+	server   http.Server
 }
 
 func newControl(stop func()) *control {
@@ -43,6 +46,9 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("POST /ipam/take", c.take)
 	mux.HandleFunc("POST /leave", c.leave)
 	mux.HandleFunc("POST /withdraw", c.withdraw)
+	mux.HandleFunc("GET /networks", c.listNetworks)
+	mux.HandleFunc("POST /networks", c.createNetwork)
+	mux.HandleFunc("POST /networks/remove", c.removeNetwork)
 	mux.HandleFunc("GET /keyring", c.listKeyring)
 	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)
 	c.server.Handler = c.unlessRefused(mux)
@@ -51,7 +57,9 @@ func newControl(stop func()) *control {
 
 func (c *control) status(w http.ResponseWriter, _ *http.Request) {
 	if o := c.ready(w); o != nil {
-		answer(w, o.Status())
+		s := o.Status()
+		s.Everywhere = c.networks.Load().Local()
+		answer(w, s)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/engine"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/plugin"
 )
@@ -105,6 +106,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		return err
 	}
 	driver.Ready(n.overlay, n.cluster)
+	ctl.networks.Store(n.networks)
 	ctl.overlay.Store(n.overlay)
 	var k keyring = n.cluster
 	ctl.keyring.Store(&k)
@@ -152,6 +154,7 @@ type node struct {
 	names    *names.Server // nil: the kernel lacks what it needs
 	overlay  *overlay.Overlay
 	cluster  *discovery.Cluster
+	networks *networks.Manager
 	engine   atomic.Pointer[engine.Watcher] // nil: there is none yet, or it is not to be asked
 }
 
@@ -183,12 +186,15 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Engine:      func() error { return n.engineError(s) },
 		Version:     version(),
 		Defaults:    s.defaultPools,
-		Joins:       len(s.join) > 0,
-		Log:         log,
+
+		MakesNetworks: s.dockerSocket != "",
+		Joins:         len(s.join) > 0,
+		Log:           log,
 	})
 	if err != nil {
 		return n, err
 	}
+	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Log: log})
 	host, err := os.Hostname()
 	if err != nil {
 		return n, fmt.Errorf("host name: %w", err)
@@ -206,7 +212,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Used:      n.overlay.Used,
 		Log:       log,
 		Observe:   n.overlay.Observe,
-		Receive:   n.overlay.Receive,
+		Receive:   n.receive,
 	})
 	if err != nil {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
@@ -219,12 +225,14 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		return n.cluster.Move(to, to)
 	}
 	n.overlay.Attach(n.cluster)
+	n.networks.Attach(n.cluster)
 	if twin := n.cluster.Unique(uniqueTime); twin != nil {
 		return n, twin
 	}
 	if s.dockerSocket != "" {
 		n.engine.Store(engine.Watch(engine.Config{
-			Socket: s.dockerSocket, Wanted: n.overlay.Knows, Container: n.overlay.NameContainer, Network: n.overlay.NameNetwork, Log: log,
+			Socket: s.dockerSocket, Wanted: n.overlay.Knows, Container: n.overlay.NameContainer, Network: n.overlay.NameNetwork,
+			Networks: n.networks.EngineChanged, Log: log,
 		}))
 	}
 	return n, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -38,12 +39,18 @@ func command(args ...string) (string, error) {
 // daemon serves a control socket, with an overlay behind it or none yet.
 func daemon(t *testing.T, o *overlay.Overlay) string {
 	t.Helper()
+	return daemonWith(t, o, networkDaemon(t, nil))
+}
+
+func daemonWith(t *testing.T, o *overlay.Overlay, m *networks.Manager) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "overlane.sock")
 	l, err := listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := newControl(func() {})
+	c.networks.Store(m)
 	c.overlay.Store(o)
 	served := make(chan error, 1)
 	go func() { served <- c.server.Serve(l) }()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -26,6 +27,9 @@ func writeTables(out io.Writer, s overlay.Status) error {
 	}
 	if len(s.Names.Failed) > 0 {
 		tables = append(tables, namesTable)
+	}
+	if slices.ContainsFunc(s.Everywhere, func(n networks.State) bool { return n.Reason != "" }) {
+		tables = append(tables, everywhereTable)
 	}
 	if len(s.Paths) > 0 {
 		tables = append(tables, pathTable)
@@ -289,3 +293,22 @@ func called(names, id string) string {
 
 // short is an ID as Docker shows it.
 func short(id string) string { return id[:min(len(id), 12)] }
+
+// everywhereTable has the networks that this host has otherwise than they are defined for all hosts.
+func everywhereTable(w io.Writer, s overlay.Status) {
+	row(w, "NETWORK EVERYWHERE", "HERE", "NOT AS DEFINED, BECAUSE")
+	for _, n := range s.Everywhere {
+		if n.Reason != "" {
+			row(w, n.Name, yesNo(n.Present), n.Reason)
+		}
+	}
+}
+
+// pairs writes a map as KEY=VALUE, in order.
+func pairs(m map[string]string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, key+"="+m[key])
+	}
+	return strings.Join(all, " ")
+}

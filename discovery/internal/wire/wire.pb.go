@@ -977,10 +977,11 @@ type Meta struct {
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	Vtep          []byte                 `protobuf:"bytes,2,opt,name=vtep,proto3" json:"vtep,omitempty"` // IP (4 or 16 bytes), then port (2 bytes, little endian)
 	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`        // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
-	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"` // as in Packet
-	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"`        // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
-	Whole         bool                   `protobuf:"varint,110,opt,name=whole,proto3" json:"whole,omitempty"`   // it takes super-frames in one piece, with a checksum that nobody has computed
+	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`            // fingerprints of its gossip keys, 8 bytes each; the first is the one it encrypts with
+	Cluster       []byte                 `protobuf:"bytes,50,opt,name=cluster,proto3" json:"cluster,omitempty"`     // as in Packet
+	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"`            // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
+	Whole         bool                   `protobuf:"varint,110,opt,name=whole,proto3" json:"whole,omitempty"`       // it takes super-frames in one piece, with a checksum that nobody has computed
+	Networks      bool                   `protobuf:"varint,130,opt,name=networks,proto3" json:"networks,omitempty"` // it takes messages about networks that are everywhere
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1060,6 +1061,13 @@ func (x *Meta) GetMtu() uint32 {
 func (x *Meta) GetWhole() bool {
 	if x != nil {
 		return x.Whole
+	}
+	return false
+}
+
+func (x *Meta) GetNetworks() bool {
+	if x != nil {
+		return x.Networks
 	}
 	return false
 }
@@ -1256,7 +1264,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"SetVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\xa6\x01\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\xc3\x01\n" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
@@ -1264,7 +1272,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x18\n" +
 	"\acluster\x182 \x01(\fR\acluster\x12\x10\n" +
 	"\x03mtu\x18< \x01(\rR\x03mtu\x12\x14\n" +
-	"\x05whole\x18n \x01(\bR\x05whole\"^\n" +
+	"\x05whole\x18n \x01(\bR\x05whole\x12\x1b\n" +
+	"\bnetworks\x18\x82\x01 \x01(\bR\bnetworks\"^\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
 	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +
