@@ -39,6 +39,8 @@ type HostState struct {
 	Host    string `json:"host"`
 	Present bool   `json:"present"`
 	Reason  string `json:"reason"` // why it is not as defined; empty: it is
+
+	lasting bool // that may be so for long: nobody waits for it
 }
 
 // Local says how this host's engine has the networks: those that it has, or should have.
@@ -87,7 +89,7 @@ func (m *Manager) hostStates(d Definition, heard map[string]told) []HostState {
 		case t.noEngine:
 			continue
 		case !answered && wanted:
-			s.Reason = "the host does not answer"
+			s.Reason, s.lasting = "the host does not answer", true
 		case at < 0 && wanted:
 			s.Reason = "the host has not made it yet"
 		case at < 0:
@@ -96,6 +98,7 @@ func (m *Manager) hostStates(d Definition, heard map[string]told) []HostState {
 			s.Present, s.Reason = t.states[at].Present, "the host has not heard of this definition yet"
 		default:
 			s.Present, s.Reason = t.states[at].Present, t.states[at].Reason
+			s.lasting = d.Removed && t.states[at].identity == "" // containers use it
 		}
 		all = append(all, s)
 	}
@@ -148,8 +151,8 @@ func (m *Manager) hear(id uint64, t told) {
 	}
 }
 
-// Settle waits until all hosts have a network as a definition says, or for SettleTimeout, and gives what they have then. The error: another
-// definition counts.
+// Settle waits until all hosts have a network as a definition says that can soon, or for SettleTimeout, and gives what they have then. The
+// error: another definition counts.
 func (m *Manager) Settle(ctx context.Context, d *Definition) (Network, error) {
 	ctx, cancel := context.WithTimeout(ctx, SettleTimeout)
 	defer cancel()
@@ -162,7 +165,7 @@ func (m *Manager) Settle(ctx context.Context, d *Definition) (Network, error) {
 		if now == nil || now.identity() != d.identity() {
 			return n, fmt.Errorf("network %s: %w: see `overlane network inspect %s`", d.Name, errLost, d.Name)
 		}
-		if !slices.ContainsFunc(n.Hosts, func(s HostState) bool { return s.Reason != "" }) {
+		if !slices.ContainsFunc(n.Hosts, func(s HostState) bool { return s.Reason != "" && !s.lasting }) {
 			return n, nil
 		}
 		select {

@@ -28,6 +28,9 @@ type Definition struct {
 // OwnIPAM stands in a Spec for overlane's own address management, which hosts call differently too.
 const OwnIPAM = "overlane"
 
+// dockerIPAM is Docker's own, on each host for itself.
+const dockerIPAM = "default"
+
 // Option marks networks that are everywhere, with the value "true", among the options of `docker network create -o`.
 const Option = "everywhere"
 
@@ -82,6 +85,8 @@ func (d *Definition) check() error {
 		return nil
 	case d.Spec.Options[Option] != "true":
 		return fmt.Errorf("network %s: option %s is %q: want true", d.Name, Option, d.Spec.Options[Option])
+	case d.Spec.IPAM.Driver != OwnIPAM && d.Spec.IPAM.Driver != dockerIPAM:
+		return fmt.Errorf("network %s: --ipam-driver %q: want %s or %s", d.Name, d.Spec.IPAM.Driver, OwnIPAM, dockerIPAM)
 	}
 	for _, host := range d.Only {
 		if host == "" || len(host) > maxHostName {

@@ -49,13 +49,16 @@ func (d *demo) result(format string, args ...any) {
 }
 
 func (d *demo) createNetwork(ctx context.Context) error {
-	d.title("one network, created on every host")
-	args := []string{
-		"network", "create", "-d", "overlane", "--ipam-driver", "overlane", "--ipv6", "--subnet", "10.20.0.0/16", "--subnet", "fd00:20::/64", demoNetwork,
+	d.title("one network, made once")
+	args := []string{"overlane", "network", "create", "--ipv6", "--subnet", "10.20.0.0/16", "--subnet", "fd00:20::/64", demoNetwork}
+	d.result("%s, on %s:", strings.Join(args, " "), d.hosts[0].Name)
+	said, err := d.hosts[0].Exec(ctx, args...)
+	if err != nil {
+		return err
 	}
-	d.result("docker %s", strings.Join(args, " "))
+	d.result("%s", strings.TrimSpace(said))
 	for _, h := range d.all {
-		if _, err := h.Docker(ctx, args...); err != nil {
+		if _, err := h.Docker(ctx, "network", "inspect", demoNetwork); err != nil {
 			return err
 		}
 	}
@@ -145,6 +148,13 @@ func (d *demo) bothWays(check func(from, to *Container, addr netip.Addr) error) 
 	return nil
 }
 
+func family(addr netip.Addr) string {
+	if addr.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
 func (d *demo) ping(ctx context.Context) error {
 	const count = 10
 	d.title("ping")
@@ -156,7 +166,7 @@ func (d *demo) ping(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.result("%s → %s %-12s %d/%d answered, %.3f ms on average", from.Name, to.Name, addr, count, count, average)
+		d.result("%s → %s over %s: %d/%d answered, %.3f ms on average", from.Name, to.Name, family(addr), count, count, average)
 		return nil
 	})
 }
@@ -171,7 +181,7 @@ func (d *demo) http(ctx context.Context) error {
 		if page != to.Name {
 			return fmt.Errorf("HTTP from %s to %s at %s: answered by %q", from.Name, to.Name, addr, page)
 		}
-		d.result("%s → %s %-12s answered", from.Name, to.Name, addr)
+		d.result("%s → %s over %s: answered", from.Name, to.Name, family(addr))
 		return nil
 	})
 }
@@ -233,7 +243,7 @@ func (d *demo) throughput(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.result("%s → %s %-12s %.2f Gbit/s", from.Name, to.Name, addr, rate/1e9)
+		d.result("%s → %s over %s: %.2f Gbit/s", from.Name, to.Name, family(addr), rate/1e9)
 		return nil
 	})
 }

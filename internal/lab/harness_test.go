@@ -196,7 +196,8 @@ type hostStatus struct {
 	Remote    []struct {
 		Host string `json:"host"`
 	} `json:"remote_endpoints"`
-	Gossip struct {
+	Everywhere []struct{} `json:"everywhere"`
+	Gossip     struct {
 		Rejected map[string]uint64 `json:"rejected"`
 	} `json:"gossip"`
 	Datapath struct {

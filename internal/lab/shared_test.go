@@ -100,7 +100,7 @@ func pristine(ctx context.Context, h *Host, members int) error {
 	if n := s.members("alive"); n != members {
 		return fmt.Errorf("%s: %d members alive, not %d", h.Name, n, members)
 	}
-	if left := len(s.Networks) + len(s.hostStatus.Endpoints) + len(s.Remote) + len(s.Datapath.Ports) + len(s.Addresses) + len(s.ready()); left > 0 {
+	if left := len(s.Networks) + len(s.Everywhere) + len(s.hostStatus.Endpoints) + len(s.Remote) + len(s.Datapath.Ports) + len(s.Addresses) + len(s.ready()); left > 0 {
 		return fmt.Errorf("%s has still %+v", h.Name, s)
 	}
 	if left := strings.TrimSpace(out[words.InputOffset():]); left != "" {
@@ -116,6 +116,9 @@ func empty(t *testing.T, hosts []*Host) {
 	eventually(t, "containers and networks are removed", settleTimeout, func() error {
 		return each(hosts, func(h *Host) error {
 			_, err := h.Exec(lasting(t), "sh", "-ec", `docker ps -aq | xargs -r docker rm -f -v
+				for name in $(jq -r '.definitions[]? | select(.removed | not).name' /var/lib/overlane/networks.json 2>/dev/null); do
+					overlane network rm $name || true # another host may have done so
+				done
 				docker network ls --format '{{.Driver}} {{.ID}}' | sed -n 's/^overlane[^ ]* //p' | xargs -r docker network rm`)
 			return err
 		})
