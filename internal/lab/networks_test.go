@@ -69,7 +69,7 @@ func TestNetworkEverywhere(t *testing.T) {
 	})
 
 	shell(t, three, "kill -9 $(cat /run/overlane.pid)")
-	for _, script := range []string{"overlane network rm docker", "overlane network create new --subnet 10.65.0.0/24 --internal"} {
+	for _, script := range []string{"overlane network rm docker", "overlane network create new --ipam-driver default --subnet 10.65.0.0/24 --internal"} {
 		shell(t, one, script)
 	}
 	subnetOf(t, c.Hosts[:2], "docker", false)
