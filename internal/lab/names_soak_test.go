@@ -3,8 +3,11 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -98,4 +101,46 @@ func findsAll(t *testing.T, from *Container, at map[string]netip.Addr) error {
 		return fmt.Errorf("%s finds %d of %d names wrong or not", from.Name, wrong, len(at))
 	}
 	return nil
+}
+
+// The name of a container is on another host soon after Docker has started it: the engine does not tell of one that starts.
+func TestNamesAreSoonEverywhere(t *testing.T) {
+	const count = 100
+	c := cluster(t)
+	one, two := c.Hosts[0], c.Hosts[1]
+	pooled(t, c.Hosts, "names", "10.63.0.0/23")
+	watch, _ := start(t, two, "watch", "names", "--dns", "127.0.0.1")
+	var seen, told string // times: seconds since the boot, nanoseconds since 1970
+	must(t, each(c.Hosts[:2], func(h *Host) (err error) {
+		if h == two {
+			seen, err = watch.Exec(t.Context(), "sh", "-c", fmt.Sprintf(
+				`for i in $(seq %d); do until nslookup -type=a soon$i 127.0.0.11 2>/dev/null | grep -q '^Address: 10'; do :; done; cut -d' ' -f1 /proc/uptime; done`, count))
+			return err
+		}
+		told, err = one.Exec(t.Context(), "sh", "-ec", fmt.Sprintf(
+			`docker events --since $(date +%%s) --filter type=container --filter event=start --format '{{.TimeNano}}' >/tmp/started & events=$!
+			for i in $(seq %[1]d); do docker run -d --name soon$i --network names box >/dev/null; done
+			until [ $(wc -l </tmp/started) = %[1]d ]; do sleep 0.1; done
+			kill $events; cat /tmp/started; docker ps -q | xargs docker rm -f >/dev/null`, count))
+		return err
+	}))
+	started, found := strings.Fields(told), strings.Fields(seen)
+	if len(started) != count || len(found) != count {
+		t.Fatalf("%d containers were started, %d were found, want %d", len(started), len(found), count)
+	}
+	var delays []time.Duration
+	up, err := strconv.ParseFloat(strings.Fields(shell(t, two, "cat /proc/uptime"))[0], 64)
+	must(t, err)
+	booted := time.Now().Add(-time.Duration(up * float64(time.Second)))
+	for i := range started {
+		from, err1 := strconv.ParseInt(started[i], 10, 64)
+		after, err2 := strconv.ParseFloat(found[i], 64)
+		must(t, errors.Join(err1, err2))
+		delays = append(delays, booted.Add(time.Duration(after*float64(time.Second))).Sub(time.Unix(0, from)))
+	}
+	slices.Sort(delays)
+	t.Logf("after Docker's start: median %v, p99 %v, longest %v", delays[count/2], delays[count*99/100-1], delays[count-1])
+	if longest := delays[count-1]; longest > 10*time.Second {
+		t.Errorf("a name was there after %v", longest)
+	}
 }
