@@ -17,6 +17,7 @@ import (
 type Spec struct {
 	Driver     string            `json:",omitempty"`
 	Internal   bool              `json:",omitempty"`
+	EnableIPv4 *bool             `json:",omitempty"` // since API 1.47; nil: yes
 	EnableIPv6 bool              `json:",omitempty"`
 	IPAM       IPAM              `json:"IPAM"`
 	Options    map[string]string `json:",omitempty"`
@@ -115,18 +116,26 @@ func (n *Networks) Remove(ctx context.Context, id string) error {
 	return err
 }
 
-// Inspect tells of a network, and what the containers on it are called.
-func (n *Networks) Inspect(ctx context.Context, id string) (Network, []string, error) {
-	found, err := ask[struct {
-		Network
-		Containers map[string]struct{ Name string }
-	}](ctx, n.client, "/networks/"+url.PathEscape(id), nil)
-	var names []string
-	for _, c := range found.Containers {
-		names = append(names, c.Name)
+// Inspect tells of a network.
+func (n *Networks) Inspect(ctx context.Context, id string) (Network, error) {
+	return ask[Network](ctx, n.client, "/networks/"+url.PathEscape(id), nil)
+}
+
+// Users names the containers on a network, those that are stopped too.
+func (n *Networks) Users(ctx context.Context, of Network) (names []string, err error) {
+	filters, err := json.Marshal(map[string][]string{"network": {of.Name, of.ID}})
+	if err != nil {
+		return nil, err
+	}
+	containers, err := ask[[]struct {
+		ID    string `json:"Id"`
+		Names []string
+	}](ctx, n.client, "/containers/json", url.Values{"all": {"true"}, "filters": {string(filters)}})
+	for _, c := range containers {
+		names = append(names, strings.TrimPrefix(append(c.Names, c.ID)[0], "/"))
 	}
 	slices.Sort(names)
-	return found.Network, names, err
+	return names, err
 }
 
 // do has the engine do something, and gives its answer.

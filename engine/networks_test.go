@@ -28,7 +28,12 @@ func TestNetworksOfTheEngine(t *testing.T) {
 			"ConfigFrom":{"Network":""},"Containers":{},"Options":{"everywhere":"true"},"Labels":{"a":"b"}}]`)
 	})
 	mux.HandleFunc("GET /networks/{id}", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, `{"Name":"app","Id":"net1","Containers":{"c2":{"Name":"web"},"c1":{"Name":"db"}}}`)
+		io.WriteString(w, `{"Name":"app","Id":"net1","EnableIPv4":false,"Containers":{"c2":{"Name":"web"},"c1":{"Name":"db"}}}`)
+	})
+	mux.HandleFunc("GET /containers/json", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("all") == "true" && r.FormValue("filters") == `{"network":["app","net1"]}` {
+			io.WriteString(w, `[{"Id":"c2","Names":["/web"]},{"Id":"c1","Names":["/db","/web/alias"]}]`)
+		}
 	})
 	mux.HandleFunc("POST /networks/create", func(w http.ResponseWriter, r *http.Request) {
 		json.NewDecoder(r.Body).Decode(&created)
@@ -76,7 +81,10 @@ func TestNetworksOfTheEngine(t *testing.T) {
 	if _, err := n.Create(t.Context(), "taken", all[0].Spec); err == nil || err.Error() != "network with name taken already exists" {
 		t.Errorf("got %v", err)
 	}
-	if _, containers, err := n.Inspect(t.Context(), "net1"); err != nil || strings.Join(containers, " ") != "db web" {
+	if found, err := n.Inspect(t.Context(), "net1"); err != nil || found.Name != "app" || found.EnableIPv4 == nil || *found.EnableIPv4 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if containers, err := n.Users(t.Context(), all[0]); err != nil || strings.Join(containers, " ") != "db web" {
 		t.Errorf("%v, %v", containers, err)
 	}
 	if err := errors.Join(n.Remove(t.Context(), "net1"), n.Remove(t.Context(), "gone")); err != nil {

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/overlane/overlane/discovery"
 )
 
 const (
@@ -15,8 +17,11 @@ const (
 	askTimeout = time.Second
 	// SettleTimeout is how long is waited for all hosts to have a network, or to have removed it.
 	SettleTimeout = 8 * time.Second
-	// askAgain is the time between two questions then.
-	askAgain = 100 * time.Millisecond
+	// silentTimeout is how long is waited for hosts that do not answer then.
+	silentTimeout = 3 * time.Second
+	// The time between two questions then, at first and at most.
+	firstAsk = 50 * time.Millisecond
+	lastAsk  = time.Second
 )
 
 // told is what a host says of its engine.
@@ -40,24 +45,50 @@ type HostState struct {
 	Present bool   `json:"present"`
 	Reason  string `json:"reason"` // why it is not as defined; empty: it is
 
-	lasting bool // that may be so for long: nobody waits for it
+	silent, lasting bool // it does not answer; that may be so for long
 }
 
 // Local says how this host's engine has the networks: those that it has, or should have.
-func (m *Manager) Local() []State {
+func (m *Manager) Local() []State { return m.statesOf("") }
+
+// statesOf says so of one network; empty: of all.
+func (m *Manager) statesOf(name string) []State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.SortedFunc(maps.Values(m.states), func(a, b State) int { return cmp.Compare(a.Name, b.Name) })
+	if name == "" {
+		return slices.SortedFunc(maps.Values(m.states), func(a, b State) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	if s, has := m.states[name]; has {
+		return []State{s}
+	}
+	return nil
+}
+
+// answers are what hosts have told, by their IDs: what is not there has not answered.
+type answers map[string]answer
+
+type answer struct {
+	states   map[string]State // by the network's name
+	noEngine bool
+}
+
+func (a answers) add(t told) {
+	states := map[string]State{}
+	for _, s := range t.states {
+		states[s.Name] = s
+	}
+	a[t.from] = answer{states, t.noEngine}
 }
 
 // List lists the networks with how each host has them, those that were removed while a host has them still, and the one of a name alone if one
 // is given.
 func (m *Manager) List(ctx context.Context, name string) []Network {
-	heard := m.askAll(ctx)
+	hosts := append(m.peers(), m.cluster.Self())
+	heard := m.ask(ctx, name, hosts)
 	networks := []Network{}
 	for _, d := range m.listed(name, heard) {
-		n := Network{Definition: d, Host: m.hostOf(d.Origin), Hosts: m.hostStates(d, heard)}
-		if !d.Removed || len(n.Hosts) > 0 {
+		n := Network{Definition: d, Host: m.hostOf(d.Origin), Hosts: hostStates(&d, hosts, heard)}
+		if !d.Removed || slices.ContainsFunc(n.Hosts, func(s HostState) bool { return s.Present }) {
 			networks = append(networks, n)
 		}
 	}
@@ -65,12 +96,17 @@ func (m *Manager) List(ctx context.Context, name string) []Network {
 }
 
 // listed are the definitions of a name, or all, and something like one for what a host has and nobody knows.
-func (m *Manager) listed(name string, heard map[string]told) []Definition {
+func (m *Manager) listed(name string, heard answers) []Definition {
 	all := m.all()
-	for _, t := range heard {
-		for _, s := range t.states {
-			if !slices.ContainsFunc(all, func(d Definition) bool { return d.Name == s.Name }) {
-				all = append(all, Definition{Name: s.Name, Removed: true})
+	known := map[string]bool{}
+	for _, d := range all {
+		known[d.Name] = true
+	}
+	for _, a := range heard {
+		for unknown := range a.states {
+			if !known[unknown] {
+				known[unknown] = true
+				all = append(all, Definition{Name: unknown, Removed: true})
 			}
 		}
 	}
@@ -78,27 +114,24 @@ func (m *Manager) listed(name string, heard map[string]told) []Definition {
 }
 
 // hostStates says how each host that is up has a network, of those that should, or do.
-func (m *Manager) hostStates(d Definition, heard map[string]told) []HostState {
+func hostStates(d *Definition, hosts []discovery.Member, heard answers) []HostState {
 	all := []HostState{}
-	for _, o := range append(m.peers(), m.cluster.Self()) {
+	for _, o := range hosts {
 		s := HostState{ID: o.ID, Host: o.Host}
-		t, answered := heard[o.ID]
-		at := slices.IndexFunc(t.states, func(s State) bool { return s.Name == d.Name })
+		a, answered := heard[o.ID]
+		state, has := a.states[d.Name]
 		wanted := !d.Removed && d.appliesTo(o.ID, o.Host)
 		switch {
-		case t.noEngine:
+		case !answered && (wanted || d.Removed):
+			s.Reason, s.silent = "the host does not answer", true
+		case a.noEngine || !has && !wanted:
 			continue
-		case !answered && wanted:
-			s.Reason, s.lasting = "the host does not answer", true
-		case at < 0 && wanted:
+		case !has:
 			s.Reason = "the host has not made it yet"
-		case at < 0:
-			continue
-		case t.states[at].identity != d.identity() && t.states[at].Reason == "":
-			s.Present, s.Reason = t.states[at].Present, "the host has not heard of this definition yet"
+		case state.Reason == "" && state.identity != d.identity():
+			s.Present, s.Reason = state.Present, "the host has not heard of this definition yet"
 		default:
-			s.Present, s.Reason = t.states[at].Present, t.states[at].Reason
-			s.lasting = d.Removed && t.states[at].identity == "" // containers use it
+			s.Present, s.Reason, s.lasting = state.Present, state.Reason, state.lasting
 		}
 		all = append(all, s)
 	}
@@ -106,34 +139,36 @@ func (m *Manager) hostStates(d Definition, heard map[string]told) []HostState {
 	return all
 }
 
-// askAll asks all hosts how they have the networks, and waits for their answers for a second at most.
-func (m *Manager) askAll(ctx context.Context) map[string]told {
-	self := m.cluster.Self().ID
-	heard := map[string]told{self: {self, m.Local(), m.cfg.Engine == nil}}
-	peers := m.peers()
-	answers := make(chan told, len(peers))
+// ask asks hosts how they have a network, or all, and waits for their answers for a second at most.
+func (m *Manager) ask(ctx context.Context, name string, hosts []discovery.Member) answers {
+	heard := answers{}
+	came := make(chan told, len(hosts))
 	id := rand.Uint64()
 	m.mu.Lock()
-	m.waiting[id] = answers
+	m.waiting[id] = came
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		delete(m.waiting, id)
 		m.mu.Unlock()
 	}()
-	for _, o := range peers {
-		m.send(o.ID, &message{ask: id})
+	for _, o := range hosts {
+		if o.Self {
+			heard.add(told{o.ID, m.statesOf(name), m.cfg.Engine == nil})
+		} else {
+			m.send(o.ID, &message{ask: id, about: name})
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for len(heard) <= len(peers) {
+	for len(heard) < len(hosts) {
 		select {
 		case <-ctx.Done():
 			return heard
 		case <-m.ctx.Done():
 			return heard
-		case t := <-answers:
-			heard[t.from] = t
+		case t := <-came:
+			heard.add(t)
 		}
 	}
 	return heard
@@ -143,9 +178,9 @@ func (m *Manager) askAll(ctx context.Context) map[string]told {
 func (m *Manager) hear(id uint64, t told) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if answers := m.waiting[id]; answers != nil {
+	if waiting := m.waiting[id]; waiting != nil {
 		select {
-		case answers <- t:
+		case waiting <- t:
 		default: // it came more than once
 		}
 	}
@@ -154,24 +189,43 @@ func (m *Manager) hear(id uint64, t told) {
 // Settle waits until all hosts have a network as a definition says that can soon, or for SettleTimeout, and gives what they have then. The
 // error: another definition counts.
 func (m *Manager) Settle(ctx context.Context, d *Definition) (Network, error) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, SettleTimeout)
 	defer cancel()
-	for {
-		n := Network{Definition: *d, Host: m.hostOf(d.Origin)}
-		n.Hosts = m.hostStates(*d, m.askAll(ctx))
-		m.mu.Lock()
-		now := m.table[d.Name]
-		m.mu.Unlock()
-		if now == nil || now.identity() != d.identity() {
-			return n, fmt.Errorf("network %s: %w: see `overlane network inspect %s`", d.Name, errLost, d.Name)
+	hosts := append(m.peers(), m.cluster.Self())
+	heard := answers{}
+	left := hosts // to be asked
+	for pause := firstAsk; ; pause = min(2*pause, lastAsk) {
+		maps.Copy(heard, m.ask(ctx, d.Name, left))
+		n := Network{Definition: *d, Host: m.hostOf(d.Origin), Hosts: hostStates(d, hosts, heard)}
+		if err := m.counts(d); err != nil {
+			return n, err
 		}
-		if !slices.ContainsFunc(n.Hosts, func(s HostState) bool { return s.Reason != "" && !s.lasting }) {
+		waiting := map[string]bool{}
+		for _, s := range n.Hosts {
+			waiting[s.ID] = s.Reason != "" && !s.lasting && (!s.silent || time.Since(began) < silentTimeout)
+		}
+		left = slices.DeleteFunc(slices.Clone(hosts), func(o discovery.Member) bool { return !waiting[o.ID] })
+		if len(left) == 0 {
 			return n, nil
 		}
 		select {
 		case <-ctx.Done():
 			return n, nil
-		case <-time.After(askAgain):
+		case <-m.ctx.Done():
+			return n, nil
+		case <-time.After(pause):
 		}
 	}
+}
+
+// counts says that another definition of the name counts.
+func (m *Manager) counts(d *Definition) error {
+	m.mu.Lock()
+	now := m.table[d.Name]
+	m.mu.Unlock()
+	if now == nil || now.identity() != d.identity() {
+		return fmt.Errorf("network %s: %w: see `overlane network inspect %s`", d.Name, errLost, d.Name)
+	}
+	return nil
 }

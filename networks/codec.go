@@ -1,11 +1,10 @@
 package networks
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -27,6 +26,7 @@ type message struct {
 	digest      []byte // empty: the tables are not to be compared
 	reply       bool   // definitions are all of the sender's, and answer a digest
 	ask         uint64 // 0: nothing is asked
+	about       string // with ask: the network's name; empty: all
 	told        uint64 // 0: nothing is told
 	states      []State
 	noEngine    bool    // with told: the sender makes no networks
@@ -40,21 +40,16 @@ func (m *message) encode() ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("origin %q: %w", d.Origin, err)
 		}
-		wd := &wire.Definition{Name: d.Name, Version: d.Version, Origin: origin, Removed: d.Removed, Only: d.Only}
-		if !d.Removed {
-			if wd.Spec, err = json.Marshal(d.Spec); err != nil {
-				return nil, err
-			}
-		}
-		w.Definitions = append(w.Definitions, wd)
+		w.Definitions = append(w.Definitions, &wire.Definition{Name: d.Name, Version: d.Version, Origin: origin, Removed: d.Removed, Only: d.Only, Spec: d.Spec})
 	}
 	if m.ask != 0 {
-		w.Ask = &wire.Ask{Id: m.ask}
+		w.Ask = &wire.Ask{Id: m.ask, Name: m.about}
 	}
 	if m.told != 0 {
 		w.Told = &wire.Told{Id: m.told, NoEngine: m.noEngine}
 		for _, s := range m.states {
-			w.Told.States = append(w.Told.States, &wire.State{Name: s.Name, Identity: s.identity, Present: s.Present, Reason: s.Reason[:min(len(s.Reason), maxReason)]})
+			reason := strings.ToValidUTF8(s.Reason[:min(len(s.Reason), maxReason)], "")
+			w.Told.States = append(w.Told.States, &wire.State{Name: s.Name, Identity: s.identity, Present: s.Present, Reason: reason, Lasting: s.lasting})
 		}
 	}
 	return proto.MarshalOptions{}.MarshalAppend([]byte{ProtocolVersion}, w)
@@ -70,7 +65,7 @@ func decode(text []byte) (*message, error) {
 	if err := proto.Unmarshal(text[1:], &w); err != nil {
 		return nil, err
 	}
-	m := &message{digest: w.GetDigest(), reply: w.GetReply(), ask: w.GetAsk().GetId(), told: w.GetTold().GetId(), noEngine: w.GetTold().GetNoEngine()}
+	m := &message{digest: w.GetDigest(), reply: w.GetReply(), ask: w.GetAsk().GetId(), about: w.GetAsk().GetName(), told: w.GetTold().GetId(), noEngine: w.GetTold().GetNoEngine()}
 	if n := len(m.digest); n != 0 && n != sha256.Size {
 		return nil, fmt.Errorf("a digest of %d bytes, not %d", n, sha256.Size)
 	}
@@ -79,27 +74,14 @@ func decode(text []byte) (*message, error) {
 			m.refused = append(m.refused, fmt.Errorf("network %q: an origin of %d bytes, not %d", wd.GetName(), len(wd.GetOrigin()), nodeID))
 			continue
 		}
-		d := Definition{Name: wd.GetName(), Version: wd.GetVersion(), Origin: hex.EncodeToString(wd.GetOrigin()), Removed: wd.GetRemoved(), Only: wd.GetOnly()}
-		if d.Removed {
-			d.Only = nil
-		} else if err := strictly(wd.GetSpec(), &d.Spec); err != nil {
-			m.refused = append(m.refused, fmt.Errorf("network %q: %w", d.Name, err))
-			continue
-		}
+		d := Definition{Name: wd.GetName(), Version: wd.GetVersion(), Origin: hex.EncodeToString(wd.GetOrigin()), Removed: wd.GetRemoved(), Only: wd.GetOnly(), Spec: wd.GetSpec()}
 		m.definitions = append(m.definitions, d)
 	}
 	for _, s := range w.GetTold().GetStates() {
 		if len(s.GetReason()) > maxReason {
 			return nil, fmt.Errorf("a reason of %d bytes, at most %d", len(s.GetReason()), maxReason)
 		}
-		m.states = append(m.states, State{Name: s.GetName(), Present: s.GetPresent(), Reason: s.GetReason(), identity: s.GetIdentity()})
+		m.states = append(m.states, State{Name: s.GetName(), Present: s.GetPresent(), Reason: s.GetReason(), identity: s.GetIdentity(), lasting: s.GetLasting()})
 	}
 	return m, nil
-}
-
-// strictly reads JSON that has no fields but those known: what is passed over here would not be passed on.
-func strictly(text []byte, to any) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	return d.Decode(to)
 }

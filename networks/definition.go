@@ -17,13 +17,15 @@ import (
 
 // Definition says what a network is, on all hosts that have it.
 type Definition struct {
-	Name    string      `json:"name"`              // Docker's
-	Version uint64      `json:"version"`           // of two definitions of a name the one with the higher version counts
-	Origin  string      `json:"origin"`            // Member.ID of the host on which it was made, or removed
-	Removed bool        `json:"removed,omitempty"` // what follows is empty
-	Only    []string    `json:"only,omitempty"`    // hosts that have it, by name or Member.ID; empty: all
-	Spec    engine.Spec `json:"spec"`              // without the driver, which hosts call differently
+	Name    string          `json:"name"`              // Docker's
+	Version uint64          `json:"version"`           // of two definitions of a name the one with the higher version counts
+	Origin  string          `json:"origin"`            // Member.ID of the host on which it was made, or removed
+	Removed bool            `json:"removed,omitempty"` // what follows is empty
+	Only    []string        `json:"only,omitempty"`    // hosts that have it, by name or Member.ID; empty: all
+	Spec    json.RawMessage `json:"spec,omitempty"`    // an engine.Spec without the driver, which hosts call differently
 }
+
+// Spec is kept and passed on as it came: a later version may have put more into it.
 
 // OwnIPAM stands in a Spec for overlane's own address management, which hosts call differently too.
 const OwnIPAM = "overlane"
@@ -37,12 +39,12 @@ const Option = "everywhere"
 // Label is that of networks that overlane made by a definition: its identity.
 const Label = "overlane.definition"
 
-// Limits of what is taken from other hosts. A host keeps to them in what it sends.
+// Limits of what is taken from other hosts. A host keeps to them in what it sends: all that it holds fits one message.
 const (
-	maxDefinitions = 1000    // that hosts hold, those of removed networks aside
-	maxRemoved     = 1000    // of those the oldest are forgotten
-	maxSpec        = 3 << 10 // bytes of JSON
-	maxOnly        = 256     // hosts of a definition
+	maxDefinitions = 1000    // that users can make, those of removed networks aside
+	maxHeld        = 1100    // of them that are held, for hosts may make some at the same time
+	maxRemoved     = 4000    // of those the oldest are forgotten
+	maxSpec        = 3 << 10 // bytes of a definition's JSON
 	maxHostName    = 255     // bytes
 	maxVersion     = 1<<53 - 1
 )
@@ -50,7 +52,7 @@ const (
 // name is the form that Docker demands of a network's name.
 var name = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
 
-// identity tells a definition from others of its name.
+// identity tells a definition from others of its name, and from those alone.
 func (d *Definition) identity() string { return fmt.Sprintf("%d@%s", d.Version, d.Origin) }
 
 // beats says whether the definition counts, and not another one of its name.
@@ -60,7 +62,7 @@ func (d *Definition) beats(other *Definition) bool {
 
 // text is the same for equal definitions.
 func (d *Definition) text() []byte {
-	text, _ := json.Marshal(d) // never fails: maps are sorted
+	text, _ := json.Marshal(d) // fails for a Spec alone that is no JSON, which check refuses
 	return text
 }
 
@@ -69,31 +71,48 @@ func (d *Definition) appliesTo(id, host string) bool {
 	return len(d.Only) == 0 || slices.Contains(d.Only, id) || slices.Contains(d.Only, host)
 }
 
+// Network reads the Spec, as far as this version knows it.
+func (d *Definition) Network() (spec engine.Spec) {
+	json.Unmarshal(d.Spec, &spec) // what is no such JSON was refused
+	return spec
+}
+
+// write sets the Spec.
+func (d *Definition) write(spec engine.Spec) (err error) {
+	d.Spec, err = json.Marshal(spec)
+	return err
+}
+
 // check says what is wrong with a definition that a host is to hold.
 func (d *Definition) check() error {
-	spec, _ := json.Marshal(d.Spec)
+	var spec engine.Spec
 	switch {
 	case !name.MatchString(d.Name):
 		return fmt.Errorf("network name %q: want 1 to 128 letters, digits, '_', '.' or '-', the first a letter or digit", d.Name)
 	case d.Version == 0 || d.Version > maxVersion:
 		return fmt.Errorf("network %s: version %d: want one from 1 to %d", d.Name, d.Version, uint64(maxVersion))
-	case len(spec) > maxSpec:
-		return fmt.Errorf("network %s: %d bytes of options, labels and subnets, at most %d: leave some out", d.Name, len(spec), maxSpec)
-	case len(d.Only) > maxOnly:
-		return fmt.Errorf("network %s: --only with %d hosts, at most %d", d.Name, len(d.Only), maxOnly)
+	case len(d.text()) > maxSpec:
+		return fmt.Errorf("network %s: %d bytes of options, labels, subnets and hosts, at most %d: leave some out", d.Name, len(d.text()), maxSpec)
+	case d.Removed && (len(d.Only) > 0 || len(d.Spec) > 0):
+		return fmt.Errorf("network %s: it is removed, and defined", d.Name)
 	case d.Removed:
 		return nil
-	case d.Spec.Options[Option] != "true":
-		return fmt.Errorf("network %s: option %s is %q: want true", d.Name, Option, d.Spec.Options[Option])
-	case d.Spec.IPAM.Driver != OwnIPAM && d.Spec.IPAM.Driver != dockerIPAM:
-		return fmt.Errorf("network %s: --ipam-driver %q: want %s or %s", d.Name, d.Spec.IPAM.Driver, OwnIPAM, dockerIPAM)
+	}
+	if err := json.Unmarshal(d.Spec, &spec); err != nil {
+		return fmt.Errorf("network %s: %w", d.Name, err)
+	}
+	switch {
+	case spec.Options[Option] != "true":
+		return fmt.Errorf("network %s: option %s is %q: want true", d.Name, Option, spec.Options[Option])
+	case spec.IPAM.Driver != OwnIPAM && spec.IPAM.Driver != dockerIPAM:
+		return fmt.Errorf("network %s: --ipam-driver %q: want %s or %s", d.Name, spec.IPAM.Driver, OwnIPAM, dockerIPAM)
 	}
 	for _, host := range d.Only {
 		if host == "" || len(host) > maxHostName {
 			return fmt.Errorf("network %s: --only %q: want a host's name or ID", d.Name, host)
 		}
 	}
-	return checkPools(d.Name, d.Spec.IPAM.Config)
+	return checkPools(d.Name, spec.IPAM.Config)
 }
 
 // checkPools demands a subnet: without one each host's engine would choose another.
@@ -139,14 +158,35 @@ func general(n engine.Network) engine.Spec {
 		spec.IPAM.Driver = OwnIPAM
 	}
 	spec.Driver = ""
+	if spec.EnableIPv4 != nil && *spec.EnableIPv4 {
+		spec.EnableIPv4 = nil
+	}
+	spec.IPAM.Config = slices.Clone(spec.IPAM.Config)
+	for i, p := range spec.IPAM.Config {
+		spec.IPAM.Config[i].Gateway = gatewayOf(p)
+	}
 	spec.Labels = maps.Clone(spec.Labels)
 	delete(spec.Labels, Label)
 	return spec
 }
 
+// gatewayOf is a pool's gateway, if it has one: Docker 20.10 tells of one that it chose itself with its prefix length, and of none by "<nil>".
+func gatewayOf(p engine.Pool) string {
+	addr, _, _ := strings.Cut(p.Gateway, "/")
+	if addr == "<nil>" {
+		return ""
+	}
+	return addr
+}
+
 // local is a definition in the words of this host's engine, which knows overlane by the name of a driver.
-func (d *Definition) local(driver string) engine.Spec {
-	spec := d.Spec
+func (d *Definition) local(driver string) (engine.Spec, error) {
+	var spec engine.Spec
+	strict := json.NewDecoder(bytes.NewReader(d.Spec))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&spec); err != nil {
+		return spec, fmt.Errorf("a later version of overlane has defined it: upgrade this host (%w)", err)
+	}
 	spec.Driver = driver
 	if spec.IPAM.Driver == OwnIPAM {
 		spec.IPAM.Driver = driver
@@ -156,7 +196,7 @@ func (d *Definition) local(driver string) engine.Spec {
 		spec.Labels = map[string]string{}
 	}
 	spec.Labels[Label] = d.identity()
-	return spec
+	return spec, nil
 }
 
 // same says whether two networks are made alike, whatever labels they have. A gateway that one of them leaves open is no difference.
@@ -164,7 +204,7 @@ func same(a, b engine.Spec) bool {
 	pool := func(p, q engine.Pool) bool {
 		return p.Subnet == q.Subnet && p.IPRange == q.IPRange && (p.Gateway == q.Gateway || p.Gateway == "" || q.Gateway == "") && maps.Equal(p.AuxiliaryAddresses, q.AuxiliaryAddresses)
 	}
-	return a.Internal == b.Internal && a.EnableIPv6 == b.EnableIPv6 && a.IPAM.Driver == b.IPAM.Driver &&
+	return a.Internal == b.Internal && (a.EnableIPv4 == nil) == (b.EnableIPv4 == nil) && a.EnableIPv6 == b.EnableIPv6 && a.IPAM.Driver == b.IPAM.Driver &&
 		maps.Equal(a.IPAM.Options, b.IPAM.Options) && maps.Equal(a.Options, b.Options) && slices.EqualFunc(sorted(a.IPAM.Config), sorted(b.IPAM.Config), pool)
 }
 

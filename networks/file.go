@@ -39,7 +39,7 @@ func load(dir string) (k kept, err error) {
 }
 
 func (k kept) save(dir string) error {
-	text, err := json.MarshalIndent(k, "", "  ")
+	text, err := json.Marshal(k)
 	if err != nil {
 		return err
 	}

@@ -21,10 +21,14 @@ const (
 
 // EngineChanged takes note of an event of the engine's: see engine.Config.
 func (m *Manager) EngineChanged(action string) {
-	if action == engine.NetworkDisconnected && !m.waits() {
-		return // it matters to those alone that are to be removed
+	switch action {
+	case "", engine.NetworkCreated, engine.NetworkDestroyed:
+		m.wake()
+	case engine.NetworkDisconnected:
+		if m.waits() { // a container may have been the last on a network that is to be removed
+			m.wake()
+		}
 	}
-	m.wake()
 }
 
 // waits says whether something is not as it is defined.
@@ -75,6 +79,10 @@ func (m *Manager) reconcile(ctx context.Context) {
 	m.forgetInstances(networks)
 	states := map[string]State{}
 	for _, name := range m.concerned(called, driver) {
+		if err := m.cfg.Ready(); err != nil { // it was stopped meanwhile, and is not to be started again
+			m.unheard(err)
+			return
+		}
 		if s := m.bringAbout(ctx, name, called[name], driver); s.Present || s.Reason != "" {
 			states[name] = s
 		}
@@ -101,9 +109,13 @@ func (m *Manager) unheard(err error) {
 	self := m.cluster.Self()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := m.states
+	m.states = map[string]State{}
 	for _, d := range m.table {
 		if !d.Removed && d.appliesTo(self.ID, self.Host) {
-			m.states[d.Name] = State{Name: d.Name, identity: d.identity(), Present: m.states[d.Name].Present, Reason: fmt.Sprintf("the engine does not answer: %v", err)}
+			m.states[d.Name] = State{
+				Name: d.Name, Present: before[d.Name].Present, Reason: fmt.Sprintf("Docker's engine does not answer: %v", err), identity: d.identity(), lasting: true,
+			}
 		}
 	}
 }
@@ -151,13 +163,14 @@ func (m *Manager) bringAbout(ctx context.Context, name string, networks []engine
 		switch {
 		case !isOurs(n, driver) && wanted:
 			s.Reason = fmt.Sprintf("this host has a network of that name that is none of those: docker network rm %.12s", n.ID)
+			s.lasting = true
 			return s
 		case !isOurs(n, driver):
 		case wanted && m.isInstance(n, d):
 			present = true
 		default:
 			if err := m.remove(ctx, n); err != nil {
-				s.Present, s.Reason = true, err.Error()
+				s.Present, s.Reason, s.lasting = true, err.Error(), errors.Is(err, errUsed)
 				return s
 			}
 		}
@@ -184,29 +197,35 @@ func (m *Manager) meet(n engine.Network) (reason string) {
 	m.mu.Lock()
 	defined := m.table[n.Name]
 	_, met := m.instances[n.ID]
-	version := m.table.next()
+	version := m.table.next(n.Name, time.Now())
 	m.mu.Unlock()
+	self := m.cluster.Self()
 	switch made := n.Labels[Label] != ""; {
 	case made && defined == nil:
 		return "no host knows its definition any more: docker network rm " + n.Name
 	case made || met:
 		return ""
+	case defined != nil && !defined.Removed && !defined.appliesTo(self.ID, self.Host):
+		return "the definition of that name leaves this host out (--only): docker network rm " + n.Name
 	case defined != nil && !defined.Removed:
 		m.join(n, defined)
 		return ""
 	}
-	d := Definition{Name: n.Name, Version: version, Origin: m.cluster.Self().ID, Spec: general(n)}
-	if err := m.put(d); err != nil {
+	d := Definition{Name: n.Name, Version: version, Origin: self.ID}
+	err := d.write(general(n))
+	if err == nil {
+		err = m.put(d, n.ID)
+	}
+	if err != nil {
 		return fmt.Sprintf("it stays on this host alone: %v", err)
 	}
-	m.remember(n.ID, d.identity())
 	m.cfg.Log.WithField("network", n.Name).Info("the network is made on all hosts")
 	return ""
 }
 
 // join takes a network that a user has made for one that is defined already, if it is made alike.
 func (m *Manager) join(n engine.Network, d *Definition) {
-	if same(d.Spec, general(n)) {
+	if same(d.Network(), general(n)) {
 		m.remember(n.ID, d.identity())
 		return
 	}
@@ -219,7 +238,7 @@ func (m *Manager) join(n engine.Network, d *Definition) {
 func (m *Manager) isInstance(n engine.Network, d *Definition) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return cmp.Or(n.Labels[Label], m.instances[n.ID]) == d.identity() || same(d.Spec, general(n))
+	return cmp.Or(n.Labels[Label], m.instances[n.ID]) == d.identity() || same(d.Network(), general(n))
 }
 
 // remember keeps by which definition a network without a label was made; empty: by none that counts.
@@ -242,21 +261,26 @@ func (m *Manager) forgetInstances(networks []engine.Network) {
 }
 
 func (m *Manager) make(ctx context.Context, d *Definition, driver string) error {
-	if _, err := m.cfg.Engine.Create(ctx, d.Name, d.local(driver)); err != nil {
+	spec, err := d.local(driver)
+	if err == nil {
+		_, err = m.cfg.Engine.Create(ctx, d.Name, spec)
+	}
+	if err != nil {
 		return err
 	}
 	m.cfg.Log.WithField("network", d.Name).Infof("network made, as %s has defined it for all hosts", m.hostOf(d.Origin))
 	return nil
 }
 
-// remove removes a network from the engine, unless containers are on it.
+// remove removes a network from the engine, unless containers are on it; one that is stopped may be about to start again.
 func (m *Manager) remove(ctx context.Context, n engine.Network) error {
-	err := m.cfg.Engine.Remove(ctx, n.ID)
-	if errors.Is(err, engine.ErrInUse) {
-		_, containers, failed := m.cfg.Engine.Inspect(ctx, n.ID)
-		if failed == nil && len(containers) > 0 {
-			return fmt.Errorf("it is to be removed, and containers use it: %s", strings.Join(containers, ", "))
-		}
+	users, err := m.cfg.Engine.Users(ctx, n)
+	switch {
+	case err != nil:
+	case len(users) > 0:
+		return fmt.Errorf("%w: %s", errUsed, strings.Join(users, ", "))
+	default:
+		err = m.cfg.Engine.Remove(ctx, n.ID)
 	}
 	if err != nil {
 		return fmt.Errorf("it is to be removed: %w", err)
@@ -264,3 +288,5 @@ func (m *Manager) remove(ctx context.Context, n engine.Network) error {
 	m.cfg.Log.WithField("network", n.Name).Info("network removed, for it is defined no more, or otherwise")
 	return nil
 }
+
+var errUsed = errors.New("it is to be removed, and containers use it")

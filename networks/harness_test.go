@@ -207,10 +207,16 @@ func (e *fakeEngine) Remove(_ context.Context, id string) error {
 	return nil
 }
 
-func (e *fakeEngine) Inspect(_ context.Context, id string) (engine.Network, []string, error) {
+func (e *fakeEngine) Inspect(_ context.Context, id string) (engine.Network, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.networks[id], e.users[id], nil
+	return e.networks[id], nil
+}
+
+func (e *fakeEngine) Users(_ context.Context, n engine.Network) ([]string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.users[n.ID], nil
 }
 
 // use puts containers on a network, in place of those on it.

@@ -5,20 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/time/rate"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/engine"
 )
 
 const (
-	// compareInterval is the time between two comparisons with another host.
+	// compareInterval is the time between two comparisons with another host, and the least between two times that one is sent all.
 	compareInterval = time.Second
+	// warnInterval is the least between two words in the log on what is not taken.
+	warnInterval = time.Minute
 	// inboxSize is how many messages wait. Beyond them they are dropped: what they brought comes with a comparison.
 	inboxSize = 256
 )
@@ -36,7 +40,8 @@ type Engine interface {
 	List(context.Context) ([]engine.Network, error)
 	Create(ctx context.Context, name string, spec engine.Spec) (id string, err error)
 	Remove(ctx context.Context, id string) error
-	Inspect(ctx context.Context, id string) (n engine.Network, containers []string, err error)
+	Inspect(ctx context.Context, id string) (engine.Network, error)
+	Users(context.Context, engine.Network) (containers []string, err error)
 }
 
 // Config says how to open a Manager.
@@ -58,9 +63,12 @@ type Manager struct {
 	running sync.WaitGroup
 
 	making sync.Mutex // held while the engine makes or removes networks
+	warn   rate.Sometimes
+	sent   map[string]time.Time // when a host was sent all; run's alone
 
 	mu        sync.Mutex // guards what follows
 	table     table
+	sum       []byte            // the table's digest; nil: not known
 	instances map[string]string // see kept
 	states    map[string]State  // by the network's name: how this host's engine has it
 	waiting   map[uint64]chan<- told
@@ -78,13 +86,14 @@ type State struct {
 	Reason  string `json:"reason"` // why it does not have it as defined; empty: it does
 
 	identity string // of the definition
+	lasting  bool   // that may be so for long: nobody waits for it
 }
 
 // Open reads what is remembered. Nothing is made before Attach.
 func Open(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, inbox: make(chan received, inboxSize), changed: make(chan struct{}, 1),
-		table: table{}, states: map[string]State{}, waiting: map[uint64]chan<- told{},
+		warn: rate.Sometimes{First: 1, Interval: warnInterval}, sent: map[string]time.Time{}, table: table{}, states: map[string]State{}, waiting: map[uint64]chan<- told{},
 	}
 	k, err := load(cfg.Dir)
 	if err != nil {
@@ -134,7 +143,7 @@ func (m *Manager) run() {
 		case r := <-m.inbox:
 			got, err := decode(r.text)
 			if err != nil {
-				m.cfg.Log.WithError(err).WithField("from", r.from).Warn("dropped a message about networks")
+				m.refuse(r.from, "dropped a message about networks", err)
 				continue
 			}
 			m.receive(r.from, got)
@@ -156,14 +165,21 @@ func (m *Manager) peers() []discovery.Member {
 func (m *Manager) digest() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sum := m.table.digest()
-	return sum[:]
+	if m.sum == nil {
+		m.sum = m.table.digest()
+	}
+	return m.sum
 }
 
 func (m *Manager) all() []Definition {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.table.all()
+}
+
+// refuse says what is not taken, and not too often.
+func (m *Manager) refuse(from, what string, err error) {
+	m.warn.Do(func() { m.cfg.Log.WithError(err).WithField("from", from).Warn(what) })
 }
 
 func (m *Manager) send(to string, out *message) {
@@ -176,27 +192,38 @@ func (m *Manager) send(to string, out *message) {
 	}
 }
 
-// receive does what a message wants. To a digest that differs all definitions are the answer, and to those what the other one lacks.
+// receive does what a message wants.
 func (m *Manager) receive(from string, got *message) {
 	for _, err := range got.refused {
-		m.cfg.Log.WithError(err).WithField("from", from).Warn("a network's definition is not taken")
+		m.refuse(from, "a network's definition is not taken", err)
 	}
 	if len(got.definitions) > 0 {
 		m.learn(from, got.definitions)
 	}
 	if len(got.digest) > 0 && !bytes.Equal(got.digest, m.digest()) {
-		out := &message{definitions: m.all()}
-		if !got.reply {
-			out.reply, out.digest = true, m.digest()
-		}
-		m.send(from, out)
+		m.sendAll(from, got.reply)
 	}
 	if got.ask != 0 {
-		m.send(from, &message{told: got.ask, states: m.Local(), noEngine: m.cfg.Engine == nil})
+		m.send(from, &message{told: got.ask, states: m.statesOf(got.about), noEngine: m.cfg.Engine == nil})
 	}
 	if got.told != 0 {
 		m.hear(got.told, told{from, got.states, got.noEngine})
 	}
+}
+
+// sendAll sends a host all definitions, for its digest differs; if that was no reply, it is to send what this host lacks.
+func (m *Manager) sendAll(to string, reply bool) {
+	now := time.Now()
+	maps.DeleteFunc(m.sent, func(_ string, at time.Time) bool { return now.Sub(at) >= compareInterval })
+	if _, lately := m.sent[to]; lately && !reply {
+		return
+	}
+	m.sent[to] = now
+	out := &message{definitions: m.all()}
+	if !reply {
+		out.reply, out.digest = true, m.digest()
+	}
+	m.send(to, out)
 }
 
 // learn takes definitions of another host's, and says which of this one's they put an end to.
@@ -208,19 +235,24 @@ func (m *Manager) learn(from string, definitions []Definition) {
 		old := m.table.get(d.Name)
 		is, err := m.table.merge(d)
 		if err != nil {
-			m.cfg.Log.WithError(err).WithField("from", from).Warn("a network's definition is not taken")
+			m.refuse(from, "a network's definition is not taken", err)
 		}
 		if !is {
 			continue
 		}
 		news = true
-		if old != nil && !d.Removed && !same(old.Spec, d.Spec) {
-			m.cfg.Log.WithField("network", d.Name).Warnf("%s has defined it otherwise at the same time, and that one stays: see `overlane network inspect %s`", m.hostOf(d.Origin), d.Name)
+		log := m.cfg.Log.WithField("network", d.Name)
+		switch {
+		case old != nil && d.Removed:
+			log.Infof("%s has removed it for all hosts", m.hostOf(d.Origin))
+		case old != nil && !same(old.Network(), d.Network()):
+			log.Warnf("%s has defined it otherwise at the same time, and that one stays: see `overlane network inspect %s`", m.hostOf(d.Origin), d.Name)
 		}
 	}
 	if !news {
 		return
 	}
+	m.sum = nil
 	if err := m.save(); err != nil {
 		m.cfg.Log.WithError(err).Error("which networks are everywhere is not on disk")
 	}
@@ -256,29 +288,45 @@ func (m *Manager) push(d Definition) {
 	}
 }
 
-// put makes a definition of this host's that of all; errLost: another one counts.
-func (m *Manager) put(d Definition) error {
-	m.mu.Lock()
-	before := m.table[d.Name]
-	is, err := m.table.merge(d)
-	if err == nil && !is {
-		err = errLost
-	}
-	if err == nil {
-		if err = m.save(); err != nil { // as if it had not been said
-			delete(m.table, d.Name)
-			if before != nil {
-				m.table[d.Name] = before
-			}
-		}
-	}
-	m.mu.Unlock()
-	if err != nil {
+// put makes a definition of this host's that of all; errLost: another one counts. The instance is the ID of a network that
+// `docker network create` made, from which it comes; empty: there is none.
+func (m *Manager) put(d Definition, instance string) error {
+	if err := m.keep(d, instance); err != nil {
 		return err
 	}
 	m.push(d)
 	m.wake()
 	return nil
+}
+
+// keep does so on this host; what can't be on disk is as if it had not been said.
+func (m *Manager) keep(d Definition, instance string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !d.Removed && m.table[d.Name] == nil && m.table.live() >= maxDefinitions {
+		return fmt.Errorf("network %s: %d networks are everywhere, and can't be more: `overlane network ls` lists them", d.Name, maxDefinitions)
+	}
+	before := m.table[d.Name]
+	is, err := m.table.merge(d)
+	if err == nil && !is {
+		err = errLost
+	}
+	if err != nil {
+		return err
+	}
+	if instance != "" {
+		m.instances[instance] = d.identity()
+	}
+	m.sum = nil
+	if err = m.save(); err == nil {
+		return nil
+	}
+	delete(m.instances, instance)
+	delete(m.table, d.Name)
+	if before != nil {
+		m.table[d.Name] = before
+	}
+	return err
 }
 
 var errLost = errors.New("another host has defined it at the same time, and that one stays")

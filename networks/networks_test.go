@@ -1,6 +1,8 @@
 package networks
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,7 +19,7 @@ import (
 
 func TestMadeOnOneIsOnAll(t *testing.T) {
 	b := newBed(t, 5)
-	d, err := b.hosts[0].Create(t.Context(), "app", nil, wish("10.1.0.0/16"))
+	d, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	n, err := b.hosts[0].Settle(t.Context(), d)
 	must(t, err)
@@ -61,7 +63,7 @@ func TestMadeByDocker(t *testing.T) {
 // Who removes a network by Docker's command on one host gets it again: `docker network prune` on an idle host is no word for all.
 func TestRemovedByDockerComesBack(t *testing.T) {
 	b := newBed(t, 2)
-	_, err := b.hosts[0].Create(t.Context(), "app", nil, wish("10.1.0.0/16"))
+	_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	b.have("app", true, b.hosts...)
 	for _, h := range b.hosts {
@@ -78,7 +80,7 @@ func TestRemovedByDockerComesBack(t *testing.T) {
 
 func TestNetworkInUseIsRemovedLater(t *testing.T) {
 	b := newBed(t, 3)
-	_, err := b.hosts[0].Create(t.Context(), "app", nil, wish("10.1.0.0/16"))
+	_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	b.have("app", true, b.hosts...)
 	used := b.hosts[1].engine.called("app")[0].ID
@@ -101,7 +103,7 @@ func TestNetworkInUseIsRemovedLater(t *testing.T) {
 // A host that was off hears of what was made and removed meanwhile, though all of them have started again.
 func TestHostThatWasOffCatchesUp(t *testing.T) {
 	b := newBed(t, 3)
-	_, err := b.hosts[0].Create(t.Context(), "old", nil, wish("10.1.0.0/16"))
+	_, err := b.hosts[0].Create("old", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	_, err = b.hosts[2].engine.Create(t.Context(), "older", spec("10.3.0.0/16"))
 	must(t, err)
@@ -115,7 +117,7 @@ func TestHostThatWasOffCatchesUp(t *testing.T) {
 		must(t, err)
 		b.have(name, false, b.hosts[:2]...)
 	}
-	_, err = b.hosts[1].Create(t.Context(), "new", nil, wish("10.2.0.0/16"))
+	_, err = b.hosts[1].Create("new", nil, wish("10.2.0.0/16"))
 	must(t, err)
 	b.have("new", true, b.hosts[:2]...)
 	for _, h := range b.hosts[:2] {
@@ -134,7 +136,10 @@ func TestHostThatWasOffCatchesUp(t *testing.T) {
 func TestConcurrentCreation(t *testing.T) {
 	for round := range 100 {
 		b := newBed(t, 4)
-		byDocker := rand.IntN(2) == 0
+		byDocker := round%10 == 0
+		if byDocker { // who has heard of the other's can't make it any more
+			b.cut(b.hosts[0], true)
+		}
 		var running sync.WaitGroup
 		errs := make([]error, 2)
 		for i := range errs {
@@ -144,7 +149,7 @@ func TestConcurrentCreation(t *testing.T) {
 					_, errs[i] = h.engine.Create(t.Context(), "app", spec(subnet))
 					return
 				}
-				d, err := h.Create(t.Context(), "app", nil, wish(subnet))
+				d, err := h.Create("app", nil, wish(subnet))
 				if err == nil {
 					_, err = h.Settle(t.Context(), d)
 				}
@@ -154,6 +159,15 @@ func TestConcurrentCreation(t *testing.T) {
 		running.Wait()
 		if byDocker {
 			must(t, errors.Join(errs...))
+			for _, h := range b.hosts[:2] {
+				b.waitFor("it is defined", func() error {
+					if h.definition("app") == nil {
+						return errors.New("it is not")
+					}
+					return nil
+				})
+			}
+			b.cut(b.hosts[0], false)
 		} else if (errs[0] == nil) == (errs[1] == nil) {
 			t.Fatalf("round %d: want one to win: %v", round, errs)
 		}
@@ -224,10 +238,18 @@ func TestMadeAlikeOnSeveral(t *testing.T) {
 
 func TestOnlySomeHosts(t *testing.T) {
 	b := newBed(t, 3)
-	_, err := b.hosts[0].Create(t.Context(), "app", []string{"host2", b.hosts[2].id}, wish("10.1.0.0/16"))
+	_, err := b.hosts[0].Create("app", []string{"host2", b.hosts[2].id}, wish("10.1.0.0/16"))
 	must(t, err)
 	b.have("app", true, b.hosts[1:]...)
-	b.have("app", false, b.hosts[0])
+	_, err = b.hosts[0].engine.Create(t.Context(), "app", spec("10.1.0.0/16"))
+	must(t, err)
+	b.waitFor("who makes it where it is left out is told so", func() error {
+		if s := b.hosts[0].Local(); len(s) != 1 || !strings.Contains(s[0].Reason, "--only") {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	b.have("app", true, b.hosts...) // it is left alone
 }
 
 // A network that a host has by itself is left alone, and what is wrong is said until it is gone.
@@ -237,7 +259,7 @@ func TestNameThatAHostHasAlready(t *testing.T) {
 	own.Options = nil
 	id, err := b.hosts[1].engine.Create(t.Context(), "app", own)
 	must(t, err)
-	_, err = b.hosts[0].Create(t.Context(), "app", nil, wish("10.1.0.0/16"))
+	_, err = b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	b.waitFor("it is said", func() error {
 		if s := b.hosts[1].Local(); len(s) != 1 || !strings.Contains(s[0].Reason, "docker network rm") {
@@ -258,7 +280,7 @@ func TestNameThatAHostHasAlready(t *testing.T) {
 func TestWhatIsRefused(t *testing.T) {
 	b := newBed(t, 2)
 	h := b.hosts[0]
-	_, err := h.Create(t.Context(), "taken", nil, wish("10.1.0.0/16"))
+	_, err := h.Create("taken", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	h.engine.use(h.engine.called("taken")[0].ID) // all else is as it was
 	long := wish("10.2.0.0/16")
@@ -279,7 +301,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"bad name":          {"new one", nil, wish("10.2.0.0/16"), `network name "new one"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := h.Create(t.Context(), c.network, c.only, c.spec); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := h.Create(c.network, c.only, c.spec); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 			if len(h.all()) != 1 {
@@ -291,7 +313,7 @@ func TestWhatIsRefused(t *testing.T) {
 		})
 	}
 	h.engine.broken = errors.New("subnet overlaps")
-	if _, err := h.Create(t.Context(), "new", nil, wish("10.2.0.0/16")); err == nil || !strings.Contains(err.Error(), "subnet overlaps") {
+	if _, err := h.Create("new", nil, wish("10.2.0.0/16")); err == nil || !strings.Contains(err.Error(), "subnet overlaps") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := h.Remove("none"); !errors.Is(err, ErrUnknown) {
@@ -305,7 +327,7 @@ func TestMergeInAnyOrder(t *testing.T) {
 	for range 200 {
 		d := Definition{Name: fmt.Sprintf("n%d", rand.IntN(5)), Version: 1 + rand.Uint64N(4), Origin: fmt.Sprintf("%032x", rand.IntN(3)), Removed: rand.IntN(3) == 0}
 		if !d.Removed {
-			d.Spec = wish(fmt.Sprintf("10.%d.0.0/16", rand.IntN(3)))
+			must(t, d.write(wish(fmt.Sprintf("10.%d.0.0/16", rand.IntN(3)))))
 		}
 		heard = append(heard, d)
 	}
@@ -318,7 +340,7 @@ func TestMergeInAnyOrder(t *testing.T) {
 		}
 		if i == 0 {
 			first = got
-		} else if got.digest() != first.digest() {
+		} else if !bytes.Equal(got.digest(), first.digest()) {
 			t.Fatalf("%v\nand %v", first.all(), got.all())
 		}
 		rand.Shuffle(len(heard), func(i, j int) { heard[i], heard[j] = heard[j], heard[i] })
@@ -328,7 +350,9 @@ func TestMergeInAnyOrder(t *testing.T) {
 // The removals that a host remembers are bounded; what is defined is never dropped for them.
 func TestOldRemovalsAreForgotten(t *testing.T) {
 	all := table{}
-	_, err := all.merge(Definition{Name: "kept", Version: 1, Origin: "o", Spec: wish("10.1.0.0/16")})
+	kept := Definition{Name: "kept", Version: 1, Origin: "o"}
+	must(t, kept.write(wish("10.1.0.0/16")))
+	_, err := all.merge(kept)
 	must(t, err)
 	for i := range uint64(maxRemoved + 50) {
 		_, err := all.merge(Definition{Name: fmt.Sprintf("n%d", i), Version: 2 + i, Origin: "o", Removed: true})
@@ -339,9 +363,75 @@ func TestOldRemovalsAreForgotten(t *testing.T) {
 	}
 }
 
+// A host that has heard of nothing yet defines a name anew that was removed often before.
+func TestNewHostKnowsNoRemovals(t *testing.T) {
+	b := newBed(t, 2)
+	fresh := b.hosts[1]
+	b.cut(fresh, true)
+	for range 3 {
+		_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
+		must(t, err)
+		_, err = b.hosts[0].Remove("app")
+		must(t, err)
+		b.have("app", false, b.hosts[0])
+	}
+	_, err := fresh.engine.Create(t.Context(), "app", spec("10.2.0.0/16"))
+	must(t, err)
+	b.waitFor("it is defined", func() error {
+		if fresh.definition("app") == nil {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	b.cut(fresh, false)
+	b.have("app", true, b.hosts...)
+}
+
+// What a later version has put into a definition is passed on as it came; a host that does not know it does not make the network.
+func TestDefinitionOfALaterVersion(t *testing.T) {
+	b := newBed(t, 3)
+	d := Definition{Name: "app", Version: 7, Origin: b.hosts[0].id}
+	text, err := json.Marshal(wish("10.1.0.0/16"))
+	must(t, err)
+	d.Spec = append(text[:len(text)-1], `,"Encrypted":true}`...)
+	must(t, d.check())
+	must(t, b.hosts[0].put(d, ""))
+	b.waitFor("all hold it, and say why they do not make it", func() error {
+		for _, h := range b.hosts {
+			s := h.Local()
+			if !bytes.Equal(h.digest(), b.hosts[0].digest()) || len(s) != 1 || s[0].Present || !strings.Contains(s[0].Reason, "upgrade this host") {
+				return fmt.Errorf("%s: %+v", h.Self().Host, s)
+			}
+		}
+		return nil
+	})
+	if got := b.hosts[2].definition("app"); !strings.Contains(string(got.Spec), "Encrypted") {
+		t.Errorf("it became %s", got.Spec)
+	}
+	b.hosts[2].Close()
+	b.hosts[2].start()
+	if !bytes.Equal(b.hosts[2].digest(), b.hosts[0].digest()) {
+		t.Error("it is another one after a restart")
+	}
+}
+
+// Docker 20.10 tells of a gateway that it chose for IPv6 with its prefix length, and of one that there is not as "<nil>".
+func TestGatewaysAsOldEnginesTellThem(t *testing.T) {
+	b := newBed(t, 2)
+	made := spec("")
+	made.IPAM.Config = []engine.Pool{{Subnet: "10.1.0.0/16", Gateway: "<nil>"}, {Subnet: "fd00:1::/64", Gateway: "fd00:1::1/64"}}
+	made.EnableIPv6 = true
+	_, err := b.hosts[0].engine.Create(t.Context(), "app", made)
+	must(t, err)
+	b.have("app", true, b.hosts...)
+	if got := b.hosts[1].engine.called("app")[0].IPAM.Config; got[0].Gateway != "" || got[1].Gateway != "fd00:1::1" {
+		t.Errorf("the other host made %+v", got)
+	}
+}
+
 func TestDamagedFile(t *testing.T) {
 	b := newBed(t, 2)
-	_, err := b.hosts[0].Create(t.Context(), "app", nil, wish("10.1.0.0/16"))
+	_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
 	must(t, err)
 	b.have("app", true, b.hosts...)
 	h := b.hosts[1]
@@ -358,7 +448,10 @@ func TestDamagedFile(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	d := Definition{Name: "app", Version: 7, Origin: fmt.Sprintf("%032x", 1), Only: []string{"a"}, Spec: wish("10.1.0.0/16")}
+	d := Definition{Name: "app", Version: 7, Origin: fmt.Sprintf("%032x", 1), Only: []string{"a"}}
+	if err := d.write(wish("10.1.0.0/16")); err != nil {
+		f.Fatal(err)
+	}
 	gone := Definition{Name: "old", Version: 8, Origin: d.Origin, Removed: true}
 	for _, m := range []message{
 		{definitions: []Definition{d, gone}},
@@ -391,7 +484,7 @@ func FuzzDecode(f *testing.F) {
 			_, err := same.merge(d)
 			must(t, err)
 		}
-		if same.digest() != all.digest() {
+		if !bytes.Equal(same.digest(), all.digest()) {
 			t.Errorf("%v became %v", all.all(), same.all())
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // table holds the definitions by name. It merges: whatever order they come in, and however often, tables that have heard of the same
@@ -21,8 +22,8 @@ func (t table) merge(d Definition) (news bool, err error) {
 	if !d.beats(old) {
 		return false, nil
 	}
-	if !d.Removed && (old == nil || old.Removed) && t.live() >= maxDefinitions {
-		return false, fmt.Errorf("network %s: there are %d networks everywhere, and can't be more", d.Name, maxDefinitions)
+	if !d.Removed && (old == nil || old.Removed) && t.live() >= maxHeld {
+		return false, fmt.Errorf("network %s: %d networks are everywhere, and can't be more", d.Name, maxHeld)
 	}
 	t[d.Name] = &d
 	t.forget()
@@ -40,8 +41,13 @@ func (t table) live() (n int) {
 
 // forget drops the oldest removals when they are too many.
 func (t table) forget() {
+	if len(t) <= maxRemoved {
+		return
+	}
 	removed := slices.DeleteFunc(t.all(), func(d Definition) bool { return !d.Removed })
-	slices.SortFunc(removed, func(a, b Definition) int { return cmp.Compare(b.Version, a.Version) })
+	slices.SortFunc(removed, func(a, b Definition) int {
+		return cmp.Or(cmp.Compare(b.Version, a.Version), cmp.Compare(a.Name, b.Name))
+	})
 	for _, d := range removed[min(len(removed), maxRemoved):] {
 		delete(t, d.Name)
 	}
@@ -55,13 +61,14 @@ func (t table) get(name string) *Definition {
 	return nil
 }
 
-// next is a version that beats all that are known.
-func (t table) next() uint64 {
-	var last uint64
-	for _, d := range t {
-		last = max(last, d.Version)
+// next is a version that beats that of the network's definition, and most likely one that is not known here yet: it is the time, in
+// milliseconds since 1970. A wrong clock does no harm but then.
+func (t table) next(name string, now time.Time) uint64 {
+	next := uint64(max(1, now.UnixMilli()))
+	if d := t[name]; d != nil {
+		next = max(next, d.Version+1)
 	}
-	return last + 1
+	return next
 }
 
 // all lists the definitions by name.
@@ -74,10 +81,10 @@ func (t table) all() []Definition {
 }
 
 // digest is the same for tables that hold the same.
-func (t table) digest() [sha256.Size]byte {
+func (t table) digest() []byte {
 	sum := sha256.New()
 	for _, d := range t.all() {
 		sum.Write(append(d.text(), '\n'))
 	}
-	return [sha256.Size]byte(sum.Sum(nil))
+	return sum.Sum(nil)
 }

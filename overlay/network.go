@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/overlane/overlane/discovery"
-	"github.com/overlane/overlane/networks"
 )
 
 // Network is a Docker network on this host, as it is stored.
@@ -113,8 +112,10 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string, underlay int) (Network, 
 	if err != nil {
 		return Network{}, err
 	}
-	if opts.all && !o.cfg.MakesNetworks {
-		return Network{}, networkOptions.bad(OptionAll, "true", "%v", networks.ErrNoEngine)
+	if opts.all {
+		if err := o.cfg.Everywhere(); err != nil {
+			return Network{}, networkOptions.bad(OptionAll, "true", "%v", err)
+		}
 	}
 	key, err := opts.keyWith(pooled, spec.Pools)
 	if err != nil {

@@ -87,12 +87,11 @@ type Config struct {
 	Table       *names.Table // who is called what
 	Names       Names        // answers from it
 	Engine      func() error // why Docker's engine does not tell what containers are called; nil: it does
-	// It makes networks that are everywhere: package networks.
-	MakesNetworks bool
-	Version       string // shown by Status
-	Defaults      []prefix.DefaultPool
-	Joins         bool // the daemon was told of hosts to join
-	Log           logrus.FieldLogger
+	Everywhere  func() error // why no network is made on all hosts from here; nil: it is. See package networks
+	Version     string       // shown by Status
+	Defaults    []prefix.DefaultPool
+	Joins       bool // the daemon was told of hosts to join
+	Log         logrus.FieldLogger
 }
 
 // Overlay holds this host's networks and endpoints.

@@ -137,6 +137,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	leaves := n.leaves(context.Cause(ctx))
 	stopFollowing()
+	n.networks.Close() // whose engine waits for answers of the driver's
 	stopDriver()
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
@@ -186,10 +187,9 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Engine:      func() error { return n.engineError(s) },
 		Version:     version(),
 		Defaults:    s.defaultPools,
-
-		MakesNetworks: s.dockerSocket != "",
-		Joins:         len(s.join) > 0,
-		Log:           log,
+		Everywhere:  s.makesNetworks,
+		Joins:       len(s.join) > 0,
+		Log:         log,
 	})
 	if err != nil {
 		return n, err

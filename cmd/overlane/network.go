@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +28,17 @@ func engineNetworks(s settings) networks.Engine {
 		return nil
 	}
 	return engine.NewNetworks(s.dockerSocket, filepath.Base(s.pluginSocket))
+}
+
+// makesNetworks says why this host can't have a network made on all hosts.
+func (s settings) makesNetworks() error {
+	if s.dockerSocket == "" {
+		return networks.ErrNoEngine
+	}
+	if _, err := os.Stat(s.dockerSocket); err != nil {
+		return fmt.Errorf("overlane does not see Docker's socket, see --docker-socket (OVERLANE_DOCKER_SOCKET): %w", err)
+	}
+	return nil
 }
 
 // receive gives a user message to whom it is for.
@@ -58,22 +70,21 @@ type networkWish struct {
 }
 
 func networkCreateCommand(f *controlFlags) *cobra.Command {
-	var subnets, gateways, ranges []string
+	var subnets, ranges, gateways, options, ipamOptions, labels []string
 	wish := networkWish{}
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a network on all hosts, also on those that come later",
 		Long: "Make a network on all hosts, also on those that come later, under the same name in each engine. This host's engine makes it first: what\n" +
-			"it refuses is not made anywhere. The flags mean what they mean to `docker network create`.",
+			"it refuses is not made anywhere. Hosts that do not have it soon are listed, with the reason; they go on trying. The flags mean what they mean\n" +
+			"to `docker network create`.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			wish.Name = args[0]
 			if wish.Spec.IPAM.Config, err = poolsOf(subnets, ranges, gateways); err != nil {
 				return err
 			}
-			if wish.Spec.Options == nil {
-				wish.Spec.Options = map[string]string{}
-			}
+			wish.Spec.Options, wish.Spec.IPAM.Options, wish.Spec.Labels = mapOf(options), mapOf(ipamOptions), mapOf(labels)
 			wish.Spec.Options[networks.Option] = "true"
 			return changeNetwork(cmd, f, "networks", wish, "is on")
 		},
@@ -83,13 +94,23 @@ func networkCreateCommand(f *controlFlags) *cobra.Command {
 	flags.StringArrayVar(&ranges, "ip-range", nil, "the part of a subnet from which containers get addresses")
 	flags.StringArrayVar(&gateways, "gateway", nil, "a subnet's gateway")
 	flags.StringVar(&wish.Spec.IPAM.Driver, "ipam-driver", networks.OwnIPAM, "who hands out addresses: overlane, to all hosts, or default, Docker on each host for itself")
-	flags.StringToStringVar(&wish.Spec.IPAM.Options, "ipam-opt", nil, "an option of the addresses, as KEY=VALUE")
+	flags.StringArrayVar(&ipamOptions, "ipam-opt", nil, "an option of the addresses, as KEY=VALUE")
 	flags.BoolVar(&wish.Spec.EnableIPv6, "ipv6", false, "containers get IPv6 addresses too")
 	flags.BoolVar(&wish.Spec.Internal, "internal", false, "containers reach nothing but each other")
-	flags.StringToStringVarP(&wish.Spec.Options, "opt", "o", nil, "an option of the network, as KEY=VALUE")
-	flags.StringToStringVar(&wish.Spec.Labels, "label", nil, "a label, as KEY=VALUE")
+	flags.StringArrayVarP(&options, "opt", "o", nil, "an option of the network, as KEY=VALUE")
+	flags.StringArrayVar(&labels, "label", nil, "a label, as KEY=VALUE")
 	flags.StringSliceVar(&wish.Only, "only", nil, "hosts that have it, by name or ID, separated by commas (default: all)")
 	return cmd
+}
+
+// mapOf reads KEY=VALUE; a KEY alone has no value.
+func mapOf(pairs []string) map[string]string {
+	m := map[string]string{}
+	for _, pair := range pairs {
+		key, value, _ := strings.Cut(pair, "=")
+		m[key] = value
+	}
+	return m
 }
 
 // poolsOf puts ranges and gateways to their subnets.
@@ -101,22 +122,26 @@ func poolsOf(subnets, ranges, gateways []string) ([]engine.Pool, error) {
 		}
 		pools = append(pools, engine.Pool{Subnet: text})
 	}
-	put := func(flag, text string, addr netip.Addr, err error, to func(*engine.Pool)) error {
+	put := func(flag, text string, addr netip.Addr, err error, field func(*engine.Pool) *string) error {
 		at := slices.IndexFunc(pools, func(p engine.Pool) bool { return err == nil && netip.MustParsePrefix(p.Subnet).Contains(addr) })
 		if at < 0 {
 			return fmt.Errorf("--%s %q: want one within a --subnet", flag, text)
 		}
-		to(&pools[at])
+		to := field(&pools[at])
+		if *to != "" {
+			return fmt.Errorf("--%s %q: subnet %s has %s already", flag, text, pools[at].Subnet, *to)
+		}
+		*to = text
 		return nil
 	}
 	var errs []error
 	for _, text := range ranges {
 		part, err := netip.ParsePrefix(text)
-		errs = append(errs, put("ip-range", text, part.Addr(), err, func(p *engine.Pool) { p.IPRange = text }))
+		errs = append(errs, put("ip-range", text, part.Addr(), err, func(p *engine.Pool) *string { return &p.IPRange }))
 	}
 	for _, text := range gateways {
 		addr, err := netip.ParseAddr(text)
-		errs = append(errs, put("gateway", text, addr, err, func(p *engine.Pool) { p.Gateway = text }))
+		errs = append(errs, put("gateway", text, addr, err, func(p *engine.Pool) *string { return &p.Gateway }))
 	}
 	return pools, errors.Join(errs...)
 }
@@ -184,7 +209,7 @@ func writeNetworks(out io.Writer, all []networks.Network) error {
 		if n.Removed {
 			madeOn = "(removed)"
 		}
-		row(w, n.Name, subnetsOf(n.Spec), madeOn, have, strings.Join(left, " "))
+		row(w, n.Name, subnetsOf(n.Network()), madeOn, have, strings.Join(left, " "))
 	}
 	return w.Flush()
 }
@@ -217,13 +242,14 @@ func writeDefinitions(out io.Writer, all []networks.Network) error {
 		if n.Removed {
 			row(w, "removed on", n.Host)
 		} else {
+			spec := n.Network()
 			row(w, "made on", n.Host)
-			row(w, "subnets", subnetsOf(n.Spec))
-			row(w, "addresses by", n.Spec.IPAM.Driver)
-			row(w, "IPv6", yesNo(n.Spec.EnableIPv6))
-			row(w, "internal", yesNo(n.Spec.Internal))
-			row(w, "options", pairs(n.Spec.Options))
-			row(w, "labels", pairs(n.Spec.Labels))
+			row(w, "subnets", subnetsOf(spec))
+			row(w, "addresses by", spec.IPAM.Driver)
+			row(w, "IPv6", yesNo(spec.EnableIPv6))
+			row(w, "internal", yesNo(spec.Internal))
+			row(w, "options", pairs(spec.Options))
+			row(w, "labels", pairs(spec.Labels))
 			row(w, "hosts", cmp.Or(strings.Join(n.Only, " "), "all"))
 		}
 		fmt.Fprintln(w)
@@ -262,7 +288,7 @@ func (c *control) listNetworks(w http.ResponseWriter, r *http.Request) {
 
 func (c *control) createNetwork(w http.ResponseWriter, r *http.Request) {
 	c.changeNetwork(w, r, func(m *networks.Manager, wish networkWish) (*networks.Definition, error) {
-		return m.Create(r.Context(), wish.Name, wish.Only, wish.Spec)
+		return m.Create(wish.Name, wish.Only, wish.Spec)
 	})
 }
 

@@ -14,11 +14,8 @@ import (
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
-// oneEngine has at most one network, on which containers may be.
-type oneEngine struct {
-	network    *engine.Network
-	containers []string
-}
+// oneEngine has at most one network, on which there are no containers.
+type oneEngine struct{ network *engine.Network }
 
 func (e *oneEngine) Driver(context.Context) (string, error) { return "overlane", nil }
 
@@ -38,16 +35,13 @@ func (e *oneEngine) Create(_ context.Context, name string, spec engine.Spec) (st
 }
 
 func (e *oneEngine) Remove(context.Context, string) error {
-	if len(e.containers) > 0 {
-		return engine.ErrInUse
-	}
 	e.network = nil
 	return nil
 }
 
-func (e *oneEngine) Inspect(context.Context, string) (engine.Network, []string, error) {
-	return *e.network, e.containers, nil
-}
+func (e *oneEngine) Inspect(context.Context, string) (engine.Network, error) { return *e.network, nil }
+
+func (e *oneEngine) Users(context.Context, engine.Network) ([]string, error) { return nil, nil }
 
 // networkDaemon serves a host without others, whose engine it is.
 func networkDaemon(t *testing.T, e networks.Engine) *networks.Manager {
@@ -58,6 +52,11 @@ func networkDaemon(t *testing.T, e networks.Engine) *networks.Manager {
 	m.Attach(overlaytest.NewCluster())
 	t.Cleanup(m.Close)
 	return m
+}
+
+func has(m map[string]string, key string) bool {
+	_, has := m[key]
+	return has
 }
 
 func TestNetworkCommands(t *testing.T) {
@@ -79,15 +78,16 @@ func TestNetworkCommands(t *testing.T) {
 	}
 	refused(`--subnet "10.1"`, "create", "app", "--subnet", "10.1")
 	refused(`--gateway "10.2.0.1": want one within a --subnet`, "create", "app", "--subnet", "10.1.0.0/16", "--gateway", "10.2.0.1")
+	refused(`--gateway "10.1.0.2": subnet 10.1.0.0/16 has 10.1.0.1 already`, "create", "app", "--subnet", "10.1.0.0/16", "--gateway", "10.1.0.1", "--gateway", "10.1.0.2")
 	refused(`option vni="0"`, "create", "app", "--subnet", "10.1.0.0/16", "-o", "vni=0")
 	refused(`--only "host9"`, "create", "app", "--subnet", "10.1.0.0/16", "--only", "host9")
 	refused("none of those that are everywhere", "rm", "app")
 	refused("none of those that are everywhere", "inspect", "app")
 
-	if out := run("create", "app", "--subnet", "10.1.0.0/16", "--gateway", "10.1.0.1", "--ip-range", "10.1.1.0/24", "--internal", "--label", "a=b", "-o", "vni=5000"); out != "network app is on all of its hosts\n" {
+	if out := run("create", "app", "--subnet", "10.1.0.0/16", "--gateway", "10.1.0.1", "--ip-range", "10.1.1.0/24", "--internal", "--label", "a=b=c,d", "--label", "flag", "-o", "vni=5000"); out != "network app is on all of its hosts\n" {
 		t.Errorf("create said %q", out)
 	}
-	if got := e.network; !got.Internal || got.Options["vni"] != "5000" || got.Options["everywhere"] != "true" || got.Labels["a"] != "b" ||
+	if got := e.network; !got.Internal || got.Options["vni"] != "5000" || got.Options["everywhere"] != "true" || got.Labels["a"] != "b=c,d" || !has(got.Labels, "flag") ||
 		got.IPAM.Driver != "overlane" || got.IPAM.Config[0].Gateway != "10.1.0.1" || got.IPAM.Config[0].IPRange != "10.1.1.0/24" {
 		t.Errorf("the engine has %+v", got)
 	}

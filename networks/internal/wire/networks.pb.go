@@ -187,6 +187,7 @@ func (x *Definition) GetSpec() []byte {
 type Ask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // of the one network that is asked about; empty: all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,6 +227,13 @@ func (x *Ask) GetId() uint64 {
 		return x.Id
 	}
 	return 0
+}
+
+func (x *Ask) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 type Told struct {
@@ -293,7 +301,8 @@ type State struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Identity      string                 `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"` // of the definition that it is about
 	Present       bool                   `protobuf:"varint,3,opt,name=present,proto3" json:"present,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // why the engine does not have it as defined
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`    // why the engine does not have it as defined
+	Lasting       bool                   `protobuf:"varint,5,opt,name=lasting,proto3" json:"lasting,omitempty"` // that may be so for long
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +365,13 @@ func (x *State) GetReason() string {
 	return ""
 }
 
+func (x *State) GetLasting() bool {
+	if x != nil {
+		return x.Lasting
+	}
+	return false
+}
+
 var File_networks_proto protoreflect.FileDescriptor
 
 const file_networks_proto_rawDesc = "" +
@@ -374,18 +390,20 @@ const file_networks_proto_rawDesc = "" +
 	"\x06origin\x18\x03 \x01(\fR\x06origin\x12\x18\n" +
 	"\aremoved\x18\x04 \x01(\bR\aremoved\x12\x12\n" +
 	"\x04only\x18\x05 \x03(\tR\x04only\x12\x12\n" +
-	"\x04spec\x18\x06 \x01(\fR\x04spec\"\x15\n" +
+	"\x04spec\x18\x06 \x01(\fR\x04spec\")\n" +
 	"\x03Ask\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\"h\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"h\n" +
 	"\x04Told\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x123\n" +
 	"\x06states\x18\x02 \x03(\v2\x1b.overlane.networks.v1.StateR\x06states\x12\x1b\n" +
-	"\tno_engine\x18\x03 \x01(\bR\bnoEngine\"i\n" +
+	"\tno_engine\x18\x03 \x01(\bR\bnoEngine\"\x83\x01\n" +
 	"\x05State\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x18\n" +
 	"\apresent\x18\x03 \x01(\bR\apresent\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reasonB5Z3github.com/overlane/overlane/networks/internal/wireb\x06proto3"
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
+	"\alasting\x18\x05 \x01(\bR\alastingB5Z3github.com/overlane/overlane/networks/internal/wireb\x06proto3"
 
 var (
 	file_networks_proto_rawDescOnce sync.Once
