@@ -21,18 +21,16 @@ type inspected struct {
 	}
 }
 
-// swarmTask labels a container that a swarm has started.
-const swarmTask = "com.docker.swarm.task.id"
+// swarmService labels a task of a swarm's with its service's name.
+const swarmService = "com.docker.swarm.service.name"
 
-// names are those by which a container is found on a network: its own, its aliases, and the beginning of its ID as Docker shows it.
-// A swarm's task has no aliases: its service is found by Docker's own names, which lead to the service's virtual address.
+// names are those by which a container is found on a network: its own, its aliases, and the beginning of its ID as Docker shows it. A task
+// of a swarm's is found by its service's name, too: Docker's server may lead that to a virtual address, at which nobody is on networks of
+// other drivers than Docker's overlay (no load balancer is made there, daemon/network.go of the engine).
 func (c *inspected) names(network string) []string {
 	const shortID = 12
 	at := c.NetworkSettings.Networks[network]
-	all := []string{strings.TrimPrefix(c.Name, "/")}
-	if c.Config.Labels[swarmTask] == "" {
-		all = slices.Concat(all, at.Aliases, at.DNSNames)
-	}
+	all := slices.Concat([]string{strings.TrimPrefix(c.Name, "/"), c.Config.Labels[swarmService]}, at.Aliases, at.DNSNames)
 	all = append(all, c.ID[:min(len(c.ID), shortID)])
 	var names []string
 	for _, name := range all {

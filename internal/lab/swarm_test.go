@@ -16,7 +16,7 @@ import (
 // managed plugins alone.
 func TestSwarm(t *testing.T) {
 	c := cluster(t)
-	installPlugin(t, c)
+	installPlugin(t, c, "OVERLANE_DOCKER_SOCKET=/proc/1/root/run/docker.sock")
 	// An engine that has known a driver which is gone tells that one of the swarm's new nodes first, and gives up after 15 s each.
 	shells(t, c.Hosts, func(*Host) string { return restartEngine("TERM") })
 	manager := c.Hosts[0]
@@ -34,7 +34,9 @@ func TestSwarm(t *testing.T) {
 			return "docker network create --config-only --ipam-driver " + pluginDriver + " --subnet 10.40.0.0/24 app-config"
 		})
 		shell(t, manager, "docker network create -d "+pluginDriver+" --scope swarm --config-from app-config app")
-		testService(t, c, "app")
+		testService(t, c, "app", func(tasks int) {
+			shell(t, manager, fmt.Sprintf("docker service create --detach --name web --replicas %d --network app --endpoint-mode dnsrr box", tasks))
+		}, "docker service rm web", "web", "tasks.web")
 	})
 	t.Run("Global", func(t *testing.T) {
 		for _, h := range c.Hosts { // one after the other, so that each comes back to others
@@ -42,26 +44,29 @@ func TestSwarm(t *testing.T) {
 		}
 		pluginsMeet(t, c)
 		shell(t, manager, "docker network create -d "+pluginDriver+" --subnet 10.41.0.0/24 everywhere")
-		testService(t, c, "everywhere")
+		testService(t, c, "everywhere", func(tasks int) {
+			shell(t, manager, fmt.Sprintf(`printf '{"version":"3.8","services":{"web":{"image":"box","deploy":{"replicas":%d},"networks":["all"]}},
+				"networks":{"all":{"external":true,"name":"everywhere"}}}' >/tmp/stack.json; docker stack deploy -c /tmp/stack.json shop`, tasks))
+		}, "docker stack rm shop", "web", "shop_web", "tasks.shop_web")
 	})
 }
 
-// testService runs a service on a network, drains a host, and removes the service.
-func testService(t *testing.T, c *Cluster, network string) {
+// testService runs a service on a network, which is called so, drains a host, and removes the service.
+func testService(t *testing.T, c *Cluster, network string, create func(tasks int), remove string, called ...string) {
 	t.Helper()
 	const tasks = 6
 	manager, drained := c.Hosts[0], c.Hosts[2]
-	shell(t, manager, fmt.Sprintf("docker service create --detach --name web --replicas %d --network %s --endpoint-mode dnsrr box", tasks, network))
+	create(tasks)
 	running := serviceTasks(t, c.Hosts, network, tasks)
 	allReach(t, running)
-	names(t, running)
+	names(t, running, called)
 
 	node := strings.TrimSpace(shell(t, drained, "docker info --format '{{.Swarm.NodeID}}'"))
 	shell(t, manager, "docker node update --availability drain "+node)
 	moved := serviceTasks(t, c.Hosts[:2], network, tasks)
 	allReach(t, moved)
-	names(t, moved)
-	shell(t, manager, "docker node update --availability active "+node+"; docker service rm web")
+	names(t, moved, called)
+	shell(t, manager, "docker node update --availability active "+node+"; "+remove)
 	serviceTasks(t, c.Hosts, network, 0)
 	eventually(t, "the network is removed", settleTimeout, func() error {
 		_, err := manager.Docker(t.Context(), "network", "rm", network)
@@ -76,7 +81,7 @@ func serviceTasks(t *testing.T, hosts []*Host, network string, want int) map[*Co
 	eventually(t, fmt.Sprint(want, " tasks run"), time.Minute, func() error {
 		running = map[*Container]Attachment{}
 		for _, h := range hosts {
-			out, err := h.Docker(t.Context(), "ps", "--filter", "label=com.docker.swarm.service.name=web", "--format", "{{.Names}}")
+			out, err := h.Docker(t.Context(), "ps", "--filter", "label=com.docker.swarm.task", "--format", "{{.Names}}")
 			if err != nil {
 				return err
 			}
@@ -104,29 +109,20 @@ func allReach(t *testing.T, tasks map[*Container]Attachment) {
 	}
 }
 
-// names demands that each task finds all by the service's name.
-func names(t *testing.T, tasks map[*Container]Attachment) {
+// names demands that each task finds all by each of the service's names.
+func names(t *testing.T, tasks map[*Container]Attachment, called []string) {
 	t.Helper()
-	var all []string
+	var all []netip.Addr
 	for _, at := range tasks {
-		all = append(all, at.IPAddress.String())
+		all = append(all, at.IPAddress)
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, netip.Addr.Compare)
 	for task := range tasks {
 		eventually(t, task.Name+" finds the others by name", settleTimeout, func() error {
-			out, err := task.Exec(t.Context(), "nslookup", "-type=a", "tasks.web", "127.0.0.11")
-			if err != nil {
-				return err
-			}
-			var found []string
-			for _, line := range strings.Split(out, "\n") {
-				if addr, err := netip.ParseAddr(strings.TrimPrefix(line, "Address: ")); err == nil && addr.Is4() {
-					found = append(found, addr.String())
+			for _, name := range called {
+				if found := addressesOf(t, task, name); !slices.Equal(found, all) {
+					return fmt.Errorf("%s is %v, want %v", name, found, all)
 				}
-			}
-			slices.Sort(found)
-			if !slices.Equal(found, all) {
-				return fmt.Errorf("tasks.web is %v, want %v:\n%s", found, all, out)
 			}
 			return nil
 		})
