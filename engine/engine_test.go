@@ -122,7 +122,7 @@ func watch(t *testing.T) (*fakeEngine, *told, *Watcher) {
 	t.Helper()
 	f := &fakeEngine{t: t, socket: filepath.Join(t.TempDir(), "docker.sock"), containers: map[string]string{}, streams: map[chan string]bool{}}
 	f.set(dbID, document(dbID, "shop-db-1", `{}`, `"app":{"NetworkID":"net1","EndpointID":"ep1","Aliases":["db","shop-db-1"],"DNSNames":["shop-db-1","db","dbdbdbdbdbdb"]},"bridge":{"NetworkID":"other","EndpointID":"ep2"}`))
-	f.set(taskID, document(taskID, "web.1.abc", `{"com.docker.swarm.service.name":"shop_web"}`, `"app":{"NetworkID":"net1","EndpointID":"ep3","Aliases":["web"]}`))
+	f.set(taskID, document(taskID, "web.1.abc", `{"com.docker.swarm.service.name":"shop_web","com.docker.stack.namespace":"shop"}`, `"app":{"NetworkID":"net1","EndpointID":"ep3","Aliases":null}`))
 	got := &told{names: map[string]string{}, networks: map[string]string{}}
 	log := logrus.New()
 	log.SetOutput(io.Discard)

@@ -21,8 +21,12 @@ type inspected struct {
 	}
 }
 
-// swarmService labels a task of a swarm's with its service's name.
-const swarmService = "com.docker.swarm.service.name"
+// Labels of a task of a swarm's: its service's name, and that of the stack it belongs to. A stack's service is called STACK_NAME, and has NAME as
+// an alias, which is not among the container's.
+const (
+	swarmService = "com.docker.swarm.service.name"
+	swarmStack   = "com.docker.stack.namespace"
+)
 
 // names are those by which a container is found on a network: its own, its aliases, and the beginning of its ID as Docker shows it. A task
 // of a swarm's is found by its service's name, too: Docker's server may lead that to a virtual address, at which nobody is on networks of
@@ -30,7 +34,11 @@ const swarmService = "com.docker.swarm.service.name"
 func (c *inspected) names(network string) []string {
 	const shortID = 12
 	at := c.NetworkSettings.Networks[network]
-	all := slices.Concat([]string{strings.TrimPrefix(c.Name, "/"), c.Config.Labels[swarmService]}, at.Aliases, at.DNSNames)
+	service := c.Config.Labels[swarmService]
+	all := slices.Concat([]string{strings.TrimPrefix(c.Name, "/"), service}, at.Aliases, at.DNSNames)
+	if alias, is := strings.CutPrefix(service, c.Config.Labels[swarmStack]+"_"); is {
+		all = append(all, alias)
+	}
 	all = append(all, c.ID[:min(len(c.ID), shortID)])
 	var names []string
 	for _, name := range all {

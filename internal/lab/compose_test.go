@@ -16,7 +16,7 @@ import (
 func TestComposeApplication(t *testing.T) {
 	c := cluster(t)
 	ranges := filepath.Join(t.TempDir(), "ranges.yml")
-	must(t, os.WriteFile(ranges, []byte(`{"networks": {"app": {"ipam": {"driver": "default", "config": [{"subnet": "10.30.0.0/24", "ip_range": "${RANGE}"}]}}}}`), 0o600))
+	must(t, os.WriteFile(ranges, []byte(`{"networks": {"app": {"driver": "overlane", "ipam": {"driver": "default", "config": [{"subnet": "10.30.0.0/24", "ip_range": "${RANGE}"}]}}}}`), 0o600))
 	for name, files := range map[string][]string{"overlane": {composeApp}, "Docker": {composeApp, ranges}} {
 		t.Run(name+"'s addresses", func(t *testing.T) { testComposeApplication(t, c, files) })
 	}
