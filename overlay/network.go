@@ -26,6 +26,7 @@ type Network struct {
 	Options map[string]string `json:"options"`         // as Docker gave them
 	Space   string            `json:"space,omitempty"` // the address space that its pools are of; empty: not known
 	Trust   Trust             `json:"trust,omitempty"` // of its endpoints that were given none
+	Made    bool              `json:"made,omitempty"`  // for this host's attachment: Docker does not know it here
 }
 
 func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
@@ -43,7 +44,8 @@ type NetworkSpec struct {
 // network is a Network at work.
 type network struct {
 	Network
-	log logrus.FieldLogger
+	base logrus.FieldLogger
+	log  logrus.FieldLogger // with its ID
 
 	remotes remotes
 	extras  atomic.Int32 // extra addresses of this host's endpoints, to pass over what is of no account to them
@@ -57,12 +59,23 @@ type network struct {
 }
 
 func (o *Overlay) newNetwork(n Network) *network {
-	log := o.log.WithFields(logrus.Fields{"network": short(n.ID), "key": n.Key, "vni": n.VNI})
-	return &network{
-		Network:   n,
-		log:       log,
+	made := &network{
+		base:      o.log,
 		endpoints: map[string]*endpoint{},
-		remotes:   remotes{vni: n.VNI, log: log, vteps: map[netip.AddrPort]bool{}, pending: map[changeKey]*pendingChange{}},
+		remotes:   remotes{vni: n.VNI, vteps: map[netip.AddrPort]bool{}, pending: map[changeKey]*pendingChange{}},
+	}
+	made.setNetwork(n)
+	return made
+}
+
+// setNetwork says what is stored of it. One that Docker has not made here is called as the hosts agreed to.
+func (n *network) setNetwork(stored Network) {
+	n.Network = stored
+	n.log = n.base.WithFields(logrus.Fields{"network": short(stored.ID), "key": stored.Key, "vni": stored.VNI})
+	n.remotes.log = n.log
+	n.called = ""
+	if name, named := strings.CutPrefix(stored.Key, OptionNetwork+"="); named && stored.Made {
+		n.called = name
 	}
 }
 
@@ -98,6 +111,9 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 	}
 	net, err := o.plan(spec, pooled, underlay)
 	if err != nil {
+		return nil, err
+	}
+	if adopted, err := o.adopt(net); adopted {
 		return nil, err
 	}
 	if freed, err = o.checkKeyAndVNI(net); err != nil {
@@ -238,19 +254,27 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 	}
 	n.inDatapath, n.participating = true, true
 	o.networks[n.ID] = n
+	o.cfg.Table.Call(n.Key, n.called)
 	o.inUseCache.changes.Add(1)
 	n.log.WithFields(logrus.Fields{"mtu": n.MTU, "pools": n.Pools}).Info("network created")
 	return nil
 }
 
-// DeleteNetwork ends this host's part in a network. One that is not known is no error.
+// DeleteNetwork ends this host's part in a network, unless the host is attached to it. One that is not known is no error.
 func (o *Overlay) DeleteNetwork(id string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n := o.networks[id]; n != nil {
-		return o.removeNetwork(n)
+	n := o.networks[id]
+	if n == nil {
+		return nil
 	}
-	return nil
+	n.mu.Lock()
+	attached := n.ownEndpoint() != nil
+	n.mu.Unlock()
+	if attached {
+		return o.disown(n)
+	}
+	return o.removeNetwork(n)
 }
 
 // removeNetwork gives back all that a network holds. It is called with o.mu held to write.

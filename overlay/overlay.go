@@ -16,6 +16,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/hostnet"
 	"github.com/overlane/overlane/names"
 	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
@@ -33,6 +34,7 @@ type Cluster interface {
 	Strangers() []discovery.Stranger
 	Twin() (twin discovery.Twin, found bool)
 	Records() []discovery.Record
+	Complete(key string) bool
 	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Standing(key string, e discovery.Extra) discovery.Standing
 	Answers(member string) bool
@@ -86,6 +88,7 @@ type Config struct {
 	Datapath    Datapath
 	Table       *names.Table // who is called what
 	Names       Names        // answers from it
+	Host        Host         // for attachments
 	Engine      func() error // why Docker's engine does not tell what containers are called; nil: it does
 	Everywhere  func() error // why no network is made on all hosts from here; nil: it is. See package networks
 	Version     string       // shown by Status
@@ -109,6 +112,7 @@ type Overlay struct {
 	addresses  *ipam.Manager
 	engine     engine
 	inUseCache inUseCache
+	attached   attached
 	mu         sync.RWMutex        // guards networks; held to write while one is made or removed
 	networks   map[string]*network // by Docker's NetworkID
 }
@@ -122,6 +126,7 @@ func Open(cfg Config) (*Overlay, error) {
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
 	o.engine.named, o.engine.asked = map[string]bool{}, map[netip.Prefix]int{}
+	o.attached.interfaces, o.attached.written = map[string]hostnet.Interface{}, true
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {
@@ -146,6 +151,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.running.Go(o.runClaims)
 	o.running.Go(o.runExtras)
 	o.running.Go(o.runMTU)
+	o.running.Go(o.runAttachments)
 	for _, n := range o.networks {
 		n.mu.Lock()
 		o.bringUp(n)
@@ -170,4 +176,4 @@ func (o *Overlay) Close() error {
 }
 
 // short is a Docker ID as people know it.
-func short(id string) string { return id[:min(len(id), 12)] }
+func short(id string) string { return id[:min(len(id), shortID)] }
