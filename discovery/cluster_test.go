@@ -447,8 +447,8 @@ func TestComplete(t *testing.T) {
 
 // subscribers says of each other member whether it is known to take part in a network.
 func subscribers(n *testNode, key string) (all []bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.Cluster.mu.Lock()
+	defer n.Cluster.mu.Unlock()
 	for _, o := range n.core.owners {
 		if o != n.core.self {
 			all = append(all, o.subscription(key) != nil)

@@ -169,6 +169,13 @@ func (n *network) ownEndpoint() *endpoint {
 	return nil
 }
 
+// isAttached is for a network that is not locked.
+func (n *network) isAttached() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ownEndpoint() != nil
+}
+
 func (n *network) attachment(ep *endpoint, members []discovery.Member) Attachment {
 	a := Attachment{Network: n.Key, Called: n.called, Interface: ep.Host.Name, Addrs: ep.Host.Addrs, MAC: ep.MAC, Names: ep.Names}
 	a.Hosts = hostsAt(members, n.remotes.hasVTEP)

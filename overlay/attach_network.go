@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay/ipam"
 )
 
@@ -61,28 +62,120 @@ func keyNamed(text string) (opts options, subnet netip.Prefix, err error) {
 	if subnet, err = netip.ParsePrefix(strings.TrimPrefix(text, "subnet=")); err == nil && subnet.Bits() > 0 {
 		return options{}, subnet.Masked(), nil
 	}
-	return options{}, netip.Prefix{}, fmt.Errorf("network %q: this host has none of that name, key or ID: `overlane status` lists them. One that Docker has not made here is named by its key, as `overlane status` shows it on a host that has it: subnet=10.20.0.0/16, %s=app or %s=5000", text, OptionNetwork, OptionVNI)
+	return options{}, netip.Prefix{}, fmt.Errorf("network %q: this host has none of that name, key or ID: `overlane status` lists them. One that Docker has not made here is named by the name that it has on all hosts (`overlane network ls`), or by its key, as `overlane status` shows it on a host that has it: subnet=10.20.0.0/16, %s=app or %s=5000", text, OptionNetwork, OptionVNI)
+}
+
+// wanted is a network in which this host is to take part for its attachment.
+type wanted struct {
+	key     string
+	called  string            // empty: nothing
+	options map[string]string // of `docker network create -o`
+	pools   []netip.Prefix
+	shared  []sharedPool
+}
+
+// sharedPool is a subnet whose addresses overlane hands out, as the hosts share it.
+type sharedPool struct {
+	key     string
+	subnet  netip.Prefix
+	within  netip.Prefix   // that this host hands out; zero: all
+	reserve []ipam.Request // addresses that nobody gets
+}
+
+// wantedNetwork finds out about a network that Docker has not made here: by the name that it has on all hosts, or by its key.
+func (o *Overlay) wantedNetwork(text string, chosen []given) (wanted, error) {
+	if o.cfg.Defined != nil {
+		if d := o.cfg.Defined(text); d != nil {
+			return definedNetwork(d)
+		}
+	}
+	opts, subnet, err := keyNamed(text)
+	if err != nil {
+		return wanted{}, err
+	}
+	w := wanted{called: opts.name, options: map[string]string{}}
+	switch {
+	case opts.name != "":
+		w.options[OptionNetwork] = opts.name
+	case opts.vni != 0:
+		w.options[OptionVNI] = strconv.FormatUint(uint64(opts.vni), 10)
+	}
+	if w.key, err = opts.key([]netip.Prefix{subnet}); err == nil {
+		w.pools, w.shared, err = o.subnetsOf(w.key, subnet, chosen)
+	}
+	return w, err
+}
+
+// definedNetwork is one that is everywhere.
+func definedNetwork(d *networks.Definition) (w wanted, err error) {
+	spec := d.Network()
+	w = wanted{called: d.Name, options: spec.Options}
+	opts, err := networkOptions.parse(spec.Options)
+	if err != nil {
+		return w, err
+	}
+	pooled := ""
+	for _, c := range spec.IPAM.Config {
+		subnet, err := netip.ParsePrefix(c.Subnet)
+		if err != nil {
+			return w, err
+		}
+		w.pools = append(w.pools, subnet)
+		if spec.IPAM.Driver != networks.OwnIPAM {
+			continue
+		}
+		s, err := definedPool(subnet, spec.IPAM.Options, c.IPRange, c.Gateway, c.AuxiliaryAddresses)
+		if err != nil {
+			return w, err
+		}
+		if s.key != ipam.SubnetKey(subnet) {
+			pooled = s.key
+		}
+		w.shared = append(w.shared, s)
+	}
+	slices.SortStableFunc(w.pools, func(a, b netip.Prefix) int { return a.Addr().BitLen() - b.Addr().BitLen() })
+	w.key, err = opts.keyWith(pooled, w.pools)
+	return w, err
+}
+
+// definedPool reads what Docker would ask for when it made the network.
+func definedPool(subnet netip.Prefix, options map[string]string, within, gateway string, aux map[string]string) (s sharedPool, err error) {
+	s.subnet = subnet
+	if s.key, err = poolKey(PoolSpec{Subnet: subnet, Options: options}); err != nil {
+		return s, err
+	}
+	if within != "" {
+		if s.within, err = netip.ParsePrefix(within); err != nil {
+			return s, err
+		}
+	}
+	first := ipam.Request{Gateway: true}
+	if gateway != "" {
+		if first.Addr, err = netip.ParseAddr(gateway); err != nil {
+			return s, err
+		}
+	}
+	s.reserve = append(s.reserve, first)
+	for _, text := range aux {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return s, err
+		}
+		s.reserve = append(s.reserve, ipam.Request{Addr: addr})
+	}
+	return s, nil
 }
 
 // makeNetwork has this host take part in a network that Docker has not made here.
 func (o *Overlay) makeNetwork(text string, chosen []given) (id string, err error) {
-	opts, subnet, err := keyNamed(text)
+	w, err := o.wantedNetwork(text, chosen)
 	if err != nil {
 		return "", err
 	}
-	var pools []netip.Prefix
-	if subnet.IsValid() {
-		pools = []netip.Prefix{subnet}
+	if id, err = o.networkOf(w.key); err != nil || id != "" {
+		return id, err
 	}
-	key, err := opts.key(pools)
-	if err != nil {
-		return "", err
-	}
-	pools, shared, err := o.subnetsOf(key, subnet, chosen)
-	if err != nil {
-		return "", err
-	}
-	net, err := o.planMade(key, opts, pools)
+	net, err := o.planMade(w)
 	if err != nil {
 		return "", err
 	}
@@ -94,47 +187,54 @@ func (o *Overlay) makeNetwork(text string, chosen []given) (id string, err error
 	if err != nil {
 		return "", err
 	}
-	for _, s := range shared {
-		if _, _, err := o.addresses.RequestPool(s.key, s.subnet, netip.Prefix{}, s.subnet.Addr().Is6()); err != nil {
-			return "", errors.Join(err, o.unmakeNetwork(net.ID))
-		}
-	}
-	for end := time.Now().Add(completeWait); !o.cluster.Complete(key) && time.Now().Before(end); {
+	err = o.usePools(w.shared)
+	for end := time.Now().Add(completeWait); err == nil && !o.cluster.Complete(w.key) && time.Now().Before(end); {
 		time.Sleep(retryPace)
 	}
-	if err := o.addSecondSubnet(net.ID); err != nil {
+	if err == nil {
+		err = o.addSecondSubnet(net.ID)
+	}
+	if err != nil {
 		return "", errors.Join(err, o.unmakeNetwork(net.ID))
 	}
 	return net.ID, nil
 }
 
-// planMade is a network of no options but those that name it.
-func (o *Overlay) planMade(key string, opts options, pools []netip.Prefix) (Network, error) {
+// usePools has this host hand out addresses, but for those that nobody gets.
+func (o *Overlay) usePools(all []sharedPool) error {
+	for _, s := range all {
+		pool, _, err := o.addresses.RequestPool(s.key, s.subnet, s.within, s.subnet.Addr().Is6())
+		if err != nil {
+			return err
+		}
+		for _, r := range s.reserve {
+			if _, err := o.addresses.RequestAddress(pool, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// planMade is the network as it is stored.
+func (o *Overlay) planMade(w wanted) (Network, error) {
+	opts, err := networkOptions.parse(w.options)
+	if err != nil {
+		return Network{}, err
+	}
 	underlay, err := o.cfg.UnderlayMTU(o.peers())
 	if err != nil {
 		return Network{}, err
 	}
-	mtu, err := containerMTU(0, underlay, o.cfg.VTEP, pools)
+	mtu, err := containerMTU(opts.mtu, underlay, o.cfg.VTEP, w.pools)
 	if err != nil {
 		return Network{}, err
 	}
-	net := Network{ID: newID(), Key: key, VNI: opts.vni, MTU: mtu, Pools: pools, Options: map[string]string{}, Made: true}
-	switch {
-	case opts.name != "":
-		net.Options[OptionNetwork] = opts.name
-	case opts.vni != 0:
-		net.Options[OptionVNI] = strconv.FormatUint(uint64(opts.vni), 10)
-	}
+	net := Network{ID: newID(), Key: w.key, VNI: opts.vni, MTU: mtu, Pools: w.pools, Options: w.options, Made: true, Called: w.called}
 	if net.VNI == 0 {
-		net.VNI = o.cluster.Resolve(key)
+		net.VNI = o.cluster.Resolve(w.key)
 	}
 	return net, nil
-}
-
-// sharedPool is a subnet whose addresses overlane hands out, and the key by which its hosts know it.
-type sharedPool struct {
-	key    string
-	subnet netip.Prefix
 }
 
 // subnetsOf finds a network's subnets, and those among them whose addresses overlane hands out: what other hosts have of it, what its key
@@ -179,7 +279,7 @@ func (o *Overlay) findShared(shared []sharedPool, key string, v6 bool) ([]shared
 		return nil, errors.New(strings.ReplaceAll(err.Error(), "give --subnet, or try again", "try again when it does"))
 	}
 	if subnet.IsValid() {
-		shared = append(shared, sharedPool{key, subnet})
+		shared = append(shared, sharedPool{key: key, subnet: subnet})
 	}
 	return shared, nil
 }
@@ -235,7 +335,7 @@ func (o *Overlay) secondSubnet(key string) netip.Prefix {
 func (o *Overlay) unmakeNetwork(id string) error {
 	o.mu.Lock()
 	n := o.networks[id]
-	if n == nil || !n.Made {
+	if n == nil || !n.Made || n.isAttached() {
 		o.mu.Unlock()
 		return nil
 	}
@@ -309,7 +409,7 @@ func (o *Overlay) disown(n *network) error {
 		}
 	}
 	own := n.Network
-	own.ID, own.Made, own.Space = newID(), true, ""
+	own.ID, own.Made, own.Space, own.Called = newID(), true, "", n.called
 	return o.rename(n, own)
 }
 

@@ -1,6 +1,7 @@
 package overlay_test
 
 import (
+	"encoding/json"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/engine"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -146,6 +149,49 @@ func TestAttachWithoutDocker(t *testing.T) {
 	h.wantDetached()
 	if s := h.Status(); len(s.Networks) > 0 || len(h.cluster.Networks()) > 0 || len(h.datapath.Networks()) > 0 {
 		t.Errorf("networks left: %v, %v, %v", s.Networks, h.cluster.Networks(), h.datapath.Networks())
+	}
+}
+
+// A network that is on all hosts has its name everywhere, also where no Docker makes it.
+func TestAttachToDefined(t *testing.T) {
+	for driver, spec := range map[string]overlay.AttachSpec{
+		"overlane": {Network: "shop"}, "default": {Network: "shop", Addrs: []string{"10.40.0.9"}},
+	} {
+		t.Run(driver, func(t *testing.T) {
+			h := newHost(t)
+			h.cluster.Forget()
+			h.defined = func(name string) *networks.Definition {
+				if name != "shop" {
+					return nil
+				}
+				spec, err := json.Marshal(engine.Spec{
+					Options: map[string]string{"everywhere": "true", "com.docker.network.driver.mtu": "1300"},
+					IPAM:    engine.IPAM{Driver: driver, Config: []engine.Pool{{Subnet: "10.40.0.0/16", Gateway: "10.40.0.1", AuxiliaryAddresses: map[string]string{"router": "10.40.0.2"}}}},
+				})
+				h.must(err)
+				return &networks.Definition{Name: name, Spec: spec}
+			}
+			a, err := h.AttachHost(spec)
+			h.must(err)
+			if addr := a.Addrs[0].String(); a.Network != "subnet=10.40.0.0/16" || a.Called != "shop" || a.Interface != "ol-shop" || addr == "10.40.0.1/16" || addr == "10.40.0.2/16" {
+				t.Errorf("attached: %+v", a)
+			}
+			h.wantAttached(a)
+			if mtu := h.datapath.Ports()[0].MTU; mtu != 1300 {
+				t.Errorf("MTU %d", mtu)
+			}
+			h.restart()
+			h.cluster.Forget()
+			if same := h.attach("shop"); same.Interface != a.Interface || same.Called != "shop" {
+				t.Errorf("after a restart: %+v", same)
+			}
+			_, err = h.DetachHost("shop")
+			h.must(err)
+			h.empty()
+			if left := h.Addresses().Pools; len(left) > 0 && left[0].State == "ready" {
+				t.Errorf("pools left: %+v", left)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,11 +23,12 @@ type Network struct {
 	Key     string            `json:"key"`
 	VNI     uint32            `json:"vni"`
 	MTU     int               `json:"mtu"`
-	Pools   []netip.Prefix    `json:"pools"`           // subnets as Docker gave them, IPv4 before IPv6
-	Options map[string]string `json:"options"`         // as Docker gave them
-	Space   string            `json:"space,omitempty"` // the address space that its pools are of; empty: not known
-	Trust   Trust             `json:"trust,omitempty"` // of its endpoints that were given none
-	Made    bool              `json:"made,omitempty"`  // for this host's attachment: Docker does not know it here
+	Pools   []netip.Prefix    `json:"pools"`            // subnets as Docker gave them, IPv4 before IPv6
+	Options map[string]string `json:"options"`          // as Docker gave them
+	Space   string            `json:"space,omitempty"`  // the address space that its pools are of; empty: not known
+	Trust   Trust             `json:"trust,omitempty"`  // of its endpoints that were given none
+	Made    bool              `json:"made,omitempty"`   // for this host's attachment: Docker does not know it here
+	Called  string            `json:"called,omitempty"` // of one that Docker does not know; empty: nothing
 }
 
 func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
@@ -68,15 +70,12 @@ func (o *Overlay) newNetwork(n Network) *network {
 	return made
 }
 
-// setNetwork says what is stored of it. One that Docker has not made here is called as the hosts agreed to.
+// setNetwork says what is stored of it.
 func (n *network) setNetwork(stored Network) {
 	n.Network = stored
 	n.log = n.base.WithFields(logrus.Fields{"network": short(stored.ID), "key": stored.Key, "vni": stored.VNI})
 	n.remotes.log = n.log
-	n.called = ""
-	if name, named := strings.CutPrefix(stored.Key, OptionNetwork+"="); named && stored.Made {
-		n.called = name
-	}
+	n.called = cmp.Or(stored.Called, n.called)
 }
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
@@ -268,10 +267,7 @@ func (o *Overlay) DeleteNetwork(id string) error {
 	if n == nil {
 		return nil
 	}
-	n.mu.Lock()
-	attached := n.ownEndpoint() != nil
-	n.mu.Unlock()
-	if attached {
+	if n.isAttached() {
 		return o.disown(n)
 	}
 	return o.removeNetwork(n)

@@ -18,6 +18,7 @@ import (
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/hostnet"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
@@ -86,12 +87,13 @@ type Config struct {
 	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
 	Egress      func() (Egress, error)                  // see DockerEgress
 	Datapath    Datapath
-	Table       *names.Table // who is called what
-	Names       Names        // answers from it
-	Host        Host         // for attachments
-	Engine      func() error // why Docker's engine does not tell what containers are called; nil: it does
-	Everywhere  func() error // why no network is made on all hosts from here; nil: it is. See package networks
-	Version     string       // shown by Status
+	Table       *names.Table                           // who is called what
+	Names       Names                                  // answers from it
+	Host        Host                                   // for attachments
+	Engine      func() error                           // why Docker's engine does not tell what containers are called; nil: it does
+	Everywhere  func() error                           // why no network is made on all hosts from here; nil: it is. See package networks
+	Defined     func(name string) *networks.Definition // one that is on all hosts; nil: none is called so
+	Version     string                                 // shown by Status
 	Defaults    []prefix.DefaultPool
 	Joins       bool // the daemon was told of hosts to join
 	Log         logrus.FieldLogger

@@ -15,6 +15,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -42,6 +43,7 @@ type host struct {
 	table       *names.Table
 	names       *overlaytest.Names
 	own         *overlaytest.Host
+	defined     func(string) *networks.Definition
 	vtep        netip.Addr
 	egress      overlay.Egress
 	mtu         int
@@ -53,6 +55,7 @@ type host struct {
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500, routes: func() {}}
+	h.defined = func(string) *networks.Definition { return nil }
 	h.inContainer, h.own = h.taps.InContainer, overlaytest.NewHost(h.taps)
 	h.receives.Store(1500)
 	h.start()
@@ -77,6 +80,7 @@ func (h *host) open() {
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Table: h.table, Names: h.names, Version: "test", Log: log,
 		Engine:      func() error { return nil },
 		Host:        h.own,
+		Defined:     func(name string) *networks.Definition { return h.defined(name) },
 		Egress:      func() (overlay.Egress, error) { return h.egress, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { h.routes(); return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },

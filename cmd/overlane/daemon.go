@@ -190,6 +190,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Version:     version(),
 		Defaults:    s.defaultPools,
 		Everywhere:  s.makesNetworks,
+		Defined:     func(name string) *networks.Definition { return n.networks.Defined(name) },
 		Joins:       len(s.join) > 0,
 		Log:         log,
 	})

@@ -135,6 +135,7 @@ func TestAttach(t *testing.T) {
 	}
 	called(t, web, "db")
 	dockerMakesIt(t, c.Hosts[2], web)
+	everywhere(t, docker, plain)
 	if s := status(t, plain); len(s.Networks)+len(s.Endpoints) > 0 {
 		t.Errorf("left: %+v", s)
 	}
@@ -166,4 +167,21 @@ func dockerMakesIt(t *testing.T, h *Host, web *Container) {
 	shell(t, h, "docker network rm app")
 	reach(t, web, own.addrs()...)
 	shell(t, h, "overlane detach subnet=10.63.0.0/24")
+}
+
+// everywhere attaches a host without an engine to a network by the name that it has on all hosts.
+func everywhere(t *testing.T, docker, plain *Host) {
+	t.Helper()
+	shell(t, docker, "overlane network create --only $(hostname) --subnet 10.64.0.0/24 all")
+	in, _ := start(t, docker, "in", "all")
+	eventually(t, "the definition is known", settleTimeout, func() error {
+		_, err := plain.Exec(t.Context(), "overlane", "attach", "all", "--name", "machine")
+		return err
+	})
+	own := attach(t, plain, "all")
+	reach(t, in, own.addrs()...)
+	called(t, in, "machine", own.addrs()[0])
+	shell(t, plain, "overlane detach all")
+	must(t, in.Remove(t.Context()))
+	shell(t, docker, "overlane network rm all")
 }
