@@ -262,6 +262,14 @@ func (c *Cluster) Records() []Record {
 	return c.core.records()
 }
 
+// Complete says whether this node has the records of all members that share a
+// network with it: it has asked for them when it subscribed.
+func (c *Cluster) Complete(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.complete(key)
+}
+
 // Claims lists the records of others that have the MAC address or one of the
 // addresses in a network this node subscribes to, hidden ones last.
 func (c *Cluster) Claims(key string, mac MAC, addrs []netip.Addr) []Record {

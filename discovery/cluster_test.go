@@ -424,3 +424,35 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// A node that begins to take part in a network is told when it has what the others have there.
+func TestComplete(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1, withKey(secret))
+		b := startNode(t, l.listen, 2, withKey(secret), withJoin(a))
+		e := testEndpoint(1, 1)
+		a.subscribe(appNet)
+		a.Put(appKey, e)
+		b.wait(10*time.Second, "the others' networks are known", func() bool { return !slices.Contains(subscribers(b, appKey), false) })
+		b.subscribe(appNet)
+		if b.Complete(appKey) && len(b.Claims(appKey, e.MAC, nil)) == 0 {
+			t.Error("complete without the record of another")
+		}
+		b.wait(time.Second, "the records are here", func() bool { return b.Complete(appKey) })
+		if claims := b.Claims(appKey, e.MAC, nil); len(claims) != 1 {
+			t.Errorf("complete with %v", claims)
+		}
+	})
+}
+
+// subscribers says of each other member whether it is known to take part in a network.
+func subscribers(n *testNode, key string) (all []bool) {
+	n.Cluster.mu.Lock()
+	defer n.Cluster.mu.Unlock()
+	for _, o := range n.core.owners {
+		if o != n.core.self {
+			all = append(all, o.subscription(key) != nil)
+		}
+	}
+	return append(all, len(all) > 0)
+}

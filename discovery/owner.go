@@ -91,6 +91,16 @@ func (c *core) shares(o *owner, key string) bool {
 	return ours != nil && theirs != nil && ours.VNI == theirs.VNI
 }
 
+// complete says whether the set of every member that shares a network is held.
+func (c *core) complete(key string) bool {
+	for _, o := range c.owners {
+		if o != c.self && o.member && c.shares(o, key) && o.have(key) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // shared lists the networks that shares is true for, in order.
 func (c *core) shared(o *owner) []string {
 	var keys []string

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // ID is a container's interface in a network: its VTEP, invalid on this host, and its MAC address.
@@ -15,8 +16,9 @@ type ID struct {
 
 // Table knows who is called what in each network, by the network's key. Upper and lower case are the same (RFC 4343).
 type Table struct {
-	mu    sync.RWMutex
-	zones map[string]*zone
+	mu      sync.RWMutex
+	zones   map[string]*zone
+	changes atomic.Uint64
 }
 
 type zone struct {
@@ -45,6 +47,7 @@ func (t *Table) zone(network string) *zone {
 func (t *Table) Name(network string, id ID, names []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changes.Add(1)
 	z := t.zone(network)
 	for _, name := range z.names[id] {
 		without(z.byName, lower(name), id)
@@ -65,6 +68,7 @@ func (t *Table) Name(network string, id ID, names []string) {
 func (t *Table) Address(network string, addr netip.Addr, id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changes.Add(1)
 	z := t.zone(network)
 	for _, holder := range slices.Clone(z.holders[addr]) {
 		if holder.VTEP.IsValid() == id.VTEP.IsValid() {
@@ -79,6 +83,7 @@ func (t *Table) Address(network string, addr netip.Addr, id ID) {
 func (t *Table) NoAddress(network string, addr netip.Addr, id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changes.Add(1)
 	t.zone(network).release(addr, id)
 }
 
@@ -91,6 +96,7 @@ func (z *zone) release(addr netip.Addr, id ID) {
 func (t *Table) Call(network, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changes.Add(1)
 	t.zone(network).called = lower(name)
 }
 
@@ -98,6 +104,7 @@ func (t *Table) Call(network, name string) {
 func (t *Table) Clear(network string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changes.Add(1)
 	delete(t.zones, network)
 }
 
@@ -181,6 +188,59 @@ func (t *Table) may(networks []string, name string) bool {
 		z := t.zones[network]
 		return z != nil && z.called != "" && strings.HasSuffix(name, "."+z.called)
 	})
+}
+
+// Changes counts what the table was told.
+func (t *Table) Changes() uint64 { return t.changes.Load() }
+
+// Entry is who has an address: the names that lead to it, without dots, and with the network's behind them where that is called something.
+type Entry struct {
+	Network string // key
+	Addr    netip.Addr
+	Names   []string
+}
+
+// Entries lists all that is called something on these networks, for a host that is on them, by address. A name on two of them is the
+// first one's, like for a container. Names with dots are left out: one of them may be called like a host anywhere.
+func (t *Table) Entries(networks []string) (all []Entry) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	taken := map[string]bool{}
+	for _, network := range networks {
+		z := t.zones[network]
+		if z == nil {
+			continue
+		}
+		first := len(all)
+		for id, names := range z.names {
+			for _, addr := range z.addrs[id] {
+				if z.holder(addr) == id {
+					all = append(all, Entry{network, addr, z.spelled(names, taken)})
+				}
+			}
+		}
+		slices.SortFunc(all[first:], func(a, b Entry) int { return a.Addr.Compare(b.Addr) })
+		for name := range z.byName {
+			taken[name] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(e Entry) bool { return len(e.Names) == 0 })
+}
+
+// spelled gives the names that are not taken, and then each with the network's.
+func (z *zone) spelled(names []string, taken map[string]bool) (all []string) {
+	plain := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.Contains(name, ".") })
+	for _, name := range plain {
+		if !taken[lower(name)] {
+			all = append(all, name)
+		}
+	}
+	for _, name := range plain {
+		if z.called != "" {
+			all = append(all, name+"."+z.called)
+		}
+	}
+	return all
 }
 
 // lower leaves all but ASCII as it is, as DNS does.

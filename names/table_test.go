@@ -2,6 +2,7 @@ package names
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -63,4 +64,33 @@ func TestNamesChange(t *testing.T) {
 	wantAddrs(t, table, "renamed.front")
 	table.Clear(app)
 	wantAddrs(t, table, "renamed")
+}
+
+// A host on two networks finds what is called something there, under names that no host elsewhere has.
+func TestEntries(t *testing.T) {
+	table := NewTable()
+	parse := netip.MustParseAddr
+	for _, c := range []struct {
+		network, at string
+		names       []string
+	}{
+		{"a", "10.1.0.2", []string{"db", "Store", "db.example.com"}},
+		{"a", "10.1.0.3", nil},
+		{"b", "10.2.0.2", []string{"DB", "web"}},
+		{"c", "10.3.0.2", []string{"secret"}},
+	} {
+		id := ID{MAC: [6]byte(append([]byte{2, c.network[0]}, parse(c.at).AsSlice()...))}
+		table.Name(c.network, id, c.names)
+		table.Address(c.network, parse(c.at), id)
+	}
+	table.Call("b", "shop")
+	before := table.Changes()
+	want := []Entry{{"a", parse("10.1.0.2"), []string{"db", "Store"}}, {"b", parse("10.2.0.2"), []string{"web", "DB.shop", "web.shop"}}}
+	if got := table.Entries([]string{"a", "b"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	table.Clear("a")
+	if got := table.Entries([]string{"a", "b"}); len(got) != 1 || !slices.Contains(got[0].Names, "DB") || table.Changes() == before {
+		t.Errorf("without the first: %v", got)
+	}
 }

@@ -78,8 +78,33 @@ func (o *Overlay) ReclaimAddresses(hosts []string) (ipam.Reclaimed, error) {
 // TakeAddress makes an address this host's whose owner is down, on an operator's word that its container there does not run any more.
 func (o *Overlay) TakeAddress(addr netip.Addr) error { return o.addresses.Take(addr) }
 
-// LeaveAddresses gives this host's addresses to the others, for good.
-func (o *Overlay) LeaveAddresses() error { return o.addresses.Leave() }
+// LeaveAddresses gives this host's addresses to the others, for good. Its attachments end, unless its containers keep it from leaving.
+func (o *Overlay) LeaveAddresses() error {
+	if !o.hasContainers() {
+		if _, err := o.DetachAll(); err != nil {
+			return err
+		}
+	}
+	return o.addresses.Leave()
+}
+
+// hasContainers says whether this host has endpoints beside its own.
+func (o *Overlay) hasContainers() bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, n := range o.networks {
+		n.mu.Lock()
+		others := len(n.endpoints)
+		if n.ownEndpoint() != nil {
+			others--
+		}
+		n.mu.Unlock()
+		if others > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // Addresses shows pools, blocks and addresses.
 func (o *Overlay) Addresses() ipam.Status {

@@ -27,7 +27,7 @@ const (
 	StateJoined  EndpointState = "joined"  // belongs to a sandbox, and is announced as soon as its port works
 )
 
-// Endpoint is one container's interface in a network of this host, as it is stored.
+// Endpoint is one container's interface in a network of this host, or the host's own, as it is stored.
 type Endpoint struct {
 	ID        string        `json:"id"` // Docker's EndpointID
 	NetworkID string        `json:"network_id"`
@@ -43,10 +43,16 @@ type Endpoint struct {
 	LinkLocal []netip.Addr      `json:"link_local,omitempty"` // of `docker run --link-local-ip`: its own like Addrs
 	Extras    []discovery.Extra `json:"extras,omitempty"`     // that its container claimed
 	Native    *Native           `json:"native,omitempty"`     // nil: its port is a tap
+	Host      *HostInterface    `json:"host,omitempty"`       // nil: it is a container's
 }
 
 // Tap is the name of the endpoint's interface until Docker renames it: at most 15 bytes (IFNAMSIZ of linux/if.h).
-func (ep *Endpoint) Tap() string { return "ov" + ep.ID[:min(len(ep.ID), 11)] }
+func (ep *Endpoint) Tap() string {
+	if ep.Host != nil {
+		return ep.Host.Name
+	}
+	return "ov" + ep.ID[:min(len(ep.ID), 11)]
+}
 
 // Interface is what Docker is to move into the container: the tap, or nothing.
 func (ep *Endpoint) Interface() string {
@@ -68,6 +74,7 @@ type endpoint struct {
 	Endpoint
 	hasPort       bool // false after a start that could not take the tap back
 	port          datapath.PortID
+	setUp         bool // of an attachment: the interface has all that it is to have
 	announced     bool
 	takenBy       string    // the host that has taken over one of its addresses; empty: none has
 	retry         retry     // of these
@@ -181,6 +188,11 @@ func (o *Overlay) create(n *network, ep *endpoint) error {
 }
 
 func (o *Overlay) openPort(n *network, ep *endpoint, netns string) error {
+	if ep.Host != nil {
+		if err := o.shut(ep); err != nil {
+			return err
+		}
+	}
 	port, err := o.cfg.Datapath.AddPort(n.portConfig(ep, netns))
 	if err != nil {
 		return err
@@ -257,7 +269,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	return joined, o.bringUpEndpoint(n, ep)
 }
 
-// Joined says whether a container of this host is on a network.
+// Joined says whether a container of this host is on a network, or the host itself.
 func (o *Overlay) Joined() bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -317,6 +329,9 @@ func (o *Overlay) remove(n *network, ep *endpoint) error {
 	delete(n.endpoints, ep.ID)
 	o.inUseCache.changes.Add(1)
 	n.logOf(ep).Info("endpoint deleted")
+	if ep.Host != nil {
+		return o.unshut(ep)
+	}
 	return nil
 }
 

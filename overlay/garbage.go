@@ -74,6 +74,9 @@ func (o *Overlay) evictStale(n *network, addrs []netip.Addr) error {
 		if err != nil {
 			return err
 		}
+		if ep.Host != nil {
+			return fmt.Errorf("addresses %v in network %s: this host itself has %v, by `overlane attach`: choose another address", addrs, n.Key, ep.Addrs)
+		}
 		if attached {
 			return fmt.Errorf("addresses %v in network %s: endpoint %s on this host has %v: remove its container, or choose another address with --ip", addrs, n.Key, short(ep.ID), ep.Addrs)
 		}
@@ -85,8 +88,11 @@ func (o *Overlay) evictStale(n *network, addrs []netip.Addr) error {
 	return nil
 }
 
-// hasContainer says whether a container has the endpoint's tap. With an error it may have it: then the endpoint stays.
+// hasContainer says whether a container has the endpoint's tap, or the host itself. With an error it may have it: then the endpoint stays.
 func (o *Overlay) hasContainer(n *network, ep *endpoint) (bool, error) {
+	if ep.Host != nil {
+		return true, nil // an operator takes it away
+	}
 	if ep.State != StateJoined {
 		return false, nil
 	}

@@ -57,7 +57,7 @@ func (o *Overlay) serveAll() {
 
 // serveNames has a container's queries answered, of an endpoint that is locked with its network.
 func (o *Overlay) serveNames(n *network, ep *endpoint) {
-	if ep.State != StateJoined {
+	if ep.State != StateJoined || ep.Host != nil {
 		return
 	}
 	if err := o.cfg.Names.Serve(ep.Sandbox, n.Key); err != nil {

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,10 +23,12 @@ type Network struct {
 	Key     string            `json:"key"`
 	VNI     uint32            `json:"vni"`
 	MTU     int               `json:"mtu"`
-	Pools   []netip.Prefix    `json:"pools"`           // subnets as Docker gave them, IPv4 before IPv6
-	Options map[string]string `json:"options"`         // as Docker gave them
-	Space   string            `json:"space,omitempty"` // the address space that its pools are of; empty: not known
-	Trust   Trust             `json:"trust,omitempty"` // of its endpoints that were given none
+	Pools   []netip.Prefix    `json:"pools"`            // subnets as Docker gave them, IPv4 before IPv6
+	Options map[string]string `json:"options"`          // as Docker gave them
+	Space   string            `json:"space,omitempty"`  // the address space that its pools are of; empty: not known
+	Trust   Trust             `json:"trust,omitempty"`  // of its endpoints that were given none
+	Made    bool              `json:"made,omitempty"`   // for this host's attachment: Docker does not know it here
+	Called  string            `json:"called,omitempty"` // of one that Docker does not know; empty: nothing
 }
 
 func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
@@ -43,7 +46,8 @@ type NetworkSpec struct {
 // network is a Network at work.
 type network struct {
 	Network
-	log logrus.FieldLogger
+	base logrus.FieldLogger
+	log  logrus.FieldLogger // with its ID
 
 	remotes remotes
 	extras  atomic.Int32 // extra addresses of this host's endpoints, to pass over what is of no account to them
@@ -57,13 +61,21 @@ type network struct {
 }
 
 func (o *Overlay) newNetwork(n Network) *network {
-	log := o.log.WithFields(logrus.Fields{"network": short(n.ID), "key": n.Key, "vni": n.VNI})
-	return &network{
-		Network:   n,
-		log:       log,
+	made := &network{
+		base:      o.log,
 		endpoints: map[string]*endpoint{},
-		remotes:   remotes{vni: n.VNI, log: log, vteps: map[netip.AddrPort]bool{}, pending: map[changeKey]*pendingChange{}},
+		remotes:   remotes{vni: n.VNI, vteps: map[netip.AddrPort]bool{}, pending: map[changeKey]*pendingChange{}},
 	}
+	made.setNetwork(n)
+	return made
+}
+
+// setNetwork says what is stored of it.
+func (n *network) setNetwork(stored Network) {
+	n.Network = stored
+	n.log = n.base.WithFields(logrus.Fields{"network": short(stored.ID), "key": stored.Key, "vni": stored.VNI})
+	n.remotes.log = n.log
+	n.called = cmp.Or(stored.Called, n.called)
 }
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
@@ -98,6 +110,9 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 	}
 	net, err := o.plan(spec, pooled, underlay)
 	if err != nil {
+		return nil, err
+	}
+	if adopted, err := o.adopt(net); adopted {
 		return nil, err
 	}
 	if freed, err = o.checkKeyAndVNI(net); err != nil {
@@ -238,19 +253,24 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 	}
 	n.inDatapath, n.participating = true, true
 	o.networks[n.ID] = n
+	o.cfg.Table.Call(n.Key, n.called)
 	o.inUseCache.changes.Add(1)
 	n.log.WithFields(logrus.Fields{"mtu": n.MTU, "pools": n.Pools}).Info("network created")
 	return nil
 }
 
-// DeleteNetwork ends this host's part in a network. One that is not known is no error.
+// DeleteNetwork ends this host's part in a network, unless the host is attached to it. One that is not known is no error.
 func (o *Overlay) DeleteNetwork(id string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n := o.networks[id]; n != nil {
-		return o.removeNetwork(n)
+	n := o.networks[id]
+	if n == nil {
+		return nil
 	}
-	return nil
+	if n.isAttached() {
+		return o.disown(n)
+	}
+	return o.removeNetwork(n)
 }
 
 // removeNetwork gives back all that a network holds. It is called with o.mu held to write.

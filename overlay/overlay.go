@@ -16,7 +16,9 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/hostnet"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
@@ -33,6 +35,7 @@ type Cluster interface {
 	Strangers() []discovery.Stranger
 	Twin() (twin discovery.Twin, found bool)
 	Records() []discovery.Record
+	Complete(key string) bool
 	Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record
 	Standing(key string, e discovery.Extra) discovery.Standing
 	Answers(member string) bool
@@ -84,11 +87,13 @@ type Config struct {
 	InContainer func(datapath.PortConfig) (bool, error) // whether a container has a port's tap, or may have it
 	Egress      func() (Egress, error)                  // see DockerEgress
 	Datapath    Datapath
-	Table       *names.Table // who is called what
-	Names       Names        // answers from it
-	Engine      func() error // why Docker's engine does not tell what containers are called; nil: it does
-	Everywhere  func() error // why no network is made on all hosts from here; nil: it is. See package networks
-	Version     string       // shown by Status
+	Table       *names.Table                           // who is called what
+	Names       Names                                  // answers from it
+	Host        Host                                   // for attachments
+	Engine      func() error                           // why Docker's engine does not tell what containers are called; nil: it does
+	Everywhere  func() error                           // why no network is made on all hosts from here; nil: it is. See package networks
+	Defined     func(name string) *networks.Definition // one that is on all hosts; nil: none is called so
+	Version     string                                 // shown by Status
 	Defaults    []prefix.DefaultPool
 	Joins       bool // the daemon was told of hosts to join
 	Log         logrus.FieldLogger
@@ -109,6 +114,7 @@ type Overlay struct {
 	addresses  *ipam.Manager
 	engine     engine
 	inUseCache inUseCache
+	attached   attached
 	mu         sync.RWMutex        // guards networks; held to write while one is made or removed
 	networks   map[string]*network // by Docker's NetworkID
 }
@@ -122,6 +128,7 @@ func Open(cfg Config) (*Overlay, error) {
 	}
 	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
 	o.engine.named, o.engine.asked = map[string]bool{}, map[netip.Prefix]int{}
+	o.attached.interfaces, o.attached.written = map[string]hostnet.Interface{}, true
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.addresses, err = ipam.Open(ipam.Config{DB: st.db, Defaults: cfg.Defaults, Seeded: cfg.Joins, Taken: usedSubnets, InUse: o.inUse, Lost: o.fence, Log: cfg.Log})
 	if err == nil {
@@ -146,6 +153,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.running.Go(o.runClaims)
 	o.running.Go(o.runExtras)
 	o.running.Go(o.runMTU)
+	o.running.Go(o.runAttachments)
 	for _, n := range o.networks {
 		n.mu.Lock()
 		o.bringUp(n)
@@ -170,4 +178,4 @@ func (o *Overlay) Close() error {
 }
 
 // short is a Docker ID as people know it.
-func short(id string) string { return id[:min(len(id), 12)] }
+func short(id string) string { return id[:min(len(id), shortID)] }

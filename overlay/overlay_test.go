@@ -15,6 +15,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/names"
+	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -41,6 +42,8 @@ type host struct {
 	datapath    *overlaytest.Datapath
 	table       *names.Table
 	names       *overlaytest.Names
+	own         *overlaytest.Host
+	defined     func(string) *networks.Definition
 	vtep        netip.Addr
 	egress      overlay.Egress
 	mtu         int
@@ -52,7 +55,8 @@ type host struct {
 func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500, routes: func() {}}
-	h.inContainer = h.taps.InContainer
+	h.defined = func(string) *networks.Definition { return nil }
+	h.inContainer, h.own = h.taps.InContainer, overlaytest.NewHost(h.taps)
 	h.receives.Store(1500)
 	h.start()
 	t.Cleanup(func() { h.Close() })
@@ -75,6 +79,8 @@ func (h *host) open() {
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Table: h.table, Names: h.names, Version: "test", Log: log,
 		Engine:      func() error { return nil },
+		Host:        h.own,
+		Defined:     func(name string) *networks.Definition { return h.defined(name) },
 		Egress:      func() (overlay.Egress, error) { return h.egress, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { h.routes(); return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },

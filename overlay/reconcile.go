@@ -101,6 +101,11 @@ func (o *Overlay) bringUpEndpoint(n *network, ep *endpoint) error {
 			return err
 		}
 	}
+	if ep.Host != nil && !ep.setUp {
+		if err := o.setUpInterface(ep); err != nil {
+			return err
+		}
+	}
 	if ep.takenBy != "" {
 		return o.fenced(n, ep)
 	}

@@ -15,6 +15,7 @@ func (o *Overlay) restore() error {
 	for _, stored := range networks {
 		n := o.newNetwork(stored)
 		o.networks[n.ID] = n
+		o.cfg.Table.Call(n.Key, n.called)
 		o.bringUp(n)
 	}
 	for _, stored := range endpoints {

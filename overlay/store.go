@@ -109,6 +109,34 @@ func (s *store) delete(bucket []byte, id string) error {
 	return nil
 }
 
+// rename puts a network with its endpoints in the place of one with another ID, all of it or nothing.
+func (s *store) rename(old string, n Network, endpoints []Endpoint) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		text, err := json.Marshal(n)
+		if err != nil {
+			return err
+		}
+		networks := tx.Bucket(bucketNetworks)
+		if err := errors.Join(networks.Delete([]byte(old)), networks.Put([]byte(n.ID), text)); err != nil {
+			return err
+		}
+		for _, ep := range endpoints {
+			text, err := json.Marshal(ep)
+			if err == nil {
+				err = tx.Bucket(bucketEndpoints).Put([]byte(ep.ID), text)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write %s to %s: %w", short(n.ID), s.path, err)
+	}
+	return nil
+}
+
 // load reads every value of a bucket.
 func load[T any](s *store, bucket []byte) ([]T, error) {
 	var all []T

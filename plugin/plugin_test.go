@@ -81,7 +81,7 @@ func activateWith(t *testing.T, scope string) *docker {
 	})
 	d.overlay, err = overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: d.datapath, Log: log,
-		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil },
+		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil }, Host: overlaytest.NewHost(d.datapath.Taps),
 		Egress:      func() (overlay.Egress, error) { return overlay.Egress{}, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },

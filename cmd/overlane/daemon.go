@@ -21,6 +21,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/engine"
+	"github.com/overlane/overlane/hostnet"
 	"github.com/overlane/overlane/names"
 	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
@@ -184,10 +185,12 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Datapath:    n.datapath,
 		Table:       table,
 		Names:       server,
+		Host:        new(hostnet.Host),
 		Engine:      func() error { return n.engineError(s) },
 		Version:     version(),
 		Defaults:    s.defaultPools,
 		Everywhere:  s.makesNetworks,
+		Defined:     func(name string) *networks.Definition { return n.networks.Defined(name) },
 		Joins:       len(s.join) > 0,
 		Log:         log,
 	})

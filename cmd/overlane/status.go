@@ -86,11 +86,13 @@ func write[T any](out io.Writer, f *controlFlags, answer T, tables func(io.Write
 	return tables(out, answer)
 }
 
+var errNotRunning = errors.New("overlane is not running")
+
 // unreachable says in words why no daemon answers.
 func unreachable(path string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("overlane is not running: no daemon answers on %s; start it with `overlane daemon`", path)
+		return fmt.Errorf("%w: no daemon answers on %s; start it with `overlane daemon`", errNotRunning, path)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s may be used by root alone: run the command as root", path)
 	}

@@ -72,7 +72,7 @@ func busy(t *testing.T) *overlay.Overlay {
 	pipeline := overlaytest.NewDatapath(taps)
 	o, err := overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: pipeline, Version: "v1.2.3", Log: log,
-		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil },
+		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil }, Host: overlaytest.NewHost(taps),
 		Egress:      func() (overlay.Egress, error) { return overlay.Egress{}, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },

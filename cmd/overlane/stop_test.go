@@ -45,7 +45,7 @@ func running(t *testing.T, observe func([]discovery.Change)) *node {
 	taps := overlaytest.NewTaps()
 	o, err := overlay.Open(overlay.Config{
 		Dir: t.TempDir(), VTEP: overlaytest.Self.VTEP.Addr(), Datapath: overlaytest.NewDatapath(taps), InContainer: taps.InContainer, Log: quiet(),
-		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil },
+		Table: names.NewTable(), Names: &overlaytest.Names{}, Engine: func() error { return nil }, Host: overlaytest.NewHost(taps),
 		Egress:      func() (overlay.Egress, error) { return overlay.Egress{}, nil },
 		UnderlayMTU: func([]netip.Addr) (int, error) { return 1500, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return 1500, nil },

@@ -162,8 +162,16 @@ func pathTable(w io.Writer, s overlay.Status) {
 func endpointTable(w io.Writer, s overlay.Status) {
 	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "STATE", "PORT", "SANDBOX")
 	for _, e := range s.Endpoints {
-		row(w, called(e.Names, e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, portOf(e, s.Datapath.Ports), e.Sandbox)
+		row(w, called(e.Names, e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, portOf(e, s.Datapath.Ports), sandboxOf(e))
 	}
+}
+
+// sandboxOf says where an endpoint is.
+func sandboxOf(e overlay.EndpointStatus) string {
+	if e.Host != nil {
+		return "this host itself"
+	}
+	return e.Sandbox
 }
 
 // portOf is an endpoint's tap, or whether its program is connected to the socket.

@@ -22,7 +22,7 @@ func engineSocket(path string) Result {
 		return Result{check, OK, "--docker-socket is none: this host's containers have no names", ""}
 	}
 	if err := engine.Ping(context.Background(), path); err != nil {
-		return Result{check, Warn, err.Error(), "start Docker, or give --docker-socket the path of its socket; a managed plugin wants /proc/1/root/run/docker.sock. Until then this host's containers have no names"}
+		return Result{check, Warn, err.Error(), "start Docker, or give --docker-socket the path of its socket; a managed plugin wants /proc/1/root/run/docker.sock; where there is no Docker give none. Until then this host's containers have no names"}
 	}
 	return Result{check, OK, "it answers on " + path, ""}
 }

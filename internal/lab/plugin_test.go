@@ -71,6 +71,18 @@ func TestPlugin(t *testing.T) {
 		})
 		stays(t)
 	})
+	t.Run("Attach", func(t *testing.T) {
+		shell(t, h, "nsenter -t $(pidof overlane) -m overlane attach app --name machine2")
+		eventually(t, "the host finds a container", settleTimeout, func() error {
+			_, err := h.Exec(t.Context(), "ping", "-q", "-c", "1", "-W", "1", "first1")
+			return err
+		})
+		eventually(t, "a container finds the host", settleTimeout, func() error {
+			_, err := containers[0].Exec(t.Context(), "ping", "-q", "-c", "1", "-W", "1", "machine2")
+			return err
+		})
+		shell(t, h, "nsenter -t $(pidof overlane) -m overlane detach app; ! grep overlane /etc/hosts")
+	})
 	// Before its restart the engine knows the daemon by that name, and waits a quarter of a minute for it each time.
 	t.Run("Name", func(t *testing.T) { testPluginName(t, h) })
 	t.Run("Remove", func(t *testing.T) {

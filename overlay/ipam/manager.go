@@ -349,6 +349,32 @@ func (m *Manager) findSubnet(key string, v6 bool) (netip.Prefix, error) {
 	})
 }
 
+// Find asks all hosts which subnet of an IP version a network has, whose addresses are handed out here; invalid: none.
+func (m *Manager) Find(key string, v6 bool) (netip.Prefix, error) {
+	return wait(m, func(c *core, done func(netip.Prefix, error)) { c.search(key, v6, done) })
+}
+
+// Around lists the subnets with an address in them whose addresses are handed out, as far as this host has heard of them.
+func (m *Manager) Around(addr netip.Addr) (subnets []netip.Prefix) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.core == nil {
+		return nil
+	}
+	for id := range m.core.peerPools {
+		if id.Subnet.Contains(addr) {
+			subnets = append(subnets, id.Subnet)
+		}
+	}
+	for _, p := range m.core.sorted() {
+		if p.Subnet.Contains(addr) {
+			subnets = append(subnets, p.Subnet)
+		}
+	}
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	return slices.Compact(subnets)
+}
+
 // PoolID is the ID of a pool for the calls that want one.
 func PoolID(key string, subnet netip.Prefix) string { return poolID{key, subnet}.String() }
 

@@ -249,6 +249,9 @@ func (c *Cluster) Records() []discovery.Record {
 	return all
 }
 
+// Complete is always so: records are there when they are announced.
+func (c *Cluster) Complete(string) bool { return true }
+
 // Claims lists those of others.
 func (c *Cluster) Claims(key string, mac discovery.MAC, addrs []netip.Addr) []discovery.Record {
 	c.mu.Lock()
