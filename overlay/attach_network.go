@@ -208,7 +208,8 @@ func (o *Overlay) usePools(all []sharedPool) error {
 			return err
 		}
 		for _, r := range s.reserve {
-			if _, err := o.addresses.RequestAddress(pool, r); err != nil {
+			_, err := o.addresses.RequestAddress(pool, r)
+			if named := r.Addr.IsValid(); err != nil && named { // engines from 28 on have no gateway but one that is named: it may be a container's
 				return err
 			}
 		}
