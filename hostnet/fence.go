@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -38,7 +39,7 @@ const fencePriority = -300
 var (
 	multicast       = netip.MustParsePrefix("ff00::/8")
 	linkLocal       = netip.MustParsePrefix("fe80::/10")
-	errNoTableOwner = errors.New("the kernel's nf_tables lacks what keeps other networks' containers out: attachments want Linux 5.12 or later with nf_tables")
+	errNoTableOwner = errors.New("what keeps other networks' containers out can't be made: attachments want Linux 5.12 or later with nf_tables, and no table of that name that another program made (nft delete table inet overlane)")
 )
 
 // fence is the table as this process has it.
@@ -68,14 +69,29 @@ func (h *Host) Isolate(interfaces []Interface) error {
 		f.conn = conn
 	}
 	if err := f.load(interfaces); err != nil {
+		// Answers that are still to come are this socket's. With rules in force it is kept: they go with it.
 		if f.inner == nil {
 			f.close()
+		} else {
+			f.drain()
 		}
 		return fmt.Errorf("table inet %s: %w", fenceName, err)
 	}
 	f.inner = slices.Clone(interfaces)
 	return nil
 }
+
+// drain reads what the kernel has still to say.
+func (f *fence) drain() {
+	for f.conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
+		if _, err := f.conn.Receive(); errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+}
+
+// drainTime is how long nothing must come for all to have come.
+const drainTime = 100 * time.Millisecond
 
 // close gives the table up.
 func (f *fence) close() error {
@@ -110,20 +126,27 @@ func (f *fence) load(interfaces []Interface) error {
 	return f.acknowledged(len(b.messages) - 2)
 }
 
-// acknowledged reads what the kernel says of so many messages.
+// answerTimeout is how long the kernel may take to answer. It answers at once, or, to a whole batch that it can't take, once.
+const answerTimeout = 5 * time.Second
+
+// acknowledged reads what the kernel says of so many messages. After an error it may say no more, and nobody waits for it.
 func (f *fence) acknowledged(messages int) error {
-	var errs []error
+	if err := f.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
 	for range messages {
 		_, err := f.conn.Receive()
 		switch {
+		case err == nil:
 		case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EPROTONOSUPPORT):
-			err = errNoTableOwner
+			return errNoTableOwner
 		case errors.Is(err, os.ErrPermission):
-			return fmt.Errorf("%w: another process has the table, or this one lacks CAP_NET_ADMIN", err) // the kernel says no more
+			return fmt.Errorf("%w: another process has the table, or this one lacks CAP_NET_ADMIN", err)
+		default:
+			return err
 		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // attrs are attributes of a message.

@@ -229,6 +229,12 @@ func TestFenceOfAnother(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	must(t, first.Isolate(nil))
+
+	testns.Run(t, "nft add table inet overlane")
+	if err := first.Isolate([]Interface{attachment("ol-app", "10.20.0.9/16")}); err == nil || !strings.Contains(err.Error(), "nft delete table inet overlane") {
+		t.Errorf("a table that somebody has made: %v", err)
+	}
+	testns.Run(t, "nft delete table inet overlane")
 	must(t, second.Isolate([]Interface{attachment("ol-app", "10.20.0.9/16")}))
 	runtime.KeepAlive(second)
 }

@@ -17,14 +17,11 @@ import (
 // The lines between these are the daemon's, in /etc/hosts.
 const (
 	hostsBegin = "# overlane begin: names on the networks that this host is attached to. The daemon writes what stands here"
-	hostsEnd   = "# overlane end"
+	hostsEnd   = "# overlane end: names on the networks that this host is attached to"
 )
 
-// By these our lines are known again: how the first begins, and how those with names end.
-const (
-	beginMark = "# overlane begin"
-	lineMark  = "# overlane"
-)
+// lineMark is at the end of our lines with names: by it they are known again, wherever an editor has put them.
+const lineMark = "# overlane: attached"
 
 // maxLines bounds what every program of the host reads each time that it looks for a name.
 const maxLines = 4096
@@ -59,13 +56,31 @@ func (*Host) WriteNames(lines []HostsLine) error {
 	return writeHosts(hostsFile(), host, lines)
 }
 
+// errEdited says that somebody has written the file at the same time.
+var errEdited = errors.New("somebody else writes it")
+
 func writeHosts(path, host string, lines []HostsLine) error {
+	err := errEdited
+	for try := 0; errors.Is(err, errEdited) && try < 3; try++ {
+		err = writeHostsOnce(path, host, lines)
+	}
+	if err != nil {
+		return fmt.Errorf("names in %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeHostsOnce(path, host string, lines []HostsLine) error {
+	path, err := followed(path)
+	if err != nil {
+		return err
+	}
 	before, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && len(lines) == 0 {
 		return nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("names: %w", err)
+		return err
 	}
 	rest := withoutBlock(before)
 	after, ours := slices.Clone(rest), block(lines, namesIn(rest, host))
@@ -76,17 +91,36 @@ func writeHosts(path, host string, lines []HostsLine) error {
 	if bytes.Equal(before, after) {
 		return nil
 	}
-	if err := replace(path, after); err != nil {
-		return fmt.Errorf("names: %w", err)
+	return replace(path, before, after)
+}
+
+// followed is the file that a symbolic link leads to, below the root that the path is seen by.
+func followed(path string) (string, error) {
+	root, _, seen := strings.Cut(path, "/etc/")
+	if !seen {
+		root = ""
 	}
-	return nil
+	for range 8 {
+		to, err := os.Readlink(path)
+		switch {
+		case errors.Is(err, unix.EINVAL), errors.Is(err, fs.ErrNotExist): // it is no link, or there is nothing
+			return path, nil
+		case err != nil:
+			return "", err
+		case filepath.IsAbs(to):
+			path = root + to
+		default:
+			path = filepath.Join(filepath.Dir(path), to)
+		}
+	}
+	return "", errors.New("too many symbolic links")
 }
 
 // withoutBlock gives what others wrote: somebody may have edited around and within.
 func withoutBlock(text []byte) (rest []byte) {
 	for line := range bytes.Lines(text) {
 		plain := bytes.TrimSpace(line)
-		if !bytes.HasPrefix(plain, []byte(beginMark)) && !bytes.Equal(plain, []byte(hostsEnd)) && !bytes.HasSuffix(plain, []byte(lineMark)) {
+		if !bytes.Equal(plain, []byte(hostsBegin)) && !bytes.Equal(plain, []byte(hostsEnd)) && !bytes.HasSuffix(plain, []byte(lineMark)) {
 			rest = append(rest, line...)
 		}
 	}
@@ -124,19 +158,22 @@ func block(lines []HostsLine, own map[string]bool) []byte {
 }
 
 // replace writes a file anew: in one step, or in its place where something is mounted on it, as on a container's.
-func replace(path string, text []byte) error {
-	info, err := os.Lstat(path)
+func replace(path string, before, text []byte) error {
+	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return os.WriteFile(path, text, 0o644)
 	}
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return os.WriteFile(path, text, 0o644) // through the link
-	}
 	fresh := filepath.Join(filepath.Dir(path), ".hosts.overlane")
 	err = writeLike(fresh, path, text)
+	if err == nil {
+		var now []byte
+		if now, err = os.ReadFile(path); err == nil && !bytes.Equal(now, before) {
+			err = errEdited
+		}
+	}
 	if err == nil {
 		err = os.Rename(fresh, path)
 	}
@@ -144,10 +181,10 @@ func replace(path string, text []byte) error {
 		return nil
 	}
 	os.Remove(fresh)
-	if inPlace := overwrite(path, text); inPlace != nil {
-		return errors.Join(err, inPlace)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EROFS) { // it is a mount, or what is around it is
+		return overwrite(path, text)
 	}
-	return nil
+	return err
 }
 
 // overwrite writes a file in its place. Who reads it meanwhile never finds it empty.

@@ -17,14 +17,14 @@ func TestHostsFile(t *testing.T) {
 		"no last newline": "127.0.0.1 localhost\n192.0.2.7 intranet www",
 		"empty":           "",
 		"CRLF":            "127.0.0.1 localhost\r\n",
-		"end edited away": "127.0.0.1 localhost\n# overlane begin\n10.20.0.9 old # overlane\n192.0.2.8 later\n",
+		"end edited away": "127.0.0.1 localhost\n" + hostsBegin + "\n10.20.0.9 old # overlane: attached\n192.0.2.8 later # overlane\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "hosts")
 			write(t, path, before)
 			must(t, writeHosts(path, "machine.example.com", []HostsLine{line("10.20.0.2", "db", "db.app"), line("fd00::2", "db")}))
 			text := read(t, path)
-			for _, want := range []string{"\n10.20.0.2 db db.app # overlane\n", "\nfd00::2 db # overlane\n", "# overlane begin", "\n# overlane end\n"} {
+			for _, want := range []string{"\n10.20.0.2 db db.app # overlane: attached\n", "\nfd00::2 db # overlane: attached\n", "# overlane begin", "\n" + hostsEnd + "\n"} {
 				if !strings.Contains(text, want) {
 					t.Errorf("no %q in %q", want, text)
 				}
@@ -35,7 +35,7 @@ func TestHostsFile(t *testing.T) {
 			}
 			must(t, writeHosts(path, "machine", nil))
 			after := read(t, path)
-			want := strings.ReplaceAll(strings.ReplaceAll(before, "# overlane begin\n", ""), "10.20.0.9 old # overlane\n", "")
+			want := strings.ReplaceAll(strings.ReplaceAll(before, hostsBegin+"\n", ""), "10.20.0.9 old # overlane: attached\n", "")
 			if strings.TrimSuffix(after, "\n") != strings.TrimSuffix(want, "\n") {
 				t.Errorf("taken back: %q, want %q", after, want)
 			}
@@ -52,8 +52,29 @@ func TestOwnNamesStay(t *testing.T) {
 	write(t, path, "192.0.2.7 intranet\n#192.0.2.8 unused\n")
 	must(t, writeHosts(path, "machine.example.com", []HostsLine{line("10.20.0.2", "localhost", "Intranet", "machine", "MACHINE.example.com", "intranet.app"), line("10.20.0.3", "LocalHost"), line("10.20.0.4", "unused")}))
 	text := read(t, path)
-	if !strings.Contains(text, "10.20.0.2 intranet.app # overlane\n") || strings.Contains(text, "10.20.0.3") || !strings.Contains(text, "10.20.0.4 unused") {
+	if !strings.Contains(text, "10.20.0.2 intranet.app # overlane: attached\n") || strings.Contains(text, "10.20.0.3") || !strings.Contains(text, "10.20.0.4 unused") {
 		t.Error(text)
+	}
+}
+
+// A link is followed, also one from the root that the file is seen by.
+func TestHostsFileLinked(t *testing.T) {
+	for name, to := range map[string]string{"absolute": "/run/hosts", "relative": "../run/hosts"} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			must(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+			must(t, os.Mkdir(filepath.Join(root, "run"), 0o755))
+			write(t, filepath.Join(root, "run/hosts"), "127.0.0.1 localhost\n")
+			path := filepath.Join(root, "etc/hosts")
+			must(t, os.Symlink(to, path))
+			must(t, writeHosts(path, "machine", []HostsLine{line("10.20.0.2", "db")}))
+			if text := read(t, filepath.Join(root, "run/hosts")); !strings.Contains(text, "10.20.0.2 db") || !strings.Contains(text, "localhost") {
+				t.Error(text)
+			}
+			if got, err := os.Readlink(path); err != nil || got != to {
+				t.Errorf("the link became %q (%v)", got, err)
+			}
+		})
 	}
 }
 
@@ -65,7 +86,7 @@ func TestHostsFileMounted(t *testing.T) {
 	write(t, under, "127.0.0.1 localhost\n")
 	mount(t, under, path)
 	must(t, writeHosts(path, "machine", []HostsLine{line("10.20.0.2", "db")}))
-	if text := read(t, under); !strings.Contains(text, "10.20.0.2 db # overlane\n") || !strings.Contains(text, "localhost") {
+	if text := read(t, under); !strings.Contains(text, "10.20.0.2 db # overlane: attached\n") || !strings.Contains(text, "localhost") {
 		t.Error(text)
 	}
 	must(t, writeHosts(path, "machine", nil))

@@ -235,12 +235,18 @@ func (z *zone) spelled(names []string, taken map[string]bool) (all []string) {
 			all = append(all, name)
 		}
 	}
+	if z.called == "" || strings.ContainsFunc(z.called, notOfLabel) { // db.example.com may be a host anywhere
+		return all
+	}
 	for _, name := range plain {
-		if z.called != "" {
-			all = append(all, name+"."+z.called)
-		}
+		all = append(all, name+"."+z.called)
 	}
 	return all
+}
+
+// notOfLabel says that a character has no place in one label of a name.
+func notOfLabel(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
 // lower leaves all but ASCII as it is, as DNS does.

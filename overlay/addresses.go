@@ -3,6 +3,7 @@ package overlay
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -80,12 +81,21 @@ func (o *Overlay) TakeAddress(addr netip.Addr) error { return o.addresses.Take(a
 
 // LeaveAddresses gives this host's addresses to the others, for good. Its attachments end, unless its containers keep it from leaving.
 func (o *Overlay) LeaveAddresses() error {
-	if !o.hasContainers() {
-		if _, err := o.DetachAll(); err != nil {
-			return err
-		}
+	if o.hasContainers() {
+		return o.addresses.Leave()
 	}
-	return o.addresses.Leave()
+	ended, err := o.DetachAll()
+	if err == nil {
+		err = o.addresses.Leave()
+	}
+	if err == nil || len(ended) == 0 {
+		return err
+	}
+	var keys []string
+	for _, a := range ended {
+		keys = append(keys, a.Network)
+	}
+	return fmt.Errorf("%w; this host is attached to %s no more: if it stays, run `overlane attach` again", err, strings.Join(keys, " and "))
 }
 
 // hasContainers says whether this host has endpoints beside its own.

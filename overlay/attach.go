@@ -138,11 +138,20 @@ func (o *Overlay) attachTo(id string, spec AttachSpec, given []given, names stri
 		return Attachment{}, err
 	}
 	a, err := o.attachWith(&n, addrs, mac, names)
+	if err != nil && o.hasAttachment(id) {
+		return Attachment{}, fmt.Errorf("%w: run `overlane detach %s`", err, n.Key)
+	}
 	if err != nil {
 		return Attachment{}, errors.Join(err, o.giveBack(addrs))
 	}
 	o.refreshNames()
 	return a, nil
+}
+
+// hasAttachment says whether this host has an endpoint of its own on a network, though it may not work.
+func (o *Overlay) hasAttachment(id string) bool {
+	_, a, err := o.attachmentOn(id)
+	return err == nil && a != nil
 }
 
 // attachmentOn gives a network as it is stored, with what it is called, and this host's attachment to it if there is one.
@@ -237,8 +246,10 @@ func (o *Overlay) attachWith(net *Network, addrs []netip.Prefix, mac discovery.M
 		return Attachment{}, err
 	}
 	defer unlock()
-	if err := o.evictStale(n, ep.Addrs); err != nil {
-		return Attachment{}, asAddress(err)
+	for _, other := range n.endpoints {
+		if slices.ContainsFunc(ep.Addrs, func(addr netip.Addr) bool { return slices.Contains(other.Addrs, addr) }) {
+			return Attachment{}, fmt.Errorf("addresses %v in network %s: endpoint %s on this host has %v: remove its container, or choose another address with --address", ep.Addrs, n.Key, short(other.ID), other.Addrs)
+		}
 	}
 	if err := o.checkConflicts(n, &ep.Endpoint, unreachable); err != nil {
 		return Attachment{}, asAddress(err)
@@ -340,7 +351,13 @@ func asAddress(err error) error {
 
 // checkRoutes refuses subnets of which this host reaches some otherwise: it would not any more.
 func (o *Overlay) checkRoutes(addrs []netip.Prefix) error {
+	members := o.cluster.Members()
 	for _, addr := range addrs {
+		for _, m := range members {
+			if subnet := addr.Masked(); subnet.Contains(m.VTEP.Addr()) || subnet.Contains(m.Addr.Addr()) {
+				return fmt.Errorf("subnet %s: host %s of the cluster is at %s, and would be looked for on the network: make it with another --subnet", subnet, m.Host, m.VTEP.Addr())
+			}
+		}
 		what, err := o.cfg.Host.Uses(addr.Masked())
 		if err != nil {
 			return err

@@ -357,7 +357,9 @@ func (o *Overlay) unmakeNetwork(id string) error {
 
 // unmakeUnused ends this host's part in networks that it is not attached to after all: a daemon ended while it attached the host.
 func (o *Overlay) unmakeUnused() {
-	o.attached.changing.Lock()
+	if !o.attached.changing.TryLock() { // who attaches this host may take a while: the names are not to wait
+		return
+	}
 	defer o.attached.changing.Unlock()
 	o.mu.RLock()
 	var unused []string

@@ -217,6 +217,11 @@ func TestAttachRefused(t *testing.T) {
 			func(h *host) { h.cluster.Announce(rival("02:42:0a:14:00:09", "10.20.0.9", 0, false)) }, []string{"10.20.0.9", "22222222", "with --address"}},
 		"a container's": {overlay.AttachSpec{Network: key, Addrs: []string{"10.20.0.9"}},
 			func(h *host) { h.run(epID, "10.20.0.9") }, []string{"10.20.0.9", "eeeeeeeeeeee"}},
+		"a starting container's": {overlay.AttachSpec{Network: key, Addrs: []string{"10.20.0.9"}}, func(h *host) {
+			_, err := h.CreateEndpoint(overlay.EndpointSpec{NetworkID: netID, ID: epID, Addrs: []netip.Addr{netip.MustParseAddr("10.20.0.9")}})
+			h.must(err)
+		}, []string{"10.20.0.9", "eeeeeeeeeeee"}},
+		"cluster's own subnet": {overlay.AttachSpec{Network: "subnet=192.0.2.0/24", Addrs: []string{"192.0.2.200"}}, nil, []string{"subnet 192.0.2.0/24", "of the cluster"}},
 		"route": {overlay.AttachSpec{Network: key, Addrs: []string{"10.20.0.9"}},
 			func(h *host) { h.own.Route(netip.MustParsePrefix("10.0.0.0/8"), "tun0") }, []string{"10.20.0.0/16", "10.0.0.0/8", "tun0"}},
 		"isolation fails": {overlay.AttachSpec{Network: key, Addrs: []string{"10.20.0.9"}},

@@ -16,7 +16,8 @@ import (
 
 const (
 	namesInterval = time.Second // between looks whether names have changed
-	checkTurns    = 10          // looks for names between two at the interfaces: somebody may have changed them
+	hearTime      = 5 * time.Second
+	checkTurns    = 10 // looks for names between two at the interfaces: somebody may have changed them
 )
 
 // attached is what this host has of attachments.
@@ -153,7 +154,7 @@ func (o *Overlay) refreshNames() {
 		keys = append(keys, at.Network)
 	}
 	changes := o.cfg.Table.Changes() + 1
-	if a.seen == changes {
+	if a.seen == changes || o.hearsStill(keys) {
 		return
 	}
 	err := o.cfg.Host.WriteNames(hostsLines(o.cfg.Table.Entries(keys), all, o.hosts()))
@@ -161,6 +162,12 @@ func (o *Overlay) refreshNames() {
 	if err == nil {
 		a.seen, a.written = changes, len(keys) > 0
 	}
+}
+
+// hearsStill says that this daemon has started lately and has not heard from all hosts who is on the networks: what the last one wrote is
+// better than that.
+func (o *Overlay) hearsStill(keys []string) bool {
+	return time.Since(o.started) < hearTime && slices.ContainsFunc(keys, func(key string) bool { return !o.cluster.Complete(key) })
 }
 
 // noteWritten keeps why the names are not written, and says it once.

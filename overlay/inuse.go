@@ -34,12 +34,12 @@ func (o *Overlay) listInUse() ipam.InUse {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	for _, n := range o.networks {
+		n.mu.Lock()
 		for _, pool := range n.Pools {
 			if all[pool] == nil {
 				all[pool] = map[netip.Addr]bool{}
 			}
 		}
-		n.mu.Lock()
 		for _, ep := range n.endpoints {
 			for _, addr := range ep.Addrs {
 				for _, pool := range n.Pools {

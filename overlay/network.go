@@ -180,6 +180,9 @@ func (o *Overlay) checkKeyAndVNI(net Network) (freed []netip.Prefix, err error) 
 func refusal(net Network, other *network) error {
 	advice := fmt.Sprintf("choose another %s. If `docker network ls` does not list network %s any more: stop the containers that are left on it, restart Docker, and create this one with the same --ipam-driver and --subnet %s",
 		keyAdvice(net.Key), short(other.ID), joined(other.Pools))
+	if other.isAttached() {
+		advice = fmt.Sprintf("this host is attached to it: run `overlane detach %s` and `overlane attach` again after this, or ", other.Key) + advice
+	}
 	if other.Key == net.Key {
 		return fmt.Errorf("network %s is already on this host with key %s: %s", short(other.ID), other.Key, advice)
 	}
