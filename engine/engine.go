@@ -26,6 +26,7 @@ const (
 // client asks the engine. It asks for no version of the API: what it reads has been the same in all that there are.
 type client struct{ http http.Client }
 
+// newClient keeps a connection for some seconds, for the next question.
 func newClient(socket string) *client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
