@@ -159,12 +159,14 @@ func block(lines []HostsLine, own map[string]bool) []byte {
 
 // replace writes a file anew: in one step, or in its place where something is mounted on it, as on a container's.
 func replace(path string, before, text []byte) error {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	mounted, err := isMount(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return os.WriteFile(path, text, 0o644)
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case mounted:
+		return overwrite(path, text)
 	}
 	fresh := filepath.Join(filepath.Dir(path), ".hosts.overlane")
 	err = writeLike(fresh, path, text)
@@ -181,10 +183,18 @@ func replace(path string, before, text []byte) error {
 		return nil
 	}
 	os.Remove(fresh)
-	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EROFS) { // it is a mount, or what is around it is
+	if errors.Is(err, unix.EROFS) { // what is around it is a mount
 		return overwrite(path, text)
 	}
 	return err
+}
+
+// isMount says whether something is mounted on a file, in the mount namespace that the path leads to. In another one than this process's a
+// rename would not fail: it takes the mount away (mount_namespaces(7)).
+func isMount(path string) (bool, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, 0, 0, &st)
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
 }
 
 // overwrite writes a file in its place. Who reads it meanwhile never finds it empty.

@@ -1,11 +1,15 @@
 package hostnet
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func line(addr string, names ...string) HostsLine { return HostsLine{netip.MustParseAddr(addr), names} }
@@ -93,9 +97,40 @@ func TestHostsFileMounted(t *testing.T) {
 	if text := read(t, under); text != "127.0.0.1 localhost\n" {
 		t.Error(text)
 	}
+
+	// The managed plugin has a mount namespace of its own, without the host's mounts.
+	runtime.LockOSThread() // this one stays in the namespace of the mount
+	defer runtime.UnlockOSThread()
+	root := fmt.Sprintf("/proc/self/task/%d/root", unix.Gettid())
+	must(t, inOwnMounts(func() error {
+		if err := unix.Unmount(path, 0); err != nil {
+			return err
+		}
+		return writeHosts(root+path, "machine", []HostsLine{line("10.20.0.3", "web")})
+	}))
+	if mounted, err := isMount(path); err != nil || !mounted || !strings.Contains(read(t, under), "10.20.0.3 web") {
+		t.Errorf("it is mounted: %v (%v), and says %q", mounted, err, read(t, under))
+	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
 		t.Errorf("left: %v (%v)", left, err)
 	}
+}
+
+// inOwnMounts calls f in a mount namespace of its own.
+func inOwnMounts(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // which ends with it
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 func write(t *testing.T, path, text string) {
