@@ -25,7 +25,8 @@ type fakeEngine struct {
 	server *http.Server
 
 	mu         sync.Mutex
-	containers map[string]string // ID to what /containers/ID/json says
+	containers map[string]string // ID to what /containers/ID/json says; empty: nothing until it is set
+	joined     string            // what /networks/net1 says of containers
 	streams    map[chan string]bool
 }
 
@@ -50,6 +51,11 @@ func (f *fakeEngine) start() {
 	mux.HandleFunc("GET /networks", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `[{"Id":"net1","Name":"app"},{"Id":"other","Name":"bridge"}]`)
 	})
+	mux.HandleFunc("GET /networks/net1", func(w http.ResponseWriter, _ *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		fmt.Fprintf(w, `{"Id":"net1","Name":"app","Containers":{%s}}`, f.joined)
+	})
 	mux.HandleFunc("GET /containers/json", f.list)
 	mux.HandleFunc("GET /containers/{id}/json", f.inspect)
 	f.server = &http.Server{Handler: mux}
@@ -69,20 +75,32 @@ func (f *fakeEngine) list(w http.ResponseWriter, _ *http.Request) {
 	defer f.mu.Unlock()
 	var all []json.RawMessage
 	for _, text := range f.containers {
+		if text == "" {
+			continue
+		}
 		all = append(all, json.RawMessage(text))
 	}
 	json.NewEncoder(w).Encode(all)
 }
 
 func (f *fakeEngine) inspect(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	text, known := f.containers[r.PathValue("id")]
+	text, known := f.document(r.PathValue("id"))
+	for known && text == "" && r.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+		text, known = f.document(r.PathValue("id"))
+	}
 	if !known {
 		http.Error(w, `{"message":"No such container"}`, http.StatusNotFound)
 		return
 	}
 	io.WriteString(w, text)
+}
+
+func (f *fakeEngine) document(id string) (text string, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, known = f.containers[id]
+	return text, known
 }
 
 func (f *fakeEngine) events(w http.ResponseWriter, r *http.Request) {
@@ -282,4 +300,30 @@ func TestEngineTalksNonsense(t *testing.T) {
 	f.say(`nonsense`)
 	f.set(dbID, document(dbID, "back", `{}`, `"app":{"NetworkID":"net1","EndpointID":"ep1"}`))
 	got.eventually(t, "ep1", "back dbdbdbdbdbdb")
+}
+
+// A container has its names before it runs: the engine, which does not answer for it yet, lists it on its network.
+func TestContainerThatStartsIsNamed(t *testing.T) {
+	f, got, _ := watch(t)
+	f.start()
+	got.eventually(t, "ep1", "shop-db-1 db dbdbdbdbdbdb")
+	connect := func(id, name, endpoint string) {
+		f.set(id, "")
+		f.mu.Lock()
+		f.joined = fmt.Sprintf(`%q:{"Name":%q,"EndpointID":%q},%q:{"Name":"shop-db-1","EndpointID":"ep1"}`, id, name, endpoint, dbID)
+		f.mu.Unlock()
+		f.say(`{"Type":"network","Action":"connect","Actor":{"ID":"net1","Attributes":{"container":"` + id + `"}}}`)
+	}
+	const made, unseen = "111111111111111111", "222222222222222222"
+	f.set(made, document(made, "api", `{}`, `"app":{"NetworkID":"","EndpointID":"","Aliases":["backend"]},"front":{"NetworkID":"net1","EndpointID":"ep4"}`))
+	f.say(`{"Type":"container","Action":"create","Actor":{"ID":"` + made + `"}}`)
+	got.eventually(t, "ep4", "api 111111111111")
+	connect(made, "api", "ep5")
+	got.eventually(t, "ep5", "api backend 111111111111")
+	connect(unseen, "quick", "ep6")
+	got.eventually(t, "ep6", "quick 222222222222")
+
+	f.set(unseen, document(unseen, "quick", `{}`, `"app":{"NetworkID":"net1","EndpointID":"ep6","Aliases":["soon"]}`))
+	got.eventually(t, "ep6", "quick soon 222222222222")
+	got.eventually(t, "ep1", "shop-db-1 db dbdbdbdbdbdb")
 }

@@ -73,6 +73,12 @@ const (
 	NetworkDisconnected = "disconnect"
 )
 
+// Other events that are told apart.
+const (
+	networkConnected = "connect"
+	containerRemoved = "destroy"
+)
+
 // renames says whether a container may be called otherwise since the event.
 func (e *event) renames() bool {
 	return e.Action != NetworkDestroyed && e.Action != NetworkDisconnected
@@ -82,7 +88,7 @@ func (e *event) renames() bool {
 var filters = func() string {
 	text, _ := json.Marshal(map[string][]string{
 		"type":  {"container", "network"},
-		"event": {"start", "rename", "connect", NetworkCreated, NetworkDestroyed, NetworkDisconnected},
+		"event": {"start", "rename", networkConnected, NetworkCreated, NetworkDestroyed, NetworkDisconnected},
 	})
 	return string(text)
 }()

@@ -137,7 +137,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 	}
 	defer stream.Close()
 	w.marked = w.hasPIDFile()
-	changed := newQueue()
+	changed, joined, starting := newQueue(), newQueue(), newStarting(w.cfg.Container)
 	running, ctx := errgroup.WithContext(ctx)
 	running.Go(func() error {
 		for events := json.NewDecoder(stream); ; {
@@ -145,15 +145,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 			if err := events.Decode(&e); err != nil {
 				return err
 			}
-			if e.Type == "network" {
-				w.cfg.Networks(e.Action)
-			}
-			if e.renames() {
-				changed.add(e.about())
-			}
-			if e.Type == "network" && e.Action == "create" && w.cfg.Wanted(e.Actor.ID) {
-				w.cfg.Network(e.Actor.ID, e.Actor.Attributes["name"])
-			}
+			w.hear(&e, changed, joined, starting)
 		}
 	})
 	running.Go(func() error {
@@ -166,24 +158,47 @@ func (w *Watcher) follow(ctx context.Context) error {
 	})
 	for range asking {
 		running.Go(func() error {
-			for {
-				id, err := changed.next(ctx)
-				if err != nil {
-					return err
-				}
-				if err := w.look(ctx, id); err != nil {
+			return each(ctx, changed, func(id string) {
+				if err := w.look(ctx, id, starting); err != nil {
 					w.cfg.Log.WithError(err).WithField("container", id[:min(len(id), 12)]).Debug("what a container is called is not known yet")
 					time.AfterFunc(lookAgain, func() { changed.add(id) })
 				}
-			}
+			})
 		})
 	}
+	running.Go(func() error {
+		return each(ctx, joined, func(network string) {
+			if err := w.lookAtNetwork(ctx, starting, network); err != nil {
+				w.cfg.Log.WithError(err).WithField("network", network).Debug("who joins a network is not known before they run")
+			}
+		})
+	})
 	running.Go(func() error {
 		<-ctx.Done()
 		stream.Close() // Decode does not hear of the context
 		return ctx.Err()
 	})
 	return running.Wait()
+}
+
+// hear has looked at what an event is about.
+func (w *Watcher) hear(e *event, changed, joined *queue, starting *starting) {
+	network := e.Type == "network" && w.cfg.Wanted(e.Actor.ID)
+	if e.Type == "network" {
+		w.cfg.Networks(e.Action)
+	}
+	switch {
+	case network && e.Action == NetworkCreated:
+		w.cfg.Network(e.Actor.ID, e.Actor.Attributes["name"])
+	case network && e.Action == networkConnected:
+		starting.connected(e.about())
+		joined.add(e.Actor.ID)
+	case e.Type == "container" && e.Action == containerRemoved:
+		starting.removed(e.Actor.ID)
+	}
+	if e.renames() {
+		changed.add(e.about())
+	}
 }
 
 // lookAtAll tells of all networks, and has the containers on them looked at.
@@ -218,9 +233,10 @@ func (w *Watcher) lookAtAll(ctx context.Context, changed *queue) error {
 }
 
 // look asks about a container. One that is gone has no names.
-func (w *Watcher) look(ctx context.Context, id string) error {
+func (w *Watcher) look(ctx context.Context, id string, starting *starting) error {
 	c, err := ask[inspected](ctx, w.client, "/containers/"+url.PathEscape(id)+"/json", nil)
 	if gone := (*statusError)(nil); errors.As(err, &gone) && gone.code == http.StatusNotFound {
+		starting.removed(id)
 		return nil
 	}
 	if err != nil {
@@ -229,13 +245,24 @@ func (w *Watcher) look(ctx context.Context, id string) error {
 	for called, at := range c.NetworkSettings.Networks {
 		if at.EndpointID != "" && w.cfg.Wanted(at.NetworkID) {
 			w.cfg.Network(at.NetworkID, called)
-			w.cfg.Container(at.NetworkID, at.EndpointID, c.names(called))
 		}
 	}
+	starting.looked(&c, w.cfg.Wanted)
 	return nil
 }
 
-// queue holds containers to be looked at, each once.
+// each takes what a queue holds, until the context ends.
+func each(ctx context.Context, q *queue, do func(id string)) error {
+	for {
+		id, err := q.next(ctx)
+		if err != nil {
+			return err
+		}
+		do(id)
+	}
+}
+
+// queue holds containers or networks to be looked at, each once.
 type queue struct {
 	mu    sync.Mutex
 	ids   map[string]bool

@@ -116,6 +116,7 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if spec.MAC == (discovery.MAC{}) {
 		ep.MAC = newMAC(spec.Addrs)
 	}
+	ep.Names = o.askedFor(spec.Addrs)
 	unreachable := o.unreachableOwners(&ep.Endpoint)
 	underlay, err := o.cfg.UnderlayMTU(o.peers()) // which takes its time where there are many peers: nobody is to wait for it
 	if err != nil {

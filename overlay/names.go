@@ -142,6 +142,16 @@ func (o *Overlay) NameContainer(networkID, endpointID string, called []string) {
 	})
 }
 
+// askedFor is what the container is called that addresses were asked for. Engines say so from 29 on, also where their socket is not seen.
+func (o *Overlay) askedFor(addrs []netip.Addr) string {
+	for _, addr := range addrs {
+		if name := o.addresses.NameOf(addr); isName(name) && len(name) < discovery.MaxNames {
+			return name
+		}
+	}
+	return ""
+}
+
 // namesThatFit gives those that a record can carry, and the others.
 func namesThatFit(called []string) (text string, left []string) {
 	length := 0

@@ -1,12 +1,14 @@
 package overlay_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
@@ -67,6 +69,33 @@ func TestContainerIsNamed(t *testing.T) {
 		t.Errorf("a name that comes too late is at %v", got)
 	}
 	h.empty()
+}
+
+// An engine that says who an address is for has the container found by that name, before its socket tells of others, and without it.
+func TestNameOfAddressRequest(t *testing.T) {
+	h := newHost(t)
+	h.pooled()
+	const pool, pooled = "10.20.0.0/16", "subnet=10.20.0.0/16"
+	at := func(name string) string {
+		addrs, _, _ := h.table.Lookup([]string{pooled}, name)
+		return fmt.Sprint(addrs)
+	}
+	for name, addr := range map[string]string{"db": "10.20.0.2", "no name": "10.20.0.3"} {
+		_, err := h.RequestAddress(ipam.PoolID(pooled, netip.MustParsePrefix(pool)), ipam.Request{Addr: netip.MustParseAddr(addr), MAC: "02:42:0a:14:00:02", Name: name})
+		h.must(err)
+	}
+	h.run(epID, "10.20.0.2")
+	h.run(ep2ID, "10.20.0.3")
+	if got := at("db"); got != "[10.20.0.2]" {
+		t.Errorf("its name is at %s", got)
+	}
+	if got := at("no name"); got != "[]" {
+		t.Errorf("what is no name is at %s", got)
+	}
+	h.NameContainer(netID, epID, []string{"db", "store"})
+	if got := at("store"); got != "[10.20.0.2]" {
+		t.Errorf("its alias is at %s", got)
+	}
 }
 
 // Only what can be asked for is told of, as much as a record carries.

@@ -442,6 +442,21 @@ func (m *Manager) KeyOf(subnet netip.Prefix) string {
 	return ""
 }
 
+// NameOf is what the container is called that an address of this host was asked for; empty: the engine did not say, or it is not in use.
+func (m *Manager) NameOf(addr netip.Addr) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.core == nil {
+		return ""
+	}
+	for _, p := range m.core.sorted() {
+		if at, err := prefix.Offset(p.Subnet, addr); p.Member && err == nil && p.used[at].Name != "" {
+			return p.used[at].Name
+		}
+	}
+	return ""
+}
+
 // Take makes an address this host's whose owner is down, on an operator's word that its container there does not run any more.
 func (m *Manager) Take(addr netip.Addr) error {
 	_, err := wait(m, func(c *core, done func(netip.Addr, error)) {
