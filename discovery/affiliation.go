@@ -21,7 +21,7 @@ type Stranger struct {
 	Host    string         // empty: not known
 	Addr    netip.AddrPort // port 0: not known
 	Cluster string         // the identity of its cluster; empty: none yet, or not known
-	Key     bool           // it has another gossip key, or only one side has one: nothing else is known of it
+	Key     bool           // it has another token, or only one side has one: nothing else is known of it
 	Seen    time.Time
 }
 
@@ -218,7 +218,7 @@ func (a *affiliation) refuse(m memberUpEvent) error {
 	return fmt.Errorf("%s at %s %w", m.meta.host, m.address, errStranger)
 }
 
-// refuseKey notes that there is a node with another gossip key.
+// refuseKey notes that there is a node with another token.
 func (a *affiliation) refuseKey(address netip.AddrPort) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

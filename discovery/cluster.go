@@ -30,8 +30,12 @@ type Cluster struct {
 	limiter     *limiter
 	metrics     *metrics
 
-	keysMu sync.Mutex // before mu
-	keys   [][]byte   // the one in use first
+	keysMu   sync.Mutex // before mu
+	keys     keyring
+	hurry    bool          // a rotation waits for nobody who is down
+	asked    bool          // this node's operator said so
+	gave     time.Time     // when this node gave others the new key
+	rotating chan struct{} // there may be a step to take
 
 	mu      sync.Mutex
 	core    *core
@@ -90,13 +94,14 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := openKeyring(cfg.Dir, cfg.Key, cfg.Log)
+	ring, err := openKeyring(&cfg, cluster != clusterID{})
 	if err != nil {
 		return nil, err
 	}
 	limiter := newLimiter(time.Minute)
 	c := &Cluster{
 		keys:         ring,
+		rotating:     make(chan struct{}, 1),
 		cfg:          cfg,
 		log:          cfg.Log,
 		identity:     id,
@@ -125,12 +130,13 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	c.wg.Go(c.run)
 	c.wg.Go(c.runObserver)
 	c.wg.Go(c.runSave)
+	c.wg.Go(c.runRotation)
 	c.wg.Go(func() { c.runJoin(seeds) })
 	return c, nil
 }
 
 func (c *Cluster) start(listen listener) error {
-	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: fingerprints(c.keys), claim: c.affiliation.claim(), whole: c.cfg.Whole, networks: true}
+	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: c.keys.fingerprints(), claim: c.affiliation.claim(), whole: c.cfg.Whole, networks: true}
 	g, err := newGossip(c.ctx, c, m, listen)
 	if err != nil {
 		return err
@@ -171,15 +177,7 @@ func (cfg *Config) check() error {
 	case len(cfg.Host) > maxHost || !utf8.ValidString(cfg.Host):
 		return fmt.Errorf("field Host %q is not at most %d bytes of UTF-8", cfg.Host, maxHost)
 	}
-	if err := cfg.checkStatic(); err != nil {
-		return err
-	}
-	switch n := len(cfg.Key); n {
-	case 0, 16, 24, 32:
-		return nil
-	default:
-		return fmt.Errorf("field Key has %d bytes: a gossip key has 16, 24 or 32", n)
-	}
+	return cfg.checkStatic()
 }
 
 // Subscribe subscribes this node to a network: its peers learn of it, and

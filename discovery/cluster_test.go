@@ -217,7 +217,7 @@ func TestWrongKeyJoinsNothing(t *testing.T) {
 				n := startNode(t, l.listen, 3, option, withJoin(a, b))
 				n.subscribe(appNet)
 				n.Put(appKey, testEndpoint(3, 1))
-				n.wait(5*time.Second, "an error about the key", func() bool { return strings.Contains(n.logged.String(), "gossip key") })
+				n.wait(5*time.Second, "an error about the key", func() bool { return strings.Contains(n.logged.String(), "another token") })
 				tries := func() int { return strings.Count(n.logged.String(), "failed to join") }
 				n.wait(5*time.Second, "more tries", func() bool { return tries() > 3 })
 				if lines := strings.Count(n.logged.String(), "level=error"); lines != 1 {
@@ -402,13 +402,14 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		Dir:  t.TempDir(),
 		Bind: netip.MustParseAddrPort("127.0.0.1:0"),
 		VTEP: netip.MustParseAddrPort("192.0.2.1:4789"),
+
+		Insecure: true,
 	}
 	for want, spoil := range map[string]func(*Config){
 		"Bind":             func(c *Config) { c.Bind = netip.AddrPort{} },
 		"Advertise":        func(c *Config) { c.Bind = netip.MustParseAddrPort("0.0.0.0:0") },
 		"VTEP":             func(c *Config) { c.VTEP = netip.AddrPort{} },
 		"Host":             func(c *Config) { c.Host = strings.Repeat("h", 300) },
-		"Key has 5 bytes":  func(c *Config) { c.Key = []byte("short") },
 		`"10.0.0.1:http"`:  func(c *Config) { c.Join = []string{"10.0.0.1:http"} },
 		`"a:b:c"`:          func(c *Config) { c.Join = []string{"a:b:c"} },
 		"cannot listen on": func(c *Config) { c.Bind = netip.MustParseAddrPort("198.51.100.1:7950") },

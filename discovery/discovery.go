@@ -173,10 +173,11 @@ type Config struct {
 	// a port (default: the port of Bind). Every address of a name is tried, again
 	// and again in the background.
 	Join []string
-	// Key is the gossip key of 16, 24 or 32 bytes. Once keys were changed by AddKey
-	// and the like those in Dir count. With neither, gossip is not encrypted.
-	Key    []byte
-	Static []Static // endpoints of VTEPs that speak no gossip
+	// Token is that of the cluster to join. Later the one in Dir counts, unless this is one that was never in use here. The first node of a
+	// cluster needs none: it makes one.
+	Token    Token
+	Insecure bool     // gossip is not encrypted, and whoever reaches its port is believed
+	Static   []Static // endpoints of VTEPs that speak no gossip
 	// Used says whether this node has networks or addresses of its cluster. One
 	// that has not, and was never with others, leaves the cluster it was alone in
 	// for that of whom it is to join.

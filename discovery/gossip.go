@@ -68,8 +68,9 @@ func newGossip(ctx context.Context, c *Cluster, m meta, listen listener) (*gossi
 		return nil, fmt.Errorf("host name %q does not fit into the %d bytes every node announces", m.host, maxMeta)
 	}
 	var err error
-	if len(c.keys) > 0 {
-		if g.keyring, err = memberlist.NewKeyring(c.keys, c.keys[0]); err != nil {
+	if len(c.keys.tokens) > 0 {
+		g.keyring = &memberlist.Keyring{}
+		if err := g.installKeys(c.keys.tokens); err != nil {
 			return nil, err
 		}
 	}
@@ -403,7 +404,7 @@ func (g *gossip) events() []event {
 		case message:
 			m = item
 		}
-		if g.cluster.receiveUserMessage(m) {
+		if g.cluster.receiveUserMessage(m) || g.cluster.receiveKey(m) {
 			continue
 		}
 		p, err := decodePacket(m)

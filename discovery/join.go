@@ -271,7 +271,7 @@ func (c *Cluster) logJoin(address netip.AddrPort, err error) {
 	case isKeyError(err.Error()):
 		c.affiliation.refuseKey(address)
 		if c.limiter.allow("join key") {
-			c.log.Errorf("cannot join %s: its gossip key differs from this node's, or only one of the two has a key", address)
+			c.log.Errorf("cannot join %s: it has another token than this node, or only one of the two has one: give this one what `overlane token` prints there, by --token", address)
 		}
 	case c.limiter.allow("join " + address.String()):
 		if misplaced := hostaddr.Misplaced(c.gossip.address.Load().Addr(), address.Addr()); misplaced != "" {

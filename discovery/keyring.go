@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/memberlist"
 	"github.com/sirupsen/logrus"
@@ -19,7 +18,7 @@ import (
 	"github.com/overlane/overlane/internal/wholefile"
 )
 
-// Fingerprint names a gossip key without giving it away.
+// Fingerprint names a token, or its key, without giving it away.
 type Fingerprint [8]byte
 
 func fingerprintOf(key []byte) Fingerprint {
@@ -29,29 +28,11 @@ func fingerprintOf(key []byte) Fingerprint {
 
 func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 
-// ParseFingerprint reads what String gives.
-func ParseFingerprint(s string) (f Fingerprint, err error) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(f) {
-		// What was given may be a key.
-		return f, fmt.Errorf("what was given is no fingerprint of a key: that has %d hexadecimal digits, as `overlane keyring list` shows", 2*len(f))
-	}
-	return Fingerprint(b), nil
-}
-
-// maxKeys is how many keys a node has at most: the one in use, the next one, and
-// room for a change of mind.
+// maxKeys is how many keys a node has at most: the one in use, the next one, and room for two that were made at the same time.
 const maxKeys = 4
 
 // keys are a node's, the one it encrypts with first; those after the last are zero.
 type keys [maxKeys]Fingerprint
-
-func fingerprints(ring [][]byte) (k keys) {
-	for i, key := range ring {
-		k[i] = fingerprintOf(key)
-	}
-	return k
-}
 
 func (k keys) list() []Fingerprint {
 	n := slices.Index(k[:], Fingerprint{})
@@ -61,163 +42,207 @@ func (k keys) list() []Fingerprint {
 	return k[:n]
 }
 
-// keyringFile lies in the data directory once the keys have been changed.
+// keyring is what a node keeps of its cluster's keys. An empty one is that of a cluster that is open to everybody.
+type keyring struct {
+	tokens  []Token       // the one in use first
+	retired []Fingerprint // of those that were in use before; the newest last
+}
+
+// maxRetired is how many keys that were in use are remembered: a start script may name one of them still.
+const maxRetired = 64
+
+func (r *keyring) fingerprints() (k keys) {
+	for i, t := range r.tokens {
+		k[i] = t.fingerprint()
+	}
+	return k
+}
+
+func (r *keyring) find(t Token) int { return slices.IndexFunc(r.tokens, t.same) }
+
+// newest is the key that all nodes are to use in the end.
+func (r *keyring) newest() Token {
+	newest := r.tokens[0]
+	for _, t := range r.tokens[1:] {
+		if t.after(newest) {
+			newest = t
+		}
+	}
+	return newest
+}
+
+// only leaves one key.
+func (r *keyring) only(t Token) keyring {
+	next := keyring{tokens: []Token{t}}
+	for _, f := range slices.Concat(r.retired, r.fingerprintsBut(t)) {
+		if f != t.fingerprint() && !slices.Contains(next.retired, f) {
+			next.retired = append(next.retired, f)
+		}
+	}
+	next.retired = next.retired[max(0, len(next.retired)-maxRetired):]
+	return next
+}
+
+func (r *keyring) fingerprintsBut(t Token) (others []Fingerprint) {
+	for _, own := range r.tokens {
+		if !own.same(t) {
+			others = append(others, own.fingerprint())
+		}
+	}
+	return others
+}
+
+// keyringFile lies in the data directory of a node whose cluster has a key.
 const keyringFile = "keyring.json"
 
 type keyringJSON struct {
-	Keys [][]byte `json:"keys"` // the one in use first
+	Keys    [][]byte `json:"keys"`              // the one in use first
+	Made    []uint64 `json:"made,omitempty"`    // of each, in milliseconds since 1970; absent in files of versions before
+	Retired []string `json:"retired,omitempty"` // fingerprints
 }
 
-// openKeyring gives the keys on disk, or else the one that was configured: that may be an old one, which was
-// removed from all hosts while the start script still names it.
-func openKeyring(dir string, configured []byte, log logrus.FieldLogger) ([][]byte, error) {
+// readKeyring gives the keys on disk, if there are any.
+func readKeyring(dir string) (keyring, error) {
 	path := filepath.Join(dir, keyringFile)
 	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && configured == nil:
-		return nil, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return [][]byte{configured}, nil
-	case err != nil:
-		return nil, err
+	if errors.Is(err, fs.ErrNotExist) {
+		return keyring{}, nil
 	}
+	if err != nil {
+		return keyring{}, err
+	}
+	r, err := parseKeyring(text)
+	if err != nil {
+		return keyring{}, fmt.Errorf("keyring file %s is damaged: %w; remove it, and give the daemon the cluster's token by --token", path, err)
+	}
+	return r, nil
+}
+
+func parseKeyring(text []byte) (r keyring, err error) {
 	var stored keyringJSON
 	if err := json.Unmarshal(text, &stored); err != nil {
-		return nil, fmt.Errorf("keyring file %s is damaged: %w", path, err)
+		return r, err
 	}
 	if n := len(stored.Keys); n < 1 || n > maxKeys || slices.ContainsFunc(stored.Keys, func(key []byte) bool { return memberlist.ValidateKey(key) != nil }) {
-		return nil, fmt.Errorf("keyring file %s is damaged: it has not from 1 to %d keys of 16, 24 or 32 bytes", path, maxKeys)
+		return r, fmt.Errorf("it has not from 1 to %d keys of 16, 24 or 32 bytes", maxKeys)
 	}
-	if configured != nil && !slices.ContainsFunc(stored.Keys, func(key []byte) bool { return bytes.Equal(key, configured) }) {
-		log.Warnf("the gossip key that was given is none of those in %s and does not count: the keys are there since `overlane keyring` changed them; leave the key out, or remove the file to go back to it", path)
-	}
-	return stored.Keys, nil
-}
-
-// KeyStatus is one gossip key, and which hosts have it.
-type KeyStatus struct {
-	Fingerprint string   `json:"fingerprint"`
-	InUse       bool     `json:"in_use"`  // this node encrypts with it
-	UsedBy      []string `json:"used_by"` // hosts that encrypt with it, this one included
-	Have        []string `json:"have"`
-	Lack        []string `json:"lack"`
-}
-
-// Keyring lists this node's keys, the one in use first. Hosts that left do not
-// count; those that are down do, for they are to come back.
-func (c *Cluster) Keyring() []KeyStatus {
-	c.keysMu.Lock()
-	defer c.keysMu.Unlock()
-	all := []KeyStatus{}
-	for i, key := range c.keys {
-		all = append(all, c.keyStatus(fingerprintOf(key), i == 0))
-	}
-	return all
-}
-
-func (c *Cluster) keyStatus(f Fingerprint, inUse bool) KeyStatus {
-	s := KeyStatus{Fingerprint: f.String(), InUse: inUse, UsedBy: []string{}, Have: []string{}, Lack: []string{}}
-	for _, m := range c.Members() {
-		at := slices.Index(m.Keys, f)
-		switch {
-		case m.State == StateLeft:
-		case at < 0:
-			s.Lack = append(s.Lack, fmt.Sprintf("%s (%s)", m.Host, m.State))
-		default:
-			s.Have = append(s.Have, m.Host)
-			if at == 0 {
-				s.UsedBy = append(s.UsedBy, m.Host)
-			}
+	for i, key := range stored.Keys {
+		t := Token{key: key}
+		if i < len(stored.Made) {
+			t.made = stored.Made[i]
 		}
+		if r.find(t) >= 0 {
+			return r, errors.New("it has a key twice")
+		}
+		r.tokens = append(r.tokens, t)
 	}
-	return s
+	for _, text := range stored.Retired {
+		b, err := hex.DecodeString(text)
+		if err != nil || len(b) != len(Fingerprint{}) {
+			return r, fmt.Errorf("%q is no fingerprint", text)
+		}
+		r.retired = append(r.retired, Fingerprint(b))
+	}
+	return r, nil
 }
 
-var errNotEncrypted = errors.New("gossip is not encrypted: start overlane with a gossip key on all hosts first")
+func (r *keyring) encode() ([]byte, error) {
+	var stored keyringJSON
+	for _, t := range r.tokens {
+		stored.Keys, stored.Made = append(stored.Keys, t.key), append(stored.Made, t.made)
+	}
+	for _, f := range r.retired {
+		stored.Retired = append(stored.Retired, f.String())
+	}
+	return json.Marshal(stored)
+}
 
-// AddKey makes this node take what is encrypted with one more key.
-func (c *Cluster) AddKey(key []byte) (Fingerprint, error) {
-	c.keysMu.Lock()
-	defer c.keysMu.Unlock()
-	f := fingerprintOf(key)
+func (r *keyring) save(dir string) error {
+	text, err := r.encode()
+	if err == nil {
+		err = wholefile.Replace(filepath.Join(dir, keyringFile), append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	return nil
+}
+
+// What keeps a node from starting.
+var (
+	errNoToken = errors.New("joining a cluster takes its token: run `overlane token` on one of its hosts, and give what it prints by --token, or the path of a file that holds it")
+	errOpen    = errors.New("the cluster of this host has no token, it is open to everybody: run `overlane token new` once, stop overlane on all its hosts, and start it there with that --token; or leave the cluster open, with --insecure on all hosts")
+	errClosed  = errors.New("--insecure is for a cluster that has no token, and this host's has one: leave it out; or stop overlane on all hosts, and remove keyring.json from the data directory of each")
+	errBoth    = errors.New("--insecure and --token exclude each other: leave one of them out")
+)
+
+// openKeyring gives the keys that the node begins with, and keeps them on disk. The first node of a cluster makes its key.
+func openKeyring(cfg *Config, member bool) (keyring, error) {
+	r, err := readKeyring(cfg.Dir)
 	switch {
-	case len(c.keys) == 0:
-		return f, errNotEncrypted
-	case memberlist.ValidateKey(key) != nil:
-		return f, fmt.Errorf("a gossip key has 16, 24 or 32 bytes, not %d", len(key))
-	case c.findKey(f) >= 0:
-		return f, fmt.Errorf("this host has key %s already", f)
-	case len(c.keys) == maxKeys:
-		return f, fmt.Errorf("this host has %d keys, which is all it can: remove one first", maxKeys)
+	case err != nil:
+		return r, err
+	case cfg.Insecure && !cfg.Token.IsZero():
+		return r, errBoth
+	case cfg.Insecure && len(r.tokens) > 0:
+		return r, errClosed
+	case cfg.Insecure:
+		cfg.Log.Warn("--insecure: gossip is not encrypted, and everybody who reaches its port is believed")
+		return r, nil
+	case cfg.Token.IsZero() && len(r.tokens) > 0:
+		return r, nil
+	case cfg.Token.IsZero() && len(cfg.Join) > 0:
+		return r, errNoToken
+	case cfg.Token.IsZero() && member:
+		return r, errOpen
+	case cfg.Token.IsZero():
+		r.tokens = []Token{NewToken()}
+		cfg.Log.Info("this host begins a cluster: `overlane token` prints what others need to join it")
+	default:
+		r = r.given(cfg.Token, cfg.Log)
 	}
-	return f, c.setKeys(append(slices.Clone(c.keys), key))
+	return r, r.save(cfg.Dir)
 }
 
-// UseKey makes this node encrypt with a key that it has, unless a host would be
-// cut off that has not.
-func (c *Cluster) UseKey(f Fingerprint) error {
-	c.keysMu.Lock()
-	defer c.keysMu.Unlock()
-	at := c.findKey(f)
-	if at < 0 {
-		return fmt.Errorf("this host does not have key %s: add it first", f)
+// given takes note of the token that the daemon was started with. It may be one that was rotated away, while a start script still names it.
+// Another one is that of another cluster, or was made while this node was away.
+func (r *keyring) given(t Token, log logrus.FieldLogger) keyring {
+	switch {
+	case r.find(t) >= 0:
+		return *r
+	case slices.Contains(r.retired, t.fingerprint()):
+		log.Warnf("the token that was given was in use until `overlane token rotate` changed it, and does not count: the one in use is on disk; run `overlane token`, and put what it prints in its place")
+		return *r
 	}
-	if lack := c.keyStatus(f, false).Lack; len(lack) > 0 {
-		return fmt.Errorf("key %s would cut off hosts that lack it, or have not told of it yet: %s; add it there first", f, strings.Join(lack, ", "))
-	}
-	ring := slices.Delete(slices.Clone(c.keys), at, at+1)
-	return c.setKeys(slices.Insert(ring, 0, c.keys[at]))
-}
-
-// RemoveKey makes this node refuse what is encrypted with a key, unless a host
-// still encrypts with it.
-func (c *Cluster) RemoveKey(f Fingerprint) error {
-	c.keysMu.Lock()
-	defer c.keysMu.Unlock()
-	at := c.findKey(f)
-	if at < 0 {
-		return fmt.Errorf("this host does not have key %s", f)
-	}
-	if users := c.keyStatus(f, false).UsedBy; at == 0 || len(users) > 0 {
-		return fmt.Errorf("hosts that use key %s would be cut off: %s; use another key there first", f, strings.Join(users, ", "))
-	}
-	return c.setKeys(slices.Delete(slices.Clone(c.keys), at, at+1))
-}
-
-func (c *Cluster) findKey(f Fingerprint) int {
-	return slices.IndexFunc(c.keys, func(key []byte) bool { return fingerprintOf(key) == f })
+	return keyring{[]Token{t}, r.retired} // not retired: an operator may take it back
 }
 
 // setKeys puts the keys on disk, in use, and into what the others are told.
-func (c *Cluster) setKeys(ring [][]byte) error {
-	text, err := json.Marshal(keyringJSON{ring})
-	if err != nil {
+func (c *Cluster) setKeys(r keyring) error {
+	if err := r.save(c.cfg.Dir); err != nil {
 		return err
 	}
-	if err := wholefile.Replace(filepath.Join(c.cfg.Dir, keyringFile), append(text, '\n')); err != nil {
-		return fmt.Errorf("keyring: %w", err)
-	}
-	c.keys = ring
-	if err := c.gossip.installKeys(ring); err != nil {
+	c.keys = r
+	if err := c.gossip.installKeys(r.tokens); err != nil {
 		return fmt.Errorf("keyring: it is on disk, and in force with the next start: %w", err)
 	}
-	c.gossip.setMeta(func(m *meta) { m.keys = fingerprints(ring) })
-	c.do(keysEvent{fingerprints(ring)})
+	c.gossip.setMeta(func(m *meta) { m.keys = r.fingerprints() })
+	c.do(keysEvent{r.fingerprints()})
 	return nil
 }
 
 // installKeys changes memberlist's keys while it runs.
-func (g *gossip) installKeys(ring [][]byte) error {
-	for _, key := range ring {
-		if err := g.keyring.AddKey(key); err != nil {
+func (g *gossip) installKeys(tokens []Token) error {
+	for _, t := range tokens {
+		if err := g.keyring.AddKey(t.key); err != nil {
 			return err
 		}
 	}
-	if err := g.keyring.UseKey(ring[0]); err != nil {
+	if err := g.keyring.UseKey(tokens[0].key); err != nil {
 		return err
 	}
 	for _, key := range g.keyring.GetKeys() {
-		if !slices.ContainsFunc(ring, func(k []byte) bool { return bytes.Equal(k, key) }) {
+		if !slices.ContainsFunc(tokens, func(t Token) bool { return bytes.Equal(t.key, key) }) {
 			if err := g.keyring.RemoveKey(key); err != nil {
 				return err
 			}

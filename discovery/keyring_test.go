@@ -1,8 +1,8 @@
 package discovery
 
 import (
-	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,43 +28,28 @@ func (n *testNode) waitKeys(want ...string) {
 	})
 }
 
-func TestKeyIsRotatedUnderWay(t *testing.T) {
+// waitOnly waits until this key alone is left, and all use it.
+func (n *testNode) waitOnly(f Fingerprint) {
+	n.t.Helper()
+	n.wait(20*time.Second, fmt.Sprint("key ", f), func() bool {
+		k := n.Keyring()
+		return len(k) == 1 && k[0].Fingerprint == f.String() && k[0].InUse && len(k[0].Lack) == 0
+	})
+}
+
+// The key changes on all nodes by itself, and nothing is lost.
+func TestTokenIsRotatedUnderWay(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		nodes := startThree(t, l.listen)
 		a, c := nodes[0], nodes[2]
-		old, next := fingerprintOf([]byte(secret)), fingerprintOf([]byte(nextSecret))
-		for _, n := range nodes[:2] {
-			if f, err := n.AddKey([]byte(nextSecret)); err != nil || f != next {
-				t.Fatalf("%s: %v", f, err)
-			}
-		}
-		a.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2/")
-		if err := a.UseKey(next); err == nil || !strings.Contains(err.Error(), "host3 (alive)") || strings.Contains(err.Error(), "host2") {
-			t.Fatalf("a key that one host lacks was used: %v", err)
-		}
-		if _, err := c.AddKey([]byte(nextSecret)); err != nil {
+		f, err := nodes[1].RotateToken(false)
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range nodes {
-			n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
-		}
-		if err := a.UseKey(next); err != nil {
-			t.Fatal(err)
-		}
-		if err := a.RemoveKey(old); err == nil || !strings.Contains(err.Error(), "host2") || !strings.Contains(err.Error(), "host3") {
-			t.Fatalf("a key in use was removed: %v", err)
-		}
-		for _, n := range nodes[1:] {
-			if err := n.UseKey(next); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, n := range nodes {
-			n.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2 host3/")
-		}
-		for _, n := range nodes {
-			if err := n.RemoveKey(old); err != nil {
-				t.Fatal(err)
+			n.waitOnly(f)
+			if token, err := n.Token(); err != nil || token.fingerprint() != f {
+				t.Errorf("%s hands out %s (%v), want %s", n.cfg.Host, token, err, f)
 			}
 		}
 		e := testEndpoint(1, 9)
@@ -75,37 +60,99 @@ func TestKeyIsRotatedUnderWay(t *testing.T) {
 				t.Errorf("%s withdrew %v and rejected %v", n.cfg.Host, n.gone(), n.Rejected())
 			}
 		}
+		old := startNode(t, l.listen, 4, withKey(secret), withJoin(a))
+		old.wait(10*time.Second, "the old token is refused", func() bool { return old.Rejected()["key"] > 0 || a.Rejected()["key"] > 0 })
+		if got := len(a.Members()); got != 3 {
+			t.Errorf("%d members, want 3", got)
+		}
 	})
 }
 
+// Two that are made at the same moment end as one.
+func TestTwoRotationsAreOne(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		var made []Token
+		for _, n := range nodes[:2] {
+			n.keysMu.Lock()
+			next := NewToken()
+			next.made += uint64(len(made)) // of the first the later one
+			made = append(made, next)
+			err := n.takeKey(next)
+			n.keysMu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			signal(n.rotating)
+		}
+		for _, n := range nodes {
+			n.waitOnly(made[1].fingerprint())
+		}
+	})
+}
+
+// A node that is down holds a rotation up, and gets the new key when it is back, unless the operator does not wait for it.
+func TestRotationWaitsForWhoIsDown(t *testing.T) {
+	for name, now := range map[string]bool{"waits": false, "now": true} {
+		t.Run(name, func(t *testing.T) {
+			onLAN(t, func(t *testing.T, l *lan) {
+				nodes := startThree(t, l.listen)
+				a, c := nodes[0], nodes[2]
+				address := c.Self().Addr
+				if err := c.Close(); err != nil {
+					t.Fatal(err)
+				}
+				a.wait(time.Minute, "it is down", func() bool {
+					return slices.ContainsFunc(a.Members(), func(m Member) bool { return m.Host == "host3" && m.State == StateDead })
+				})
+				f, err := a.RotateToken(false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.waitKeys("host1 host2 host3/host1 host2 host3", "host1 host2/")
+				if now {
+					if again, err := a.RotateToken(true); err != nil || again != f {
+						t.Fatalf("going on with %s gives %s, %v", f, again, err)
+					}
+					a.waitKeys("host1 host2/host1 host2")
+					return
+				}
+				c.restartAt(address)
+				for _, n := range nodes {
+					n.waitOnly(f)
+				}
+			})
+		})
+	}
+}
+
+// What the daemon was started with counts where it is news.
 func TestKeysOnDiskOutliveARestart(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		n := startNode(t, l.listen, 1, withKey(secret))
-		if _, err := n.AddKey([]byte(nextSecret)); err != nil {
+		next, err := n.RotateToken(false)
+		if err != nil {
 			t.Fatal(err)
 		}
-		next := fingerprintOf([]byte(nextSecret))
-		if err := n.UseKey(next); err != nil {
-			t.Fatal(err)
-		}
+		n.waitOnly(next)
 		path := filepath.Join(n.cfg.Dir, keyringFile)
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the keys are readable by %v (%v)", info.Mode(), err)
 		}
-		for _, key := range [][]byte{nil, []byte(secret)} {
-			n.cfg.Key = key
+		for _, c := range []struct {
+			given Token
+			want  Fingerprint
+		}{
+			{Token{}, next},
+			{tokenOf(secret), next}, // a start script names the old one still
+			{tokenOf(nextSecret), tokenOf(nextSecret).fingerprint()},
+			{tokenOf(secret), tokenOf(nextSecret).fingerprint()},
+		} {
+			n.cfg.Token = c.given
 			n.restart()
-			if k := n.Keyring(); len(k) != 2 || k[0].Fingerprint != next.String() || !k[0].InUse {
-				t.Errorf("keys after a restart: %+v", k)
+			if k := n.Keyring(); len(k) != 1 || k[0].Fingerprint != c.want.String() {
+				t.Errorf("keys after a restart with %s: %+v, want %s", c.given, k, c.want)
 			}
-		}
-		// The start script names the old key still, which is on no host any more.
-		if err := n.RemoveKey(fingerprintOf([]byte(secret))); err != nil {
-			t.Fatal(err)
-		}
-		n.restart()
-		if k := n.Keyring(); len(k) != 1 || k[0].Fingerprint != next.String() {
-			t.Errorf("keys after a restart with the removed key: %+v", k)
 		}
 	})
 }
@@ -116,17 +163,19 @@ func FuzzOpenKeyring(f *testing.F) {
 		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZg==","ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4"]}`,
 		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=","","x"]}`,
 		`{"keys":[` + strings.Repeat(`"MDEyMzQ1Njc4OWFiY2RlZg==",`, maxKeys) + `"MDEyMzQ1Njc4OWFiY2RlZg=="]}`,
+		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZg=="],"made":[1764000000000],"retired":["0123456789abcdef"]}`,
+		`{"keys":["MDEyMzQ1Njc4OWFiY2RlZg=="],"made":[-1],"retired":["xyz"]}`,
 		`{"keys":null}`, "null", "{", "",
 	} {
 		f.Add([]byte(text))
 	}
 	dir := f.TempDir()
 	path := filepath.Join(dir, keyringFile)
-	open := func(t *testing.T, text []byte) ([][]byte, error) {
+	open := func(t *testing.T, text []byte) (keyring, error) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return openKeyring(dir, nil, nil)
+		return readKeyring(dir)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		ring, err := open(t, text)
@@ -136,43 +185,126 @@ func FuzzOpenKeyring(f *testing.F) {
 			}
 			return
 		}
-		if len(ring) < 1 || len(ring) > maxKeys {
-			t.Fatalf("%d keys", len(ring))
+		if n := len(ring.tokens); n < 1 || n > maxKeys {
+			t.Fatalf("%d keys", n)
 		}
-		for _, key := range ring {
-			if n := len(key); n != 16 && n != 24 && n != 32 {
+		for _, token := range ring.tokens {
+			if n := len(token.key); n != 16 && n != 24 && n != 32 {
 				t.Fatalf("a key of %d bytes", n)
 			}
 		}
-		again, err := json.Marshal(keyringJSON{ring})
+		again, err := ring.encode()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if kept, err := open(t, again); err != nil || !reflect.DeepEqual(kept, ring) {
-			t.Fatalf("%x became %x: %v", ring, kept, err)
+			t.Fatalf("%+v became %+v: %v", ring, kept, err)
 		}
 	})
 }
 
-func TestKeyringRefusesWhatItCannot(t *testing.T) {
+// A node that has no token makes one where it begins a cluster, and nowhere else.
+func TestTokenIsWantedToJoin(t *testing.T) {
+	dir := t.TempDir()
+	attempt := func(change func(*Config)) error {
+		cfg := Config{Dir: dir, Bind: netip.MustParseAddrPort("127.0.0.1:0"), VTEP: netip.MustParseAddrPort("192.0.2.1:4789")}
+		change(&cfg)
+		c, err := Open(cfg)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	refused := func(want string, change func(*Config)) {
+		t.Helper()
+		if err := attempt(change); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	begin := func(*Config) {}
+	join := func(c *Config) { c.Join = []string{"192.0.2.9"} }
+	insecure := func(c *Config) { c.Insecure = true }
+	refused("overlane token", join)
+	refused("leave one of them out", func(c *Config) { c.Insecure, c.Token = true, NewToken() })
+	if err := attempt(insecure); err != nil {
+		t.Error(err)
+	}
+	if err := attempt(begin); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*Config){begin, join} {
+		if err := attempt(change); err != nil {
+			t.Error(err)
+		}
+	}
+	refused("remove keyring.json", insecure)
+
+	dir = t.TempDir()
+	if err := saveCluster(dir, clusterID{1}); err != nil {
+		t.Fatal(err)
+	}
+	refused("overlane token new", begin)
+	if err := attempt(func(c *Config) { c.Token = NewToken() }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInsecureClusterHasNoToken(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
-		n := startNode(t, l.listen, 1, withKey(secret))
-		open := startNode(t, l.listen, 2)
-		f := fingerprintOf([]byte(secret))
-		_, again := n.AddKey([]byte(secret))
-		_, short := n.AddKey([]byte("short"))
-		_, plain := open.AddKey([]byte(secret))
-		for want, err := range map[string]error{
-			"has key":       again,
-			"not 5":         short,
-			"not encrypted": plain,
-			"cut off":       n.RemoveKey(f),
-			"does not have": n.RemoveKey(Fingerprint{1}),
-			"add it first":  n.UseKey(Fingerprint{1}),
-		} {
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%v, want %q", err, want)
+		n := startNode(t, l.listen, 1)
+		_, err1 := n.Token()
+		_, err2 := n.RotateToken(false)
+		for _, err := range []error{err1, err2} {
+			if err == nil || !strings.Contains(err.Error(), "--insecure") {
+				t.Errorf("%v, want a word of --insecure", err)
 			}
 		}
 	})
+}
+
+// What is no key of a member's own changes nothing.
+func TestKeyMessagesThatAreRefused(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startNode(t, l.listen, 1, withKey(secret))
+		good := NewToken()
+		with := func(from nodeID, hurry byte, t Token) message {
+			return append(append(append(message{keyMessageVersion}, from[:]...), hurry), t.encode()...)
+		}
+		late := good
+		late.made += uint64((2 * maxAhead).Milliseconds())
+		refused := []message{
+			with(nodeID{9}, 0, good), {keyMessageVersion}, with(a.identity.id, 2, good), with(a.identity.id, 0, Token{key: []byte("short")}),
+			with(a.identity.id, 0, late),
+		}
+		for _, m := range refused {
+			if !a.receiveKey(m) {
+				t.Errorf("%x is no message with a key", m)
+			}
+		}
+		if got := a.Rejected()["key_message"]; got != uint64(len(refused)) {
+			t.Errorf("%d refused, want %d", got, len(refused))
+		}
+		if k := a.Keyring(); len(k) != 1 {
+			t.Errorf("keys: %+v", k)
+		}
+	})
+}
+
+func TestTokenText(t *testing.T) {
+	token := NewToken()
+	text := token.Text()
+	if got, err := ParseToken(text); err != nil || !got.same(token) || got.made != token.made {
+		t.Fatalf("%s became %s: %v", token, got, err)
+	}
+	if said := fmt.Sprintf("%v %s", token, token); strings.Contains(said, text[len(tokenPrefix)+8:]) || !strings.Contains(said, token.fingerprint().String()) {
+		t.Errorf("printed as %q", said)
+	}
+	for name, text := range map[string]string{
+		"a part": text[:len(text)-1], "a letter more": text + "A", "another letter": strings.Replace(text, text[20:21], string('A'+(text[20]-'A'+1)%26), 1),
+		"no prefix": strings.TrimPrefix(text, tokenPrefix), "empty": "", "prefix": tokenPrefix, "a key": secret,
+	} {
+		if _, err := ParseToken(text); err == nil || text != "" && strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

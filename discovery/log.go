@@ -71,7 +71,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 			host = a.Addr().Unmap().String()
 			w.cluster.affiliation.refuseKey(netip.AddrPortFrom(a.Addr().Unmap(), 0))
 		}
-		cause = "refused gossip from " + host + ": it has another gossip key, or only one side has one"
+		cause = "refused gossip from " + host + ": it has another token, or only one side has one"
 		text = cause
 	}
 	if level > logrus.WarnLevel || w.cluster.limiter.allow(cause) {

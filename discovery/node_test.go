@@ -136,7 +136,11 @@ func (n *testNode) waitState(within time.Duration, of *testNode, s State) time.D
 
 type nodeOption func(*Config)
 
-func withKey(key string) nodeOption { return func(c *Config) { c.Key = []byte(key) } }
+func withKey(key string) nodeOption {
+	return func(c *Config) { c.Token, c.Insecure = tokenOf(key), false }
+}
+
+func tokenOf(key string) Token { return Token{key: []byte(key), made: 1} }
 
 func withJoin(nodes ...*testNode) nodeOption {
 	return func(c *Config) {
@@ -153,12 +157,13 @@ func startNode(t *testing.T, listen listener, number int, options ...nodeOption)
 	log.SetOutput(n.logged)
 	log.SetLevel(logrus.DebugLevel)
 	n.cfg = Config{
-		Dir:     t.TempDir(),
-		Host:    fmt.Sprint("host", number),
-		Bind:    netip.MustParseAddrPort("127.0.0.1:0"),
-		VTEP:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(number)}), 4789),
-		Log:     log,
-		Observe: n.observe,
+		Dir:      t.TempDir(),
+		Host:     fmt.Sprint("host", number),
+		Bind:     netip.MustParseAddrPort("127.0.0.1:0"),
+		VTEP:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(number)}), 4789),
+		Insecure: true,
+		Log:      log,
+		Observe:  n.observe,
 	}
 	for _, o := range options {
 		o(&n.cfg)

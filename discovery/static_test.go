@@ -63,6 +63,8 @@ func TestStaticEndpointsAreChecked(t *testing.T) {
 			Bind:   netip.MustParseAddrPort("127.0.0.1:0"),
 			VTEP:   netip.MustParseAddrPort("192.0.2.1:4789"),
 			Static: []Static{someStatic(), s},
+
+			Insecure: true,
 		})
 		if err == nil {
 			c.Close()

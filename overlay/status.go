@@ -46,6 +46,7 @@ type NodeStatus struct {
 	Cluster       string         `json:"cluster"` // its identity; empty: none yet
 	VTEP          netip.AddrPort `json:"vtep"`
 	Gossip        netip.AddrPort `json:"gossip"`
+	Insecure      bool           `json:"insecure"` // its cluster has no token: gossip is not encrypted
 	UptimeSeconds int64          `json:"uptime_seconds"`
 }
 
@@ -132,7 +133,7 @@ func (o *Overlay) Status() Status {
 	self := o.cluster.Self()
 	s := Status{
 		Node: NodeStatus{
-			ID: self.ID, Host: self.Host, Version: o.cfg.Version, Cluster: self.Cluster, VTEP: self.VTEP, Gossip: self.Addr,
+			ID: self.ID, Host: self.Host, Version: o.cfg.Version, Cluster: self.Cluster, VTEP: self.VTEP, Gossip: self.Addr, Insecure: len(self.Keys) == 0,
 			UptimeSeconds: int64(time.Since(o.started).Seconds()),
 		},
 		Members:   o.memberStatus(self, members),

@@ -35,8 +35,8 @@ func strangerHealth(s discovery.Stranger, self discovery.Member) Health {
 	seen := s.Seen.Local().Format(time.TimeOnly)
 	switch {
 	case s.Key:
-		return Health{fmt.Sprintf("it has another gossip key, or only one of the two has one; last heard of at %s", seen),
-			"if it belongs to this cluster, give both hosts the same --gossip-key"}
+		return Health{fmt.Sprintf("it has another token, or only one of the two has one; last heard of at %s", seen),
+			"if it belongs to this cluster, give it what `overlane token` prints here, by --token"}
 	case s.Cluster == "":
 		return Health{fmt.Sprintf("it has no cluster yet, and was not told to join this host's, %s; last heard of at %s", mine, seen),
 			fmt.Sprintf("if it belongs to this cluster, start overlane there with --join %s", here)}

@@ -16,7 +16,7 @@ func TestStrangersAreNamed(t *testing.T) {
 	for want, s := range map[string]discovery.Stranger{
 		"host9 cluster 22 this host to 11 --join 192.0.2.1 overlane leave": {Host: "host9", Addr: at, Cluster: "22", Seen: time.Now()},
 		"host9 no cluster yet --join 192.0.2.1":                            {Host: "host9", Addr: at, Seen: time.Now()},
-		"192.0.2.9 another gossip key --gossip-key":                        {Addr: netip.AddrPortFrom(at.Addr(), 0), Key: true, Seen: time.Now()},
+		"192.0.2.9 another token --token":                                  {Addr: netip.AddrPortFrom(at.Addr(), 0), Key: true, Seen: time.Now()},
 	} {
 		row := strangers([]discovery.Stranger{s}, self)[0]
 		said := row.Host + " " + row.Reason + " " + row.Advice

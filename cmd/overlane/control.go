@@ -52,8 +52,10 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("GET /networks", c.listNetworks)
 	mux.HandleFunc("POST /networks", c.createNetwork)
 	mux.HandleFunc("POST /networks/remove", c.removeNetwork)
-	mux.HandleFunc("GET /keyring", c.listKeyring)
-	mux.HandleFunc("POST /keyring/{verb}", c.changeKeyring)
+	mux.HandleFunc("GET /token", c.printToken)
+	mux.HandleFunc("GET /token/list", c.listTokens)
+	mux.HandleFunc("POST /token/rotate", c.rotateToken(false))
+	mux.HandleFunc("POST /token/rotate-now", c.rotateToken(true))
 	c.server.Handler = c.unlessRefused(mux)
 	return c
 }
@@ -143,6 +145,9 @@ func fetch[T any](ctx context.Context, path, what string) (T, error) {
 	}
 	return result, nil
 }
+
+// maxArgument bounds what a command sends.
+const maxArgument = 64 << 10
 
 // post has the daemon do something, and writes what it says.
 func post(cmd *cobra.Command, f *controlFlags, what, argument string) error {

@@ -40,7 +40,7 @@ func TestManPages(t *testing.T) {
 	if out, err := command("man", dir); err != nil {
 		t.Fatalf("overlane man: %v\n%s", err, out)
 	}
-	for _, name := range []string{"overlane", "overlane-check", "overlane-daemon", "overlane-ipam-reclaim", "overlane-keyring-use", "overlane-status-records"} {
+	for _, name := range []string{"overlane", "overlane-check", "overlane-daemon", "overlane-ipam-reclaim", "overlane-token-rotate", "overlane-status-records"} {
 		if _, err := os.Stat(filepath.Join(dir, name+".8")); err != nil {
 			t.Error(err)
 		}

@@ -32,7 +32,8 @@ type settings struct {
 	advertise      netip.Addr      // likewise; what the others send to
 	vxlanPort      uint16
 	gossipPort     uint16
-	gossipKey      []byte
+	token          discovery.Token
+	insecure       bool
 	cpus           []int
 	pluginSocket   string
 	controlSocket  string
@@ -75,8 +76,10 @@ var daemonSettings = []setting{
 		accepted: "a UDP port from 1 to 65535", parse: func(s *settings, v string) error { return parsePort(&s.vxlanPort, v) }},
 	{name: "gossip-port", initial: "7950", usage: "TCP and UDP port for gossip",
 		accepted: "a port from 1 to 65535", parse: func(s *settings, v string) error { return parsePort(&s.gossipPort, v) }},
-	{name: "gossip-key", usage: "key that encrypts gossip, the same on all hosts: 16, 24 or 32 bytes in hexadecimal or base64, or the path of a file that holds them so (default: no encryption)",
-		accepted: "16, 24 or 32 bytes in hexadecimal or base64, or the path of a file that holds them so", secret: true, parse: parseKey},
+	{name: "token", usage: "what 'overlane token' prints on a host of the cluster that is to be joined, or the path of a file that holds it; then it is on disk, and need not be given again (default: the first host of a cluster makes one)",
+		accepted: "what `overlane token` prints on another host, or the path of a file that holds it", secret: true, parse: parseToken},
+	{name: "insecure", initial: "false", usage: "the cluster is open: without a token everybody who reaches the gossip port is believed; true or false, for tests (default: false)",
+		accepted: "true or false", parse: parseInsecure},
 	{name: "cpus", usage: "CPUs of the packet workers, one worker each, such as 1 or 0-1,3 (default: the last one that the daemon may use)",
 		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
 	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",
@@ -154,6 +157,9 @@ func addFlags(flags *pflag.FlagSet, all []setting) {
 			value = &listValue{}
 		}
 		flags.Var(value, s.name, fmt.Sprintf("%s [$%s]", s.usage, s.env()))
+		if s.name == "insecure" {
+			flags.Lookup(s.name).NoOptDefVal = "true"
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -51,7 +50,7 @@ func mustRead(t *testing.T, args []string, env ...string) settings {
 
 func TestDefaults(t *testing.T) {
 	s := mustRead(t, nil)
-	if s.dataDir != "/var/lib/overlane" || s.vxlanPort != 4789 || s.gossipPort != 7950 || s.gossipKey != nil || len(s.join) > 0 ||
+	if s.dataDir != "/var/lib/overlane" || s.vxlanPort != 4789 || s.gossipPort != 7950 || !s.token.IsZero() || s.insecure || len(s.join) > 0 ||
 		s.pluginSocket != "/run/docker/plugins/overlane.sock" || s.controlSocket != "/run/overlane/overlane.sock" || s.scope != "local" || s.logLevel != logrus.InfoLevel {
 		t.Errorf("defaults: %+v", s)
 	}
@@ -182,8 +181,8 @@ func TestUnderlay(t *testing.T) {
 
 func TestWrongValues(t *testing.T) {
 	dir := t.TempDir()
-	noKey := filepath.Join(dir, "nokey")
-	if err := os.WriteFile(noKey, []byte("nothing of use"), 0o600); err != nil {
+	noToken := filepath.Join(dir, "nokey")
+	if err := os.WriteFile(noToken, []byte("nothing of use"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -224,14 +223,15 @@ func TestWrongValues(t *testing.T) {
 		{"metrics", "127.0.0.1:0", []string{`"127.0.0.1:0"`, "not a port"}},
 		{"log-level", "loud", []string{`"loud"`, "trace, debug, info"}},
 		{"log-format", "xml", []string{`"xml"`, "text or json"}},
-		{"gossip-key", "secret", []string{"neither a key nor a path", "16, 24 or 32 bytes"}},
-		{"gossip-key", "@" + noKey, []string{"the file holds no key"}},
-		{"gossip-key", dir + "/none", []string{"leads to no file"}},
-		{"gossip-key", dir, []string{"can't read the file"}},
+		{"token", "secret", []string{"no token", "overlane token"}},
+		{"token", "@" + noToken, []string{"no token"}},
+		{"token", dir + "/none", []string{"leads to no file"}},
+		{"token", dir, []string{"can't read the file"}},
+		{"insecure", "yes", []string{`"yes"`, "true or false"}},
 	} {
 		env := "OVERLANE_" + strings.ToUpper(strings.ReplaceAll(tc.flag, "-", "_"))
 		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {
-			args := []string{"--" + tc.flag, tc.value}
+			args := []string{"--" + tc.flag + "=" + tc.value}
 			if tc.flag != "advertise" {
 				args = append(args, loopback...)
 			}
@@ -244,8 +244,8 @@ func TestWrongValues(t *testing.T) {
 			}
 			_, err = read(t, args, env+"="+tc.value)
 			checkWrong(t, err, append(tc.want, "--"+tc.flag, env))
-			if tc.flag == "gossip-key" && strings.Contains(err.Error(), tc.value) {
-				t.Errorf("the error shows the key: %s", err)
+			if tc.flag == "token" && strings.Contains(err.Error(), tc.value) {
+				t.Errorf("the error shows the token: %s", err)
 			}
 		})
 	}
@@ -264,41 +264,6 @@ func checkWrong(t *testing.T, err error, parts []string) {
 			t.Errorf("error %q lacks %q", err, part)
 		}
 	}
-}
-
-func TestGossipKey(t *testing.T) {
-	for _, size := range []int{16, 24, 32} {
-		key := bytes.Repeat([]byte{0xfb}, size) // of which base64 makes slashes and pluses
-		hexadecimal := strings.Repeat("fb", size)
-		file := filepath.Join(t.TempDir(), "key")
-		if err := os.WriteFile(file, []byte(hexadecimal+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		for _, text := range []string{
-			hexadecimal, strings.ToUpper(hexadecimal), base64.StdEncoding.EncodeToString(key), base64.URLEncoding.EncodeToString(key), file, "@" + file,
-		} {
-			if s := mustRead(t, []string{"--gossip-key", text}); !bytes.Equal(s.gossipKey, key) {
-				t.Errorf("key %q gives %x", text, s.gossipKey)
-			}
-		}
-	}
-}
-
-// Paths of 32 bytes of which each is a digit of base64.
-func TestGossipKeyPathReadsAsKey(t *testing.T) {
-	t.Chdir(t.TempDir())
-	if err := os.Mkdir("keys", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	there, missing := "keys/"+strings.Repeat("a", 27), "keys/"+strings.Repeat("b", 27)
-	if err := os.WriteFile(there, []byte(strings.Repeat("fb", 16)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if s := mustRead(t, []string{"--gossip-key", there}); !bytes.Equal(s.gossipKey, bytes.Repeat([]byte{0xfb}, 16)) {
-		t.Errorf("path %q gives %x, not the key in the file", there, s.gossipKey)
-	}
-	_, err := read(t, append([]string{"--gossip-key", missing}, loopback...))
-	checkWrong(t, err, []string{"leads to no file", "--gossip-key"})
 }
 
 func TestCPUs(t *testing.T) {

@@ -29,7 +29,8 @@ func quiet() *logrus.Logger {
 func member(t *testing.T, number byte, observe func([]discovery.Change), join ...string) *discovery.Cluster {
 	t.Helper()
 	c, err := discovery.Open(discovery.Config{
-		Dir: t.TempDir(), Host: string('a' + rune(number)), Bind: netip.MustParseAddrPort("127.0.0.1:0"), Join: join,
+		Token: token,
+		Dir:   t.TempDir(), Host: string('a' + rune(number)), Bind: netip.MustParseAddrPort("127.0.0.1:0"), Join: join,
 		VTEP: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, number}), 4789), Observe: observe, Log: quiet(),
 	})
 	if err != nil {
@@ -40,6 +41,9 @@ func member(t *testing.T, number byte, observe func([]discovery.Change), join ..
 }
 
 // running is a node with a container's endpoint, but without packets.
+// token is that of the hosts that meet.
+var token = discovery.NewToken()
+
 func running(t *testing.T, observe func([]discovery.Change)) *node {
 	t.Helper()
 	taps := overlaytest.NewTaps()

@@ -63,6 +63,13 @@ func row(w io.Writer, cells ...any) {
 	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }
 
+func gossipOf(n overlay.NodeStatus) string {
+	if n.Insecure {
+		return fmt.Sprintf("%s, INSECURE: the cluster has no token (--insecure), and everybody who reaches this port is believed", n.Gossip)
+	}
+	return fmt.Sprintf("%s, encrypted", n.Gossip)
+}
+
 func nodeTable(w io.Writer, s overlay.Status) {
 	n, d := s.Node, s.Datapath
 	fmt.Fprintln(w, "NODE")
@@ -72,7 +79,7 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "cluster", cmp.Or(n.Cluster, "none yet: it is made once this host has a network, or others beside it, and all members and all hosts of --join are up; the log says for whom it waits"))
 	row(w, "up", time.Duration(n.UptimeSeconds)*time.Second)
 	row(w, "VTEP", n.VTEP)
-	row(w, "gossip", n.Gossip)
+	row(w, "gossip", gossipOf(n))
 	row(w, "worker CPUs", list(d.Workers))
 	row(w, "packet buffers", fmt.Sprintf("%d of %d in use, hugepages: %s", d.MbufsInUse, d.MbufsTotal, yesNo(d.Hugepages)))
 	row(w, "underlay", underlayOf(d))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/contrib/compose"
+	"github.com/overlane/overlane/discovery"
 )
 
 // startTimeout bounds the start of all hosts of a cluster.
@@ -32,6 +33,7 @@ type Options struct {
 // Cluster is some Docker hosts with a wire between them.
 type Cluster struct {
 	Hosts []*Host
+	Token string // of overlane on all of them
 	opts  Options
 }
 
@@ -40,7 +42,7 @@ type Cluster struct {
 func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	c := &Cluster{opts: opts}
+	c := &Cluster{opts: opts, Token: discovery.NewToken().Text()}
 	if err := c.Down(ctx); err != nil {
 		return c, err
 	}
@@ -73,7 +75,7 @@ func Down(ctx context.Context, name string) error {
 func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
 	cmd := composeCommand(ctx, append([]string{"-p", c.opts.Name, "-f", "-"}, args...)...)
 	cmd.Stdin = strings.NewReader(compose.Cluster)
-	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay)
+	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay, "OVERLANE_TOKEN="+c.Token)
 	return run(cmd)
 }
 

@@ -102,6 +102,7 @@ func installPlugin(t *testing.T, c *Cluster, settings ...string) (image string) 
 		empty(t, c.Hosts)
 		shells(t, c.Hosts, func(*Host) string { return "docker plugin ls -q | xargs -r docker plugin rm -f" })
 	})
+	settings = append(settings, "OVERLANE_TOKEN="+c.Token)
 	shells(t, c.Hosts, func(*Host) string {
 		return "docker plugin install --grant-all-permissions --alias overlane " + image + " " + strings.Join(settings, " ")
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/contrib/bench/testbed"
+	"github.com/overlane/overlane/discovery"
 )
 
 // idleWindow is how long the daemons are watched while the containers have nothing to say.
@@ -32,8 +33,9 @@ func overlane(ctx context.Context, binary string) (*overlanePair, error) {
 	if p.dir, err = os.MkdirTemp("", "overlane-bench"); err != nil {
 		return p, err
 	}
+	token := discovery.NewToken().Text()
 	for i := range p.daemons {
-		p.daemons[i] = testbed.Daemon{Binary: binary, Namespace: p.hosts[i], Dir: filepath.Join(p.dir, fmt.Sprint(i)), Host: wire[i], Join: wire[0], CPU: i}
+		p.daemons[i] = testbed.Daemon{Binary: binary, Namespace: p.hosts[i], Dir: filepath.Join(p.dir, fmt.Sprint(i)), Host: wire[i], Join: wire[0], CPU: i, Token: token}
 		if err := p.daemons[i].Start(ctx); err != nil {
 			return p, err
 		}

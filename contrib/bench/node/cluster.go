@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/overlane/overlane/contrib/bench/testbed"
+	"github.com/overlane/overlane/discovery"
 )
 
 const (
@@ -46,9 +47,10 @@ func newCluster(ctx context.Context, binary string) (*cluster, error) {
 	if c.dir, err = os.MkdirTemp("", "overlane-bench"); err != nil {
 		return c, err
 	}
+	token := discovery.NewToken().Text()
 	for i := range c.daemons {
 		c.daemons[i] = testbed.Daemon{Binary: binary, Namespace: hostNS(i), Dir: filepath.Join(c.dir, fmt.Sprint(i)),
-			Host: hostAddress(i), Join: hostAddress(0), CPU: i % runtime.NumCPU()}
+			Host: hostAddress(i), Join: hostAddress(0), CPU: i % runtime.NumCPU(), Token: token}
 	}
 	for i := range c.daemons[:2] {
 		if err := c.daemons[i].Start(ctx); err != nil {
