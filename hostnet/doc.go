@@ -12,4 +12,7 @@ type Interface struct {
 }
 
 // Host is the machine that the daemon runs on. The zero value is ready.
-type Host struct{ fence fence }
+type Host struct {
+	fence     fence
+	antispoof antispoof
+}

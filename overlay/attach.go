@@ -25,6 +25,7 @@ type Host interface {
 	Has(name string) (bool, error)
 	HasIPv6() bool
 	Isolate([]hostnet.Interface) error
+	Antispoof([]netip.AddrPort) error
 	SetUp(hostnet.Interface) error
 	Check(hostnet.Interface) error
 	WriteNames([]hostnet.HostsLine) error

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -89,13 +90,14 @@ type Config struct {
 	Datapath    Datapath
 	Table       *names.Table                           // who is called what
 	Names       Names                                  // answers from it
-	Host        Host                                   // for attachments
+	Host        Host                                   // for attachments, and rules of its firewall
 	Engine      func() error                           // why Docker's engine does not tell what containers are called; nil: it does
 	Everywhere  func() error                           // why no network is made on all hosts from here; nil: it is. See package networks
 	Defined     func(name string) *networks.Definition // one that is on all hosts; nil: none is called so
 	Version     string                                 // shown by Status
 	Defaults    []prefix.DefaultPool
-	Joins       bool // the daemon was told of hosts to join
+	Static      []discovery.Static // endpoints of VTEPs that speak no gossip
+	Joins       bool               // the daemon was told of hosts to join
 	Log         logrus.FieldLogger
 }
 
@@ -115,8 +117,9 @@ type Overlay struct {
 	engine     engine
 	inUseCache inUseCache
 	attached   attached
-	mu         sync.RWMutex        // guards networks; held to write while one is made or removed
-	networks   map[string]*network // by Docker's NetworkID
+	spoofable  atomic.Pointer[string] // why the rules against forged VXLAN are not in force; empty: they are
+	mu         sync.RWMutex           // guards networks; held to write while one is made or removed
+	networks   map[string]*network    // by Docker's NetworkID
 }
 
 // Open reads the store and takes back the networks and endpoints that it holds: their ports work when Open returns.
@@ -150,6 +153,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.addresses.Attach(c)
 	o.running.Go(o.runGarbage)
 	o.running.Go(o.runNames)
+	o.running.Go(o.runAntispoof)
 	o.running.Go(o.runClaims)
 	o.running.Go(o.runExtras)
 	o.running.Go(o.runMTU)

@@ -46,7 +46,8 @@ type NodeStatus struct {
 	Cluster       string         `json:"cluster"` // its identity; empty: none yet
 	VTEP          netip.AddrPort `json:"vtep"`
 	Gossip        netip.AddrPort `json:"gossip"`
-	Insecure      bool           `json:"insecure"` // its cluster has no token: gossip is not encrypted
+	Spoofable     string         `json:"spoofable"` // why containers of this host can send forged VXLAN; empty: they can't
+	Insecure      bool           `json:"insecure"`  // its cluster has no token: gossip is not encrypted
 	UptimeSeconds int64          `json:"uptime_seconds"`
 }
 
@@ -133,7 +134,7 @@ func (o *Overlay) Status() Status {
 	self := o.cluster.Self()
 	s := Status{
 		Node: NodeStatus{
-			ID: self.ID, Host: self.Host, Version: o.cfg.Version, Cluster: self.Cluster, VTEP: self.VTEP, Gossip: self.Addr, Insecure: len(self.Keys) == 0,
+			ID: self.ID, Host: self.Host, Version: o.cfg.Version, Cluster: self.Cluster, VTEP: self.VTEP, Gossip: self.Addr, Insecure: len(self.Keys) == 0, Spoofable: o.whySpoofable(),
 			UptimeSeconds: int64(time.Since(o.started).Seconds()),
 		},
 		Members:   o.memberStatus(self, members),

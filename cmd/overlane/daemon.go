@@ -191,6 +191,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Defaults:    s.defaultPools,
 		Everywhere:  s.makesNetworks,
 		Defined:     func(name string) *networks.Definition { return n.networks.Defined(name) },
+		Static:      s.static,
 		Joins:       len(s.join) > 0,
 		Log:         log,
 	})

@@ -70,6 +70,13 @@ func gossipOf(n overlay.NodeStatus) string {
 	return fmt.Sprintf("%s, encrypted", n.Gossip)
 }
 
+func antispoofOf(n overlay.NodeStatus) string {
+	if n.Spoofable != "" {
+		return "NOT IN FORCE, containers of this host can send forged VXLAN to other hosts: " + n.Spoofable
+	}
+	return "in force: containers can't pass for this host"
+}
+
 func nodeTable(w io.Writer, s overlay.Status) {
 	n, d := s.Node, s.Datapath
 	fmt.Fprintln(w, "NODE")
@@ -80,6 +87,7 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "up", time.Duration(n.UptimeSeconds)*time.Second)
 	row(w, "VTEP", n.VTEP)
 	row(w, "gossip", gossipOf(n))
+	row(w, "antispoof", antispoofOf(n))
 	row(w, "worker CPUs", list(d.Workers))
 	row(w, "packet buffers", fmt.Sprintf("%d of %d in use, hugepages: %s", d.MbufsInUse, d.MbufsTotal, yesNo(d.Hugepages)))
 	row(w, "underlay", underlayOf(d))

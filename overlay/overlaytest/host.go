@@ -13,12 +13,13 @@ import (
 // Host stands for the network of the machine itself, which outlives the daemon.
 type Host struct {
 	Faults
-	taps       *Taps
-	mu         sync.Mutex
-	routes     map[netip.Prefix]string
-	interfaces map[string]hostnet.Interface
-	isolated   []hostnet.Interface
-	names      []hostnet.HostsLine
+	taps        *Taps
+	mu          sync.Mutex
+	routes      map[netip.Prefix]string
+	interfaces  map[string]hostnet.Interface
+	antispoofed []netip.AddrPort
+	isolated    []hostnet.Interface
+	names       []hostnet.HostsLine
 }
 
 // NewHost is one without routes.
@@ -98,6 +99,23 @@ func (h *Host) Isolate(interfaces []hostnet.Interface) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.isolated = slices.Clone(interfaces)
+	return nil
+}
+
+// Antispoofed gives the ports that are protected.
+func (h *Host) Antispoofed() []netip.AddrPort {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.antispoofed)
+}
+
+func (h *Host) Antispoof(ports []netip.AddrPort) error {
+	if err := h.check("Antispoof"); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.antispoofed = slices.Clone(ports)
 	return nil
 }
 
