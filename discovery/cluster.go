@@ -32,9 +32,11 @@ type Cluster struct {
 
 	keysMu   sync.Mutex // before mu
 	keys     keyring
-	hurry    bool          // a rotation waits for nobody who is down
-	asked    bool          // this node's operator said so
-	gave     time.Time     // when this node gave others the new key
+	hurry    bool      // a rotation waits for nobody who is down
+	asked    bool      // this node's operator said so
+	giveAt   time.Time // when this node next gives others the new key
+	stepAt   time.Time // when it takes its next step at the earliest
+	given    chan keyMessage
 	rotating chan struct{} // there may be a step to take
 
 	mu      sync.Mutex
@@ -102,6 +104,7 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 	c := &Cluster{
 		keys:         ring,
 		rotating:     make(chan struct{}, 1),
+		given:        make(chan keyMessage, 16),
 		cfg:          cfg,
 		log:          cfg.Log,
 		identity:     id,

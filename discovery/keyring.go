@@ -168,12 +168,17 @@ func (r *keyring) save(dir string) error {
 	return nil
 }
 
+// TokenError says why a node does not start with the tokens that it has and was given, and what to do.
+type TokenError struct{ text string }
+
+func (e *TokenError) Error() string { return e.text }
+
 // What keeps a node from starting.
 var (
-	errNoToken = errors.New("joining a cluster takes its token: run `overlane token` on one of its hosts, and give what it prints by --token, or the path of a file that holds it")
-	errOpen    = errors.New("the cluster of this host has no token, it is open to everybody: run `overlane token new` once, stop overlane on all its hosts, and start it there with that --token; or leave the cluster open, with --insecure on all hosts")
-	errClosed  = errors.New("--insecure is for a cluster that has no token, and this host's has one: leave it out; or stop overlane on all hosts, and remove keyring.json from the data directory of each")
-	errBoth    = errors.New("--insecure and --token exclude each other: leave one of them out")
+	errNoToken = &TokenError{"joining a cluster takes its token: run `overlane token` on one of its hosts, and give what it prints by --token, or the path of a file that holds it"}
+	errOpen    = &TokenError{"this host belongs to a cluster, and has no token of it. Where `overlane token` prints one on another host of it, give that by --token. Where none has one, since a version without tokens made the cluster (--gossip-key is not read any more), run `overlane token new` once, stop overlane on all hosts, and start it there with that --token; or leave the cluster open to everybody, with --insecure on all hosts"}
+	errClosed  = &TokenError{"--insecure is for a cluster that has no token, and this host's has one: leave it out; or stop overlane on all hosts, and remove keyring.json from the data directory of each"}
+	errBoth    = &TokenError{"--insecure and --token exclude each other: leave one of them out"}
 )
 
 // openKeyring gives the keys that the node begins with, and keeps them on disk. The first node of a cluster makes its key.
@@ -191,30 +196,39 @@ func openKeyring(cfg *Config, member bool) (keyring, error) {
 		return r, nil
 	case cfg.Token.IsZero() && len(r.tokens) > 0:
 		return r, nil
-	case cfg.Token.IsZero() && len(cfg.Join) > 0:
-		return r, errNoToken
 	case cfg.Token.IsZero() && member:
 		return r, errOpen
+	case cfg.Token.IsZero() && len(cfg.Join) > 0:
+		return r, errNoToken
 	case cfg.Token.IsZero():
 		r.tokens = []Token{NewToken()}
 		cfg.Log.Info("this host begins a cluster: `overlane token` prints what others need to join it")
 	default:
-		r = r.given(cfg.Token, cfg.Log)
+		r = r.given(cfg.Token, filepath.Join(cfg.Dir, keyringFile), cfg.Log)
 	}
 	return r, r.save(cfg.Dir)
 }
 
-// given takes note of the token that the daemon was started with. It may be one that was rotated away, while a start script still names it.
-// Another one is that of another cluster, or was made while this node was away.
-func (r *keyring) given(t Token, log logrus.FieldLogger) keyring {
+// given takes note of the token that the daemon was started with. A start script may name one still that was in use before; an operator names one
+// that was made while this node was away, or that of another cluster.
+func (r *keyring) given(t Token, path string, log logrus.FieldLogger) keyring {
 	switch {
-	case r.find(t) >= 0:
-		return *r
+	case len(r.tokens) == 0:
+		return keyring{tokens: []Token{t}}
 	case slices.Contains(r.retired, t.fingerprint()):
-		log.Warnf("the token that was given was in use until `overlane token rotate` changed it, and does not count: the one in use is on disk; run `overlane token`, and put what it prints in its place")
+		log.Warnf("the token that was given, %s, was in use before and does not count: %s has the one that is; put what `overlane token` prints in its place, or remove that file to go back to it", t.fingerprint(), path)
+		return *r
+	case r.find(t) < 0:
+		log.Warnf("the token that was given, %s, takes the place of %s", t.fingerprint(), r.tokens[0].fingerprint())
+	case t.after(r.tokens[0]): // others may have gone on to it without this node
+		return r.using(t)
+	default:
 		return *r
 	}
-	return keyring{[]Token{t}, r.retired} // not retired: an operator may take it back
+	if t.after(r.newest()) {
+		return r.only(t)
+	}
+	return keyring{[]Token{t}, r.retired} // that of another cluster: this one's may come back
 }
 
 // setKeys puts the keys on disk, in use, and into what the others are told.

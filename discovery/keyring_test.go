@@ -33,7 +33,7 @@ func (n *testNode) waitOnly(f Fingerprint) {
 	n.t.Helper()
 	n.wait(20*time.Second, fmt.Sprint("key ", f), func() bool {
 		k := n.Keyring()
-		return len(k) == 1 && k[0].Fingerprint == f.String() && k[0].InUse && len(k[0].Lack) == 0
+		return len(k) == 1 && k[0].Fingerprint == f.String() && k[0].InUse
 	})
 }
 
@@ -244,6 +244,7 @@ func TestTokenIsWantedToJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("overlane token new", begin)
+	refused("overlane token new", join)
 	if err := attempt(func(c *Config) { c.Token = NewToken() }); err != nil {
 		t.Error(err)
 	}
@@ -262,19 +263,19 @@ func TestInsecureClusterHasNoToken(t *testing.T) {
 	})
 }
 
-// What is no key of a member's own changes nothing.
+// What is no key of a member's own changes nothing; a key of a member's is taken.
 func TestKeyMessagesThatAreRefused(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1, withKey(secret))
+		b := startNode(t, l.listen, 2, withKey(secret), withJoin(a))
+		b.waitState(10*time.Second, a, StateAlive)
+		a.waitState(10*time.Second, b, StateAlive)
 		good := NewToken()
-		with := func(from nodeID, hurry byte, t Token) message {
-			return append(append(append(message{keyMessageVersion}, from[:]...), hurry), t.encode()...)
+		from := func(id nodeID, hurry byte, t Token) message {
+			return append(append(append(message{keyMessageVersion}, id[:]...), hurry), t.encode()...)
 		}
-		late := good
-		late.made += uint64((2 * maxAhead).Milliseconds())
 		refused := []message{
-			with(nodeID{9}, 0, good), {keyMessageVersion}, with(a.identity.id, 2, good), with(a.identity.id, 0, Token{key: []byte("short")}),
-			with(a.identity.id, 0, late),
+			from(nodeID{9}, 0, good), {keyMessageVersion}, from(b.identity.id, 2, good), from(b.identity.id, 0, Token{key: []byte("short")}),
 		}
 		for _, m := range refused {
 			if !a.receiveKey(m) {
@@ -284,8 +285,77 @@ func TestKeyMessagesThatAreRefused(t *testing.T) {
 		if got := a.Rejected()["key_message"]; got != uint64(len(refused)) {
 			t.Errorf("%d refused, want %d", got, len(refused))
 		}
+		late := good
+		late.made += uint64((2 * maxAhead).Milliseconds())
+		a.receiveKey(from(b.identity.id, 0, late))
+		a.wait(time.Second, "it is told of a key of tomorrow's", func() bool { return strings.Contains(a.logged.String(), "later than this host's clock") })
 		if k := a.Keyring(); len(k) != 1 {
 			t.Errorf("keys: %+v", k)
+		}
+		a.receiveKey(from(b.identity.id, 0, good))
+		a.wait(time.Second, "the good one is taken", func() bool { k := a.Keyring(); return len(k) > 1 || k[0].Fingerprint == good.fingerprint().String() })
+		a.waitOnly(good.fingerprint())
+		b.waitOnly(good.fingerprint())
+	})
+}
+
+// A message from a rotation before does not have the next one pass over who is down.
+func TestHurryIsOfItsOwnRotation(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		n := startNode(t, l.listen, 1, withKey(secret))
+		first, next := n.keys.tokens[0], NewToken()
+		for _, k := range []keyMessage{{first, true}, {next, false}, {first, true}} {
+			n.keysMu.Lock()
+			n.keys.tokens = []Token{first, next}
+			n.keysMu.Unlock()
+			if err := n.hearKey(k); err != nil || n.hurry {
+				t.Fatalf("%+v: hurry %v, %v", k, n.hurry, err)
+			}
+		}
+	})
+}
+
+// A node that was away while the others went on finds back: by itself where it had the new key already, with the token where it had not.
+func TestRotationEndsWithoutANode(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		nodes := startThree(t, l.listen)
+		a, b, c := nodes[0], nodes[1], nodes[2]
+		waitDown := func(n *testNode) {
+			t.Helper()
+			a.wait(time.Minute, "it is down", func() bool {
+				return slices.ContainsFunc(a.Members(), func(m Member) bool { return m.Host == n.cfg.Host && m.State == StateDead })
+			})
+		}
+		stop := func(n *testNode) (address netip.AddrPort) {
+			t.Helper()
+			address = n.Self().Addr
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+			waitDown(n)
+			return address
+		}
+		atC := stop(c)
+		f, err := a.RotateToken(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.wait(20*time.Second, "the new key is there", func() bool { return len(b.Keyring()) == 2 })
+		atB := stop(b)
+		if _, err := a.RotateToken(true); err != nil {
+			t.Fatal(err)
+		}
+		a.wait(20*time.Second, "it goes on alone", func() bool { return len(a.Keyring()) == 1 })
+		token, _ := a.Token()
+		for _, back := range []struct {
+			node    *testNode
+			address netip.AddrPort
+		}{{b, atB}, {c, atC}} {
+			back.node.cfg.Token = token
+			back.node.restartAt(back.address)
+			back.node.waitOnly(f)
+			back.node.waitState(time.Minute, a, StateAlive)
+			a.waitState(time.Minute, back.node, StateAlive)
 		}
 	})
 }

@@ -8,18 +8,31 @@ import (
 )
 
 // A cluster's key is changed in three steps, each of which a node takes by itself, by what it knows of the others: a node that has a newer
-// key gives it to those that lack it; where all have it they use it; where all use it they refuse what is encrypted with the old one. So
-// nobody is cut off who is there, and nobody has to be asked. A node that is down holds it up, unless the operator says not to wait.
+// key gives it to those that lack it; where all have it they use it; where all that have it use it they refuse what is encrypted with the old one.
+// So nobody is cut off who is there, and nobody has to be asked. A node that is down holds it up until it is forgotten, unless the operator
+// says not to wait. One that was away in between is told by the others' keys how far they are.
 
-// rotationInterval is the time between a node's looks at a rotation, and until it gives the key once more to a node that lacks it.
-const rotationInterval = time.Second
+const (
+	// rotationInterval is the time between a node's looks at a rotation, and until it gives the key once more to a node that lacks it.
+	rotationInterval = time.Second
+	// dwell is between two steps: a node that is about to join with the old key is a member by then.
+	dwell = 2 * time.Second
+	// relieveAfter is when a node that got the key gives it to others, where nobody before it has: by then it knows who else has it.
+	relieveAfter = 5 * time.Second
+	// maxAhead is how much later than now, or than the newest key known, a key may have been made: one from a year ahead would be the newest
+	// for a year.
+	maxAhead = 24 * time.Hour
+)
 
 // keyMessageVersion is the first byte of a message with a key. Then come the sender's ID, a byte that is 1 where nobody is waited for who is
 // down, and the token.
 const keyMessageVersion = 3
 
-// maxAhead is how much later a key may have been made than this node's clock says: a key from a year ahead would be the newest for a year.
-const maxAhead = 24 * time.Hour
+// keyMessage is a key that another member gives.
+type keyMessage struct {
+	token Token
+	hurry bool
+}
 
 // KeyStatus is one gossip key, and which hosts have it.
 type KeyStatus struct {
@@ -30,7 +43,10 @@ type KeyStatus struct {
 	Lack        []string `json:"lack"` // with their state, hosts that left excepted
 }
 
-var errInsecure = errors.New("this host's cluster is open to everybody (--insecure): it has no token")
+var (
+	errInsecure = errors.New("this host's cluster is open to everybody (--insecure): it has no token")
+	errAlone    = errors.New("this host has met none of those that --join names: they would not learn of the new token; start it when it has, or without --join")
+)
 
 // Token is what lets others into this node's cluster.
 func (c *Cluster) Token() (Token, error) {
@@ -45,12 +61,15 @@ func (c *Cluster) Token() (Token, error) {
 // RotateToken begins to change the cluster's key for a new one; the old one lets nobody in once all members that are not gone use the new
 // one, or now, once all that are up do. A rotation that is under way is gone on with.
 func (c *Cluster) RotateToken(now bool) (Fingerprint, error) {
+	others := len(c.Members()) > 1
 	c.keysMu.Lock()
 	defer c.keysMu.Unlock()
-	switch len(c.keys.tokens) {
-	case 0:
+	switch n := len(c.keys.tokens); {
+	case n == 0:
 		return Fingerprint{}, errInsecure
-	case 1:
+	case n == 1 && !others && len(c.cfg.Join) > 0:
+		return Fingerprint{}, errAlone
+	case n == 1:
 		next := NewToken()
 		next.made = max(next.made, c.keys.tokens[0].made+1)
 		if err := c.takeKey(next); err != nil {
@@ -66,6 +85,7 @@ func (c *Cluster) RotateToken(now bool) (Fingerprint, error) {
 func (c *Cluster) takeKey(t Token) error {
 	next := c.keys
 	next.tokens = append(slices.Clone(c.keys.tokens), t)
+	c.stepAt = time.Now().Add(dwell)
 	return c.setKeys(next)
 }
 
@@ -105,6 +125,10 @@ func (c *Cluster) runRotation() {
 		select {
 		case <-c.ctx.Done():
 			return
+		case m := <-c.given:
+			if err := c.hearKey(m); err != nil && c.limiter.allow(err.Error()) {
+				c.log.WithError(err).Warn("the cluster's new token was not taken: this host holds its rotation up, and is cut off where that ends without it")
+			}
 		case <-c.rotating:
 		case <-again:
 		}
@@ -122,24 +146,37 @@ func (c *Cluster) stepRotation() (more bool) {
 	}
 	next := c.keys.newest()
 	f := next.fingerprint()
-	counts := func(m Member) bool { return m.State == StateAlive || m.State != StateLeft && !c.hurry }
-	members = slices.DeleteFunc(members, func(m Member) bool { return !counts(m) })
-	lacks := func(m Member) bool { return !slices.Contains(m.Keys, f) }
+	members = slices.DeleteFunc(members, func(m Member) bool {
+		return m.State == StateLeft || m.State == StateDead && c.hurry
+	})
 	c.giveKey(next, members)
-	var err error
+	using := c.keys.tokens[0].same(next)
+	what, step := "", c.keys
+	passed := c.keys.passed(next, members)
 	switch {
-	case slices.ContainsFunc(members, lacks):
-	case !c.keys.tokens[0].same(next):
-		err = c.setKeys(c.keys.using(next))
-		c.log.Infof("all hosts have the new token %s: this one encrypts with it", f)
-	case !slices.ContainsFunc(members, func(m Member) bool { return m.Keys[0] != f }):
-		err = c.setKeys(c.keys.only(next))
-		c.log.Infof("all hosts use the new token %s: the old one lets nobody in any more", f)
+	case !passed && time.Now().Before(c.stepAt):
+		return true
+	case !using && (passed || !slices.ContainsFunc(members, func(m Member) bool { return !slices.Contains(m.Keys, f) })):
+		what, step = "the other hosts have the new token %s: this one encrypts with it", c.keys.using(next)
+	case using && !slices.ContainsFunc(members, func(m Member) bool { return slices.Index(m.Keys, f) > 0 }): // who came with the old one since does not count
+		what, step = "the other hosts use the new token %s: the old one lets nobody in any more", c.keys.only(next)
+	default:
+		return true
 	}
-	if err != nil && c.limiter.allow(err.Error()) {
+	c.stepAt = time.Now().Add(dwell)
+	if err := c.setKeys(step); err == nil {
+		c.log.Infof(what, f)
+	} else if c.limiter.allow(err.Error()) {
 		c.log.WithError(err).Error("the new token is not on disk yet")
 	}
 	return len(c.keys.tokens) > 1
+}
+
+// passed says that some node has gone on to a key, and left behind the one that is in use here.
+func (r *keyring) passed(next Token, members []Member) bool {
+	return slices.ContainsFunc(members, func(m Member) bool {
+		return slices.Contains(m.Keys, next.fingerprint()) && !slices.Contains(m.Keys, r.tokens[0].fingerprint())
+	})
 }
 
 // using puts a key before the others.
@@ -150,10 +187,11 @@ func (r *keyring) using(t Token) keyring {
 
 // giveKey gives a key to the members that are to hear of it.
 func (c *Cluster) giveKey(t Token, members []Member) {
-	if time.Since(c.gave) < rotationInterval {
+	now := time.Now()
+	if now.Before(c.giveAt) {
 		return
 	}
-	c.gave = time.Now()
+	c.giveAt = now.Add(rotationInterval)
 	text := append([]byte{keyMessageVersion}, c.identity.id[:]...)
 	text = append(text, 0)
 	if c.hurry {
@@ -170,7 +208,7 @@ func (c *Cluster) giveKey(t Token, members []Member) {
 // unaware are the members that this node tells of a key: those that lack it, where this node is the first that has it, since of a thousand one is
 // enough; and all, where its operator does not wait for those that are down.
 func (c *Cluster) unaware(f Fingerprint, members []Member) []Member {
-	members = slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.State != StateAlive })
+	members = slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.State != StateAlive && m.State != StateSuspect })
 	has := func(m Member) bool { return slices.Contains(m.Keys, f) }
 	switch first := slices.IndexFunc(members, has); {
 	case c.asked:
@@ -181,54 +219,53 @@ func (c *Cluster) unaware(f Fingerprint, members []Member) []Member {
 	return slices.DeleteFunc(members, has)
 }
 
-// receiveKey takes a key from another member; false when the message is none with a key.
+// receiveKey takes a message with a key from another member; false when the message is no such.
 func (c *Cluster) receiveKey(m message) bool {
 	if len(m) == 0 || m[0] != keyMessageVersion {
 		return false
 	}
-	t, hurry, err := decodeKeyMessage(m, time.Now())
-	if err == nil && !c.affiliation.knows(nodeID(m[1:])) {
-		err = errors.New("its sender is no member")
-	}
-	if err == nil {
-		err = c.hearKey(t, hurry)
-	}
-	if err != nil {
+	k, err := decodeKeyMessage(m)
+	if err != nil || !c.affiliation.knows(nodeID(m[1:])) {
 		c.reject("key_message")
-		c.log.WithError(err).Debug("a key of another member was refused")
+		return true
+	}
+	select {
+	case c.given <- k:
+	default: // it is given again
 	}
 	return true
 }
 
-func decodeKeyMessage(m message, now time.Time) (t Token, hurry bool, err error) {
+func decodeKeyMessage(m message) (k keyMessage, err error) {
 	const header = 1 + len(nodeID{}) + 1
 	if len(m) < header || m[header-1] > 1 {
-		return t, false, errors.New("malformed")
+		return k, errors.New("malformed")
 	}
-	t, err = decodeToken(m[header:])
-	if err == nil && t.made > uint64(now.Add(maxAhead).UnixMilli()) {
-		err = errors.New("it was made later than now")
-	}
-	return t, m[header-1] == 1, err
+	k.hurry = m[header-1] == 1
+	k.token, err = decodeToken(m[header:])
+	return k, err
 }
 
-func (c *Cluster) hearKey(t Token, hurry bool) error {
+func (c *Cluster) hearKey(k keyMessage) error {
 	c.keysMu.Lock()
 	defer c.keysMu.Unlock()
-	switch n := len(c.keys.tokens); {
-	case slices.Contains(c.keys.retired, t.fingerprint()):
-		return errors.New("it was in use before")
-	case c.keys.find(t) >= 0 && (c.hurry || !hurry):
-		return nil
-	case c.keys.find(t) >= 0:
-	case n == 0 || n == maxKeys:
-		return fmt.Errorf("this node has %d keys", n)
+	n, f := len(c.keys.tokens), k.token.fingerprint()
+	switch {
+	case n == 0 || slices.Contains(c.keys.retired, f):
+		return nil // said too late
+	case c.keys.find(k.token) >= 0:
+	case n == maxKeys:
+		return fmt.Errorf("token %s: this host has %d already", f, n)
+	case k.token.made > max(uint64(time.Now().UnixMilli()), c.keys.newest().made)+uint64(maxAhead.Milliseconds()):
+		return fmt.Errorf("token %s: it was made %s, later than this host's clock says: set the clocks right", f, time.UnixMilli(int64(k.token.made)).UTC().Format(time.RFC3339))
 	default:
-		if err := c.takeKey(t); err != nil {
+		if err := c.takeKey(k.token); err != nil {
 			return err
 		}
+		c.giveAt = time.Now().Add(relieveAfter)
 	}
-	c.hurry = c.hurry || hurry
-	signal(c.rotating)
+	if len(c.keys.tokens) > 1 && c.keys.newest().same(k.token) {
+		c.hurry = c.hurry || k.hurry
+	}
 	return nil
 }

@@ -71,6 +71,9 @@ func (t Token) Text() string {
 // String does not give the token away.
 func (t Token) String() string { return fmt.Sprintf("token %s", t.fingerprint()) }
 
+// IsToken says whether a text is to be a token, and no path of a file.
+func IsToken(text string) bool { return strings.HasPrefix(text, tokenPrefix) }
+
 // ParseToken reads what Text gives. Its errors do not show what may be a token.
 func ParseToken(text string) (Token, error) {
 	encoded, ok := strings.CutPrefix(text, tokenPrefix)

@@ -116,7 +116,6 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	if spec.MAC == (discovery.MAC{}) {
 		ep.MAC = newMAC(spec.Addrs)
 	}
-	ep.Names = o.askedFor(spec.Addrs)
 	unreachable := o.unreachableOwners(&ep.Endpoint)
 	underlay, err := o.cfg.UnderlayMTU(o.peers()) // which takes its time where there are many peers: nobody is to wait for it
 	if err != nil {
@@ -129,6 +128,9 @@ func (o *Overlay) CreateEndpoint(spec EndpointSpec) (Endpoint, error) {
 	}
 	defer unlock()
 	ep.Trust = cmp.Or(opts.trust, n.Trust)
+	if n.Space != dockerSpace {
+		ep.Names = o.askedFor(spec.Addrs)
+	}
 	if old := n.endpoints[spec.ID]; old != nil {
 		if slices.Equal(old.Addrs, spec.Addrs) && (old.MAC == spec.MAC || spec.MAC == discovery.MAC{}) {
 			return old.Endpoint, nil

@@ -219,6 +219,9 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Observe:   n.overlay.Observe,
 		Receive:   n.receive,
 	})
+	if token := (*discovery.TokenError)(nil); errors.As(err, &token) {
+		return n, token
+	}
 	if err != nil {
 		return n, fmt.Errorf("discovery with --gossip-port %d: %w", s.gossipPort, err)
 	}

@@ -17,25 +17,22 @@ import (
 	"github.com/overlane/overlane/discovery"
 )
 
-// parseToken takes the token itself or the path of a file that holds it, which has a slash or begins with an @. Its errors never show what
-// may be a token.
+// parseToken takes the token itself or the path of a file that holds it, which may begin with an @. Its errors never show what may be a token.
 func parseToken(s *settings, text string) (err error) {
-	path, isFile := strings.CutPrefix(text, "@")
-	if isFile || strings.Contains(text, "/") {
-		content, err := os.ReadFile(path)
+	if text == "" {
+		return nil
+	}
+	if !discovery.IsToken(text) {
+		content, err := os.ReadFile(strings.TrimPrefix(text, "@"))
 		if errors.Is(err, os.ErrNotExist) {
-			return errors.New("the path given leads to no file")
+			return errors.New("what was given is no token, and as a path it leads to no file")
 		}
 		if err != nil {
 			return fmt.Errorf("can't read the file: %w", errors.Unwrap(err))
 		}
-		if text = strings.TrimSpace(string(content)); text == "" {
-			return errors.New("the file is empty")
-		}
+		text = strings.TrimSpace(string(content))
 	}
-	if text != "" {
-		s.token, err = discovery.ParseToken(text)
-	}
+	s.token, err = discovery.ParseToken(text)
 	return err
 }
 
@@ -99,7 +96,8 @@ func rotateCommand(f *controlFlags) *cobra.Command {
 		Use:   "rotate",
 		Short: "Change the token on all hosts, so that the old one lets nobody in",
 		Long: "Change the token on all hosts, so that the old one lets nobody in. No packet is lost, and nobody is cut off: a host that is down is\n" +
-			"waited for until it is up again or has left. With --now it is not: it has to be given the new token when it comes back. The command waits for half a minute; the hosts go on without it.",
+			"waited for until it is up again, has left, or was forgotten after a day. With --now it is not: it has to be given the new token when it\n" +
+			"comes back, as one that was forgotten. The command waits for half a minute; the hosts go on without it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			verb := "rotate"
@@ -126,8 +124,12 @@ func awaitRotation(cmd *cobra.Command, f *controlFlags, fingerprint string) erro
 		if err != nil {
 			return err
 		}
-		if len(tokens) == 1 && tokens[0].Fingerprint == fingerprint {
-			fmt.Fprintf(cmd.OutOrStdout(), "all hosts use the new token %s: `overlane token` prints it\n", fingerprint)
+		if len(tokens) == 1 {
+			others := ""
+			if lack := tokens[0].Lack; len(lack) > 0 {
+				others = fmt.Sprintf("; give it to %s when they come back", strings.Join(lack, ", "))
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "the hosts use the new token %s: `overlane token` prints it%s\n", tokens[0].Fingerprint, others)
 			return nil
 		}
 		select {

@@ -15,7 +15,7 @@ import (
 // inspection is what somebody would type on a host after a failure.
 const inspection = `exec 2>&1
 pid=$(pidof -s overlane || echo 1)
-for command in 'overlane status' 'overlane status records' 'overlane ipam' 'overlane keyring list'; do
+for command in 'overlane status' 'overlane status records' 'overlane ipam' 'overlane token list'; do
 	echo "# $command"
 	nsenter -t $pid -m $command
 done
