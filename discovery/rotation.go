@@ -151,7 +151,8 @@ func (c *Cluster) stepRotation() (more bool) {
 	})
 	c.giveKey(next, members)
 	using := c.keys.tokens[0].same(next)
-	what, step := "", c.keys
+	var what string
+	var step keyring
 	passed := c.keys.passed(next, members)
 	switch {
 	case !passed && time.Now().Before(c.stepAt):
