@@ -76,12 +76,14 @@ probe(const char *devargs, uint16_t *dev)
 {
 	char name[RTE_DEV_NAME_MAX_LEN];
 	sigset_t old = block_signals();
-	int ret;
+	int ret = 0;
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
-	ret = rte_dev_probe(devargs);
-	/* EAL has taken a PCI device at its start. */
-	ret = (ret && ret != -EEXIST) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : configure(*dev);
+	/* EAL has taken a PCI device at its start, and takes it for an error to be asked for it again. */
+	if (rte_eth_dev_get_port_by_name(name, dev))
+		ret = rte_dev_probe(devargs) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : 0;
+	if (!ret)
+		ret = configure(*dev);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return ret;
 }
