@@ -170,6 +170,11 @@ bench-node: image ## One node: idle CPU and memory with and without endpoints, s
 bench-dns: image ## Queries a second of one container, for a name on another host, beside Docker's server for one on its own
 	go run ./contrib/bench/dns
 
+.PHONY: bench-model
+bench-model: build-packages ## Instructions of a worker on a packet, with 1 to 4 workers and 1 to 1024 ports, by callgrind
+	contrib/setup/packages valgrind
+	contrib/bench/model/run
+
 .PHONY: bench
 bench: ## Run all four benchmarks, and write the tables of docs/performance.md anew
 	contrib/bench/record
