@@ -127,7 +127,6 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 	}
 	put_udp(udp, f, udp_len);
 	dp_eth_offload_outer(m, o->is4);
-	w->whole += cut;
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
