@@ -11,6 +11,7 @@ DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := iperf3 iproute2 iputils-ping sockperf
 NODE_PACKAGES  := iproute2 iputils-ping
+CARDS_PACKAGES := busybox-static debootstrap iperf3 iproute2 iputils-ping kmod
 XDP_PACKAGES   := clang libbpf-dev llvm
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
 LINT_PACKAGES  := clang-format clang-tidy shellcheck
@@ -115,8 +116,14 @@ test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
 	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 2 ./internal/lab/...
 
+.PHONY: test-cards
+test-cards: build ## Network cards as QEMU emulates them, in the hands of two guests' daemons
+	contrib/setup/packages $(CARDS_PACKAGES)
+	contrib/cards/build bin/cards
+	contrib/cards/run bin/cards
+
 .PHONY: soak
-soak: soak-unit soak-datapath sim soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
+soak: soak-unit soak-datapath sim test-cards soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
 
 .PHONY: soak-unit
 soak-unit: build-packages
@@ -162,6 +169,11 @@ bench-node: image ## One node: idle CPU and memory with and without endpoints, s
 .PHONY: bench-dns
 bench-dns: image ## Queries a second of one container, for a name on another host, beside Docker's server for one on its own
 	go run ./contrib/bench/dns
+
+.PHONY: bench-model
+bench-model: build-packages ## Instructions of a worker on a packet, with 1 to 4 workers and 1 to 1024 ports, by callgrind
+	contrib/setup/packages valgrind
+	contrib/bench/model/run
 
 .PHONY: bench
 bench: ## Run all four benchmarks, and write the tables of docs/performance.md anew

@@ -85,6 +85,8 @@ type DeviceStats struct {
 	MTU       int    `json:"mtu"`       // bytes of outer IP packet
 	VTEPs     int    `json:"vteps"`     // known
 	NextHops  int    `json:"next_hops"` // VTEPs to which packets leave through it; to the others the kernel sends
+
+	Offloads []string `json:"offloads"` // what it does of the work on VXLAN packets
 }
 
 // DropReason says in words why packets are dropped under a name of Stats.Drops; empty when no drop is called so.
@@ -156,7 +158,7 @@ func (d *Datapath) deviceStats() *DeviceStats {
 	if d.device == nil {
 		return nil
 	}
-	s := &DeviceStats{Name: d.device.Underlay.Device, Driver: d.device.Driver, MAC: d.device.MAC, MTU: d.device.MTU, VTEPs: len(d.vteps)}
+	s := &DeviceStats{Name: d.device.Underlay.Device, Driver: d.device.Driver, MAC: d.device.MAC, MTU: d.device.MTU, VTEPs: len(d.vteps), Offloads: d.device.Offloads}
 	if link, err := d.device.nextHops.netlink.LinkByIndex(d.device.Ifindex); err == nil {
 		s.Interface = link.Attrs().Name
 	}

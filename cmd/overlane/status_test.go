@@ -340,3 +340,16 @@ func TestExtraAddressesAreToldFromOwnOnes(t *testing.T) {
 		t.Errorf("addresses are shown as %s, want %s", got, want)
 	}
 }
+
+func TestStatusNamesOffloads(t *testing.T) {
+	device := datapath.DeviceStats{Name: "0000:03:00.0", Driver: "net_ice", Interface: "overlane0", MTU: 1500, VTEPs: 3, NextHops: 2}
+	for want, offloads := range map[string][]string{
+		"offloads: none": nil,
+		"offloads: checksums of what is sent, cutting up": {"checksums of what is sent", "cutting up"},
+	} {
+		device.Offloads = offloads
+		if got := underlayOf(datapath.Stats{Device: &device}); !strings.HasSuffix(got, "; "+want) {
+			t.Errorf("%v: %q, want it to end with %q", offloads, got, want)
+		}
+	}
+}

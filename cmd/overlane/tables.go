@@ -107,8 +107,9 @@ func underlayOf(d datapath.Stats) string {
 		return fmt.Sprintf("the kernel's UDP sockets, and tap %s for super-frames: %d left in one piece; it is used to %d of %d VTEPs",
 			d.Whole.Tap, d.Whole.Packets, d.Whole.Ways, d.Whole.VTEPs)
 	}
-	return fmt.Sprintf("%s by %s, the kernel's interface %s, MTU %d; next hop known for %d of %d VTEPs",
-		d.Device.Name, d.Device.Driver, d.Device.Interface, d.Device.MTU, d.Device.NextHops, d.Device.VTEPs)
+	return fmt.Sprintf("%s by %s, the kernel's interface %s, MTU %d; next hop known for %d of %d VTEPs; offloads: %s",
+		d.Device.Name, d.Device.Driver, d.Device.Interface, d.Device.MTU, d.Device.NextHops, d.Device.VTEPs,
+		cmp.Or(strings.Join(d.Device.Offloads, ", "), "none"))
 }
 
 func memberTable(w io.Writer, s overlay.Status) {

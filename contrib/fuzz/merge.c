@@ -170,7 +170,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < n; i++) {
 		if (!in[i].parsed)
 			continue;
-		FUZZ_CHECK(dp_gro_add(&gro, &gro, in[i].bytes, in[i].len, &in[i].h, 0));
+		FUZZ_CHECK(dp_gro_add(&gro, &gro, in[i].bytes, in[i].len, &in[i].h, 0, false));
 		added++;
 	}
 	check_units(in, n, added);

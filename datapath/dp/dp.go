@@ -307,15 +307,29 @@ type Device struct {
 	MTU     int  // bytes of outer IP packet
 	Up      bool // started
 	Ifindex int  // of the kernel's interface that it shares; 0: it is ours alone
+
+	Offloads []string // what it does of the work on VXLAN packets, as users read it
 }
 
 // DeviceInfo describes an open device.
 func DeviceInfo(id uint32) (Device, error) {
 	var info C.struct_dp_device_info
 	err := failed(C.dp_device_info(C.uint32_t(id), &info))
-	d := Device{Driver: C.GoString(&info.driver[0]), MTU: int(info.mtu), Up: bool(info.up), Ifindex: int(info.ifindex)}
+	d := Device{Driver: C.GoString(&info.driver[0]), MTU: int(info.mtu), Up: bool(info.up), Ifindex: int(info.ifindex), Offloads: []string{}}
 	for i, b := range info.mac {
 		d.MAC[i] = byte(b)
+	}
+	for _, o := range []struct {
+		has  C.bool
+		name string
+	}{
+		{info.tx_csum, "checksums of what is sent"},
+		{info.tso, "cutting up of TCP super-frames"},
+		{info.rx_csum, "checksums of what is received"},
+	} {
+		if o.has {
+			d.Offloads = append(d.Offloads, o.name)
+		}
 	}
 	return d, err
 }

@@ -79,6 +79,8 @@ struct dp_device_info {
 	uint16_t mtu;     /* bytes of outer IP packet */
 	bool up;          /* started */
 	uint32_t ifindex; /* of the kernel's interface that it shares; 0: it is ours alone */
+	/* What it does itself: checksums of what is sent and of what is received, cutting up of TCP super-frames. */
+	bool tx_csum, rx_csum, tso;
 };
 
 int dp_device_info(uint32_t device, struct dp_device_info *info);

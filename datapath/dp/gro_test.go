@@ -17,7 +17,7 @@ import (
 func toPort(frames ...[]byte) []groFrame {
 	var in []groFrame
 	for _, f := range frames {
-		in = append(in, groFrame{1, f})
+		in = append(in, groFrame{Port: 1, Data: f})
 	}
 	return in
 }
@@ -179,7 +179,7 @@ func TestMergeTrimsPadding(t *testing.T) {
 func TestMergeKeepsPortsApart(t *testing.T) {
 	for name, f := range kinds {
 		run := f.run(t, 4, 100)
-		units, _ := merge(true, []groFrame{{1, run[0]}, {2, run[1]}, {1, run[1]}, {2, run[2]}})
+		units, _ := merge(true, []groFrame{{Port: 1, Data: run[0]}, {Port: 2, Data: run[1]}, {Port: 1, Data: run[1]}, {Port: 2, Data: run[2]}})
 		if len(units) != 2 || units[0].Segs != 2 || units[1].Segs != 2 || units[0].Port != 1 || units[1].Port != 2 {
 			t.Errorf("%s: %+v", name, units)
 		}
@@ -197,7 +197,7 @@ func TestMergeOfUDPIsOffUnlessTheKernelTakesIt(t *testing.T) {
 func TestMergeIsFullAndSaysSo(t *testing.T) {
 	var frames []groFrame
 	for i := range groUnits + 1 {
-		frames = append(frames, groFrame{1, flow{port: uint16(1000 + i)}.frame(t, 1, 2, 16, fill(10))})
+		frames = append(frames, groFrame{Port: 1, Data: flow{port: uint16(1000 + i)}.frame(t, 1, 2, 16, fill(10))})
 	}
 	if units, taken := merge(true, frames); taken != groUnits || len(units) != groUnits {
 		t.Errorf("took %d frames into %d units, want %d", taken, len(units), groUnits)

@@ -7,12 +7,12 @@
 #include "harness_offload.h"
 
 bool
-dp_test_gro_add(struct dp_gro *gro, uintptr_t port, uint8_t *frame, uint32_t len)
+dp_test_gro_add(struct dp_gro *gro, uintptr_t port, uint8_t *frame, uint32_t len, bool checked)
 {
 	struct dp_hdrs h;
 
 	dp_parse(frame, len, &h);
-	return dp_gro_add(gro, (void *)port, frame, len, &h, 0);
+	return dp_gro_add(gro, (void *)port, frame, len, &h, 0, checked);
 }
 
 uintptr_t
@@ -62,7 +62,7 @@ dp_test_gro_loop(struct dp_gro *gro, uint8_t *const *segs, const uint32_t *lens,
 	while (rounds--) {
 		dp_gro_reset(gro);
 		for (uint32_t i = 0; i < n; i++)
-			dp_test_gro_add(gro, 1, segs[i], lens[i]);
+			dp_test_gro_add(gro, 1, segs[i], lens[i], false);
 		for (uint32_t i = 0; i < gro->n_units; i++)
 			dp_gro_finish(&gro->units[i]);
 		memcpy(segs[0], first, keep);

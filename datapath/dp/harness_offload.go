@@ -128,8 +128,9 @@ func segment(frame []byte, vnet vnetHdr) ([][]byte, error) {
 
 // groFrame is a frame for a port.
 type groFrame struct {
-	Port int
-	Data []byte
+	Port    int
+	Data    []byte
+	Checked bool // its checksum, by a card
 }
 
 // groUnit is what one write to a tap would carry.
@@ -148,7 +149,7 @@ func merge(udp bool, frames []groFrame) (units []groUnit, taken int) {
 	for _, f := range frames {
 		p := exact(f.Data)
 		defer free(p)
-		if !C.dp_test_gro_add(gro, C.uintptr_t(f.Port), p, C.uint32_t(len(f.Data))) {
+		if !C.dp_test_gro_add(gro, C.uintptr_t(f.Port), p, C.uint32_t(len(f.Data)), C.bool(f.Checked)) {
 			break
 		}
 		taken++

@@ -7,7 +7,7 @@
 #include "pure_gro.h"
 #include "pure_gso.h"
 
-bool dp_test_gro_add(struct dp_gro *gro, uintptr_t port, uint8_t *frame, uint32_t len);
+bool dp_test_gro_add(struct dp_gro *gro, uintptr_t port, uint8_t *frame, uint32_t len, bool checked);
 uintptr_t dp_test_gro_port(const struct dp_gro_unit *unit);
 
 uint64_t dp_test_csum_loop(const uint8_t *data, uint32_t len, uint32_t rounds);

@@ -97,6 +97,7 @@ struct dp_packet {
 	uint32_t len;
 	uint8_t tos;       /* outer */
 	uint16_t gso_size; /* of the UDP super-frame in it, which came whole; 0: not known to be one */
+	bool checked;      /* the inner TCP or UDP checksum is right, a card has said */
 	const struct dp_vtep *from;
 	struct rte_mbuf **mbuf; /* as in struct dp_frame */
 };

@@ -34,6 +34,22 @@ send_burst(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, uns
 	return sent;
 }
 
+/* A driver that is asked for offloads may have to bring packets into its card's form, and refuses what it can't send. */
+static void
+prepare(struct dp_worker *w, struct dp_eth *eth, typeof(eth->worker[0]) *queue)
+{
+	unsigned n = rte_eth_tx_prepare(eth->dev, w->id, queue->tx, queue->n_tx);
+
+	while (unlikely(n < queue->n_tx)) {
+		dp_count(w, DP_DROP_OFFLOAD);
+		queue->bytes -= queue->tx[n]->pkt_len;
+		rte_pktmbuf_free(queue->tx[n]);
+		queue->n_tx--;
+		memmove(queue->tx + n, queue->tx + n + 1, (queue->n_tx - n) * sizeof(queue->tx[0]));
+		n += rte_eth_tx_prepare(eth->dev, w->id, queue->tx + n, queue->n_tx - n);
+	}
+}
+
 /* What the device does not take is dropped. */
 void
 dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
@@ -43,8 +59,11 @@ dp_eth_send_queue(struct dp_worker *w, struct dp_eth *eth)
 	struct dp_traffic *traffic = port ? &port->worker[w->id].traffic : &w->underlay;
 	uint32_t outer = port ? 0 : (dp_addr_is4(&dp.config.vtep) ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN;
 	bool up = atomic_load_explicit(&eth->up, memory_order_acquire);
-	unsigned sent = likely(up) ? send_burst(w, eth, queue->tx, queue->n_tx) : 0;
+	unsigned sent;
 
+	if (eth->offloads.tx_csum && up)
+		prepare(w, eth, queue);
+	sent = likely(up) ? send_burst(w, eth, queue->tx, queue->n_tx) : 0;
 	for (unsigned i = sent; i < queue->n_tx; i++)
 		queue->bytes -= queue->tx[i]->pkt_len;
 	traffic->tx_packets += sent;

@@ -28,6 +28,15 @@ struct dp_port;
 struct dp_vtep;
 struct dp_worker;
 
+/* What a device does of the work on VXLAN packets; all else is done here. */
+struct dp_eth_offloads {
+	bool tx_csum;      /* the inner TCP or UDP checksum, and the outer IPv4 header's */
+	bool tx_outer_udp; /* and the outer UDP checksum, which packets over IPv6 have */
+	bool tso;          /* cuts up TCP super-frames */
+	bool rx_csum;      /* says of the checksums of received packets whether they are right */
+	uint16_t max_segs; /* mbufs that a super-frame may be in */
+};
+
 struct dp_eth {
 	uint32_t id;
 	uint16_t dev; /* ethdev's number */
@@ -38,6 +47,7 @@ struct dp_eth {
 	bool interrupts; /* that wake it, once a worker has asked for one */
 	uint32_t ifindex;
 	char driver[32];
+	struct dp_eth_offloads offloads;
 	atomic_bool up; /* started: else its queues must not be touched */
 	/* What becomes of received frames: they come from a port, or are VXLAN, or the device is not polled. */
 	_Atomic(struct dp_port *) port;
@@ -92,6 +102,20 @@ void dp_eth_disarm(struct dp_worker *w);
  */
 typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, void *to, struct rte_mbuf *m);
 void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, void *to);
+
+/* port_eth_offload.c */
+struct rte_eth_conf;
+struct rte_eth_dev_info;
+/* Has the configuration ask for the offloads that the driver says it has. */
+struct dp_eth_offloads dp_eth_choose_offloads(const struct rte_eth_dev_info *info, struct rte_eth_conf *conf);
+/* Tells the device which packets are VXLAN. */
+void dp_eth_offload_vxlan(uint16_t dev);
+/* Whether a frame without an mbuf is left to the device behind the outer headers, its checksum yet to be computed. */
+bool dp_eth_offload_takes(const struct dp_eth_outer *outer, const struct dp_frame *f);
+/* The frame in mbufs, with the wishes of what is left to do on it; NULL: none are free, and it was dropped. */
+struct rte_mbuf *dp_eth_offload_copy(struct dp_worker *w, const struct dp_frame *f);
+/* Adds what is to be done on the outer headers, in front of it by now. */
+void dp_eth_offload_outer(struct rte_mbuf *m, bool is4);
 
 /*
  * port_native.c: a burst from a device that is a port, as the worker's frames; how many there are. Whoever takes an mbuf leaves

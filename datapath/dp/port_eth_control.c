@@ -16,7 +16,7 @@
 #define RING 1024
 
 static int
-configure(uint16_t dev)
+configure(uint16_t dev, struct dp_eth_offloads *offloads)
 {
 	struct rte_eth_dev_info info;
 	struct rte_eth_conf conf = { 0 };
@@ -31,8 +31,7 @@ configure(uint16_t dev)
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP);
 	}
-	/* All that is sent comes from one pool and is held by nobody else. */
-	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+	*offloads = dp_eth_choose_offloads(&info, &conf);
 	conf.intr_conf.rxq = dp_eth_use_interrupts(info.driver_name);
 	ret = rte_eth_dev_configure(dev, n, n, &conf);
 	if (ret && conf.intr_conf.rxq) {
@@ -67,21 +66,25 @@ start(struct dp_eth *eth)
 	int ret = rte_eth_dev_start(eth->dev);
 
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!ret && (eth->offloads.tx_csum || eth->offloads.rx_csum))
+		dp_eth_offload_vxlan(eth->dev);
 	atomic_store_explicit(&eth->up, !ret, memory_order_release);
 	return ret;
 }
 
 static int
-probe(const char *devargs, uint16_t *dev)
+probe(const char *devargs, uint16_t *dev, struct dp_eth_offloads *offloads)
 {
 	char name[RTE_DEV_NAME_MAX_LEN];
 	sigset_t old = block_signals();
-	int ret;
+	int ret = 0;
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
-	ret = rte_dev_probe(devargs);
-	/* EAL has taken a PCI device at its start. */
-	ret = (ret && ret != -EEXIST) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : configure(*dev);
+	/* EAL has taken a PCI device at its start, and takes it for an error to be asked for it again. */
+	if (rte_eth_dev_get_port_by_name(name, dev))
+		ret = rte_dev_probe(devargs) || rte_eth_dev_get_port_by_name(name, dev) ? -ENODEV : 0;
+	if (!ret)
+		ret = configure(*dev, offloads);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return ret;
 }
@@ -182,7 +185,7 @@ dp_device_open(const char *devargs)
 	memset(eth, 0, sizeof(*eth));
 	eth->id = id;
 	eth->dev = RTE_MAX_ETHPORTS;
-	ret = probe(devargs, &eth->dev);
+	ret = probe(devargs, &eth->dev, &eth->offloads);
 	if (!ret)
 		ret = describe(eth);
 	if (ret) {
@@ -230,6 +233,9 @@ dp_device_info(uint32_t id, struct dp_device_info *info)
 	*info = (struct dp_device_info){ .mtu = eth->mtu, .ifindex = eth->ifindex, .up = atomic_load(&eth->up) };
 	memcpy(info->driver, eth->driver, sizeof(info->driver));
 	memcpy(info->mac, eth->mac, sizeof(info->mac));
+	info->tx_csum = eth->offloads.tx_csum;
+	info->tso = eth->offloads.tso;
+	info->rx_csum = eth->offloads.rx_csum;
 	return 0;
 }
 

@@ -48,9 +48,12 @@ checksum_ok(const dp_udp_hdr *udp, uint32_t len, uint64_t pseudo)
 	return !udp->dgram_cksum || udp->dgram_cksum == dp_csum_fold(pseudo) || completes(udp, len, pseudo) || dp_csum_fold(dp_csum_add(udp, len, pseudo)) == 0xffff;
 }
 
-/* room is what the IP packet leaves; pseudo the sum of the pseudo header without UDP's length. */
+/*
+ * room is what the IP packet leaves; pseudo the sum of the pseudo header without UDP's length; summed, that the checksum is right
+ * already. A card's word that it is wrong does not count: the sum may have been left to it.
+ */
 static enum dp_drop
-parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
+parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo, bool summed)
 {
 	uint32_t len;
 
@@ -61,7 +64,7 @@ parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
 	len = ntohs(udp->dgram_len);
 	if (len < sizeof(*udp) || len > room)
 		return DP_DROP_UNDERLAY_MALFORMED;
-	if (!checksum_ok(udp, len, pseudo + htons(len)))
+	if (!summed && !checksum_ok(udp, len, pseudo + htons(len)))
 		return DP_DROP_UNDERLAY_CHECKSUM;
 	p->data = (uint8_t *)(udp + 1);
 	p->len = len - sizeof(*udp);
@@ -69,7 +72,7 @@ parse_udp(struct dp_packet *p, dp_udp_hdr *udp, uint32_t room, uint64_t pseudo)
 }
 
 static enum dp_drop
-parse_ip4(struct dp_packet *p, dp_ipv4_hdr *ip, uint32_t len)
+parse_ip4(struct dp_packet *p, dp_ipv4_hdr *ip, uint32_t len, bool summed)
 {
 	uint32_t hdr, total;
 
@@ -86,11 +89,11 @@ parse_ip4(struct dp_packet *p, dp_ipv4_hdr *ip, uint32_t len)
 	if (ip->fragment_offset & htons(DP_IPV4_FRAGMENT))
 		return DP_DROP_UNDERLAY_FRAGMENT;
 	p->tos = ip->type_of_service;
-	return parse_udp(p, (void *)((uint8_t *)ip + hdr), total - hdr, dp_csum_pseudo4(ip, IPPROTO_UDP, 0));
+	return parse_udp(p, (void *)((uint8_t *)ip + hdr), total - hdr, dp_csum_pseudo4(ip, IPPROTO_UDP, 0), summed);
 }
 
 static enum dp_drop
-parse_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len)
+parse_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len, bool summed)
 {
 	uint32_t payload;
 
@@ -104,7 +107,7 @@ parse_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len)
 	if (ip->proto != IPPROTO_UDP)
 		return ip->proto == IPPROTO_FRAGMENT ? DP_DROP_UNDERLAY_FRAGMENT : DP_DROP_UNDERLAY_FOREIGN;
 	p->tos = ntohl(ip->vtc_flow) >> RTE_IPV6_HDR_TC_SHIFT;
-	return parse_udp(p, (void *)(ip + 1), payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0));
+	return parse_udp(p, (void *)(ip + 1), payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0), summed);
 }
 
 static const struct dp_vtep *
@@ -122,7 +125,7 @@ dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 	void *ip = rte_pktmbuf_mtod_offset(*m, void *, DP_ETH_LEN);
 	uint32_t len = (*m)->data_len;
 	enum dp_drop drop = DP_DROP_UNDERLAY_FOREIGN;
-	bool is4;
+	bool is4, summed = o->eth->offloads.rx_csum && ((*m)->ol_flags & RTE_MBUF_F_RX_OUTER_L4_CKSUM_MASK) == RTE_MBUF_F_RX_OUTER_L4_CKSUM_GOOD;
 
 	if ((*m)->nb_segs > 1)
 		return DP_DROP_OVERSIZE;
@@ -132,13 +135,14 @@ dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 		return DP_DROP_UNDERLAY_FOREIGN;
 	is4 = eth->ether_type == htons(ETH_P_IP);
 	if (is4)
-		drop = parse_ip4(p, ip, len - DP_ETH_LEN);
+		drop = parse_ip4(p, ip, len - DP_ETH_LEN, summed);
 	else if (eth->ether_type == htons(ETH_P_IPV6))
-		drop = parse_ip6(p, ip, len - DP_ETH_LEN);
+		drop = parse_ip6(p, ip, len - DP_ETH_LEN, summed);
 	if (drop != DP_DROP_COUNT)
 		return drop;
 	p->from = is4 ? dp_outer_sender4(o, ip) : sender6(ip);
 	p->gso_size = 0;
+	p->checked = dp_outer_checked(o, *m);
 	p->mbuf = m;
 	return p->from ? DP_DROP_COUNT : DP_DROP_VTEP_UNKNOWN;
 }

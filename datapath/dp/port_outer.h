@@ -29,6 +29,13 @@ struct dp_outer {
 
 extern const union dp_outer_plain dp_outer_mask;
 
+/* Whether the card has found the packet to be a tunnel's, and the TCP or UDP checksum in it right. */
+static inline bool
+dp_outer_checked(const struct dp_outer *o, const struct rte_mbuf *m)
+{
+	return o->eth->offloads.rx_csum && m->packet_type & RTE_PTYPE_TUNNEL_MASK && (m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+}
+
 void dp_outer_begin(struct dp_outer *o, const struct dp_eth *eth);
 
 /* Fills p. DP_DROP_COUNT: nothing is wrong with the headers. */
@@ -93,6 +100,7 @@ dp_outer_plain(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 	p->len = len - (DP_OUTER4_LEN - DP_VXLAN_LEN);
 	p->tos = ip->type_of_service;
 	p->gso_size = 0;
+	p->checked = dp_outer_checked(o, *m);
 	p->from = dp_outer_sender4(o, ip);
 	p->mbuf = m;
 	return p->from;

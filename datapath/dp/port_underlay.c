@@ -12,23 +12,29 @@
 #define SOURCE_FIRST 0xc000
 #define SOURCE_MASK 0x3fff
 
-/* The mbuf with a copy of the template in front of its frame; NULL when that was dropped. hdr_len is the template's. */
+/* A copy of the template in front of the mbuf's frame. hdr_len is the template's. */
 static inline uint8_t *
-put_template(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct rte_mbuf *m)
+put_template(const struct dp_eth_outer *o, uint32_t hdr_len, struct rte_mbuf *m)
 {
 	uint8_t *out;
 
-	if (unlikely(hdr_len - DP_ETH_LEN + m->data_len > o->eth->mtu)) {
-		dp_count(w, DP_DROP_UNDERLAY_MTU);
-		rte_pktmbuf_free(m);
-		return NULL;
-	}
 	m->data_off -= hdr_len;
 	m->data_len += hdr_len;
-	m->pkt_len = m->data_len;
+	m->pkt_len += hdr_len;
 	out = rte_pktmbuf_mtod(m, uint8_t *);
 	memcpy(out, o->bytes, hdr_len);
 	return out;
+}
+
+/* False, and it was dropped, when the packet is longer than the device carries. */
+static inline bool
+fits(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct rte_mbuf *m)
+{
+	if (likely(hdr_len - DP_ETH_LEN + m->data_len <= o->eth->mtu))
+		return true;
+	dp_count(w, DP_DROP_UNDERLAY_MTU);
+	rte_pktmbuf_free(m);
+	return false;
 }
 
 static inline void
@@ -46,13 +52,12 @@ encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 {
 	uint16_t total = DP_OUTER4_LEN - DP_ETH_LEN + m->data_len;
 	uint8_t tos = dp_ecn(f);
-	uint8_t *out = put_template(w, o, DP_OUTER4_LEN, m);
-	dp_ipv4_hdr *ip;
 	uint32_t sum = o->sum + htons(total) + htons(tos);
+	dp_ipv4_hdr *ip;
 
-	if (unlikely(!out))
+	if (unlikely(!fits(w, o, DP_OUTER4_LEN, m)))
 		return;
-	ip = (void *)(out + DP_ETH_LEN);
+	ip = (void *)(put_template(o, DP_OUTER4_LEN, m) + DP_ETH_LEN);
 	ip->type_of_service = tos;
 	ip->total_length = htons(total);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -66,13 +71,12 @@ encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 {
 	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - sizeof(dp_ipv6_hdr) + m->data_len, sum;
 	uint8_t tos = dp_ecn(f);
-	uint8_t *out = put_template(w, o, DP_OUTER6_LEN, m);
 	dp_ipv6_hdr *ip;
 	dp_udp_hdr *udp;
 
-	if (!out)
+	if (!fits(w, o, DP_OUTER6_LEN, m))
 		return;
-	ip = (void *)(out + DP_ETH_LEN);
+	ip = (void *)(put_template(o, DP_OUTER6_LEN, m) + DP_ETH_LEN);
 	udp = (void *)(ip + 1);
 	ip->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)tos << RTE_IPV6_HDR_TC_SHIFT);
 	ip->payload_len = htons(len);
@@ -97,6 +101,49 @@ encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, str
 	encapsulate(w, f, outer, m);
 }
 
+/* The device has no use for a length that counts all of a super-frame, nor a sum with it: it writes both into each packet. */
+static void
+encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	bool cut = m->ol_flags & RTE_MBUF_F_TX_TCP_SEG;
+	uint8_t tos = dp_ecn(f);
+	uint16_t udp_len = m->pkt_len + sizeof(dp_udp_hdr) + DP_VXLAN_LEN;
+	uint8_t *ip = put_template(o, o->is4 ? DP_OUTER4_LEN : DP_OUTER6_LEN, m) + DP_ETH_LEN;
+	dp_udp_hdr *udp;
+
+	if (o->is4) {
+		dp_ipv4_hdr *ip4 = (void *)ip;
+
+		ip4->type_of_service = tos;
+		ip4->total_length = htons(sizeof(*ip4) + udp_len);
+		udp = (void *)(ip4 + 1);
+	} else {
+		dp_ipv6_hdr *ip6 = (void *)ip;
+
+		ip6->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)tos << RTE_IPV6_HDR_TC_SHIFT);
+		ip6->payload_len = htons(udp_len);
+		udp = (void *)(ip6 + 1);
+		udp->dgram_cksum = dp_csum_fold((uint64_t)o->sum + (cut ? 0 : htons(udp_len)));
+	}
+	put_udp(udp, f, udp_len);
+	dp_eth_offload_outer(m, o->is4);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
+static void
+send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
+{
+	struct rte_mbuf *m;
+
+	if (!dp_eth_offload_takes(o, f)) {
+		dp_eth_copy(w, f, encapsulate_copy, o);
+		return;
+	}
+	m = dp_eth_offload_copy(w, f);
+	if (m)
+		encapsulate_offloaded(w, f, o, m);
+}
+
 void
 dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o)
 {
@@ -105,7 +152,7 @@ dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp
 		struct rte_mbuf *m;
 
 		if (unlikely(!f->mbuf)) {
-			dp_eth_copy(w, f, encapsulate_copy, o);
+			send_copy(w, f, o);
 			continue;
 		}
 		m = *f->mbuf;

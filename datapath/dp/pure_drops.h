@@ -10,7 +10,7 @@
 	X(RUNT, runt, "shorter than its Ethernet header, or than the VXLAN header in front of it") \
 	X(MALFORMED, malformed, "an inner length that lies: IP, TCP or UDP header outside of the frame") \
 	X(VLAN, vlan, "an inner VLAN tag, which RFC 7348 section 6.1 tells to drop") \
-	X(OFFLOAD, offload, "a virtio-net header that does not fit the frame behind it") \
+	X(OFFLOAD, offload, "a virtio-net header that does not fit the frame behind it, or a packet that a card's driver refuses") \
 	X(OVERSIZE, oversize, "longer on a port than a packet buffer: 64 KiB less headroom") \
 	X(SPOOFED_MAC, spoofed_mac, "source MAC is not the port's, or lives behind another VTEP") \
 	X(SPOOFED_IP, spoofed_ip, "source address is not one of the port's") \

@@ -103,7 +103,7 @@ tcp_follows(const struct dp_gro_unit *unit, const dp_tcp_hdr *first, const dp_tc
 
 /* Is the frame, of the unit's flow, the unit's next segment? */
 static bool
-follows(const struct dp_gro *gro, struct dp_gro_unit *unit, const uint8_t *frame, const struct dp_hdrs *h)
+follows(const struct dp_gro *gro, struct dp_gro_unit *unit, const uint8_t *frame, const struct dp_hdrs *h, bool checked)
 {
 	const uint8_t *first = first_frame(unit);
 	uint32_t size = h->end - h->payload;
@@ -117,7 +117,7 @@ follows(const struct dp_gro *gro, struct dp_gro_unit *unit, const uint8_t *frame
 	if (!unit->verified && !transport_csum_ok(first, &unit->hdrs))
 		return false;
 	unit->verified = true;
-	return transport_csum_ok(frame, h);
+	return checked || transport_csum_ok(frame, h);
 }
 
 static struct dp_gro_unit *
@@ -225,7 +225,7 @@ dp_gro_reset(struct dp_gro *gro)
 }
 
 bool
-dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h, uint16_t gso_size)
+dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h, uint16_t gso_size, bool checked)
 {
 	if (gro->n_units == DP_GRO_UNITS)
 		return false;
@@ -241,13 +241,14 @@ dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const
 	struct dp_gro_unit *unit = unit_in(gro, slot);
 
 	gro->last = slot;
-	if (unit && !gso_size && follows(gro, unit, frame, h)) {
+	if (unit && !gso_size && follows(gro, unit, frame, h, checked)) {
 		if (!join(unit, frame, h))
 			*slot = 0;
 		return true;
 	}
 	unit = new_unit(gro, cookie, frame, len, h);
 	unit->gso_size = gso_size;
+	unit->verified = checked;
 	*slot = !gso_size && open_unit(gro, unit, frame) ? gro->n_units : 0;
 	return true;
 }

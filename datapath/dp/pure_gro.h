@@ -62,9 +62,9 @@ void dp_gro_reset(struct dp_gro *gro);
  * to a new one. False when the units are used up: nothing was added, write and reset first. The frame stays where it is
  * until its unit is written, and belongs to one unit alone, since finishing patches the headers of a first frame.
  * Frames of a flow never change their order. gso_size is that of a super-frame that came whole, which stays a unit of its
- * own; 0: it is none.
+ * own; 0: it is none. checked: its TCP or UDP checksum has been found right.
  */
-bool dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h, uint16_t gso_size);
+bool dp_gro_add(struct dp_gro *gro, void *cookie, uint8_t *frame, uint32_t len, const struct dp_hdrs *h, uint16_t gso_size, bool checked);
 
 /* Patches the headers of a merged unit and fills its virtio-net header. Once for each unit, before it is written. */
 void dp_gro_finish(struct dp_gro_unit *unit);

@@ -141,12 +141,12 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 }
 
 static void
-merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_size)
+merge(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_size, bool checked)
 {
-	if (dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs, gso_size))
+	if (dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs, gso_size, checked))
 		return;
 	dp_decap_flush(w);
-	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs, gso_size);
+	dp_gro_add(w->gro, port, f->data, f->len, &f->hdrs, gso_size, checked);
 }
 
 /*
@@ -264,7 +264,7 @@ dispatch(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp
 			dp_decap_flush(w);
 			cut(w, port, &f, gso_size);
 		} else {
-			merge(w, port, &f, gso_size);
+			merge(w, port, &f, gso_size, p->checked);
 		}
 		break;
 	case TO_PORT:
