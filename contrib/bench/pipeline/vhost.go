@@ -25,7 +25,7 @@ func (p vhostPort) Start(v dp.Vhost, _ int) error {
 	return dp.StartVhost(p.id, v)
 }
 
-func (p vhostPort) Stop() { dp.StopVhost(p.id) }
+func (p vhostPort) Stop() { dp.StopShared(p.id) }
 
 // addVhost makes a container's port, and speaks with its program from then on.
 func addVhost(socket string, m [6]byte, addr netip.Addr) (uint32, error) {
@@ -33,7 +33,7 @@ func addVhost(socket string, m [6]byte, addr netip.Addr) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	id, err := dp.AddPort(dp.Port{VNI: vni, MAC: m, Addrs: []netip.Addr{addr}, Vhost: true})
+	id, err := dp.AddPort(dp.Port{VNI: vni, MAC: m, Addrs: []netip.Addr{addr}, Rings: dp.VhostRings})
 	if err != nil {
 		return 0, err
 	}
