@@ -14,6 +14,7 @@ func serveMemif(conn *net.UnixConn, p *nativePort) error { return memif.Serve(co
 
 // Start implements memif.Port.
 func (p memifPort) Start(rings dp.Memif, call int) error {
+	p.tellConnected()
 	return p.start(call, func(bell int) error {
 		rings.Bell = bell
 		return dp.StartMemif(p.id, rings)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/overlane/overlane/datapath/dp"
+	"github.com/overlane/overlane/datapath/memif"
 )
 
 // nativePace goes before each look for the socket of a container's program. DPDK's net_virtio_user deals with the end of a connection
@@ -24,6 +25,10 @@ const (
 	nativePace    = 100 * time.Millisecond
 	nativePaceMax = time.Second // where nobody was there for a while
 )
+
+// nativePatience is for how long a program may refuse connections before that is told: net_memif does between the moments when its program
+// has made the socket and started the interface.
+const nativePatience = 5 * time.Second
 
 // nativeKind is what the kinds of native port do their own way.
 type nativeKind struct {
@@ -116,7 +121,7 @@ var native = binary.NativeEndian
 
 // run connects to the program whenever there is one.
 func (p *nativePort) run(ctx context.Context) {
-	told, pace := "", nativePace
+	told, pace, refused := "", nativePace, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,8 +136,13 @@ func (p *nativePort) run(ctx context.Context) {
 		} else {
 			p.seen = time.Now()
 		}
+		if !errors.Is(err, memif.ErrRefused) {
+			refused = time.Time{}
+		} else if refused.IsZero() {
+			refused = time.Now()
+		}
 		text := ""
-		if err != nil && !absent {
+		if err != nil && !absent && (refused.IsZero() || time.Since(refused) > nativePatience) {
 			text = err.Error()
 		}
 		if text != "" && text != told {
@@ -152,13 +162,16 @@ func (p *nativePort) connect(ctx context.Context) error {
 	hangUp := func() error { return conn.SetDeadline(time.Unix(1, 0)) }
 	defer context.AfterFunc(ctx, func() { hangUp() })()
 	p.setHangUp(hangUp)
-	p.tell.Do(func() { p.log.Infof("a %s program is connected", p.name) })
 	err = p.serve(conn, p)
 	p.setHangUp(nil)
 	if err == nil {
 		p.tell.Do(func() { p.log.Infof("the %s program is gone", p.name) })
 	}
 	return err
+}
+
+func (p *nativePort) tellConnected() {
+	p.tell.Do(func() { p.log.Infof("a %s program is connected", p.name) })
 }
 
 func (p *nativePort) setHangUp(hangUp func() error) {

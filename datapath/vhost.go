@@ -10,7 +10,10 @@ import (
 // vhostPort has the rings of a vhost-user program used.
 type vhostPort struct{ *nativePort }
 
-func serveVhost(conn *net.UnixConn, p *nativePort) error { return vhostuser.Serve(conn, vhostPort{p}) }
+func serveVhost(conn *net.UnixConn, p *nativePort) error {
+	p.tellConnected()
+	return vhostuser.Serve(conn, vhostPort{p})
+}
 
 // Start implements vhostuser.Port.
 func (p vhostPort) Start(rings dp.Vhost, call int) error {

@@ -80,12 +80,15 @@ func expect(conn *net.UnixConn, want kind) (body []byte, err error) {
 	case err != nil:
 		return nil, err
 	case k == disconnect:
-		return nil, fmt.Errorf("the program refuses it: %q", text(body[4:4+reasonLen]))
+		return nil, fmt.Errorf("%w: %q", ErrRefused, text(body[4:4+reasonLen]))
 	case k != want:
 		return nil, fmt.Errorf("%v where %v is due", k, want)
 	}
 	return body, nil
 }
+
+// ErrRefused is a server's own word: as a rule that its interface is not started yet.
+var ErrRefused = errors.New("the program refuses the connection")
 
 // text is what is before the first zero.
 func text(field []byte) []byte {

@@ -64,8 +64,12 @@ func (p protocol) add(socket string, m [6]byte, addr netip.Addr) (uint32, error)
 		return 0, err
 	}
 	go func() {
-		if err := p.serve(conn, containerPort{id, bell}); err != nil {
-			fmt.Fprintln(os.Stderr, "pipeline:", err)
+		for err == nil {
+			if failed := p.serve(conn, containerPort{id, bell}); failed != nil && !errors.Is(failed, memif.ErrRefused) {
+				fmt.Fprintln(os.Stderr, "pipeline:", failed)
+			}
+			conn.Close()
+			conn, err = p.dial(socket)
 		}
 	}()
 	return id, dp.SetMACPort(vni, m, id)
@@ -73,7 +77,8 @@ func (p protocol) add(socket string, m [6]byte, addr netip.Addr) (uint32, error)
 
 // dial waits for the program, for ten seconds at most.
 func (p protocol) dial(socket string) (conn *net.UnixConn, err error) {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
 		if conn, err = net.DialUnix(p.network, nil, &net.UnixAddr{Name: socket, Net: p.network}); err == nil {
 			return conn, nil
 		}
