@@ -71,8 +71,8 @@ struct dp_port {
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;
-	struct dp_addr link_local;        /* the MAC's: RFC 4291 appendix A */
-	int fds[DP_MAX_WORKERS];          /* -1 where there are none */
+	struct dp_addr link_local;          /* the MAC's: RFC 4291 appendix A */
+	int fds[DP_MAX_WORKERS];            /* -1 where there are none */
 	_Atomic(struct dp_shared *) shared; /* rings, of a port that shares them; NULL: its container is not there */
 	struct {
 		struct dp_traffic traffic;

@@ -34,6 +34,24 @@ dp_shared_memory_gone(struct dp_worker *w, struct dp_shared *s, unsigned losses)
 			dp_shared_broke(w, s, "memory that was shared is gone");
 }
 
+/*
+ * Whoever writes alone needs no lock: taking one waits until all that was written before is, to lines that the container's core has.
+ * For the same reason it is given back by a store; rte_spinlock_unlock exchanges.
+ */
+static inline void
+lock(struct dp_shared *s)
+{
+	if (dp.config.n_workers > 1)
+		rte_spinlock_lock(&s->lock);
+}
+
+static inline void
+unlock(struct dp_shared *s)
+{
+	if (dp.config.n_workers > 1)
+		__atomic_store_n(&s->lock.locked, 0, __ATOMIC_RELEASE);
+}
+
 static void
 note_written(struct dp_worker *w, struct dp_shared *s)
 {
@@ -53,9 +71,9 @@ dp_shared_flush(struct dp_worker *w)
 		bool wake;
 
 		s->dirty[w->id] = false;
-		rte_spinlock_lock(&s->lock);
+		lock(s);
 		wake = s->kind->publish(s);
-		rte_spinlock_unlock(&s->lock);
+		unlock(s);
 		dp_shared_check_memory(w, s);
 		if (wake)
 			eventfd_write(s->bell, 1);
@@ -80,9 +98,9 @@ put(struct dp_worker *w, struct dp_port *port, struct dp_shared *s, const struct
 		dp_count(w, s->kind->down);
 		return;
 	}
-	rte_spinlock_lock(&s->lock);
+	lock(s);
 	result = s->kind->put(s, vnet, iov, len);
-	rte_spinlock_unlock(&s->lock);
+	unlock(s);
 	switch (result) {
 	case DP_RING_OK:
 		note_written(w, s);
