@@ -52,8 +52,11 @@ func receive(conn *net.UnixConn) (k kind, body []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if n != messageLen {
-		return 0, nil, fmt.Errorf("a message of %d bytes or more: want %d", n, messageLen)
+	switch {
+	case n > messageLen:
+		return 0, nil, fmt.Errorf("a message of more than %d bytes", messageLen)
+	case n < messageLen:
+		return 0, nil, fmt.Errorf("a message of %d bytes: want %d", n, messageLen)
 	}
 	return kind(native.Uint16(m)), m[2:messageLen], nil
 }
