@@ -151,7 +151,7 @@ bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout
 	contrib/bench/pipeline/compare bin/bench-pipeline bin/newer $(FLOWS) $(MACS) $(SIZE)
 
 .PHONY: bench-native
-bench-native: build-packages ## One core: vhost-user containers in Mpps, testpmd on another core. FLOWS=1024 MACS=64 SIZE=64
+bench-native: build-packages ## One core: vhost-user and memif containers in Mpps, testpmd on another core, beside OVS-DPDK. FLOWS=1024 MACS=64 SIZE=64
 	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
 	contrib/bench/pipeline/native bin/bench-pipeline $(FLOWS) $(MACS) $(SIZE)

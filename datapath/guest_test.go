@@ -69,7 +69,7 @@ func guestPort(t testing.TB, name, mac string, features uint64, rxBuffer int, ad
 func (g *guest) open(name, mac string, addrs ...string) *guest {
 	t := g.t
 	t.Helper()
-	config := datapath.PortConfig{Name: name, Alias: testAlias + name, VNI: vni, MAC: parseMAC(mac), MTU: 1430, Addrs: prefixes(addrs), Native: &datapath.Native{Name: name}}
+	config := datapath.PortConfig{Name: name, Alias: testAlias + name, VNI: vni, MAC: parseMAC(mac), MTU: 1430, Addrs: prefixes(addrs), Native: &datapath.Native{Kind: datapath.KindVhost, Name: name}}
 	var err error
 	onHost(func() { g.id, err = plane.AddPort(config) })
 	must(t, err)

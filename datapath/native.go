@@ -16,12 +16,10 @@ import (
 // NativeDir is where programs of containers make their sockets, each in a directory of its own.
 const NativeDir = "/run/docker/overlane"
 
-// nativeSocket is a socket's name in its directory.
-const nativeSocket = "vhost.sock"
-
-// Native says that a port is no tap but vhost-user (QEMU's docs/interop/vhost-user.rst), spoken by a container's DPDK program: it
+// Native says that a port is no tap but vhost-user (QEMU's docs/interop/vhost-user.rst) or memif, spoken by a container's DPDK program: it
 // makes a socket in a directory that the container has mounted, and the datapath connects to it, again and again.
 type Native struct {
+	Kind string // KindVhost or KindMemif
 	Name string // of the directory below NativeDir
 	UID  int    // of the directory: who makes the socket, seen from the host
 	GID  int
@@ -35,6 +33,9 @@ const maxID = 1<<32 - 2
 
 // Check says what is wrong with it.
 func (n *Native) Check() error {
+	if _, known := nativeKinds[n.Kind]; !known {
+		return fmt.Errorf("kind of port %q: want %s or %s", n.Kind, KindVhost, KindMemif)
+	}
 	if !nativeName.MatchString(n.Name) {
 		return fmt.Errorf("socket directory %q: want 1 to 63 letters, digits, '_', '.' or '-', the first a letter or digit", n.Name)
 	}
@@ -73,10 +74,10 @@ func openNativeDir(root string, n *Native) (dir *os.File, err error) {
 	return os.NewFile(uintptr(fd), n.Name), nil
 }
 
-// dialNative connects to the socket in the directory; fs.ErrNotExist, or ECONNREFUSED where nobody listens on it any more. What lies
-// there is the container's: a link is not followed, and nothing that is no socket is opened. It does not wait.
-func dialNative(dir *os.File) (*net.UnixConn, error) {
-	at, err := unix.Openat(int(dir.Fd()), nativeSocket, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// connectTo connects a socket of a type to that in the directory, and gives it. What lies there is the container's: a link is not
+// followed, and nothing that is no socket is opened. It does not wait.
+func (k nativeKind) connectTo(dir *os.File, typ int) (*os.File, error) {
+	at, err := unix.Openat(int(dir.Fd()), k.socket, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -86,18 +87,28 @@ func dialNative(dir *os.File) (*net.UnixConn, error) {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return nil, fmt.Errorf("%s is no socket", nativeSocket)
+		return nil, fmt.Errorf("%s is no socket", k.socket)
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), nativeSocket)
-	defer file.Close()
+	file := os.NewFile(uintptr(fd), k.socket)
 	// The path of what was looked at, whatever has the name by now.
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(at)}); err != nil {
+		file.Close()
 		return nil, err
 	}
+	return file, nil
+}
+
+// dial connects to the program; fs.ErrNotExist, or ECONNREFUSED where nobody listens on the socket any more.
+func (k nativeKind) dial(dir *os.File) (*net.UnixConn, error) {
+	file, err := k.connectTo(dir, k.typ)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
 	conn, err := net.FileConn(file)
 	if err != nil {
 		return nil, err
@@ -105,14 +116,15 @@ func dialNative(dir *os.File) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// clearNativeDir removes a socket on which nobody listens: a program that was killed has left it, and the next could not make it.
-func clearNativeDir(dir *os.File) error {
-	conn, err := dialNative(dir)
+// clear removes a socket that nobody has any more: a program that was killed has left it, and the next could not make it. Nobody's is one
+// that refuses a datagram socket, too: a program would see a connection end at once, which net_memif does not survive.
+func (k nativeKind) clear(dir *os.File) error {
+	file, err := k.connectTo(dir, unix.SOCK_DGRAM)
 	if err == nil {
-		return conn.Close()
+		return file.Close()
 	}
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return unix.Unlinkat(int(dir.Fd()), nativeSocket, 0)
+		return unix.Unlinkat(int(dir.Fd()), k.socket, 0)
 	}
 	return nil
 }

@@ -175,6 +175,11 @@ func (d *Datapath) Close() error {
 		return nil
 	}
 	d.closed = true
+	for _, p := range d.ports {
+		if p.native != nil {
+			p.native.cancel() // programs may take some time for their leave, all the same
+		}
+	}
 	for id, p := range d.ports {
 		if err := p.close(id, true); err != nil {
 			return fmt.Errorf("port %s: %w", p.config.Name, err)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/overlane/overlane/datapath/dp"
 )
 
@@ -18,7 +16,7 @@ type port struct {
 	daemonIn uint64       // inode number of the daemon's network namespace
 	seenIn   uint64       // that of the namespace in which the tap was seen last
 	seenAt   time.Time    // when it was first seen there
-	vhost    *vhost       // nil: it is a tap
+	native   *nativePort  // nil: it is a tap
 }
 
 // AddPort hangs a container on its network. The tap that carries the alias is taken back from the namespace in which the
@@ -57,7 +55,7 @@ func (d *Datapath) AddPort(c PortConfig) (PortID, error) {
 	}
 	open := d.openTapPort
 	if c.Native != nil {
-		open = d.openVhostPort
+		open = d.openNativePort
 	}
 	id, p, err := open(c)
 	if err != nil {
@@ -90,47 +88,21 @@ func (d *Datapath) openTapPort(c PortConfig) (PortID, *port, error) {
 	return PortID(id), &port{fds: fds, daemonIn: daemonIn}, nil
 }
 
-func (d *Datapath) openVhostPort(c PortConfig) (PortID, *port, error) {
-	for _, p := range d.ports {
-		if p.vhost != nil && p.config.Native.Name == c.Native.Name {
-			return 0, nil, fmt.Errorf("socket directory %s is port %s's: remove its container, or choose another; that of a container which ended with its engine is free again within a minute", c.Native.Name, p.config.Name)
-		}
-	}
-	dir, err := openNativeDir(d.nativeDir, c.Native)
-	if err != nil {
-		return 0, nil, err
-	}
-	id, err := dp.AddPort(c.port(nil))
-	if err != nil {
-		dir.Close()
-		return 0, nil, err
-	}
-	log := d.log.WithFields(logrus.Fields{"port": c.Name, "socket": c.Native.Name})
-	if c.Netns == "" {
-		if err := clearNativeDir(dir); err != nil {
-			log.WithError(err).Warn("a socket that nobody listens on stays")
-		}
-	}
-	v, err := newVhost(id, dir, log)
-	if err != nil {
-		dir.Close()
-		dp.DelPort(id)
-		return 0, nil, err
-	}
-	return PortID(id), &port{vhost: v}, nil
-}
-
 func (c *PortConfig) port(fds []int) dp.Port {
-	return dp.Port{VNI: c.VNI, MTU: c.MTU, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds, Vhost: c.Native != nil}
+	p := dp.Port{VNI: c.VNI, MTU: c.MTU, Trust: c.Trust, MAC: c.MAC, Addrs: c.Addrs, FDs: fds}
+	if c.Native != nil {
+		p.Rings = nativeKinds[c.Native.Kind].rings
+	}
+	return p
 }
 
 // close gives back what the port holds beside its number. The tap goes unless it is kept.
 func (p *port) close(id PortID, keep bool) error {
-	if p.vhost != nil {
-		p.vhost.stop()
+	if p.native != nil {
+		p.native.stop()
 	}
 	err := dp.DelPort(uint32(id))
-	if p.vhost == nil {
+	if p.native == nil {
 		dp.CloseTap(p.fds, keep)
 	}
 	return err

@@ -57,21 +57,22 @@ type PortStats struct {
 	MAC  MAC    `json:"mac"`
 	Traffic
 	Trusted   uint64 `json:"trusted_packets"`    // of those received: from a source that is not the port's own
-	Kind      string `json:"kind"`               // KindTap or KindVhost
-	Connected bool   `json:"connected,omitzero"` // a vhost-user port's: its program's rings are in use
+	Kind      string `json:"kind"`               // KindTap, KindVhost or KindMemif
+	Connected bool   `json:"connected,omitzero"` // a native port's: its program's rings are in use
 }
 
 // Kinds of port.
 const (
 	KindTap   = "tap"
 	KindVhost = "vhost-user"
+	KindMemif = "memif"
 )
 
 func (p *port) kind() (kind string, connected bool) {
-	if p.vhost == nil {
+	if p.native == nil {
 		return KindTap, false
 	}
-	return KindVhost, p.vhost.isRunning()
+	return p.native.name, p.native.isRunning()
 }
 
 func trafficOf(t dp.Traffic) Traffic { return Traffic{t.RxPackets, t.RxBytes, t.TxPackets, t.TxBytes} }

@@ -10,11 +10,21 @@ import (
 	"github.com/overlane/overlane/datapath"
 )
 
-// DPDK's own testpmd on the port, in server mode as docs/native-ports.md has it, answers ping; also after it was killed, and after
-// overlane's side was.
-func TestVhostTestpmd(t *testing.T) {
+// DPDK's own testpmd on a port of each kind, in server mode as docs/native-ports.md has it, answers ping; also after it was killed, and
+// after overlane's side was.
+func TestTestpmd(t *testing.T) {
+	dir := filepath.Join(nativeDir, "testpmd")
+	for kind, device := range map[string]string{
+		datapath.KindVhost: "net_virtio_user0,path=" + dir + "/vhost.sock,server=1,mac=" + guestMAC + ",queue_size=1024",
+		datapath.KindMemif: "net_memif0,role=server,socket=" + dir + "/memif.sock,socket-abstract=no,mac=" + guestMAC,
+	} {
+		t.Run(kind, func(t *testing.T) { testTestpmd(t, kind, device) })
+	}
+}
+
+func testTestpmd(t *testing.T, kind, device string) {
 	beside(t)
-	config := datapath.PortConfig{Name: "guest0", Alias: testAlias + "guest0", VNI: vni, MAC: parseMAC(guestMAC), MTU: 1430, Addrs: prefixes([]string{guestIP4}), Native: &datapath.Native{Name: "testpmd"}}
+	config := datapath.PortConfig{Name: "guest0", Alias: testAlias + "guest0", VNI: vni, MAC: parseMAC(guestMAC), MTU: 1430, Addrs: prefixes([]string{guestIP4}), Native: &datapath.Native{Kind: kind, Name: "testpmd"}}
 	var id datapath.PortID
 	add := func() {
 		t.Helper()
@@ -33,8 +43,7 @@ func TestVhostTestpmd(t *testing.T) {
 	}
 	testpmd := func() process {
 		t.Helper()
-		p := start(t, hostNS, "dpdk-testpmd", "--no-huge", "--no-shconf", "-m", "256", "--no-pci", "-l", "0-1", "--no-telemetry",
-			"--vdev=net_virtio_user0,path="+filepath.Join(nativeDir, "testpmd", "vhost.sock")+",server=1,mac="+guestMAC+",queue_size=1024",
+		p := start(t, hostNS, "dpdk-testpmd", "--no-huge", "--no-shconf", "-m", "256", "--no-pci", "-l", "0-1", "--no-telemetry", "--vdev="+device,
 			"--", "--forward-mode=icmpecho", "--auto-start", "--stats-period=1", "--total-num-mbufs=4096")
 		t.Cleanup(func() {
 			if t.Failed() {

@@ -246,7 +246,7 @@ func TestVhostComesAndGoes(t *testing.T) {
 	onHost(func() { must(t, plane.DelPort(g.id)) })
 	onHost(func() {
 		var err error
-		g.id, err = plane.AddPort(datapath.PortConfig{Name: "guest0", Alias: testAlias + "guest0", Netns: "/proc/self/ns/net", VNI: vni, MAC: parseMAC(guestMAC), MTU: 1430, Addrs: prefixes([]string{guestIP4}), Native: &datapath.Native{Name: "guest0"}})
+		g.id, err = plane.AddPort(datapath.PortConfig{Name: "guest0", Alias: testAlias + "guest0", Netns: "/proc/self/ns/net", VNI: vni, MAC: parseMAC(guestMAC), MTU: 1430, Addrs: prefixes([]string{guestIP4}), Native: &datapath.Native{Kind: datapath.KindVhost, Name: "guest0"}})
 		must(t, err)
 	})
 	g.connect()
@@ -366,7 +366,7 @@ func TestNativeDir(t *testing.T) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	add := func(name, alias, mac string, uid int) (id datapath.PortID, err error) {
 		onHost(func() {
-			id, err = plane.AddPort(datapath.PortConfig{Name: alias, Alias: testAlias + alias, VNI: vni, MAC: parseMAC(mac), MTU: 1430, Native: &datapath.Native{Name: name, UID: uid, GID: uid}})
+			id, err = plane.AddPort(datapath.PortConfig{Name: alias, Alias: testAlias + alias, VNI: vni, MAC: parseMAC(mac), MTU: 1430, Native: &datapath.Native{Kind: datapath.KindVhost, Name: name, UID: uid, GID: uid}})
 		})
 		return id, err
 	}

@@ -20,8 +20,8 @@ const (
 	OptionMTU     = "com.docker.network.driver.mtu" // of the containers' interfaces, bytes of IP packet
 	OptionAll     = networks.Option                 // true: on all hosts
 	OptionTrust   = "trust"                         // none, address or mac; of an endpoint by --driver-opt as well
-	OptionPort    = "port"                          // tap or vhost-user; of an endpoint, as the next two
-	OptionSocket  = "socket"                        // name of the directory with a vhost-user port's socket
+	OptionPort    = "port"                          // tap, vhost-user or memif; of an endpoint, as the next two
+	OptionSocket  = "socket"                        // name of the directory with a native port's socket
 	OptionOwner   = "owner"                         // of that directory: UID or UID:GID; 0:0 if not given
 )
 
@@ -105,8 +105,8 @@ func (set optionSet) parse(given map[string]string) (options, error) {
 			}
 			opts.all = true
 		case name == OptionPort:
-			if value != datapath.KindTap && value != datapath.KindVhost {
-				return options{}, set.bad(name, value, "want %s or %s", datapath.KindTap, datapath.KindVhost)
+			if value != datapath.KindTap && value != datapath.KindVhost && value != datapath.KindMemif {
+				return options{}, set.bad(name, value, "want %s, %s or %s", datapath.KindTap, datapath.KindVhost, datapath.KindMemif)
 			}
 			opts.port = value
 		case name == OptionSocket:

@@ -221,7 +221,7 @@ func TestNativePort(t *testing.T) {
 	d.driver("CreateNetwork", create, `{}`)
 	request := strings.Replace(createEndpoint(`{"Address":"10.20.0.2/16"}`), `"Options":{}`, `"Options":{"port":"vhost-user","socket":"web","owner":"1000"}`, 1)
 	d.driver("CreateEndpoint", request, `{"Interface":{"Address":"","AddressIPv6":"","MacAddress":"02:42:0a:14:00:02"}}`)
-	if got := d.datapath.Ports()[0].Native; got == nil || *got != (datapath.Native{Name: "web", UID: 1000, GID: 1000}) {
+	if got := d.datapath.Ports()[0].Native; got == nil || *got != (datapath.Native{Kind: datapath.KindVhost, Name: "web", UID: 1000, GID: 1000}) {
 		t.Errorf("the port is %+v", got)
 	}
 	d.driver("Join", join, `{"InterfaceName":{"SrcName":"","DstPrefix":"eth"},"Gateway":"","GatewayIPv6":"","StaticRoutes":null,"DisableGatewayService":false}`)

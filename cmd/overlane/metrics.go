@@ -26,15 +26,20 @@ var (
 	dropsDesc    = prometheus.NewDesc("overlane_dropped_packets_total", "Packets that were dropped, by reason.", []string{"reason"}, nil)
 	trustedDesc  = prometheus.NewDesc("overlane_trusted_packets_total", "Packets that containers sent from extra and link-local addresses, by port.", []string{"port"}, nil)
 	vhostDesc    = prometheus.NewDesc("overlane_vhost_connected", "Whether the program of a container with a vhost-user port is connected: 1 or 0.", []string{"port"}, nil)
+	memifDesc    = prometheus.NewDesc("overlane_memif_connected", "Whether the program of a container with a memif port is connected: 1 or 0.", []string{"port"}, nil)
 	entriesDesc  = prometheus.NewDesc("overlane_table_entries", "Entries of the datapath's tables.", []string{"table"}, nil)
 	capacityDesc = prometheus.NewDesc("overlane_table_capacity", "Entries that the datapath's tables can hold.", []string{"table"}, nil)
 )
+
+// nativeDescs are those of ports whose programs are connected or not.
+var nativeDescs = map[string]*prometheus.Desc{datapath.KindVhost: vhostDesc, datapath.KindMemif: memifDesc}
 
 // Describe implements prometheus.Collector.
 func (p pipeline) Describe(ch chan<- *prometheus.Desc) {
 	ch <- dropsDesc
 	ch <- trustedDesc
 	ch <- vhostDesc
+	ch <- memifDesc
 	ch <- entriesDesc
 	ch <- capacityDesc
 }
@@ -49,12 +54,12 @@ func (p pipeline) Collect(ch chan<- prometheus.Metric) {
 		if port.Trusted > 0 {
 			ch <- prometheus.MustNewConstMetric(trustedDesc, prometheus.CounterValue, float64(port.Trusted), port.Name)
 		}
-		if port.Kind == datapath.KindVhost {
+		if desc := nativeDescs[port.Kind]; desc != nil {
 			connected := 0.0
 			if port.Connected {
 				connected = 1
 			}
-			ch <- prometheus.MustNewConstMetric(vhostDesc, prometheus.GaugeValue, connected, port.Name)
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, connected, port.Name)
 		}
 	}
 	for _, t := range s.Tables {

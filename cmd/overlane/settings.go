@@ -88,7 +88,7 @@ var daemonSettings = []setting{
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.controlSocket, v) }},
 	{name: "docker-socket", initial: "/var/run/docker.sock", usage: "socket of Docker's engine, from which overlane hears what containers are called; none: they are found by address alone",
 		accepted: "an absolute path, or none", parse: parseDockerSocket},
-	{name: "native-dir", initial: datapath.NativeDir, usage: "directory in which containers with vhost-user ports have theirs, for their sockets",
+	{name: "native-dir", initial: datapath.NativeDir, usage: "directory in which containers with vhost-user and memif ports have theirs, for their sockets",
 		accepted: "an absolute path", parse: func(s *settings, v string) error { return parsePath(&s.nativeDir, v) }},
 	{name: "default-pools", initial: "10.208.0.0/12:20,fd6f:7665:726c::/48:64", usage: "where subnets are taken from that no --subnet names: prefixes, and the bits of a subnet of each",
 		accepted: "a list such as 10.208.0.0/12:20,fd6f:7665:726c::/48:64", parse: parseDefaultPools},

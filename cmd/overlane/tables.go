@@ -194,9 +194,11 @@ func sandboxOf(e overlay.EndpointStatus) string {
 func portOf(e overlay.EndpointStatus, ports []datapath.PortStats) string {
 	text := e.Tap
 	if e.Native != nil {
-		text = datapath.KindVhost + " " + e.Native.Socket + ", not connected"
+		text = cmp.Or(e.Native.Kind, datapath.KindVhost) + " " + e.Native.Socket
 		if slices.ContainsFunc(ports, func(p datapath.PortStats) bool { return p.Name == e.Tap && p.Connected }) {
-			text = datapath.KindVhost + " " + e.Native.Socket + ", connected"
+			text += ", connected"
+		} else {
+			text += ", not connected"
 		}
 	}
 	if !e.HasPort {

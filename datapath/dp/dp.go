@@ -49,7 +49,7 @@ type Config struct {
 	Log           *os.File // takes EAL's log; the pipeline owns it from then on
 }
 
-// Port is a container's port: a queue for each worker, a device of its own, or vhost-user.
+// Port is a container's port: a queue for each worker, a device of its own, or rings that are shared with the container.
 type Port struct {
 	VNI    uint32
 	MTU    int // of the container's interface, in bytes of IP packet; 0: 1500
@@ -58,8 +58,18 @@ type Port struct {
 	Addrs  []netip.Addr
 	FDs    []int
 	Device *uint32
-	Vhost  bool // see StartVhost
+	Rings  Rings
 }
+
+// Rings is how workers and a port's container share rings.
+type Rings uint32
+
+// The kinds of rings.
+const (
+	NoRings    Rings = C.DP_RINGS_NONE
+	VhostRings Rings = C.DP_RINGS_VHOST // see StartVhost
+	MemifRings Rings = C.DP_RINGS_MEMIF // see StartMemif
+)
 
 // Trust is what a port's container may send from beside its own.
 type Trust uint32
@@ -215,7 +225,7 @@ func AddPort(p Port) (uint32, error) {
 	for i, fd := range p.FDs {
 		config.fds[i] = C.int(fd)
 	}
-	config.vhost = C.bool(p.Vhost)
+	config.rings = uint32(p.Rings)
 	if p.Device != nil {
 		config.has_device, config.device = true, C.uint32_t(*p.Device)
 	}
@@ -226,11 +236,33 @@ func AddPort(p Port) (uint32, error) {
 // DelPort returns when no worker touches the port any more.
 func DelPort(id uint32) error { return failed(C.dp_port_del(C.uint32_t(id))) }
 
+// MapShared maps memory that is shared with a container by a file: a memfd, or one of a tmpfs or hugetlbfs; EINVAL: it is another, or shorter.
+func MapShared(fd int, length uint64) (uint64, error) {
+	var at C.uint64_t
+	err := failed(C.dp_shared_map(C.int(fd), C.uint64_t(length), &at))
+	return uint64(at), err
+}
+
+// UnmapShared is the end of that.
+func UnmapShared(at uint64) { C.dp_shared_unmap(C.uint64_t(at)) }
+
+// StopShared returns when no worker touches a port's rings any more.
+func StopShared(port uint32) { C.dp_shared_stop(C.uint32_t(port)) }
+
+// SharedFault is why a port's rings are not looked at any more: what its container did; empty: they are.
+func SharedFault(port uint32) string {
+	fault := C.dp_shared_fault(C.uint32_t(port))
+	if fault == nil {
+		return ""
+	}
+	return C.GoString(fault)
+}
+
 // VhostFeatures are those of virtio-net that a vhost-user port has.
 var VhostFeatures = uint64(C.dp_vhost_features)
 
 // VhostRegions is how many pieces of memory a container may share.
-const VhostRegions = C.DP_VHOST_REGIONS
+const VhostRegions = C.DP_SHARED_REGIONS
 
 // VhostRegion is memory that a container shares: where its descriptors say that it is, and where it is mapped here.
 type VhostRegion struct{ Guest, Len, Host uint64 }
@@ -247,20 +279,10 @@ type Vhost struct {
 	Regions  []VhostRegion
 	From, To VhostRing // filled by the container, and by the workers
 	Kick     int       // eventfd(2) by which the container tells of something in From
-	Bell     int       // eventfd, non-blocking: the container wants to be woken up, or its rings are broken
+	Bell     int       // eventfd, non-blocking: the container wants to be woken up, or SharedFault has something to say
 }
 
-// MapVhost maps memory that a container shares by a file: a memfd, or one of a tmpfs or hugetlbfs; EINVAL: it is another, or shorter.
-func MapVhost(fd int, length uint64) (uint64, error) {
-	var at C.uint64_t
-	err := failed(C.dp_vhost_map(C.int(fd), C.uint64_t(length), &at))
-	return uint64(at), err
-}
-
-// UnmapVhost is the end of that.
-func UnmapVhost(at uint64) { C.dp_vhost_unmap(C.uint64_t(at)) }
-
-// StartVhost has workers read and write a port's rings until StopVhost returns. Called beside other calls, for one port by one thread.
+// StartVhost has workers read and write a port's rings until StopShared returns. Called beside other calls, for one port by one thread.
 func StartVhost(port uint32, v Vhost) error {
 	config := C.struct_dp_vhost_config{features: C.uint64_t(v.Features), n_regions: C.unsigned(len(v.Regions)), kick: C.int(v.Kick), bell: C.int(v.Bell)}
 	for i, r := range v.Regions {
@@ -274,17 +296,42 @@ func (r VhostRing) c() C.struct_dp_vhost_ring {
 	return C.struct_dp_vhost_ring{desc: C.uint64_t(r.Desc), avail: C.uint64_t(r.Avail), used: C.uint64_t(r.Used), size: C.uint16_t(r.Size)}
 }
 
-// StopVhost returns when no worker touches the rings any more.
-func StopVhost(port uint32) { C.dp_vhost_stop(C.uint32_t(port)) }
-
 // VhostIndex is where a ring goes on, that is mapped.
 func VhostIndex(r VhostRing) uint16 {
 	at := r.c()
 	return uint16(C.dp_vhost_index(&at))
 }
 
-// VhostBroken says whether the container has written what no driver does: its rings are not looked at any more.
-func VhostBroken(port uint32) bool { return bool(C.dp_vhost_broken(C.uint32_t(port))) }
+// Sizes of a memif's rings, as powers of two.
+const (
+	MemifMin = C.DP_MEMIF_LOG2_MIN
+	MemifMax = C.DP_MEMIF_LOG2_MAX
+)
+
+// MemifLen is how many bytes rings of a size and their buffers take.
+func MemifLen(log2 uint) uint64 { return uint64(C.dp_memif_len(C.unsigned(log2))) }
+
+// MemifLayout is where the rings begin that are filled by the container, and by workers.
+func MemifLayout(log2 uint) (from, to uint32) {
+	return uint32(C.dp_memif_ring(C.unsigned(log2), true)), uint32(C.dp_memif_ring(C.unsigned(log2), false))
+}
+
+// FormatMemif lays out memory that is mapped, for a container that has not seen it yet.
+func FormatMemif(at uint64, log2 uint) { C.dp_memif_format(C.uint64_t(at), C.unsigned(log2)) }
+
+// Memif is what a container and a memif port share.
+type Memif struct {
+	Memory uint64 // where it is mapped
+	Log2   uint   // size of the rings
+	Kick   int    // as in Vhost
+	Bell   int
+}
+
+// StartMemif is as StartVhost, for a container that has said that it is connected.
+func StartMemif(port uint32, m Memif) error {
+	config := C.struct_dp_memif_config{host: C.uint64_t(m.Memory), log2: C.unsigned(m.Log2), kick: C.int(m.Kick), bell: C.int(m.Bell)}
+	return failed(C.dp_memif_start(C.uint32_t(port), &config))
+}
 
 // OpenDevice opens an ethdev by its DPDK devargs, and returns its number, also when it does not start.
 func OpenDevice(devargs string) (uint32, error) {

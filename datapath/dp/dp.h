@@ -104,6 +104,13 @@ enum dp_trust {
 	DP_TRUST_MAC,     /* and any MAC */
 };
 
+/* How a container's program and workers share rings. */
+enum dp_rings {
+	DP_RINGS_NONE,
+	DP_RINGS_VHOST, /* see dp_vhost_start */
+	DP_RINGS_MEMIF, /* see dp_memif_start */
+};
+
 struct dp_port_config {
 	uint32_t vni;
 	uint16_t mtu; /* of the container's interface, in bytes of IP packet */
@@ -113,7 +120,7 @@ struct dp_port_config {
 	struct dp_addr ip4, ip6;
 	bool has_device; /* the port is an ethdev, which nothing else uses */
 	uint32_t device;
-	bool vhost;              /* or vhost-user: see dp_vhost_start */
+	enum dp_rings rings;     /* or has some that are shared with the container */
 	int fds[DP_MAX_WORKERS]; /* else: a queue for each worker, non-blocking, frames behind a struct virtio_net_hdr */
 };
 
@@ -121,9 +128,20 @@ struct dp_port_config {
 int dp_port_add(const struct dp_port_config *config);
 int dp_port_del(uint32_t port);
 
+/*
+ * Rings that are shared with a container. A file of memory, a memfd or one of a tmpfs or hugetlbfs, is mapped; the container may take
+ * pages away from under the mapping, and what reads there then finds zeros. -EINVAL: the file is of another kind, or is shorter than len.
+ */
+int dp_shared_map(int fd, uint64_t len, uint64_t *host);
+void dp_shared_unmap(uint64_t host);
+/* Workers read and write a port's rings from the start of its kind, below, until this returns: the memory may go then. */
+void dp_shared_stop(uint32_t port);
+/* Why the rings are not looked at any more: what the container wrote there, or has done with its memory; NULL: they are. */
+const char *dp_shared_fault(uint32_t port);
+
 /* Features of virtio-net that a vhost-user port has, of those that bits of VIRTIO_F_ and VIRTIO_NET_F_ name (virtio 1.2 section 5.1.3). */
 extern const uint64_t dp_vhost_features;
-#define DP_VHOST_REGIONS 8
+#define DP_SHARED_REGIONS 8
 
 /* A virtqueue by addresses in this process, at which the container's memory was mapped: it lies wholly in one region. */
 struct dp_vhost_ring {
@@ -136,28 +154,34 @@ struct dp_vhost_config {
 	unsigned n_regions;
 	struct {
 		uint64_t guest, len, host; /* where descriptors say that it is, bytes, where it was mapped */
-	} regions[DP_VHOST_REGIONS];
+	} regions[DP_SHARED_REGIONS];
 	struct dp_vhost_ring from, to; /* filled by the container, and by us */
 	int kick;                      /* eventfd(2) by which the container tells of something in `from` */
-	int bell;                      /* eventfd, non-blocking: the container wants to be woken up, or dp_vhost_broken has become true */
+	int bell;                      /* eventfd, non-blocking: the container wants to be woken up, or dp_shared_fault has something to say */
 };
 
-/*
- * Maps len bytes of a file that a container shares: a memfd, or one of a tmpfs or hugetlbfs. The container may take pages away from
- * under the mapping; what reads there then finds zeros. -EINVAL: the file is of another kind, or is shorter.
- */
-int dp_vhost_map(int fd, uint64_t len, uint64_t *host);
-void dp_vhost_unmap(uint64_t host);
-/*
- * Workers read and write a vhost-user port's rings from then on, until dp_vhost_stop returns: the memory may go then. Called beside
- * other calls, but for one port by one thread at a time. -EBUSY: they do already.
- */
+/* Called beside other calls, but for one port by one thread at a time. -EBUSY: they are in use already. */
 int dp_vhost_start(uint32_t port, const struct dp_vhost_config *config);
-void dp_vhost_stop(uint32_t port);
 /* Where a ring goes on, by what the container knows. */
 uint16_t dp_vhost_index(const struct dp_vhost_ring *ring);
-/* The container has written what no driver does: its rings are not looked at any more. */
-bool dp_vhost_broken(uint32_t port);
+
+#define DP_MEMIF_LOG2_MIN 6 /* of a ring's slots: the longest frame fits */
+#define DP_MEMIF_LOG2_MAX 10
+
+/* A memif's memory has both rings and all buffers: its length, and where a ring begins that is filled by the container, or by us. */
+uint64_t dp_memif_len(unsigned log2);
+uint32_t dp_memif_ring(unsigned log2, bool from);
+/* Lays out the memory, which was mapped at host, for a container that has not seen it yet. */
+void dp_memif_format(uint64_t host, unsigned log2);
+
+struct dp_memif_config {
+	uint64_t host; /* where the memory was mapped */
+	unsigned log2;
+	int kick, bell; /* as in struct dp_vhost_config */
+};
+
+/* Called as dp_vhost_start, when the container has said that it is connected. */
+int dp_memif_start(uint32_t port, const struct dp_memif_config *config);
 
 /* A network with its flood list, empty at first. */
 int dp_net_add(uint32_t vni);

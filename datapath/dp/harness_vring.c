@@ -43,10 +43,10 @@ take(struct bench *b)
 {
 	uint8_t *room = malloc(ROOM);
 	uint32_t len;
-	enum dp_vring_result result = dp_vring_take(&b->ring, &b->map, room, ROOM, &len);
+	enum dp_ring_result result = dp_vring_take(&b->ring, &b->map, room, ROOM, &len);
 
 	free(room);
-	return result == DP_VRING_OK || result == DP_VRING_TOO_LONG;
+	return result == DP_RING_OK || result == DP_RING_TOO_LONG;
 }
 
 static bool
@@ -54,10 +54,10 @@ put(struct bench *b, bool merge)
 {
 	uint8_t *frame = calloc(1, ROOM);
 	struct iovec iov[3] = { { frame, 12 }, { frame + 12, 1 }, { frame + 13, ROOM - 13 } };
-	enum dp_vring_result result = dp_vring_put(&b->ring, &b->map, iov, ROOM, merge, (void *)(frame + 10));
+	enum dp_ring_result result = dp_vring_put(&b->ring, &b->map, iov, ROOM, merge, (void *)(frame + 10));
 
 	free(frame);
-	return result == DP_VRING_OK;
+	return result == DP_RING_OK;
 }
 
 void

@@ -38,12 +38,14 @@ struct dp_claims;
 struct dp_frame;
 struct dp_neigh_pending;
 struct dp_port;
-struct dp_vhost;
+struct dp_shared;
+struct dp_shared_kind;
 struct dp_worker;
 
 /* What the kinds of port do their own way. */
 struct dp_port_ops {
-	bool merges; /* takes what dp_gro has merged */
+	bool merges;                       /* takes what dp_gro has merged */
+	const struct dp_shared_kind *kind; /* of one whose rings are shared with its container */
 	/* Queues are polled or watched from then on, and no longer. 0, or a negative errno and nothing changed. */
 	int (*start)(struct dp_port *port);
 	void (*stop)(struct dp_port *port);
@@ -55,7 +57,7 @@ struct dp_port_ops {
 	void (*deliver)(struct dp_worker *w, struct dp_port *port, struct dp_frame *frame);
 };
 
-extern const struct dp_port_ops dp_tap_ops, dp_native_ops, dp_host_ops, dp_vhost_ops;
+extern const struct dp_port_ops dp_tap_ops, dp_native_ops, dp_host_ops, dp_vhost_ops, dp_memif_ops;
 
 struct dp_port {
 	const struct dp_port_ops *ops;
@@ -69,9 +71,9 @@ struct dp_port {
 	uint8_t mac[6];
 	bool has_ip4, has_ip6;
 	struct dp_addr ip4, ip6;
-	struct dp_addr link_local;        /* the MAC's: RFC 4291 appendix A */
-	int fds[DP_MAX_WORKERS];          /* -1 where there are none */
-	_Atomic(struct dp_vhost *) vhost; /* of a vhost-user port; NULL: its container is not there */
+	struct dp_addr link_local;          /* the MAC's: RFC 4291 appendix A */
+	int fds[DP_MAX_WORKERS];            /* -1 where there are none */
+	_Atomic(struct dp_shared *) shared; /* rings, of a port that shares them; NULL: its container is not there */
 	struct {
 		struct dp_traffic traffic;
 		uint64_t work;       /* done for the port and not yet held against one of its turns */
@@ -124,8 +126,8 @@ struct dp_worker {
 	struct dp_flow_slot *flow_cache;
 	struct dp_udp udp;
 	struct dp_rx_fairness fairness;
-	struct dp_vhost *vhosts[DP_BURST]; /* to which something was written that they have not been told of */
-	unsigned n_vhosts;
+	struct dp_shared *written[DP_BURST]; /* to which something was that their containers have not been told of */
+	unsigned n_written;
 	struct dp_neigh_pending *pending;
 	struct dp_claims *claims;
 	uint8_t *fragments; /* DP_FRAGMENTS_LEN bytes for those of one frame */
@@ -223,8 +225,8 @@ enum dp_read dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_m
 int dp_tap_start(struct dp_port *port);
 void dp_tap_stop(struct dp_port *port);
 
-/* port_vhost.c: tells the containers of what was written to them. */
-void dp_vhost_flush(struct dp_worker *w);
+/* port_shared.c: tells the containers of what was written to their rings. */
+void dp_shared_flush(struct dp_worker *w);
 
 /* port_epoll.c */
 int dp_worker_watch(struct dp_worker *w, int fd, uint64_t tag);

@@ -50,11 +50,26 @@ register_port(const struct dp_port *model)
 	return id;
 }
 
+static const struct dp_port_ops *
+ops_of(const struct dp_port_config *config)
+{
+	if (config->has_device)
+		return &dp_native_ops;
+	switch (config->rings) {
+	case DP_RINGS_VHOST:
+		return &dp_vhost_ops;
+	case DP_RINGS_MEMIF:
+		return &dp_memif_ops;
+	default:
+		return &dp_tap_ops;
+	}
+}
+
 int
 dp_port_add(const struct dp_port_config *config)
 {
 	struct dp_port port = {
-		.ops = config->has_device ? &dp_native_ops : (config->vhost ? &dp_vhost_ops : &dp_tap_ops),
+		.ops = ops_of(config),
 		.eth = config->has_device ? dp_eth_get(config->device) : NULL,
 		.vni = config->vni,
 		.mtu = config->mtu,

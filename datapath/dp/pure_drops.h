@@ -39,6 +39,10 @@
 	X(VHOST_DOWN, vhost_down, "to a vhost-user container that is not there: its program has not made its socket, or has gone") \
 	X(VHOST_FULL, vhost_full, "to a vhost-user container that has no free receive buffer: it is too slow, or does not read") \
 	X(VHOST_BUFFER, vhost_buffer, "longer than a receive buffer of a vhost-user container, which does not merge them: mrg_rxbuf") \
+	X(VHOST_RING, vhost_ring, "a vhost-user container's program was cut off for what it wrote into its rings, or memory that it took back: the log says more") \
+	X(MEMIF_DOWN, memif_down, "to a memif container that is not there: its program has not made its socket, or has gone") \
+	X(MEMIF_FULL, memif_full, "to a memif container whose ring is full: its program is too slow, or does not read") \
+	X(MEMIF_RING, memif_ring, "a memif container's program was cut off for what it wrote into its rings: the log says what") \
 	X(NO_MBUF, no_mbuf, "no packet buffer was left for a copy") \
 	X(TOO_BIG, too_big, "longer than the path to the VTEP carries, and its container was told by ICMP how long it may be") \
 	X(UNDERLAY_MTU, underlay_mtu, "longer than the path to the VTEP carries, and nobody could be told") \

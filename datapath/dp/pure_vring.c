@@ -90,20 +90,20 @@ chain_next(struct chain *c, uint16_t write, struct vring_desc *desc)
 }
 
 /* Whether there is a chain at `next`, which is `r->next` or one behind it. */
-static inline enum dp_vring_result
+static inline enum dp_ring_result
 available(struct dp_vring *r, uint16_t next)
 {
 	uint16_t end;
 
 	if (likely(next != r->end))
-		return DP_VRING_OK;
+		return DP_RING_OK;
 	end = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
 	if (next == end)
-		return DP_VRING_EMPTY;
+		return DP_RING_EMPTY;
 	if (unlikely((uint16_t)(end - r->next) > r->size))
-		return DP_VRING_BROKEN;
+		return DP_RING_BROKEN;
 	r->end = end;
-	return DP_VRING_OK;
+	return DP_RING_OK;
 }
 
 static inline uint16_t
@@ -149,30 +149,30 @@ copy_out(const struct dp_vring_memory *m, uint8_t *to, uint64_t guest, uint32_t 
 	return true;
 }
 
-enum dp_vring_result
+enum dp_ring_result
 dp_vring_take(struct dp_vring *r, const struct dp_vring_memory *m, uint8_t *to, uint32_t room, uint32_t *len)
 {
-	enum dp_vring_result result = available(r, r->next);
+	enum dp_ring_result result = available(r, r->next);
 	struct chain c;
 	uint32_t at = 0;
 	uint16_t head;
 
-	if (result != DP_VRING_OK)
+	if (result != DP_RING_OK)
 		return result;
 	head = head_at(r, r->next);
 	if (!chain_begin(r, m, head, &c))
-		return DP_VRING_BROKEN;
+		return DP_RING_BROKEN;
 	do {
 		struct vring_desc desc;
 
 		if (!chain_next(&c, 0, &desc))
-			return DP_VRING_BROKEN;
+			return DP_RING_BROKEN;
 		if (unlikely(desc.len > room - at)) {
-			result = DP_VRING_TOO_LONG;
+			result = DP_RING_TOO_LONG;
 			break;
 		}
 		if (!copy_out(m, to + at, desc.addr, desc.len))
-			return DP_VRING_BROKEN;
+			return DP_RING_BROKEN;
 		at += desc.len;
 	} while (!c.end);
 	give_back(r, r->next++, head, 0);
@@ -189,48 +189,48 @@ struct target {
 };
 
 /* Adds the descriptor's memory, as far as len bytes need it. */
-static inline enum dp_vring_result
+static inline enum dp_ring_result
 add_pieces(struct target *t, const struct dp_vring_memory *m, struct vring_desc desc, uint32_t len)
 {
 	while (desc.len && t->room < len) {
 		struct piece *piece = &t->pieces[t->n_pieces];
 
 		if (unlikely(t->n_pieces == PIECES_MAX))
-			return DP_VRING_TOO_LONG;
+			return DP_RING_TOO_LONG;
 		piece->len = RTE_MIN(desc.len, len - t->room);
 		piece->at = translate(m, desc.addr, &piece->len);
 		if (unlikely(!piece->at))
-			return DP_VRING_BROKEN;
+			return DP_RING_BROKEN;
 		t->n_pieces++;
 		t->room += piece->len;
 		desc.addr += piece->len;
 		desc.len -= piece->len;
 	}
-	return DP_VRING_OK;
+	return DP_RING_OK;
 }
 
-static inline enum dp_vring_result
+static inline enum dp_ring_result
 add_chain(struct dp_vring *r, struct target *t, const struct dp_vring_memory *m, uint32_t len)
 {
 	uint16_t at = r->next + t->n_used;
-	enum dp_vring_result result = available(r, at);
+	enum dp_ring_result result = available(r, at);
 	uint32_t before = t->room;
 	struct vring_desc desc;
 	struct chain c;
 	uint16_t head;
 
-	if (unlikely(result != DP_VRING_OK))
+	if (unlikely(result != DP_RING_OK))
 		return result;
 	head = head_at(r, at);
 	if (!chain_begin(r, m, head, &c))
-		return DP_VRING_BROKEN;
+		return DP_RING_BROKEN;
 	do {
 		if (!chain_next(&c, VRING_DESC_F_WRITE, &desc))
-			return DP_VRING_BROKEN;
+			return DP_RING_BROKEN;
 		if (unlikely(t->n_descs++ == PIECES_MAX))
-			return DP_VRING_TOO_LONG;
+			return DP_RING_TOO_LONG;
 		result = add_pieces(t, m, desc, len);
-	} while (result == DP_VRING_OK && !c.end && t->room < len);
+	} while (result == DP_RING_OK && !c.end && t->room < len);
 	t->used[t->n_used++] = (struct vring_used_elem){ .id = head, .len = t->room - before };
 	return result;
 }
@@ -260,23 +260,23 @@ copy_in(const struct target *t, const struct iovec *iov)
 	}
 }
 
-enum dp_vring_result
+enum dp_ring_result
 dp_vring_put(struct dp_vring *r, const struct dp_vring_memory *m, const struct iovec *iov, uint32_t len, bool merge, uint16_t *num_buffers)
 {
 	struct target t;
 
 	t.n_pieces = t.n_used = t.n_descs = t.room = 0;
 	while (t.room < len) {
-		enum dp_vring_result result = (t.n_used && !merge) || t.n_used == CHAINS_MAX ? DP_VRING_TOO_LONG : add_chain(r, &t, m, len);
+		enum dp_ring_result result = (t.n_used && !merge) || t.n_used == CHAINS_MAX ? DP_RING_TOO_LONG : add_chain(r, &t, m, len);
 
-		if (unlikely(result != DP_VRING_OK))
+		if (unlikely(result != DP_RING_OK))
 			return result;
 	}
 	*num_buffers = t.n_used;
 	copy_in(&t, iov);
 	for (unsigned i = 0; i < t.n_used; i++)
 		give_back(r, r->next++, t.used[i].id, t.used[i].len);
-	return DP_VRING_OK;
+	return DP_RING_OK;
 }
 
 bool
@@ -305,5 +305,5 @@ dp_vring_listen(struct dp_vring *r)
 	r->quiet = false;
 	*(volatile uint16_t *)&r->used->flags = 0;
 	rte_smp_mb();
-	return available(r, r->next) != DP_VRING_EMPTY;
+	return available(r, r->next) != DP_RING_EMPTY;
 }

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "pure_ring.h"
+
 #define DP_VRING_REGIONS 8 /* vhost-user's VHOST_MEMORY_BASELINE_NREGIONS */
 #define DP_VRING_SIZE_MAX 32768
 
@@ -38,24 +40,17 @@ struct dp_vring {
 	bool quiet;         /* the container need not tell of new chains */
 };
 
-enum dp_vring_result {
-	DP_VRING_OK,
-	DP_VRING_EMPTY,    /* the container has given no more chains */
-	DP_VRING_TOO_LONG, /* for the room there is */
-	DP_VRING_BROKEN,   /* nothing on the ring counts any more */
-};
-
 /* Where the container knows the ring to be. */
 uint16_t dp_vring_at(const struct dp_vring *r);
 /* Goes on there. */
 void dp_vring_start(struct dp_vring *r);
 /* Copies what the next chain holds, at most room bytes, and gives it back. TOO_LONG: it is given back, and lost. */
-enum dp_vring_result dp_vring_take(struct dp_vring *r, const struct dp_vring_memory *m, uint8_t *to, uint32_t room, uint32_t *len);
+enum dp_ring_result dp_vring_take(struct dp_vring *r, const struct dp_vring_memory *m, uint8_t *to, uint32_t room, uint32_t *len);
 /*
  * Copies pieces of len bytes together into the next chain, or into as many as it takes where merge says so; num_buffers lies in the
  * first piece, and is set to their number before it is copied. Only with OK is anything used up.
  */
-enum dp_vring_result dp_vring_put(struct dp_vring *r, const struct dp_vring_memory *m, const struct iovec *iov, uint32_t len, bool merge, uint16_t *num_buffers);
+enum dp_ring_result dp_vring_put(struct dp_vring *r, const struct dp_vring_memory *m, const struct iovec *iov, uint32_t len, bool merge, uint16_t *num_buffers);
 /* Tells the container what was given back. True when it wants to be woken up. */
 bool dp_vring_publish(struct dp_vring *r);
 /* The container need not tell of new chains, or is to. True when there are some, or the ring is broken: they came before it knew. */

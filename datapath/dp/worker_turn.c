@@ -112,7 +112,7 @@ dp_turn(struct dp_worker *w)
 	if (unlikely(atomic_load_explicit(&w->pending->wake_up, memory_order_relaxed)))
 		dp_neigh_pending_reply(w);
 	dp_eth_flush(w);
-	if (unlikely(w->n_vhosts))
-		dp_vhost_flush(w);
+	if (unlikely(w->n_written))
+		dp_shared_flush(w);
 	return turn;
 }

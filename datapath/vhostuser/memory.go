@@ -57,7 +57,7 @@ func (r *region) mapFile(fd int) (err error) {
 	if r.length == 0 || end < r.offset || end > math.MaxInt64 || r.guest+r.length < r.guest || r.user+r.length < r.user {
 		return errors.New("its length is out of range")
 	}
-	r.at, err = dp.MapVhost(fd, end)
+	r.at, err = dp.MapShared(fd, end)
 	if errors.Is(err, unix.EINVAL) {
 		err = errors.New("want a file of memory, such as a memfd or one on hugetlbfs, that is as long")
 	}
@@ -66,7 +66,7 @@ func (r *region) mapFile(fd int) (err error) {
 
 func (s *session) unmap() {
 	for _, r := range s.memory {
-		dp.UnmapVhost(r.at)
+		dp.UnmapShared(r.at)
 	}
 	s.memory = nil
 }

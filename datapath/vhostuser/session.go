@@ -74,14 +74,15 @@ type session struct {
 	running  bool
 }
 
-// Serve speaks with a front-end until it goes, which is no error, or says what can't be; then the connection is to be closed.
+// Serve speaks with a front-end until it goes or the connection's deadline is over, which are no errors, or says what can't be; then the
+// connection is to be closed.
 func Serve(conn *net.UnixConn, port Port) error {
 	s := &session{conn: conn, port: port, rings: [ringCount]ring{{kick: none, call: none}, {kick: none, call: none}}}
 	defer s.end()
 	pace := rate.NewLimiter(rate.Every(messagePause), messageBurst)
 	for {
 		m, err := receive(conn)
-		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
+		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ECONNRESET) {
 			return nil
 		}
 		if err == nil {

@@ -5,11 +5,11 @@
 //	pipeline encap INNER.pcap               print Mpps of a container's frames into VXLAN
 //	pipeline decap OUTER.pcap               print Mpps out of VXLAN, to the container
 //
-// With a vhost-user port, whose program makes the socket and brings the frames, or takes them:
+// With a vhost-user port, or one of memif in the place of vhost, whose program makes the socket and brings the frames, or takes them:
 //
-//	pipeline vhost-encap SOCKET             print Mpps of a container's frames into VXLAN
-//	pipeline vhost-decap OUTER.pcap SOCKET  print Mpps out of VXLAN that the container has taken
-//	pipeline vhost-local SOCKET SOCKET      print Mpps from one container to another
+//	pipeline vhost encap SOCKET             print Mpps of a container's frames into VXLAN
+//	pipeline vhost decap OUTER.pcap SOCKET  print Mpps out of VXLAN that the container has taken
+//	pipeline vhost local SOCKET SOCKET      print Mpps from one container to another
 package main
 
 import (
@@ -56,7 +56,14 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "decap":
 		return measure(args[1], decap)
 	}
-	return measureVhost(args)
+	if len(args) < 2 {
+		return errUsage
+	}
+	p, known := protocols[args[0]]
+	if w := ways[args[1]]; !known || w.open == nil || w.args != len(args)-2 {
+		return errUsage
+	}
+	return p.measure(args[1], args[2:])
 }
 
 // way is a direction through the pipeline: the device that frames come out of, and the one they go into.

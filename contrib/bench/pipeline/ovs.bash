@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Open vSwitch with DPDK, of the Debian in $root. Sourced by compare, which has set $root, $work (and $dir, as $root has it),
+# Open vSwitch with DPDK, of the Debian in $root. Sourced by compare and native, which have set $root, $work (and $dir, as $root has it),
 # $cpu, $seconds, $vtep, $peer and $mac.
 
 vsctl() { chroot "$root" ovs-vsctl --timeout=30 --db="unix:$dir/db.sock" "$@"; }
@@ -12,7 +12,7 @@ rule() {
 }
 
 # Two bridges, as Open vSwitch's documentation has tunnels over DPDK: containers on one, the underlay on the other.
-start_ovs() { # CONTAINER_DEVARGS UNDERLAY_DEVARGS
+start_ovs() { # CONTAINER_DEVARGS|SOCKET UNDERLAY_DEVARGS; the socket is that of a program that speaks vhost-user
 	chroot "$root" ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
 	chroot "$root" ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock" --unixctl="$dir/db.ctl" --pidfile="$dir/db.pid" --detach --log-file="$dir/db.log" 2>/dev/null
 	vsctl --no-wait init
@@ -25,7 +25,10 @@ start_ovs() { # CONTAINER_DEVARGS UNDERLAY_DEVARGS
 	ip address replace "$vtep/24" dev underlay
 	ip link set underlay up
 	vsctl add-port inner vxlan -- set interface vxlan type=vxlan options:remote_ip="$peer" options:key=4200
-	vsctl add-port inner container -- set interface container type=dpdk options:dpdk-devargs="$1"
+	case $1 in
+	*.sock) vsctl add-port inner container -- set interface container type=dpdkvhostuserclient options:vhost-server-path="$1" ;;
+	*) vsctl add-port inner container -- set interface container type=dpdk options:dpdk-devargs="$1" ;;
+	esac
 	vsctl add-port underlay nic -- set interface nic type=dpdk options:dpdk-devargs="$2"
 }
 

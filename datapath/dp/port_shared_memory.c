@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Memory that containers share. One that cuts its file short, or takes its hugepages back, has whoever touches them next hit by
+ * Memory that is shared with containers. One that cuts its file short, or takes its hugepages back, has whoever touches them next hit by
  * SIGBUS (mmap(2)): here the page is then replaced by zeros, and the container's rings count as broken.
  */
 #include <errno.h>
@@ -14,9 +14,9 @@
 
 #include <rte_common.h>
 
-#include "port_vhost.h"
+#include "port_shared.h"
 
-#define MAPPINGS (DP_MAX_PORTS * DP_VHOST_REGIONS)
+#define MAPPINGS (DP_MAX_PORTS * DP_SHARED_REGIONS)
 
 static struct mapping {
 	_Atomic(uint8_t *) host; /* NULL: free. Written last */
@@ -25,7 +25,7 @@ static struct mapping {
 } mappings[MAPPINGS];
 static atomic_uint n_mappings; /* those behind were never used */
 
-atomic_uint dp_vhost_losses;
+atomic_uint dp_shared_losses;
 
 static struct sigaction before;
 
@@ -59,7 +59,7 @@ on_bus_error(int signal, siginfo_t *info, void *context)
 
 	if (m && replace(m, info->si_addr)) {
 		atomic_store(&m->lost, true);
-		atomic_fetch_add(&dp_vhost_losses, 1);
+		atomic_fetch_add(&dp_shared_losses, 1);
 		return;
 	}
 	if (before.sa_flags & SA_SIGINFO)
@@ -71,7 +71,7 @@ on_bus_error(int signal, siginfo_t *info, void *context)
 }
 
 bool
-dp_vhost_lost(const uint8_t *addr)
+dp_shared_lost(const uint8_t *addr)
 {
 	const struct mapping *m = mapping_of(addr);
 
@@ -101,7 +101,7 @@ is_memory(int fd, uint64_t len, uint64_t *page)
 }
 
 int
-dp_vhost_map(int fd, uint64_t len, uint64_t *host)
+dp_shared_map(int fd, uint64_t len, uint64_t *host)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static pthread_once_t guarded = PTHREAD_ONCE_INIT;
@@ -140,7 +140,7 @@ dp_vhost_map(int fd, uint64_t len, uint64_t *host)
 }
 
 void
-dp_vhost_unmap(uint64_t host)
+dp_shared_unmap(uint64_t host)
 {
 	struct mapping *m = mapping_of((const uint8_t *)(uintptr_t)host);
 	uint8_t *at = atomic_load(&m->host);
