@@ -425,7 +425,7 @@ func TestKilledWhileAttaching(t *testing.T) {
 	h.must(db.Close())
 	h.must(h.own.Isolate(nil)) // goes with the daemon
 	h.start()
-	wait(t, "the network is gone", func() bool { return len(h.Status().Networks) == 0 })
+	wait(t, "the network and the names of its containers are gone", func() bool { return len(h.Status().Networks) == 0 && len(h.own.Found()) == 0 })
 	h.wantDetached()
 }
 
