@@ -62,6 +62,9 @@ type nativePort struct {
 	running bool         // the rings are in use
 	call    int          // the program's eventfd then; -1: none
 	hangUp  func() error // has it ended; nil: there is none
+	ringing int          // a duplicate of call that ring writes to; -1: none
+
+	silent chan struct{} // closed when ring has ended
 }
 
 // newNativePort looks for the program of a port's container from then on.
@@ -71,23 +74,42 @@ func newNativePort(id uint32, kind string, dir *os.File, log logrus.FieldLogger)
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &nativePort{nativeKind: nativeKinds[kind], id: id, name: kind, dir: dir, log: log, cancel: cancel, bell: os.NewFile(uintptr(bell), "bell"), seen: time.Now(), call: -1, tell: rate.Sometimes{First: 20, Interval: 10 * time.Second}}
+	p := &nativePort{nativeKind: nativeKinds[kind], id: id, name: kind, dir: dir, log: log, cancel: cancel, bell: os.NewFile(uintptr(bell), "bell"), seen: time.Now(), call: -1, ringing: -1, silent: make(chan struct{}), tell: rate.Sometimes{First: 20, Interval: 10 * time.Second}}
 	p.done.Go(func() { p.run(ctx) })
 	go p.ring()
 	return p, nil
 }
 
-// stop returns when nothing of the program's is touched any more, but for its eventfd: see ring.
+// stop returns when nothing of the program's is touched any more.
 func (p *nativePort) stop() {
 	p.cancel()
 	p.done.Wait()
 	p.bell.Close()
-	p.dir.Close()
+	for {
+		select {
+		case <-p.silent:
+			p.dir.Close()
+			return
+		case <-time.After(time.Millisecond):
+			p.unblock()
+		}
+	}
+}
+
+// unblock empties the eventfd that ring waits for, if it does.
+func (p *nativePort) unblock() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ringing >= 0 {
+		unix.SetNonblock(p.ringing, true)
+		unix.Read(p.ringing, make([]byte, 8))
+	}
 }
 
 // ring wakes the program up when the workers say so. They leave it to this thread, since whoever writes to an eventfd that is shared may be
 // made to wait: by one that fills it up, and takes O_NONBLOCK off again. Only its own container's wake-ups wait then.
 func (p *nativePort) ring() {
+	defer close(p.silent)
 	for count := make([]byte, 8); ; {
 		if _, err := p.bell.Read(count); err != nil {
 			return
@@ -100,12 +122,18 @@ func (p *nativePort) ring() {
 			p.hangUp()
 		}
 		call, err := unix.FcntlInt(uintptr(p.call), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			p.ringing = call
+		}
 		p.mu.Unlock()
 		if err != nil {
 			continue // it polls
 		}
 		unix.SetNonblock(call, true)
 		unix.Write(call, native.AppendUint64(nil, 1))
+		p.mu.Lock()
+		p.ringing = -1
+		p.mu.Unlock()
 		unix.Close(call)
 	}
 }

@@ -237,11 +237,11 @@ func (c *Cluster) setKeys(r keyring) error {
 		return err
 	}
 	c.keys = r
+	c.gossip.setMeta(func(m *meta) { m.keys = r.fingerprints() })
+	c.do(keysEvent{r.fingerprints()})
 	if err := c.gossip.installKeys(r.tokens); err != nil {
 		return fmt.Errorf("keyring: it is on disk, and in force with the next start: %w", err)
 	}
-	c.gossip.setMeta(func(m *meta) { m.keys = r.fingerprints() })
-	c.do(keysEvent{r.fingerprints()})
 	return nil
 }
 

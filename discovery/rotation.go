@@ -168,7 +168,7 @@ func (c *Cluster) stepRotation() (more bool) {
 	if err := c.setKeys(step); err == nil {
 		c.log.Infof(what, f)
 	} else if c.limiter.allow(err.Error()) {
-		c.log.WithError(err).Error("the new token is not on disk yet")
+		c.log.WithError(err).Error("this host is not on to the new token")
 	}
 	return len(c.keys.tokens) > 1
 }
@@ -247,7 +247,24 @@ func decodeKeyMessage(m message) (k keyMessage, err error) {
 	return k, err
 }
 
+// makeRoom forgets the oldest of the keys that nobody uses, for a newer one: where many begin a rotation at once the newest is to remain.
+func (c *Cluster) makeRoom(t Token, members []Member) bool {
+	oldest := -1
+	for i, own := range c.keys.tokens[1:] {
+		used := slices.ContainsFunc(members, func(m Member) bool { return len(m.Keys) > 0 && m.Keys[0] == own.fingerprint() })
+		if !used && t.after(own) && (oldest < 0 || c.keys.tokens[oldest].after(own)) {
+			oldest = i + 1
+		}
+	}
+	if oldest < 0 {
+		return false
+	}
+	c.keys.tokens = slices.Delete(slices.Clone(c.keys.tokens), oldest, oldest+1)
+	return true
+}
+
 func (c *Cluster) hearKey(k keyMessage) error {
+	members := c.Members()
 	c.keysMu.Lock()
 	defer c.keysMu.Unlock()
 	n, f := len(c.keys.tokens), k.token.fingerprint()
@@ -255,11 +272,12 @@ func (c *Cluster) hearKey(k keyMessage) error {
 	case n == 0 || slices.Contains(c.keys.retired, f):
 		return nil // said too late
 	case c.keys.find(k.token) >= 0:
-	case n == maxKeys:
-		return fmt.Errorf("token %s: this host has %d already", f, n)
 	case k.token.made > max(uint64(time.Now().UnixMilli()), c.keys.newest().made)+uint64(maxAhead.Milliseconds()):
-		return fmt.Errorf("token %s: it was made %s, later than this host's clock says: set the clocks right", f, time.UnixMilli(int64(k.token.made)).UTC().Format(time.RFC3339))
+		return fmt.Errorf("token %s: it was made %s, later than this host's clock says: set the clocks right; where it was made stop overlane, remove keyring.json, and start it with the cluster's --token", f, time.UnixMilli(int64(k.token.made)).UTC().Format(time.RFC3339))
 	default:
+		if n == maxKeys && !c.makeRoom(k.token, members) {
+			return nil // a newer one is on its way everywhere
+		}
 		if err := c.takeKey(k.token); err != nil {
 			return err
 		}

@@ -2,19 +2,24 @@ package hostnet
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // What keeps containers from passing for their host.
 //
 // Docker masquerades what a container sends to the outside: it leaves with the host's address, and VXLAN with that source is taken by all other
-// hosts. So this host forwards nothing to a VTEP or a gossip port of the cluster but what another host of it has sent. A container that sends with
-// such a host's address is told by the way it comes: by a bridge, by which the host is not reached.
+// hosts. So of what comes by a bridge, as all of Docker's containers do, this host takes and forwards no VXLAN to a VTEP of the cluster but what
+// another host of it sends, and that only where the bridge is the way to that host. What is switched from one port of a bridge to another, as between
+// virtual machines, and passes these chains by br_netfilter, is none of that. Gossip needs no rule: it is authenticated by the cluster's key.
 //
 // Without the process, and so without its table, its containers can forge until the next one has started.
 
@@ -26,34 +31,72 @@ const metaIIFKind expr.MetaKey = 26
 
 // antispoof is the table as this process has it.
 type antispoof struct {
-	mu    sync.Mutex
-	table ownedTable
-	ports []netip.AddrPort
+	mu      sync.Mutex
+	table   ownedTable
+	vteps   []netip.AddrPort
+	bridges []int // indices of interfaces
 }
 
-// Antispoof has nothing but hosts of the cluster send to these ports of theirs, and of this one, through this host.
-func (h *Host) Antispoof(ports []netip.AddrPort) error {
+// Antispoof has nothing but hosts of the cluster send VXLAN to these VTEPs, this host's among them, out of this host's bridges.
+func (h *Host) Antispoof(vteps []netip.AddrPort) error {
+	bridges, err := bridges()
+	if err != nil {
+		return err
+	}
 	a := &h.antispoof
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.table.loaded && slices.Equal(ports, a.ports) {
+	if a.table.loaded && slices.Equal(vteps, a.vteps) && slices.Equal(bridges, a.bridges) {
 		return nil
 	}
-	err := a.table.replace(antispoofName, func(b *batch) {
-		b.antispoof(ports, unix.NFPROTO_IPV4, 4)
-		b.antispoof(ports, unix.NFPROTO_IPV6, 16)
+	err = a.table.replace(antispoofName, func(b *batch) {
+		b.chain("input", nftables.ChainHookInput)
+		b.chain("forward", nftables.ChainHookForward)
+		b.passSwitched(bridges)
+		b.antispoof(vteps, unix.NFPROTO_IPV4, 4)
+		b.antispoof(vteps, unix.NFPROTO_IPV6, 16)
 	})
 	if err == nil {
-		a.ports = slices.Clone(ports)
+		a.vteps, a.bridges = slices.Clone(vteps), bridges
 	}
 	return err
 }
 
+func bridges() (all []int, err error) {
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // what is missing is there with the next look
+		return nil, fmt.Errorf("interfaces: %w", err)
+	}
+	for _, l := range links {
+		if l.Type() == bridgeKind {
+			all = append(all, l.Attrs().Index)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// bridgeKind is a bridge as rtnetlink calls it.
+const bridgeKind = "bridge"
+
+// passSwitched lets what leaves by the bridge that it came by.
+func (b *batch) passSwitched(bridges []int) {
+	same := set{name: "switched"}
+	for _, i := range bridges {
+		index := binary.NativeEndian.AppendUint32(nil, uint32(i))
+		same.keys = append(same.keys, append(index, index...))
+	}
+	b.set(same, 0, 8)
+	b.rule("forward", []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}, &expr.Meta{Key: expr.MetaKeyOIF, Register: second32}, &expr.Lookup{SourceRegister: 1, SetName: same.name},
+	}, expr.VerdictAccept)
+}
+
 // antispoof adds the sets and rules of one family, whose addresses have so many bytes.
-func (b *batch) antispoof(ports []netip.AddrPort, proto byte, size int) {
-	services, hosts := set{name: "v" + versions[proto] + "-ports"}, set{name: "v" + versions[proto] + "-hosts"}
+func (b *batch) antispoof(vteps []netip.AddrPort, proto byte, size int) {
+	services, hosts := set{name: "v" + versions[proto] + "-vteps"}, set{name: "v" + versions[proto] + "-hosts"}
 	known := map[netip.Addr]bool{}
-	for _, p := range ports {
+	for _, p := range vteps {
 		addr := p.Addr().AsSlice()
 		if len(addr) != size {
 			continue
@@ -66,20 +109,21 @@ func (b *batch) antispoof(ports []netip.AddrPort, proto byte, size int) {
 	}
 	b.set(services, addressType[proto]<<concatBits|serviceType, size+4)
 	b.set(hosts, addressType[proto], size)
-	for _, transport := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		to := slices.Concat(
-			[]expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{transport}}},
-			family(proto),
-			addressAndPort(size, services.name))
-		b.drop("prerouting", slices.Concat(name(metaIIFKind, expr.CmpOpEq, "bridge"), to, []expr.Any{
-			&expr.Fib{Register: 1, ResultOIF: true, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}},
-		}))
-		b.drop("forward", slices.Concat(to, []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset[proto], Len: uint32(size)},
-			&expr.Lookup{SourceRegister: 1, SetName: hosts.name, Invert: true},
-		}))
-	}
+	vxlan := slices.Concat(
+		name(metaIIFKind, expr.CmpOpEq, bridgeKind),
+		[]expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}}},
+		family(proto),
+		addressAndPort(size, services.name))
+	otherWay := slices.Concat(vxlan, []expr.Any{
+		&expr.Fib{Register: 1, ResultOIF: true, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}},
+	})
+	b.drop("input", otherWay)
+	b.drop("forward", otherWay)
+	b.drop("forward", slices.Concat(vxlan, []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset[proto], Len: uint32(size)},
+		&expr.Lookup{SourceRegister: 1, SetName: hosts.name, Invert: true},
+	}))
 }
 
 // Types of keys as nft numbers them (enum datatypes of its datatype.h).
@@ -95,10 +139,12 @@ var versions = map[byte]string{unix.NFPROTO_IPV4: "4", unix.NFPROTO_IPV6: "6"}
 // sourceOffset is where a packet's source stands (RFC 791 section 3.1, RFC 8200 section 3); its destination follows.
 var sourceOffset = map[byte]uint32{unix.NFPROTO_IPV4: 12, unix.NFPROTO_IPV6: 8}
 
+// second32 is NFT_REG32_01 of linux/netfilter/nf_tables.h: behind 4 bytes in register 1.
+const second32 = 9
+
 // addressAndPort looks a packet's destination up in a set.
 func addressAndPort(size int, in string) []expr.Any {
-	const port32 = 9 // NFT_REG32_01 of linux/netfilter/nf_tables.h: behind the 4 bytes of an address in register 1
-	proto, port := byte(unix.NFPROTO_IPV4), uint32(port32)
+	proto, port := byte(unix.NFPROTO_IPV4), uint32(second32)
 	if size > 4 {
 		proto, port = unix.NFPROTO_IPV6, 2
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,8 @@ func (h *Host) Isolate(interfaces []Interface) error {
 		return nil
 	}
 	err := f.table.replace(fenceName, func(b *batch) {
+		b.chain("prerouting", nftables.ChainHookPrerouting)
+		b.chain("forward", nftables.ChainHookForward)
 		for _, i := range interfaces {
 			b.isolate(i)
 		}

@@ -25,13 +25,13 @@ const tableOwner = 0x2
 // chainPriority is that of all chains: before translations (-100), which make another of an address, and before connection tracking (-200).
 const chainPriority = -300
 
-// ownedTable is a table of family inet with the chains prerouting and forward. The zero value is none.
+// ownedTable is a table of family inet. The zero value is none.
 type ownedTable struct {
 	conn   *netlink.Conn // that owns it; nil: there is none
 	loaded bool
 }
 
-// replace has the kernel take rules, and sets, in place of those before, all of them or none.
+// replace has the kernel take chains, rules and sets in place of those before, all of them or none.
 func (t *ownedTable) replace(name string, fill func(*batch)) error {
 	if t.conn == nil {
 		conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -39,6 +39,9 @@ func (t *ownedTable) replace(name string, fill func(*batch)) error {
 			return fmt.Errorf("nf_tables: %w", err)
 		}
 		t.conn = conn
+		if err := conn.SetWriteBuffer(batchBytes); err != nil {
+			return fmt.Errorf("nf_tables: %w", err)
+		}
 	}
 	if err := t.load(name, fill); err != nil {
 		// Answers that are still to come are this socket's. With rules in force it is kept: they go with it.
@@ -53,14 +56,15 @@ func (t *ownedTable) replace(name string, fill func(*batch)) error {
 	return nil
 }
 
+// batchBytes is what a batch may have: that for 4096 hosts of IPv6 with two ports each has under 1 MiB.
+const batchBytes = 4 << 20
+
 func (t *ownedTable) load(name string, fill func(*batch)) error {
 	b := batch{table: name}
 	b.begin()
 	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create, attrs{
 		{Type: unix.NFTA_TABLE_NAME, Data: text(name)}, {Type: unix.NFTA_TABLE_FLAGS, Data: number(tableOwner)},
 	})
-	b.chain("prerouting", nftables.ChainHookPrerouting)
-	b.chain("forward", nftables.ChainHookForward)
 	b.add(unix.NFT_MSG_DELRULE, 0, attrs{{Type: unix.NFTA_RULE_TABLE, Data: text(name)}})
 	fill(&b)
 	b.end()
@@ -70,12 +74,14 @@ func (t *ownedTable) load(name string, fill func(*batch)) error {
 	if _, err := t.conn.SendMessages(b.messages); err != nil {
 		return err
 	}
-	if err := t.acknowledged(len(b.messages) - 2); errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EPROTONOSUPPORT) {
+	err := t.acknowledged(len(b.messages) - 2)
+	switch {
+	case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EPROTONOSUPPORT):
 		return fmt.Errorf("it wants Linux 5.12 or later with nf_tables, and that no other program has made one of that name (nft delete table inet %s)", name)
-	} else if err != nil {
-		return err
+	case errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("the kernel lacks a part of nf_tables (try modprobe nft_fib_inet): %w", err)
 	}
-	return nil
+	return err
 }
 
 // drain reads what the kernel has still to say.
@@ -161,9 +167,12 @@ func (b *batch) chain(name string, hook *nftables.ChainHook) {
 }
 
 // drop adds a rule that drops what all matches match.
-func (b *batch) drop(chain string, matches []expr.Any) {
+func (b *batch) drop(chain string, matches []expr.Any) { b.rule(chain, matches, expr.VerdictDrop) }
+
+// rule adds a rule of a verdict for what all matches match.
+func (b *batch) rule(chain string, matches []expr.Any, verdict expr.VerdictKind) {
 	var list attrs
-	for _, e := range append(slices.Clone(matches), &expr.Verdict{Kind: expr.VerdictDrop}) {
+	for _, e := range append(slices.Clone(matches), &expr.Verdict{Kind: verdict}) {
 		data, err := expr.Marshal(unix.NFPROTO_INET, e)
 		b.err = errors.Join(b.err, err)
 		list = append(list, netlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, Data: data})

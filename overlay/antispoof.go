@@ -27,7 +27,7 @@ func (o *Overlay) runAntispoof() {
 }
 
 func (o *Overlay) antispoof() {
-	err := o.cfg.Host.Antispoof(clusterPorts(o.cluster.Members(), o.cfg.Static))
+	err := o.cfg.Host.Antispoof(vteps(o.cluster.Members(), o.cfg.Static))
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -37,18 +37,18 @@ func (o *Overlay) antispoof() {
 	}
 }
 
-// clusterPorts are those of gossip and VXLAN of all hosts, this one included, and of VTEPs that speak no gossip, each once and in order.
-func clusterPorts(members []discovery.Member, static []discovery.Static) (ports []netip.AddrPort) {
+// vteps are those of all hosts, this one included, and those that speak no gossip, each once and in order.
+func vteps(members []discovery.Member, static []discovery.Static) (all []netip.AddrPort) {
 	for _, m := range members {
 		if m.State != discovery.StateLeft {
-			ports = append(ports, m.Addr, m.VTEP)
+			all = append(all, m.VTEP)
 		}
 	}
 	for _, s := range static {
-		ports = append(ports, s.VTEP)
+		all = append(all, s.VTEP)
 	}
-	slices.SortFunc(ports, netip.AddrPort.Compare)
-	return slices.Compact(ports)
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	return slices.Compact(all)
 }
 
 func (o *Overlay) whySpoofable() string {

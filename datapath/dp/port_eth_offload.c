@@ -24,8 +24,9 @@ dp_eth_choose_offloads(const struct rte_eth_dev_info *info, struct rte_eth_conf 
 	o.tx_outer_udp = o.tx_csum && tx & RTE_ETH_TX_OFFLOAD_OUTER_UDP_CKSUM;
 	o.tso = o.tx_csum && (tx & TSO) == TSO;
 	o.rx_csum = (rx & RX_CSUM) == RX_CSUM;
-	/* All that is sent comes from one pool and is held by nobody else. */
-	conf->txmode.offloads |= tx & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+	/* All that is sent comes from one pool and is held by nobody else; but only without super-frames is it in one piece. */
+	if (!o.tso)
+		conf->txmode.offloads |= tx & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	if (o.tx_csum)
 		conf->txmode.offloads |= TX_CSUM;
 	if (o.tx_outer_udp)
@@ -56,13 +57,16 @@ wants_checksum(const struct dp_frame *f)
 	       f->vnet.csum_offset == dp_csum_offset(h) && (h->version == 4 || h->l4 == h->l3 + sizeof(dp_ipv6_hdr));
 }
 
+/* Drivers refuse shorter segments: i40e and iavf have 256. */
+#define TSO_SEGMENT_MIN 256
+
 /* Cards differ in what they make of CWR. */
 static bool
 wants_segments(const struct dp_frame *f)
 {
 	const dp_tcp_hdr *tcp = (const void *)(f->data + f->hdrs.l4);
 
-	return f->hdrs.proto == IPPROTO_TCP && !(tcp->tcp_flags & RTE_TCP_CWR_FLAG) && dp_gso_segments(f->data, &f->hdrs, &f->vnet) > 1;
+	return f->hdrs.proto == IPPROTO_TCP && f->vnet.gso_size >= TSO_SEGMENT_MIN && !(tcp->tcp_flags & RTE_TCP_CWR_FLAG) && dp_gso_segments(f->data, &f->hdrs, &f->vnet) > 1;
 }
 
 bool

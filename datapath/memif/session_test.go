@@ -3,6 +3,7 @@ package memif
 import (
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,28 +94,29 @@ func TestServe(t *testing.T) {
 	for name, test := range map[string]struct {
 		messages [][]byte
 		starts   int
-		fails    bool
+		fails    string // in the error; empty: there is none
 	}{
-		"nothing":      {nil, 0, true},
-		"greeting":     {made()[:1], 0, true},
-		"not quite":    {made()[:5], 0, true},
-		"made":         {made(), 1, false},
-		"leave":        {append(made(), message(disconnect)), 1, false},
-		"more":         {append(made(), message(ack)), 1, true},
-		"newer":        {[][]byte{greet(version+1, version+1, 14)}, 0, true},
-		"range":        {append([][]byte{greet(0, 1<<16-1, 14)}, made()[1:]...), 1, false},
-		"small rings":  {[][]byte{greet(version, version, dp.MemifMin-1)}, 0, true},
-		"smallest":     {append([][]byte{greet(version, version, dp.MemifMin)}, made()[1:]...), 1, false},
-		"odd log2":     {append([][]byte{greet(version, version, 255)}, made()[1:]...), 1, false},
-		"out of order": {[][]byte{made()[0], message(connected)}, 0, true},
-		"refusal":      {[][]byte{made()[0], message(disconnect, 0, 0, 0, 0, 'n', 'o')}, 0, true},
-		"short":        {[][]byte{{1, 0}}, 0, true},
-		"long":         {[][]byte{make([]byte, 4096)}, 0, true},
+		"nothing":      {nil, 0, "before it was made"},
+		"greeting":     {made()[:1], 0, "before it was made"},
+		"not quite":    {made()[:5], 0, "before it was made"},
+		"made":         {made(), 1, ""},
+		"leave":        {append(made(), message(disconnect)), 1, ""},
+		"more":         {append(made(), message(ack)), 1, "ACK from a program that is connected"},
+		"newer":        {[][]byte{greet(version+1, version+1, 14)}, 0, "memif 2.1 to 2.1: want 2.0"},
+		"range":        {append([][]byte{greet(0, 1<<16-1, 14)}, made()[1:]...), 1, ""},
+		"small rings":  {[][]byte{greet(version, version, dp.MemifMin-1)}, 0, "rings of 32 slots at most: want 64"},
+		"smallest":     {append([][]byte{greet(version, version, dp.MemifMin)}, made()[1:]...), 1, ""},
+		"odd log2":     {append([][]byte{greet(version, version, 255)}, made()[1:]...), 1, ""},
+		"out of order": {[][]byte{made()[0], message(connected)}, 0, "CONNECTED where ACK is due"},
+		"refusal":      {[][]byte{made()[0], message(disconnect, 0, 0, 0, 0, 'n', 'o')}, 0, "refuses the connection: \"no\""},
+		"short":        {[][]byte{{1, 0}}, 0, "of 2 bytes: want 128"},
+		"long":         {[][]byte{make([]byte, 4096)}, 0, "more than 128 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := serve(t, test.messages...)
-			if (err != nil) != test.fails || p.starts != test.starts || p.stops != test.starts {
+			if (err != nil) != (test.fails != "") || err != nil && !strings.Contains(err.Error(), test.fails) || p.starts != test.starts || p.stops != test.starts {
 				t.Errorf("%d starts, %d stops, %v", p.starts, p.stops, err)
+
 			}
 		})
 	}

@@ -25,14 +25,12 @@ func TestAntispoof(t *testing.T) {
 	send := func(port int) string {
 		return fmt.Sprintf("timeout 1 nslookup -type=a -port=%d forged-vxlan %s || true", port, two.Addr)
 	}
-	for _, port := range []int{4789, 7950} {
-		_, err := box.Exec(t.Context(), "sh", "-c", send(port))
-		must(t, err)
-	}
+	_, err := box.Exec(t.Context(), "sh", "-c", send(4789))
+	must(t, err)
 	if got := arrived(); got != "0" {
 		t.Errorf("%s packets of what a container forged have arrived", got)
 	}
-	_, err := box.Exec(t.Context(), "sh", "-c", send(5000))
+	_, err = box.Exec(t.Context(), "sh", "-c", send(5000))
 	must(t, err)
 	eventually(t, "what goes to another port arrives", settleTimeout, func() error {
 		if got := arrived(); got == "0" {
