@@ -65,10 +65,10 @@ func daemonAnswers(t *testing.T, h *Host) {
 func TestAttach(t *testing.T) {
 	c := cluster(t)
 	docker, plain := c.Hosts[0], c.Hosts[1]
-	// Docker keeps the host's namespace mounted from its first container on the host's network on: other tests have such ones.
-	shell(t, plain, "docker run --rm --network host box true")
+	// Docker keeps the host's namespace mounted from its first container on the host's network on, and a swarm's: other tests have such ones.
+	shell(t, plain, "docker run --rm --network host box true; touch /run/docker/netns/1-swarm; mount --bind /proc/self/ns/net /run/docker/netns/1-swarm")
 	withoutEngine(t, plain)
-	shell(t, plain, "kill -9 $(cat /run/overlane.pid); ! mountpoint -q /run/docker/netns/default || umount /run/docker/netns/default; rm -rf /run/docker; "+asService)
+	shell(t, plain, "kill -9 $(cat /run/overlane.pid); for m in $(awk '$2 ~ \"^/run/docker/\" { print $2 }' /proc/mounts); do umount $m; done; rm -rf /run/docker; "+asService)
 	daemonAnswers(t, plain)
 	shell(t, docker, "docker network create -d overlane --ipam-driver overlane --ipv6 --subnet 10.63.0.0/24 --subnet fd63::/64 app")
 	web, webAt := start(t, docker, "web", "app", "--network-alias", "shop", "--cap-add", "NET_ADMIN")
