@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,22 +65,24 @@ func greet(lowest, highest uint16, log2 byte) []byte {
 func serve(t testing.TB, messages ...[]byte) (*port, error) {
 	t.Helper()
 	client, server := pair(t)
-	defer client.Close()
 	for _, m := range messages {
 		if _, err := server.Write(m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	go func() {
+	var gone sync.WaitGroup
+	defer gone.Wait()
+	gone.Go(func() {
 		defer server.Close()
 		server.CloseWrite()
 		server.SetReadDeadline(time.Now().Add(10 * time.Second))
 		for err := error(nil); err == nil; {
 			_, err = server.Read(make([]byte, messageLen)) // files that come with it are closed by the kernel
 		}
-	}()
+	})
 	p := &port{}
 	err := Serve(client, p)
+	client.Close()
 	return p, err
 }
 
@@ -90,6 +93,7 @@ func made() [][]byte {
 
 // Rings are started when the server is connected, not before, and stopped once.
 func TestServe(t *testing.T) {
+	serve(t) // the runtime opens files of its own with the first connection
 	before := openFiles(t)
 	for name, test := range map[string]struct {
 		messages [][]byte
