@@ -11,6 +11,7 @@ import (
 // force when the port goes.
 type network struct {
 	vni        uint32
+	encrypted  bool
 	ports      map[PortID]struct{}
 	localMACs  map[MAC]PortID
 	localAddrs map[netip.Addr]MAC
@@ -42,8 +43,9 @@ type vtep struct {
 	whyNotWhole error
 }
 
-// AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. One that exists is no error.
-func (d *Datapath) AddNetwork(vni uint32) error {
+// AddNetwork makes the network known: packets of its VNI are taken from its VTEPs. Encrypted: what leaves the host is ESP, by the SAs that
+// SetSAs gives, or does not leave, and nothing else is taken. One that exists is no error, unless it is not so.
+func (d *Datapath) AddNetwork(vni uint32, encrypted bool) error {
 	if err := checkVNI(vni); err != nil {
 		return err
 	}
@@ -52,17 +54,21 @@ func (d *Datapath) AddNetwork(vni uint32) error {
 	if d.closed {
 		return errClosed
 	}
-	if d.nets[vni] != nil {
+	if n := d.nets[vni]; n != nil {
+		if n.encrypted != encrypted {
+			return fmt.Errorf("VNI %d: there is a network with it already, of which encrypted is %v", vni, n.encrypted)
+		}
 		return nil
 	}
 	if len(d.nets) == dp.MaxNetworks {
 		return fmt.Errorf("VNI %d: there are %d networks, and room for no more: remove one", vni, dp.MaxNetworks)
 	}
-	if err := dp.AddNet(vni); err != nil {
+	if err := dp.AddNet(vni, encrypted); err != nil {
 		return fmt.Errorf("VNI %d: %w", vni, tableFull(err, "MAC addresses", dp.MaxMACs))
 	}
 	d.nets[vni] = &network{
 		vni:        vni,
+		encrypted:  encrypted,
 		ports:      map[PortID]struct{}{},
 		localMACs:  map[MAC]PortID{},
 		localAddrs: map[netip.Addr]MAC{},
@@ -305,6 +311,10 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 		return nil, fmt.Errorf("VTEP %s: %w (room for %d)", at, err, dp.MaxVTEPs)
 	}
 	v := &vtep{at: at, id: id, refs: 1}
+	if err := d.applySAs(v); err != nil {
+		dp.DelVTEP(id)
+		return nil, err
+	}
 	d.vteps[at] = v
 	d.resolveNextHop(v)
 	d.paths.lookAtAnnounced(v)

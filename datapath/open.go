@@ -51,8 +51,10 @@ type Datapath struct {
 	whole       *wholeFrames            // nil: all super-frames are cut up
 	whyNotWhole error                   // where they might not be
 	takeWhole   map[netip.AddrPort]bool // see SetTakeWhole
-	survey      survey                  // the last look at all network namespaces
-	claims      *os.File                // eventfd(2) of the workers
+	sas         map[netip.AddrPort]vtepSAs
+	unlocked    bool     // an SA has been found to be in memory that may be swapped
+	survey      survey   // the last look at all network namespaces
+	claims      *os.File // eventfd(2) of the workers
 	paths       *paths
 
 	announced map[netip.AddrPort]int // MTUs: see SetReceiveMTUs
@@ -80,6 +82,7 @@ func Open(c Config) (*Datapath, error) {
 		aliases:   map[string]PortID{},
 		nets:      map[uint32]*network{},
 		vteps:     map[netip.AddrPort]*vtep{},
+		sas:       map[netip.AddrPort]vtepSAs{},
 	}
 	if err := d.startUnderlay(c); err != nil && c.Underlay.Device == "" {
 		return nil, err

@@ -104,7 +104,7 @@ func TestChecksumFieldIsNotTrusted(t *testing.T) {
 
 func TestUnderlayIsNotTrusted(t *testing.T) {
 	const otherVNI, otherMAC = 4201, "02:42:0a:3e:00:03"
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	must(t, plane.AddNetwork(otherVNI))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)); must(t, plane.DelNetwork(otherVNI)) })
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))

@@ -6,6 +6,7 @@ package dp
 
 /*
 #cgo pkg-config: libdpdk
+#cgo LDFLAGS: -lIPSec_MB
 // libdpdk's -march names a CPU of 2008, whose instructions are all right, but code arranged for it is slow on others.
 #cgo CFLAGS: -D_GNU_SOURCE -std=gnu11 -O3 -mtune=generic -Wall
 #include "dp.h"
@@ -18,6 +19,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -407,20 +409,61 @@ func ReadDevice(id uint32) (Traffic, error) {
 	return traffic(t), err
 }
 
-// AddNet adds a network with an empty flood list.
-func AddNet(vni uint32) error { return failed(C.dp_net_add(C.uint32_t(vni))) }
+// AddNet adds a network with an empty flood list. Encrypted: its packets are ESP on the underlay, and no others are taken.
+func AddNet(vni uint32, encrypted bool) error {
+	return failed(C.dp_net_add(C.uint32_t(vni), C.bool(encrypted)))
+}
+
+// SAsIn is how many SAs a VTEP may have for receiving; SAPackets how many packets are sent under one at most.
+const (
+	SAsIn     = C.DP_SAS_IN
+	SAPackets = C.DP_SA_PACKETS
+)
+
+// SPIMask is what an SPI may have of 32 bits: without the bit that tells a VXLAN header. Those below SPIMin are reserved.
+const (
+	SPIMask = ^uint32(C.DP_ESP_VXLAN_BIT)
+	SPIMin  = 256
+)
+
+// AddSA makes a security association, and says its number, and whether its memory is never swapped. A key is given once for sending.
+func AddSA(spi uint32, key []byte, salt [4]byte) (sa uint32, locked bool, err error) {
+	var is C.bool
+	config := C.struct_dp_sa_config{spi: C.uint32_t(spi), key_len: C.unsigned(len(key))}
+	for i, b := range salt {
+		config.salt[i] = C.uint8_t(b)
+	}
+	var pinned runtime.Pinner
+	pinned.Pin(&key[0])
+	defer pinned.Unpin()
+	config.key = (*C.uint8_t)(unsafe.Pointer(&key[0]))
+	id := C.dp_sa_add(&config, &is)
+	return uint32(id), bool(is), failed(id)
+}
+
+// DelSA wipes an SA that is none of a VTEP's.
+func DelSA(sa uint32) { C.dp_sa_del(C.uint32_t(sa)) }
+
+// SAPacketsOf is how many packets were sent under an SA, or received.
+func SAPacketsOf(sa uint32) uint64 { return uint64(C.dp_sa_packets(C.uint32_t(sa))) }
+
+// SetSAs replaces a VTEP's SAs; out is nil where there is none.
+func SetSAs(vtep uint32, out *uint32, in []uint32) error {
+	var sends *C.uint32_t
+	if out != nil {
+		id := C.uint32_t(*out)
+		sends = &id
+	}
+	return failed(C.dp_vtep_sas(C.uint32_t(vtep), sends, first(in), C.unsigned(len(in))))
+}
+
+func first(s []uint32) *C.uint32_t { return (*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(s))) }
 
 // DelNet removes it.
 func DelNet(vni uint32) error { return failed(C.dp_net_del(C.uint32_t(vni))) }
 
 // SetFlood replaces a network's flood list.
 func SetFlood(vni uint32, ports, vteps []uint32) error {
-	first := func(s []uint32) *C.uint32_t {
-		if len(s) == 0 {
-			return nil
-		}
-		return (*C.uint32_t)(unsafe.Pointer(&s[0]))
-	}
 	return failed(C.dp_net_flood(C.uint32_t(vni), first(ports), C.unsigned(len(ports)), first(vteps), C.unsigned(len(vteps))))
 }
 

@@ -183,8 +183,8 @@ struct dp_memif_config {
 /* Called as dp_vhost_start, when the container has said that it is connected. */
 int dp_memif_start(uint32_t port, const struct dp_memif_config *config);
 
-/* A network with its flood list, empty at first. */
-int dp_net_add(uint32_t vni);
+/* A network with its flood list, empty at first. Encrypted: its packets are ESP on the underlay, and no others are taken. -EEXIST: it is there, and otherwise. */
+int dp_net_add(uint32_t vni, bool encrypted);
 int dp_net_del(uint32_t vni);
 /* Replaces the network's flood list: the ports and VTEPs that take part in it. */
 int dp_net_flood(uint32_t vni, const uint32_t *ports, unsigned n_ports, const uint32_t *vteps, unsigned n_vteps);
@@ -227,6 +227,32 @@ int dp_vtep_mtu(uint32_t vtep, uint32_t mtu);
  */
 unsigned dp_vtep_doubts(uint32_t vteps[DP_MAX_VTEPS]);
 int dp_vtep_doubts_fd(void);
+
+#define DP_SAS_IN 16               /* of a VTEP */
+#define DP_SA_PACKETS (1ull << 34) /* that are sent under one key at most */
+
+/* A security association (RFC 4301 section 4.1) for ESP with AES-GCM (RFC 4303, 4106) and extended sequence numbers. */
+struct dp_sa_config {
+	uint32_t spi;       /* from 256 on (RFC 4303 section 2.1), without DP_ESP_VXLAN_BIT */
+	const uint8_t *key; /* 16 or 32 bytes */
+	unsigned key_len;
+	uint8_t salt[4];
+};
+
+/* SPIs lack this bit, which a VXLAN header has: the I flag of RFC 7348 section 5. So packets of both kinds go to one UDP port. */
+#define DP_ESP_VXLAN_BIT 0x08000000
+
+/*
+ * Returns the SA's number. locked: its memory is never swapped. It sends or receives, once it is one of a VTEP's. The same key is never
+ * to be given twice for sending: packets would be encrypted with numbers that others had. -ENOTSUP: not on this CPU.
+ */
+int dp_sa_add(const struct dp_sa_config *config, bool *locked);
+/* Wipes it. It must be none of a VTEP's. */
+void dp_sa_del(uint32_t sa);
+/* That were sent under it, or received. */
+uint64_t dp_sa_packets(uint32_t sa);
+/* Replaces a VTEP's SAs; out is NULL where there is none. No worker has others any more when this returns. */
+int dp_vtep_sas(uint32_t vtep, const uint32_t *out, const uint32_t *in, unsigned n_in);
 
 int dp_fdb_set_vtep(uint32_t vni, const uint8_t mac[6], uint32_t vtep);
 int dp_fdb_set_port(uint32_t vni, const uint8_t mac[6], uint32_t port);

@@ -50,7 +50,7 @@ var onDevices = sync.OnceValue(func() (d devices) {
 	d.underlay, err = OpenDevice("net_null1,no-rx=1")
 	try(err)
 	d.underlayMAC, d.notOurs = deviceMAC(d.underlay), [6]byte{2, 9, 9, 9, 9, 9}
-	try(AddNet(ethVNI))
+	try(AddNet(ethVNI, false))
 	d.port, err = AddPort(Port{VNI: ethVNI, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4, src6}, Device: &d.container})
 	try(err)
 	d.vtep, err = AddVTEP(netip.AddrPortFrom(ethPeer, vxlanPort))

@@ -102,7 +102,7 @@ func plug(t *testing.T, device uint32, mac [6]byte, addr netip.Addr, farMAC [6]b
 	t.Helper()
 	tap, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
 	check(t, err)
-	check(t, AddNet(cableVNI))
+	check(t, AddNet(cableVNI, false))
 	far, err := AddPort(Port{VNI: cableVNI, MAC: farMAC, Addrs: []netip.Addr{farAddr}, Device: &device})
 	check(t, err)
 	near, err := AddPort(Port{VNI: cableVNI, MAC: mac, Addrs: []netip.Addr{addr}, FDs: []int{tap[0]}})

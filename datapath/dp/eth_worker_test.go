@@ -71,7 +71,7 @@ func TestWorkerPolls(t *testing.T) {
 	check(t, err)
 	container, err := OpenDevice("net_pcap0,rx_pcap=" + in)
 	check(t, err)
-	check(t, AddNet(vni))
+	check(t, AddNet(vni, false))
 	vtep, err := AddVTEP(netip.MustParseAddrPort("192.0.2.3:4789"))
 	check(t, err)
 	check(t, SetNextHop(vtep, underlay, nextHopMAC))

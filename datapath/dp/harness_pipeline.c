@@ -57,7 +57,7 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, uint32_t size, const uint8_t *bytes
 	else
 		dp_decap(w, packets, 1);
 	while ((n = dp_udp_packets(w, packets)))
-		dp_decap(w, packets, n);
+		dp_decap(w, packets, dp_esp_open(w, packets, n));
 	dp_decap_flush(w);
 	free(room);
 }

@@ -26,7 +26,7 @@ func TestPeerLost(t *testing.T) {
 	check(t, err)
 	container, err := OpenDevice("net_pcap2,infinite_rx=1,rx_pcap=" + capture(t, flow{port: 1}.frame(t, 1, 1, 16, fill(1000))))
 	check(t, err)
-	check(t, AddNet(vni))
+	check(t, AddNet(vni, false))
 	vtep, err := AddVTEP(netip.MustParseAddrPort("192.0.2.4:4789"))
 	check(t, err)
 	check(t, SetNextHop(vtep, client, nextHopMAC))

@@ -37,7 +37,7 @@ var bench = sync.OnceValue(func() testBench {
 	try(err)
 	tap, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
 	try(err)
-	try(AddNet(benchVNI))
+	try(AddNet(benchVNI, false))
 	port, err := AddPort(Port{VNI: benchVNI, MAC: [6]byte(srcMAC), Addrs: []netip.Addr{src4, src6}, FDs: []int{idle[0], tap[0]}})
 	try(err)
 	peer, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.2:0")))

@@ -65,7 +65,8 @@ struct dp_port {
 	uint32_t id;
 	uint32_t generation;
 	uint32_t vni;
-	uint16_t mtu; /* bytes of IP packet */
+	uint16_t mtu;   /* bytes of IP packet */
+	bool encrypted; /* its network */
 	enum dp_trust trust;
 	atomic_uint claims; /* that wait to be taken */
 	uint8_t mac[6];
@@ -91,6 +92,7 @@ struct dp_frame {
 	struct rte_mbuf **mbuf; /* where the owner of its mbuf keeps it, until someone takes it; NULL: the bytes can only be copied */
 	struct virtio_net_hdr vnet;
 	uint32_t vni;
+	bool encrypted; /* its network: it leaves as ESP, or not at all */
 };
 
 /* One VXLAN packet of the underlay, as UDP payload. */
@@ -99,6 +101,7 @@ struct dp_packet {
 	uint32_t len;
 	uint8_t tos;       /* outer */
 	uint16_t gso_size; /* of the UDP super-frame in it, which came whole; 0: not known to be one */
+	bool esp;          /* it came encrypted */
 	bool checked;      /* the inner TCP or UDP checksum is right, a card has said */
 	const struct dp_vtep *from;
 	struct rte_mbuf **mbuf; /* as in struct dp_frame */
@@ -261,7 +264,7 @@ dp_underlay_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, stru
 	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
 
 	if (outer)
-		dp_eth_send(w, frames, n, outer);
+		dp_eth_send(w, frames, n, outer, to);
 	else
 		for (unsigned i = 0; i < n; i++)
 			dp_udp_send(w, frames[i], to);

@@ -127,7 +127,7 @@ unsigned dp_native_read(struct dp_worker *w, struct dp_port *port, struct rte_mb
 void dp_host_give(struct dp_worker *w, struct dp_port *host, uint8_t *frame, uint32_t len);
 
 /* port_underlay.c */
-void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer);
+void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer, const struct dp_vtep *to);
 /* The VXLAN packets of a burst from a device; how many there are. */
 unsigned dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n, struct dp_packet *packets);
 

@@ -142,6 +142,7 @@ dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 		return drop;
 	p->from = is4 ? dp_outer_sender4(o, ip) : sender6(ip);
 	p->gso_size = 0;
+	p->esp = false;
 	p->checked = dp_outer_checked(o, *m);
 	p->mbuf = m;
 	return p->from ? DP_DROP_COUNT : DP_DROP_VTEP_UNKNOWN;

@@ -100,6 +100,7 @@ dp_outer_plain(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 	p->len = len - (DP_OUTER4_LEN - DP_VXLAN_LEN);
 	p->tos = ip->type_of_service;
 	p->gso_size = 0;
+	p->esp = false;
 	p->checked = dp_outer_checked(o, *m);
 	p->from = dp_outer_sender4(o, ip);
 	p->mbuf = m;

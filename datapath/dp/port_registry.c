@@ -72,6 +72,7 @@ dp_port_add(const struct dp_port_config *config)
 		.ops = ops_of(config),
 		.eth = config->has_device ? dp_eth_get(config->device) : NULL,
 		.vni = config->vni,
+		.encrypted = dp_net_encrypted(config->vni),
 		.mtu = config->mtu,
 		.trust = config->trust,
 		.has_ip4 = config->has_ip4,

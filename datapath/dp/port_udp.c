@@ -181,7 +181,8 @@ dp_udp_open(struct dp_worker *w, char *err)
 	memset(udp->tx4, -1, sizeof(udp->tx4));
 	memset(udp->tx6, -1, sizeof(udp->tx6));
 	udp->slots = malloc((size_t)DP_UDP_SLOTS * DP_UDP_SLOT_LEN);
-	if (!udp->slots || rte_pktmbuf_alloc_bulk(dp.pool, udp->mbufs, DP_UDP_MSGS)) {
+	udp->sealed = malloc(DP_UDP_SEALED_LEN);
+	if (!udp->slots || !udp->sealed || rte_pktmbuf_alloc_bulk(dp.pool, udp->mbufs, DP_UDP_MSGS)) {
 		snprintf(err, DP_ERR_LEN, "no memory for packets");
 		return -ENOMEM;
 	}
@@ -210,6 +211,7 @@ dp_udp_close(struct dp_worker *w)
 	}
 	rte_pktmbuf_free_bulk(udp->mbufs, DP_UDP_MSGS);
 	free(udp->slots);
+	free(udp->sealed);
 }
 
 int

@@ -22,6 +22,8 @@
 #define DP_UDP_SLOTS 1024
 #define DP_UDP_SLOT_LEN 128
 #define DP_UDP_CONTROL 64
+/* A burst of super-frames more often than not, and no more than stays in the cache. */
+#define DP_UDP_SEALED_LEN (512 << 10)
 
 struct dp_frame;
 struct dp_packet;
@@ -72,6 +74,8 @@ struct dp_udp {
 	unsigned n_iovs;
 	uint8_t (*slots)[DP_UDP_SLOT_LEN];
 	unsigned n_slots;
+	uint8_t *sealed; /* DP_UDP_SEALED_LEN bytes for packets of encrypted networks */
+	unsigned n_sealed;
 };
 
 int dp_udp_open(struct dp_worker *w, char *err);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* From the underlay: datagrams with the segments that the kernel gathered (UDP_GRO), taken apart for decapsulation. */
 #include "port.h"
+#include "pure_esp.h"
 #include "pure_partial.h"
 
 /* The most packets that the kernel gathers in a datagram, or lets be sent as one: linux/udp.h, UDP_MAX_SEGMENTS. */
@@ -50,6 +51,8 @@ first_overruns(const struct dp_udp_datagram *d)
 
 	if (d->size < DP_VXLAN_LEN)
 		return true;
+	if (dp_is_esp(d->data))
+		return false; /* nobody but its sender chose its bytes */
 	first = dp_parse_fast(d->data + DP_VXLAN_LEN, d->size - DP_VXLAN_LEN, &h);
 	return first != DP_PARSE_OK && first != DP_PARSE_NOT_IP;
 }

@@ -9,6 +9,7 @@
 #include "pure_csum.h"
 #include "pure_gso.h"
 #include "port.h"
+#include "port_esp.h"
 
 /* linux/udp.h: UDP_MAX_SEGMENTS where it is smallest, and what fits behind the larger outer header in 64 KiB. */
 #define RUN_SEGMENTS 64
@@ -127,6 +128,7 @@ dp_udp_flush(struct dp_worker *w)
 	udp->n_runs = 0;
 	udp->n_iovs = 0;
 	udp->n_slots = 0;
+	udp->n_sealed = 0;
 }
 
 static struct msghdr *
@@ -145,24 +147,30 @@ start_run(struct dp_udp *udp, struct dp_udp_run run)
 	return msg;
 }
 
-/* Adds one UDP payload of n pieces to the open run if it fits there, else to a new one. There is room: make_room. */
-static inline void
-add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, unsigned n)
+/* The message that a UDP payload goes into: that of the open run if it fits there, else of a new one. There is room: make_room. */
+static inline struct msghdr *
+message_for(struct dp_udp *udp, struct dp_udp_run run)
 {
 	struct dp_udp_run *open = udp->n_runs ? &udp->runs[udp->n_runs - 1] : NULL;
-	struct msghdr *msg;
 
 	if (open && !open->closed && !atomic_load_explicit(&run.to->one_by_one, memory_order_relaxed) && open->to == run.to && open->fd == run.fd && open->tos == run.tos && run.size <= open->size &&
 	    open->segments < RUN_SEGMENTS && open->bytes + run.size <= RUN_BYTES) {
-		msg = &udp->tx_msgs[udp->n_runs - 1].msg_hdr;
 		open->segments++;
 		open->bytes += run.size;
 		open->closed = run.size < open->size;
-	} else {
-		run.segments = 1;
-		run.bytes = run.size;
-		msg = start_run(udp, run);
+		return &udp->tx_msgs[udp->n_runs - 1].msg_hdr;
 	}
+	run.segments = 1;
+	run.bytes = run.size;
+	return start_run(udp, run);
+}
+
+/* Adds a UDP payload of n pieces. */
+static inline void
+add_packet(struct dp_udp *udp, struct dp_udp_run run, const struct iovec *iov, unsigned n)
+{
+	struct msghdr *msg = message_for(udp, run);
+
 	memcpy(&udp->iovs[udp->n_iovs], iov, n * sizeof(*iov));
 	udp->n_iovs += n;
 	msg->msg_iovlen += n;
@@ -184,6 +192,20 @@ put_vxlan(uint8_t *at, uint32_t vni)
 
 	vxlan->vx_flags = htonl(DP_VXLAN_FLAG_I);
 	vxlan->vx_vni = htonl(vni << 8);
+}
+
+/* Computes the checksum that its container has left out; false: there is no place for it, and the frame was dropped. */
+static inline bool
+complete(struct dp_worker *w, struct dp_frame *f)
+{
+	if (!(f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return true;
+	if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
+		dp_count(w, DP_DROP_OFFLOAD);
+		return false;
+	}
+	f->vnet.flags = 0; /* done, should the frame go to another VTEP as well */
+	return true;
 }
 
 static void
@@ -208,6 +230,77 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 		run.size = DP_VXLAN_LEN + gso.hdr_len + payload_len;
 		add_packet(&w->udp, run, (struct iovec[]){ { slot, DP_VXLAN_LEN + gso.hdr_len }, { (void *)payload, payload_len } }, 2);
 	}
+}
+
+/* Room for a frame of so many bytes and what is put around it. */
+static uint8_t *
+room_to_seal(struct dp_worker *w, uint32_t frame_len)
+{
+	make_room(w);
+	if (unlikely(w->udp.n_sealed + dp_esp_len(frame_len) > DP_UDP_SEALED_LEN))
+		dp_udp_flush(w);
+	return w->udp.sealed + w->udp.n_sealed;
+}
+
+/* Seals the frame there and adds it. One behind the other they are one piece of a run. */
+static void
+add_sealed(struct dp_worker *w, struct dp_udp_run run, struct dp_esp_run *esp, uint32_t vni, uint8_t *packet, uint32_t frame_len)
+{
+	struct dp_udp *udp = &w->udp;
+	struct msghdr *msg;
+	struct iovec *last;
+
+	run.size = dp_esp_seal(esp, vni, packet, frame_len);
+	udp->n_sealed += run.size;
+	msg = message_for(udp, run);
+	last = msg->msg_iov + msg->msg_iovlen - 1;
+	if (msg->msg_iovlen && (uint8_t *)last->iov_base + last->iov_len == packet) {
+		last->iov_len += run.size;
+		return;
+	}
+	udp->iovs[udp->n_iovs++] = (struct iovec){ packet, run.size };
+	msg->msg_iovlen++;
+}
+
+static void
+seal_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
+{
+	struct dp_esp_run esp;
+	struct dp_gso gso;
+	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
+
+	if (n < 0) {
+		dp_count(w, DP_DROP_OFFLOAD);
+		return;
+	}
+	if (!dp_esp_begin(w, run.to, n, &esp))
+		return;
+	for (int i = 0; i < n; i++) {
+		const uint8_t *payload;
+		uint32_t payload_len;
+		uint8_t *packet = room_to_seal(w, gso.hdr_len + gso.seg_size), *frame = packet + DP_ESP_FRONT;
+
+		dp_gso_segment(&gso, i, frame, &payload, &payload_len);
+		memcpy(frame + gso.hdr_len, payload, payload_len);
+		add_sealed(w, run, &esp, f->vni, packet, gso.hdr_len + payload_len);
+	}
+}
+
+static void
+send_sealed(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
+{
+	struct dp_esp_run esp;
+	uint8_t *packet;
+
+	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+		seal_segments(w, f, run);
+		return;
+	}
+	if (!complete(w, f) || !dp_esp_begin(w, run.to, 1, &esp))
+		return;
+	packet = room_to_seal(w, f->len);
+	memcpy(packet + DP_ESP_FRONT, f->data, f->len);
+	add_sealed(w, run, &esp, f->vni, packet, f->len);
 }
 
 /* In its place among the packets before and behind it, from the port that they come from: it is of their flow. */
@@ -241,6 +334,10 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 		.tos = dp_ecn(f),
 	};
 
+	if (f->encrypted) {
+		send_sealed(w, f, run);
+		return;
+	}
 	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
 		const struct dp_whole *way = dp_udp_whole_way(f, to);
 
@@ -250,13 +347,8 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 			send_segments(w, f, run);
 		return;
 	}
-	if (f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
-		if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
-			dp_count(w, DP_DROP_OFFLOAD);
-			return;
-		}
-		f->vnet.flags = 0; /* done, should the frame go to another VTEP as well */
-	}
+	if (!complete(w, f))
+		return;
 	make_room(w);
 	put_vxlan(f->data - DP_VXLAN_LEN, f->vni);
 	run.size = DP_VXLAN_LEN + f->len;

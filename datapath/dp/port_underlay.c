@@ -7,6 +7,7 @@
 #include "pure_csum.h"
 #include "port_outer.h"
 #include "port.h"
+#include "port_esp.h"
 
 /* Dynamic ports: RFC 7348 section 5, RFC 6335 section 6. */
 #define SOURCE_FIRST 0xc000
@@ -38,67 +39,99 @@ fits(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct
 }
 
 static inline void
-put_udp(dp_udp_hdr *udp, const struct dp_frame *f, uint16_t len)
+put_udp(dp_udp_hdr *udp, const struct dp_frame *f, uint16_t len, uint32_t vxlan_len)
 {
 	dp_vxlan_hdr *vxlan = (void *)(udp + 1);
 
 	udp->src_port = htons(SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
 	udp->dgram_len = htons(len);
-	vxlan->vx_vni = htonl(f->vni << 8);
+	if (vxlan_len)
+		vxlan->vx_vni = htonl(f->vni << 8);
 }
 
 static inline void
-encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m, uint32_t vxlan_len)
 {
-	uint16_t total = DP_OUTER4_LEN - DP_ETH_LEN + m->data_len;
+	const uint32_t hdr_len = DP_OUTER4_LEN - DP_VXLAN_LEN + vxlan_len;
+	uint16_t total = hdr_len - DP_ETH_LEN + m->data_len;
 	uint8_t tos = dp_ecn(f);
 	uint32_t sum = o->sum + htons(total) + htons(tos);
 	dp_ipv4_hdr *ip;
 
-	if (unlikely(!fits(w, o, DP_OUTER4_LEN, m)))
+	if (unlikely(!fits(w, o, hdr_len, m)))
 		return;
-	ip = (void *)(put_template(o, DP_OUTER4_LEN, m) + DP_ETH_LEN);
+	ip = (void *)(put_template(o, hdr_len, m) + DP_ETH_LEN);
 	ip->type_of_service = tos;
 	ip->total_length = htons(total);
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->hdr_checksum = ~(sum + (sum >> 16));
-	put_udp((void *)(ip + 1), f, total - sizeof(*ip));
+	put_udp((void *)(ip + 1), f, total - sizeof(*ip), vxlan_len);
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
-encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m, uint32_t vxlan_len)
 {
-	uint16_t len = DP_OUTER6_LEN - DP_ETH_LEN - sizeof(dp_ipv6_hdr) + m->data_len, sum;
+	const uint32_t hdr_len = DP_OUTER6_LEN - DP_VXLAN_LEN + vxlan_len;
+	uint16_t len = hdr_len - DP_ETH_LEN - sizeof(dp_ipv6_hdr) + m->data_len, sum;
 	uint8_t tos = dp_ecn(f);
 	dp_ipv6_hdr *ip;
 	dp_udp_hdr *udp;
 
-	if (!fits(w, o, DP_OUTER6_LEN, m))
+	if (!fits(w, o, hdr_len, m))
 		return;
-	ip = (void *)(put_template(o, DP_OUTER6_LEN, m) + DP_ETH_LEN);
+	ip = (void *)(put_template(o, hdr_len, m) + DP_ETH_LEN);
 	udp = (void *)(ip + 1);
 	ip->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)tos << RTE_IPV6_HDR_TC_SHIFT);
 	ip->payload_len = htons(len);
-	put_udp(udp, f, len);
+	put_udp(udp, f, len, vxlan_len);
 	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
 	udp->dgram_cksum = sum ? sum : 0xffff;
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
+/* vxlan_len is 0 where the packet has its VXLAN header already, encrypted. */
 static inline void
-encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
+encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m, uint32_t vxlan_len)
 {
 	if (likely(o->is4))
-		encapsulate4(w, f, o, m);
+		encapsulate4(w, f, o, m, vxlan_len);
 	else
-		encapsulate6(w, f, o, m);
+		encapsulate6(w, f, o, m, vxlan_len);
 }
 
 static void
 encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
 {
-	encapsulate(w, f, outer, m);
+	encapsulate(w, f, outer, m, DP_VXLAN_LEN);
+}
+
+_Static_assert(DP_OUTER6_LEN - DP_VXLAN_LEN + DP_ESP_FRONT <= RTE_PKTMBUF_HEADROOM, "what goes in front of a frame has room");
+
+/* To where a sealed frame goes. */
+struct sealed {
+	const struct dp_eth_outer *outer;
+	const struct dp_vtep *to;
+};
+
+static void
+encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *to, struct rte_mbuf *m)
+{
+	const struct sealed *sealed = to;
+	const uint32_t len = m->data_len;
+	struct dp_esp_run esp;
+
+	if (!dp_esp_begin(w, sealed->to, 1, &esp)) {
+		rte_pktmbuf_free(m);
+		return;
+	}
+	if (!rte_pktmbuf_append(m, dp_esp_len(len) - DP_ESP_FRONT - len)) {
+		dp_count(w, DP_DROP_OVERSIZE);
+		rte_pktmbuf_free(m);
+		return;
+	}
+	dp_esp_seal(&esp, f->vni, (uint8_t *)rte_pktmbuf_prepend(m, DP_ESP_FRONT), len);
+	encapsulate(w, f, sealed->outer, m, 0);
 }
 
 /* The device has no use for a length that counts all of a super-frame, nor a sum with it: it writes both into each packet. */
@@ -125,7 +158,7 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 		udp = (void *)(ip6 + 1);
 		udp->dgram_cksum = dp_csum_fold((uint64_t)o->sum + (cut ? 0 : htons(udp_len)));
 	}
-	put_udp(udp, f, udp_len);
+	put_udp(udp, f, udp_len, DP_VXLAN_LEN);
 	dp_eth_offload_outer(m, o->is4);
 	dp_eth_queue(w, o->eth, NULL, m);
 }
@@ -145,19 +178,23 @@ send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
 }
 
 void
-dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o)
+dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o, const struct dp_vtep *to)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_frame *f = frames[i];
 		struct rte_mbuf *m;
 
+		if (unlikely(f->encrypted)) { /* into mbufs that have room around it */
+			dp_eth_copy(w, f, encapsulate_sealed, &(struct sealed){ o, to });
+			continue;
+		}
 		if (unlikely(!f->mbuf)) {
 			send_copy(w, f, o);
 			continue;
 		}
 		m = *f->mbuf;
 		*f->mbuf = NULL;
-		encapsulate(w, f, o, m);
+		encapsulate(w, f, o, m, DP_VXLAN_LEN);
 	}
 }
 

@@ -29,6 +29,14 @@
 	X(VNI_UNKNOWN, vni_unknown, "no network with this VNI on this host") \
 	X(VTEP_UNKNOWN, vtep_unknown, "from an address that is no VTEP of ours") \
 	X(SRC_UNKNOWN, src_unknown, "inner source MAC that nobody announced") \
+	X(PLAIN, plain, "not encrypted, for an encrypted network") \
+	X(ESP_UNWANTED, esp_unwanted, "encrypted, for a network that is not") \
+	X(ESP_NO_KEY, esp_no_key, "to a host with which no key has been agreed on yet, in an encrypted network") \
+	X(ESP_WORN, esp_worn, "to a host with which the key has encrypted as many packets as it may, and no other was agreed on") \
+	X(ESP_SPI, esp_spi, "encrypted with a key that this host does not have: not yet, or no longer") \
+	X(ESP_REPLAY, esp_replay, "an encrypted packet that has been here before, or is too old to tell") \
+	X(ESP_FORGED, esp_forged, "an encrypted packet that is not as its sender made it: its integrity check value is wrong") \
+	X(ESP_MALFORMED, esp_malformed, "an encrypted packet whose lengths lie, or that holds no VXLAN") \
 	X(ECN, ecn, "congestion marked outside on a packet that cannot carry it inside: RFC 6040 section 4.2") \
 	X(TAP_DOWN, tap_down, "container's interface is down or gone") \
 	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \

@@ -4,4 +4,5 @@ package dp
 
 const (
 	kernelRounds = 5
+	forgeries    = 30_000
 )

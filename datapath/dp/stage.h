@@ -12,6 +12,9 @@ void dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **fro
 void dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n);
 void dp_decap_flush(struct dp_worker *w);
 
+/* stage_esp.c: opens those that are ESP, and drops what does not open; how many are left. */
+unsigned dp_esp_open(struct dp_worker *w, struct dp_packet *packets, unsigned n);
+
 /* Whether frames for the MAC are delivered to the port. */
 static inline bool
 dp_port_has_mac(const struct dp_port *port, const uint8_t mac[6])
@@ -24,11 +27,18 @@ dp_port_has_mac(const struct dp_port *port, const uint8_t mac[6])
 /* stage_too_big.c: the sender is told by ICMP, or the frame goes in fragments, or it is dropped. */
 void dp_too_big(struct dp_worker *w, struct dp_port *from, struct dp_frame *frame, struct dp_vtep *to);
 
+/* The longest frame of its network that the path to the VTEP carries, in bytes. */
+static inline uint32_t
+dp_longest(const struct dp_frame *f, const struct dp_vtep *to)
+{
+	return atomic_load_explicit(f->encrypted ? &to->longest_esp : &to->longest, memory_order_relaxed);
+}
+
 /* Whether the frame, or what it is cut into, is longer than the path to the VTEP carries. */
 static inline bool
 dp_is_too_big(const struct dp_frame *f, const struct dp_vtep *to)
 {
-	uint32_t longest = atomic_load_explicit(&to->longest, memory_order_relaxed);
+	uint32_t longest = dp_longest(f, to);
 
 	return f->len > longest && (f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || (uint32_t)f->hdrs.payload + f->vnet.gso_size > longest);
 }

@@ -25,6 +25,8 @@ enum edge {
 	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
 	DROP_SRC_UNKNOWN = DP_DROP_SRC_UNKNOWN,
 	DROP_VNI_UNKNOWN = DP_DROP_VNI_UNKNOWN,
+	DROP_PLAIN = DP_DROP_PLAIN,
+	DROP_ESP_UNWANTED = DP_DROP_ESP_UNWANTED,
 	DROP_ECN = DP_DROP_ECN,
 	DROP_PORT_GONE = DP_DROP_PORT_GONE,
 	DROP_NOT_LOCAL = DP_DROP_NOT_LOCAL,
@@ -236,6 +238,8 @@ edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, str
 		return edge;
 	if (!source_vtep_ok(p->from, source))
 		return source_drop(f, source);
+	if (to.kind != DP_KIND_NONE && p->esp != (port ? port->encrypted : dp_net_encrypted(vni)))
+		return p->esp ? DROP_ESP_UNWANTED : DROP_PLAIN;
 	edge = congestion_inwards(f, p->tos & ECN_MASK);
 	if (edge != STAYS)
 		return edge;
@@ -287,7 +291,7 @@ forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry sour
 	uint32_t len = p->len - DP_VXLAN_LEN;
 	struct dp_hdrs hdrs;
 
-	if (!p->mbuf || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || dp_is_partial(frame, &hdrs) || !source_vtep_ok(p->from, source))
+	if (!p->mbuf || p->esp != port->encrypted || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || dp_is_partial(frame, &hdrs) || !source_vtep_ok(p->from, source))
 		return false;
 	dp_eth_forward(w, port, p->mbuf, frame, len);
 	return true;

@@ -213,7 +213,7 @@ send_run(struct dp_worker *w, struct dp_frame **frames, struct dp_port *first, c
 	}
 	do
 		run++;
-	while (run < n && entries[run].kind == DP_KIND_VTEP && entries[run].index == entries[0].index && likely(!dp_is_too_big(frames[run], vtep)));
+	while (run < n && entries[run].kind == DP_KIND_VTEP && entries[run].index == entries[0].index && frames[run]->encrypted == frames[0]->encrypted && likely(!dp_is_too_big(frames[run], vtep)));
 	dp_underlay_send(w, frames, run, vtep);
 	return run;
 }
@@ -232,6 +232,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 		enum edge edge;
 
 		f->vni = from[i]->vni;
+		f->encrypted = from[i]->encrypted;
 		edge = admit(w, from[i], f);
 		if (unlikely(edge != STAYS) && dispatch(w, f, from[i], edge, NULL))
 			continue;

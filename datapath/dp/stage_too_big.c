@@ -182,7 +182,7 @@ send_fragments(struct dp_worker *w, const struct dp_frame *packet, struct dp_vte
 		return used;
 	}
 	for (uint32_t at = 0, all = packet->hdrs.end - packet->hdrs.l4; !at || at < all; at += size) {
-		struct dp_frame fragment = { .hdrs = packet->hdrs, .vni = packet->vni }, *one = &fragment;
+		struct dp_frame fragment = { .hdrs = packet->hdrs, .vni = packet->vni, .encrypted = packet->encrypted }, *one = &fragment;
 
 		if (used + room > DP_FRAGMENTS_LEN) {
 			dp_udp_flush(w);
@@ -210,7 +210,7 @@ fragment_segments(struct dp_worker *w, const struct dp_frame *f, struct dp_vtep 
 	if (n < 0)
 		return DROP_OFFLOAD;
 	for (int i = 0; i < n; i++) {
-		struct dp_frame segment = { .data = packet, .hdrs = f->hdrs, .vni = f->vni };
+		struct dp_frame segment = { .data = packet, .hdrs = f->hdrs, .vni = f->vni, .encrypted = f->encrypted };
 		const uint8_t *payload;
 		uint32_t payload_len;
 
@@ -237,7 +237,7 @@ fragment(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to, uint32_t l
 void
 dp_too_big(struct dp_worker *w, struct dp_port *from, struct dp_frame *f, struct dp_vtep *to)
 {
-	uint32_t longest = atomic_load_explicit(&to->longest, memory_order_relaxed), mtu = longest - DP_ETH_LEN;
+	uint32_t longest = dp_longest(f, to), mtu = longest - DP_ETH_LEN;
 	enum edge edge = longest > DP_ETH_LEN ? edge_of(w, from, f, mtu) : DROP_UNTOLD;
 
 	if (edge == IN_FRAGMENTS) {

@@ -19,6 +19,7 @@
 #define DP_BURST 64
 
 struct dp_eth_outer;
+struct dp_sas;
 struct dp_whole;
 
 /* table_rcu.c: the grace periods, and tables whose entries outlive them. */
@@ -93,6 +94,7 @@ struct dp_flood {
 };
 
 struct dp_flood *dp_flood_get(uint32_t vni);
+bool dp_net_encrypted(uint32_t vni);
 
 /* table_vtep.c */
 struct dp_vtep {
@@ -102,7 +104,9 @@ struct dp_vtep {
 	socklen_t to_len;
 	_Atomic(struct dp_eth_outer *) outer; /* the way there goes through an ethdev; NULL: through the kernel */
 	_Atomic(struct dp_whole *) whole;     /* the way there for super-frames in one piece; NULL: they are cut up */
+	_Atomic(struct dp_sas *) sas;         /* table_sa.h; NULL: none */
 	atomic_uint longest;                  /* inner frame that the path carries, in bytes */
+	atomic_uint longest_esp;              /* and of an encrypted network */
 	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
 	atomic_bool doubted;                  /* and to carry what the path should: see dp_vtep_doubt */
 };

@@ -8,6 +8,7 @@
 #include "table.h"
 
 struct dp_net {
+	bool encrypted;
 	_Atomic(struct dp_flood *) flood;
 };
 
@@ -31,15 +32,23 @@ dp_flood_get(uint32_t vni)
 	return net ? atomic_load_explicit(&net->flood, memory_order_acquire) : NULL;
 }
 
-int
-dp_net_add(uint32_t vni)
+bool
+dp_net_encrypted(uint32_t vni)
 {
-	struct dp_net *net;
+	struct dp_net *net = net_get(vni);
+
+	return net && net->encrypted;
+}
+
+int
+dp_net_add(uint32_t vni, bool encrypted)
+{
+	struct dp_net *net = net_get(vni);
 	uint32_t id = 0;
 	int ret;
 
-	if (net_get(vni))
-		return 0;
+	if (net)
+		return net->encrypted == encrypted ? 0 : -EEXIST;
 	while (id < DP_MAX_NETS && atomic_load(&nets[id]))
 		id++;
 	if (id == DP_MAX_NETS)
@@ -47,6 +56,7 @@ dp_net_add(uint32_t vni)
 	net = calloc(1, sizeof(*net));
 	if (!net)
 		return -ENOMEM;
+	net->encrypted = encrypted;
 	atomic_store_explicit(&nets[id], net, memory_order_release);
 	ret = dp_fdb_set(vni, group, (struct dp_fdb_entry){ .kind = DP_KIND_FLOOD, .index = id });
 	if (ret) {

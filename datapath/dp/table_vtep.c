@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <rte_hash.h>
 
+#include "pure_esp.h"
 #include "table.h"
 
 _Atomic(struct dp_vtep *) dp_vteps[DP_MAX_VTEPS];
@@ -51,7 +52,7 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 		return -ENOMEM;
 	vtep->id = id;
 	vtep->addr = addr;
-	vtep->longest = UINT32_MAX;
+	vtep->longest = vtep->longest_esp = UINT32_MAX;
 	if (dp_addr_is4(&addr)) {
 		struct sockaddr_in *to = (struct sockaddr_in *)&vtep->to;
 
@@ -76,22 +77,24 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 	return id;
 }
 
-/* Outer IP, UDP and VXLAN headers: RFC 7348 section 5. */
-#define OVERHEAD4 (20 + 8 + 8)
-#define OVERHEAD6 (40 + 8 + 8)
+/* Outer IP and UDP headers. */
+#define OUTER4 (20 + 8)
+#define OUTER6 (40 + 8)
+#define VXLAN 8
 
 int
 dp_vtep_mtu(uint32_t id, uint32_t mtu)
 {
 	struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
-	uint32_t overhead;
+	uint32_t outer;
 
 	if (!vtep)
 		return -ENOENT;
-	overhead = dp_addr_is4(&vtep->addr) ? OVERHEAD4 : OVERHEAD6;
-	if (mtu < overhead)
+	outer = dp_addr_is4(&vtep->addr) ? OUTER4 : OUTER6;
+	if (mtu < outer + VXLAN)
 		return -EINVAL;
-	atomic_store_explicit(&vtep->longest, mtu - overhead, memory_order_relaxed);
+	atomic_store_explicit(&vtep->longest, mtu - outer - VXLAN, memory_order_relaxed);
+	atomic_store_explicit(&vtep->longest_esp, mtu < outer + DP_ESP_FRONT + DP_ESP_BEHIND ? 0 : dp_esp_longest(mtu - outer), memory_order_relaxed);
 	return 0;
 }
 
@@ -142,5 +145,6 @@ dp_vtep_remove(struct dp_vtep *vtep)
 	if (!repoint(vtep))
 		rte_hash_del_key(ids, &vtep->addr);
 	dp_synchronize();
+	free(atomic_load(&vtep->sas));
 	free(vtep);
 }

@@ -14,7 +14,7 @@ turn_sockets(struct dp_worker *w)
 	unsigned n;
 
 	while ((n = dp_udp_packets(w, packets)))
-		dp_decap(w, packets, n);
+		dp_decap(w, packets, dp_esp_open(w, packets, n));
 	dp_decap_flush(w);
 	if (more)
 		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_half_full(&w->udp));
@@ -29,7 +29,7 @@ dp_turn_underlay(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 	struct dp_packet packets[DP_BURST];
 
 	n = dp_underlay_read(w, eth, mbufs, n, packets);
-	dp_decap(w, packets, n);
+	dp_decap(w, packets, dp_esp_open(w, packets, n));
 	dp_decap_flush(w);
 }
 
