@@ -66,7 +66,7 @@ func TestNetworksStayApart(t *testing.T) {
 	const other = vni + 1
 	second := secondContainer(t)
 	for _, id := range []uint32{vni, other} {
-		must(t, plane.AddNetwork(id))
+		must(t, plane.AddNetwork(id, false))
 		t.Cleanup(func() { must(t, plane.DelNetwork(id)) })
 	}
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")

@@ -321,7 +321,7 @@ func TestBadEntries(t *testing.T) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	mac := parseMAC(peerMAC)
 	for want, err := range map[string]error{
-		"VNI 0: want 1 to 16777215":                plane.AddNetwork(0),
+		"VNI 0: want 1 to 16777215":                plane.AddNetwork(0, false),
 		"VNI 7: no such network":                   plane.AddVTEP(7, peerWire),
 		"MAC 33:33:00:00:00:01: want a unicast":    plane.SetMAC(vni, parseMAC("33:33:00:00:00:01"), peerWire),
 		"VTEP 239.1.1.1:4789: want a unicast":      plane.SetMAC(vni, mac, netip.MustParseAddrPort("239.1.1.1:4789")),

@@ -16,4 +16,14 @@ extern const uint32_t dp_harness_window_len;
 /* Has an SA go on behind so many packets. */
 void dp_harness_sa_sent(uint32_t vtep, uint64_t sent);
 
+/*
+ * Cycles that a worker takes to encrypt bursts of the frame, from a port that is a device, and to decrypt bursts of it that come from
+ * the VTEP, for the port: in struct dp_harness_esp those of all rounds. key is that of an SA by which the VTEP sends.
+ */
+struct dp_harness_esp {
+	uint64_t seal, open, packets;
+};
+
+struct dp_harness_esp dp_harness_esp_cycles(uint32_t port, uint32_t vtep, uint32_t underlay, uint32_t sender, const uint8_t *frame, uint32_t len, uint32_t rounds);
+
 #endif

@@ -10,13 +10,14 @@
 #include "port_outer.h"
 #include "worker.h"
 
-/* An mbuf whose data end where their memory ends; take_room brings its own memory back. */
+/* An mbuf whose data end where their memory ends, but for a tail; take_room brings its own memory back. */
 static struct rte_mbuf *
-exact_mbuf(const uint8_t *bytes, uint32_t len)
+mbuf_with_tail(const uint8_t *bytes, uint32_t len, uint32_t tail)
 {
 	struct rte_mbuf *m = rte_pktmbuf_alloc(dp.eth_pool);
 
-	m->buf_addr = malloc(RTE_PKTMBUF_HEADROOM + len);
+	m->buf_len = RTE_PKTMBUF_HEADROOM + len + tail;
+	m->buf_addr = malloc(m->buf_len);
 	m->data_off = RTE_PKTMBUF_HEADROOM;
 	m->data_len = len;
 	m->pkt_len = len;
@@ -27,8 +28,10 @@ exact_mbuf(const uint8_t *bytes, uint32_t len)
 static void
 take_room(struct rte_mbuf *m, void *room)
 {
-	if (m->buf_addr == room)
+	if (m->buf_addr == room) {
 		m->buf_addr = rte_mbuf_to_baddr(m);
+		m->buf_len = rte_pktmbuf_data_room_size(dp.eth_pool);
+	}
 }
 
 static void
@@ -58,10 +61,10 @@ collect(struct dp_worker *w, uint32_t out, const struct rte_mbuf *in, void *room
 }
 
 void
-dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent)
+dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t tail, uint32_t out, struct dp_harness_sent *sent)
 {
 	struct dp_worker *w = dp_harness_worker();
-	struct rte_mbuf *m = exact_mbuf(bytes, len), *in = m;
+	struct rte_mbuf *m = mbuf_with_tail(bytes, len, tail), *in = m;
 	void *room = m->buf_addr;
 
 	dp_turn_native(w, dp_port_get(port), &m, 1);
@@ -76,7 +79,7 @@ void
 dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent)
 {
 	struct dp_worker *w = dp_harness_worker();
-	struct rte_mbuf *m = exact_mbuf(bytes, len), *in = m;
+	struct rte_mbuf *m = mbuf_with_tail(bytes, len, 0), *in = m;
 	void *room = m->buf_addr;
 
 	dp_turn_underlay(w, dp_eth_get(device), &m, 1);
@@ -162,7 +165,7 @@ bool
 dp_harness_outer_agrees(uint32_t device, const uint8_t *bytes, uint32_t len, bool *plain)
 {
 	struct dp_packet fast = { 0 }, full = { 0 };
-	struct rte_mbuf *m = exact_mbuf(bytes, len);
+	struct rte_mbuf *m = mbuf_with_tail(bytes, len, 0);
 	void *room = m->buf_addr;
 	struct dp_outer outer;
 	bool agrees;

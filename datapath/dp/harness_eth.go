@@ -27,10 +27,15 @@ func (l *leaving) read(s *C.struct_dp_harness_sent) {
 // fromPort takes a frame of a port that is a device through the way out, fromUnderlay a packet of the underlay's device
 // through the way in. The result is what leaves through the device out; its frame is empty when nothing does.
 func fromPort(port, out uint32, frame []byte) (l leaving) {
+	return fromPortWithTail(port, out, frame, 0)
+}
+
+// fromPortWithTail is fromPort of a buffer with room behind the frame.
+func fromPortWithTail(port, out uint32, frame []byte, tail int) (l leaving) {
 	p := exact(frame)
 	defer free(p)
 	var sent C.struct_dp_harness_sent
-	C.dp_harness_eth_port(C.uint32_t(port), p, C.uint32_t(len(frame)), C.uint32_t(out), &sent)
+	C.dp_harness_eth_port(C.uint32_t(port), p, C.uint32_t(len(frame)), C.uint32_t(tail), C.uint32_t(out), &sent)
 	l.read(&sent)
 	return l
 }

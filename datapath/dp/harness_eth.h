@@ -15,7 +15,7 @@ struct dp_harness_sent {
 };
 
 /* One frame from a port that is a device, or from the underlay's device, in memory of its exact size. */
-void dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
+void dp_harness_eth_port(uint32_t port, const uint8_t *bytes, uint32_t len, uint32_t tail, uint32_t out, struct dp_harness_sent *sent);
 void dp_harness_eth_underlay(uint32_t device, const uint8_t *bytes, uint32_t len, uint32_t out, struct dp_harness_sent *sent);
 /* A burst of less than a full queue from the underlay's device, one packet behind the other. Returns how many leave. */
 unsigned dp_harness_eth_burst(uint32_t device, const uint8_t *bytes, const uint32_t *lens, unsigned n, uint32_t out, struct dp_harness_sent *sent);

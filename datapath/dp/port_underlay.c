@@ -164,10 +164,14 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 }
 
 static void
-send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
+send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o, const struct dp_vtep *to)
 {
 	struct rte_mbuf *m;
 
+	if (f->encrypted) {
+		dp_eth_copy(w, f, encapsulate_sealed, &(struct sealed){ o, to });
+		return;
+	}
 	if (!dp_eth_offload_takes(o, f)) {
 		dp_eth_copy(w, f, encapsulate_copy, o);
 		return;
@@ -184,17 +188,16 @@ dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp
 		struct dp_frame *f = frames[i];
 		struct rte_mbuf *m;
 
-		if (unlikely(f->encrypted)) { /* into mbufs that have room around it */
-			dp_eth_copy(w, f, encapsulate_sealed, &(struct sealed){ o, to });
-			continue;
-		}
-		if (unlikely(!f->mbuf)) {
-			send_copy(w, f, o);
+		if (unlikely(!f->mbuf || (f->encrypted && rte_pktmbuf_tailroom(*f->mbuf) < DP_ESP_BEHIND))) {
+			send_copy(w, f, o, to);
 			continue;
 		}
 		m = *f->mbuf;
 		*f->mbuf = NULL;
-		encapsulate(w, f, o, m, DP_VXLAN_LEN);
+		if (f->encrypted)
+			encapsulate_sealed(w, f, &(struct sealed){ o, to }, m);
+		else
+			encapsulate(w, f, o, m, DP_VXLAN_LEN);
 	}
 }
 

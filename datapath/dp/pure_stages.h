@@ -5,6 +5,7 @@
 /* Where a worker's cycles go, with the name that users read. Every cycle of a turn belongs to one of them; sleep to none. */
 #define DP_STAGES(X) \
 	X(RECEIVE, receive, "read from the underlay, outer headers off") \
+	X(OPEN, open, "decrypted, of encrypted networks") \
 	X(DECAP, decap, "VXLAN header off, checks, look-up, handed to the port or to merging") \
 	X(DELIVER, deliver, "merged frames written to containers") \
 	X(READ, read, "read from containers") \

@@ -344,7 +344,6 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 	struct dp_fdb_entry source[DP_BURST], to[DP_BURST];
 	struct burst b;
 
-	dp_stage(w, DP_STAGE_RECEIVE, n);
 	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
 	group_runs(w, packets, n, &b);
 	if (!b.n)

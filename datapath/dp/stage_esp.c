@@ -61,17 +61,22 @@ open_packet(struct dp_packet *p)
 unsigned
 dp_esp_open(struct dp_worker *w, struct dp_packet *packets, unsigned n)
 {
-	unsigned kept = 0;
+	unsigned kept = 0, sealed = 0;
 
+	dp_stage(w, DP_STAGE_RECEIVE, n);
 	for (unsigned i = 0; i < n; i++) {
 		enum dp_drop drop = DP_DROP_COUNT;
 
-		if (unlikely(packets[i].len >= sizeof(uint32_t) && dp_is_esp(packets[i].data)))
+		if (packets[i].len >= sizeof(uint32_t) && dp_is_esp(packets[i].data)) {
+			sealed++;
 			drop = open_packet(&packets[i]);
+		}
 		if (unlikely(drop != DP_DROP_COUNT))
 			dp_count(w, drop);
 		else if (kept++ != i)
 			packets[kept - 1] = packets[i];
 	}
+	if (sealed)
+		dp_stage(w, DP_STAGE_OPEN, sealed);
 	return kept;
 }

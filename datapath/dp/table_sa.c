@@ -12,8 +12,8 @@
 
 static struct dp_sa *sas[MAX_SAS];
 
-static struct dp_sa *
-sa_get(uint32_t id)
+struct dp_sa *
+dp_sa_get(uint32_t id)
 {
 	return id < MAX_SAS ? sas[id] : NULL;
 }
@@ -58,7 +58,7 @@ dp_sa_add(const struct dp_sa_config *config, bool *locked)
 void
 dp_sa_del(uint32_t id)
 {
-	struct dp_sa *sa = sa_get(id);
+	struct dp_sa *sa = dp_sa_get(id);
 
 	if (!sa)
 		return;
@@ -70,7 +70,7 @@ dp_sa_del(uint32_t id)
 uint64_t
 dp_sa_packets(uint32_t id)
 {
-	const struct dp_sa *sa = sa_get(id);
+	const struct dp_sa *sa = dp_sa_get(id);
 
 	return sa ? atomic_load_explicit(&sa->sent, memory_order_relaxed) + atomic_load_explicit(&sa->opened, memory_order_relaxed) : 0;
 }
@@ -88,9 +88,9 @@ dp_vtep_sas(uint32_t vtep_id, const uint32_t *out, const uint32_t *in, unsigned 
 	new = calloc(1, sizeof(*new));
 	if (!new)
 		return -ENOMEM;
-	new->out = out ? sa_get(*out) : NULL;
+	new->out = out ? dp_sa_get(*out) : NULL;
 	for (unsigned i = 0; i < n_in; i++)
-		new->in[new->n_in++] = sa_get(in[i]);
+		new->in[new->n_in++] = dp_sa_get(in[i]);
 	old = atomic_exchange_explicit(&vtep->sas, new, memory_order_acq_rel);
 	dp_synchronize();
 	free(old);

@@ -23,6 +23,9 @@ struct dp_sas {
 	struct dp_sa *in[DP_SAS_IN];
 };
 
+/* By its number; NULL: there is none. */
+struct dp_sa *dp_sa_get(uint32_t id);
+
 /* NULL: the VTEP has none with the SPI. */
 static inline struct dp_sa *
 dp_sa_in(const struct dp_vtep *vtep, uint32_t spi)
