@@ -20,8 +20,8 @@ func TestUnderlays(t *testing.T) {
 	}
 	for name, u := range map[string]struct{ device, vtep, tests string }{
 		"wire":       {"wire", "", "."},
-		"af_packet":  {"net_af_packet0,iface=wire,qpairs=2", "", "Interop|Group|SuperFrame|Congestion|Host|NextHops|Path|Underlay|Checksum|PortsComeAndGo"},
-		"tun":        {datapath.UnderlayTun, "", "TestSuperFrames|TestInteropWithLinux"},
+		"af_packet":  {"net_af_packet0,iface=wire,qpairs=2", "", "ESP|Interop|Group|SuperFrame|Congestion|Host|NextHops|Path|Underlay|Checksum|PortsComeAndGo"},
+		"tun":        {datapath.UnderlayTun, "", "TestESP|TestSuperFrames|TestInteropWithLinux"},
 		"tun, IPv6 ": {datapath.UnderlayTun, "fd09:2::1", "TestSuperFrames"},
 	} {
 		t.Run(name, func(t *testing.T) {
