@@ -53,6 +53,21 @@ add_port(const uint8_t mac[6], enum dp_trust trust)
 	return port;
 }
 
+/* What says that it is encrypted by this is looked at. */
+static void
+add_sa(uint32_t vtep)
+{
+	static const uint8_t key[16];
+	struct dp_sa_config config = { .spi = 256, .key = key, .key_len = sizeof(key) };
+	uint32_t id;
+	bool locked;
+	int ret = dp_sa_add(&config, &locked);
+
+	FUZZ_CHECK(ret >= 0);
+	id = ret;
+	FUZZ_CHECK(!dp_vtep_sas(vtep, NULL, &id, 1));
+}
+
 const struct fuzz_pipeline *
 fuzz_pipeline(void)
 {
@@ -63,13 +78,14 @@ fuzz_pipeline(void)
 		return &p;
 	started = true;
 	start();
-	FUZZ_CHECK(!dp_net_add(VNI));
+	FUZZ_CHECK(!dp_net_add(VNI, false));
 	p.port = add_port(local_mac, DP_TRUST_NONE);
 	p.trusted = add_port(trusted_mac, DP_TRUST_MAC);
 	p.vtep = dp_vtep_add(loopback, DISCARD);
 	FUZZ_CHECK(!dp_fdb_set_port(VNI, local_mac, p.port) && !dp_fdb_set_vtep(VNI, remote_mac, p.vtep));
 	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac, false) && !dp_neigh_set(VNI, remote_ip6, remote_mac, false));
 	FUZZ_CHECK(!dp_net_flood(VNI, &p.port, 1, &p.vtep, 1));
+	add_sa(p.vtep);
 	return &p;
 }
 

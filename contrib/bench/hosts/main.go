@@ -38,12 +38,12 @@ func main() {
 }
 
 func compare(ctx context.Context, binary string, window time.Duration, rounds int) error {
-	theirs, err := kernelOverlay(ctx)
+	theirs, err := kernelOverlay(ctx, "overlay")
 	defer theirs.remove()
 	if err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
-	ours, err := overlane(ctx, binary)
+	ours, err := overlane(ctx, "overlane", binary, "")
 	defer ours.remove()
 	if err != nil {
 		return fmt.Errorf("overlane: %w", err)
@@ -62,12 +62,20 @@ func compare(ctx context.Context, binary string, window time.Duration, rounds in
 			pair  *pair
 			taken map[string][]float64
 		}{{&ours.pair, report.ours}, {theirs, report.theirs}} {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, side.pair.name)
+			tell(round, rounds, side.pair)
 			if err := measure(ctx, side.pair, window, side.taken); err != nil {
 				return fmt.Errorf("%s: %w", side.pair.name, err)
 			}
 		}
 	}
+	report.encrypted, err = compareEncrypted(ctx, binary, window, rounds)
+	if err != nil {
+		return err
+	}
 	report.print(os.Stdout)
 	return nil
+}
+
+func tell(round, rounds int, p *pair) {
+	fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, p.name)
 }

@@ -23,7 +23,7 @@ const (
 // measure takes each figure once: Gb/s, thousands of packets a second delivered, microseconds one way, CPU seconds per 10^9 bytes,
 // what floods leave, and how fast containers of one host are.
 func measure(ctx context.Context, p *pair, window time.Duration, taken map[string][]float64) error {
-	note := func(name string, value float64) { taken[name] = append(taken[name], value) }
+	note := func(name string, value float64) { note(taken, name, value) }
 	for _, streams := range []int{1, 4} {
 		gbps, cpu, err := tcp(ctx, p, onOtherHost, window, streams)
 		if err != nil {

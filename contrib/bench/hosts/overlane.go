@@ -23,9 +23,9 @@ type overlanePair struct {
 	daemons [2]testbed.Daemon
 }
 
-func overlane(ctx context.Context, binary string) (*overlanePair, error) {
+func overlane(ctx context.Context, name, binary, underlay string, options ...string) (*overlanePair, error) {
 	p := &overlanePair{}
-	made, err := newPair(ctx, "overlane")
+	made, err := newPair(ctx, name)
 	p.pair = *made
 	if err != nil {
 		return p, err
@@ -35,13 +35,13 @@ func overlane(ctx context.Context, binary string) (*overlanePair, error) {
 	}
 	token := discovery.NewToken().Text()
 	for i := range p.daemons {
-		p.daemons[i] = testbed.Daemon{Binary: binary, Namespace: p.hosts[i], Dir: filepath.Join(p.dir, fmt.Sprint(i)), Host: wire[i], Join: wire[0], CPU: i, Token: token}
+		p.daemons[i] = testbed.Daemon{Binary: binary, Namespace: p.hosts[i], Dir: filepath.Join(p.dir, fmt.Sprint(i)), Host: wire[i], Join: wire[0], CPU: i, Token: token, Underlay: underlay}
 		if err := p.daemons[i].Start(ctx); err != nil {
 			return p, err
 		}
 	}
 	for i := range p.daemons {
-		if err := p.daemons[i].Network(ctx, testbed.ID(i), "10.62.0.0/24", vni); err != nil {
+		if err := p.daemons[i].Network(ctx, testbed.ID(i), "10.62.0.0/24", vni, options...); err != nil {
 			return p, err
 		}
 	}

@@ -9,9 +9,9 @@ import (
 
 // kernelOverlay is what Docker's overlay driver makes: on each host a namespace with a bridge and a VXLAN device that was
 // born in the host's namespace, entries for what lives on the other host, and a veth to each container.
-func kernelOverlay(ctx context.Context) (*pair, error) {
-	bridges := [2]string{"bench-overlay-bridge-a", "bench-overlay-bridge-b"}
-	p, err := newPair(ctx, "overlay", bridges[:]...)
+func kernelOverlay(ctx context.Context, name string) (*pair, error) {
+	bridges := [2]string{"bench-" + name + "-bridge-a", "bench-" + name + "-bridge-b"}
+	p, err := newPair(ctx, name, bridges[:]...)
 	if err != nil {
 		return p, err
 	}
@@ -45,4 +45,16 @@ func (p *pair) plumb(ctx context.Context, n int, bridge, far string) error {
 		fmt.Sprintf("ip -n %s neigh add %s lladdr %s dev vx nud permanent", far, containerAddr[n], containerMAC[n]),
 		fmt.Sprintf("bridge -n %s fdb add %s dev vx dst %s self permanent", far, containerMAC[n], wire[n%2]),
 	)
+}
+
+// withoutOffloads is what is left of Docker's overlay where ESP is between VXLAN and the wire (--opt encrypted), before a byte is encrypted:
+// packets are cut up and summed before they come to it.
+func withoutOffloads(ctx context.Context) (*pair, error) {
+	p, err := kernelOverlay(ctx, "segments")
+	for _, host := range p.hosts {
+		if err == nil {
+			err = testbed.Command(ctx, host, "ethtool", "-K", "wire", "tx", "off", "tso", "off", "gso", "off", "gro", "off", "tx-udp-segmentation", "off").Run()
+		}
+	}
+	return p, err
 }

@@ -25,6 +25,7 @@ type report struct {
 	ours, theirs map[string][]float64 // a value for each round
 	idle         float64
 	machine      machine
+	encrypted    encryptedFigures
 }
 
 func newReport(idle float64, m machine) *report {
@@ -54,5 +55,26 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintf(table, "waking a thread on it, µs\t%.1f\t\t\n", r.machine.wakeUs)
 	result = append(result, fmt.Sprintf("syscall_ns=%.0f wake_us=%.1f", r.machine.syscallNs, r.machine.wakeUs))
 	table.Flush()
+	result = append(result, r.encrypted.print(out)...)
 	fmt.Fprintln(out, strings.Join(result, " "))
+}
+
+// print gives what belongs into the last line.
+func (f encryptedFigures) print(out io.Writer) (result []string) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nencrypted\toverlane\tDocker overlay without offloads\tratio\toverlane plain, by sockets\tratio")
+	for _, row := range []struct{ name, key, title string }{
+		{"tcp1", "tcp1_gbps", "TCP, 1 stream, Gb/s"},
+		{"tcp4", "tcp4_gbps", "TCP, 4 streams, Gb/s"},
+		{"udp1380", "udp1380_kpps", "UDP 1380 B delivered, kpps"},
+		{"p50", "p50_us", "request/response, one way, p50, µs"},
+		{"p99", "p99_us", "request/response, one way, p99, µs"},
+		{"cpu", "cpu_s_per_gb", "CPU seconds per GB, whole machine"},
+	} {
+		ours, theirs, plain := testbed.Median(f.ours[row.key]), testbed.Median(f.theirs[row.key]), testbed.Median(f.plain[row.key])
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\n", row.title, ours, theirs, ours/theirs, plain, ours/plain)
+		result = append(result, fmt.Sprintf("enc_%s=%.2f enc_%s_ratio=%.2f enc_%s_plain_ratio=%.2f", row.key, ours, row.name, ours/theirs, row.name, ours/plain))
+	}
+	table.Flush()
+	return result
 }

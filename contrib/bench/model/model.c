@@ -152,7 +152,7 @@ main(int argc, char **argv)
 
 	CHECK(workers && workers < DP_MAX_WORKERS && ports && ports <= DP_MAX_PORTS);
 	start(workers);
-	CHECK(!dp_net_add(VNI));
+	CHECK(!dp_net_add(VNI, false));
 	vtep = dp_vtep_add(loopback, DISCARD);
 	CHECK(!dp_fdb_set_vtep(VNI, remote_mac, vtep));
 	for (unsigned port = 0; port < ports; port++)

@@ -154,7 +154,7 @@ func (p protocol) decap(args []string, workers int) (func() (uint64, error), err
 
 // All that the first sends is the second's.
 func (p protocol) local(args []string, _ int) (func() (uint64, error), error) {
-	if err := dp.AddNet(vni); err != nil {
+	if err := dp.AddNet(vni, false); err != nil {
 		return nil, err
 	}
 	if _, err := p.add(args[0], localMAC, localAddr); err != nil {

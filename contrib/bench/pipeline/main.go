@@ -136,7 +136,7 @@ func start() (workers int, err error) {
 
 // forward fills the tables with one network, whose remote containers all live behind one VTEP.
 func forward() (vtep uint32, err error) {
-	if err := dp.AddNet(vni); err != nil {
+	if err := dp.AddNet(vni, false); err != nil {
 		return 0, err
 	}
 	if vtep, err = dp.AddVTEP(netip.AddrPortFrom(peerVTEP, vxlanPort)); err != nil {

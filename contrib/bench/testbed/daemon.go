@@ -25,7 +25,8 @@ type Daemon struct {
 	Join      string
 	CPU       int // of its worker
 
-	Token string // of its cluster
+	Token    string // of its cluster
+	Underlay string // --underlay; empty: what it chooses
 
 	process *exec.Cmd
 	client  http.Client
@@ -45,7 +46,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 	defer log.Close()
 	d.process = Command(ctx, d.Namespace, d.Binary, "daemon", "--advertise", d.Host, "--join", d.Join, "--cpus", fmt.Sprint(d.CPU),
 		"--data-dir", d.file("data"), "--plugin-socket", d.file("plugin.sock"), "--control-socket", d.file("control.sock"))
-	d.process.Env = append(os.Environ(), "OVERLANE_TOKEN="+d.Token)
+	d.process.Env = append(os.Environ(), "OVERLANE_TOKEN="+d.Token, "OVERLANE_UNDERLAY="+d.Underlay)
 	d.process.Stdout, d.process.Stderr = log, log
 	d.process.Cancel = func() error { return d.process.Process.Signal(syscall.SIGTERM) }
 	d.client.Transport = &http.Transport{DialContext: func(_ context.Context, _, address string) (net.Conn, error) {

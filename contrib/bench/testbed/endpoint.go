@@ -12,12 +12,16 @@ import (
 // ID is one of Docker's: 64 digits, of which the first tell the number.
 func ID(number int) string { return fmt.Sprintf("%011d%053d", number, 0) }
 
-// Network has the daemon make a network with a VNI, as Docker does.
-func (d *Daemon) Network(ctx context.Context, id, subnet string, vni int) error {
+// Network has the daemon make a network with a VNI, and further options, as Docker does.
+func (d *Daemon) Network(ctx context.Context, id, subnet string, vni int, more ...string) error {
+	options := map[string]string{"vni": fmt.Sprint(vni)}
+	for _, name := range more {
+		options[name] = ""
+	}
 	return d.Call(ctx, "NetworkDriver.CreateNetwork", map[string]any{
 		"NetworkID": id,
 		"IPv4Data":  []map[string]string{{"AddressSpace": "bench", "Pool": subnet}},
-		"Options":   map[string]any{"com.docker.network.generic": map[string]string{"vni": fmt.Sprint(vni)}},
+		"Options":   map[string]any{"com.docker.network.generic": options},
 	}, nil)
 }
 
