@@ -116,7 +116,7 @@ func (e *Exchange) Rekey(now time.Time, id string) (out Output) {
 func (e *Exchange) Renounce(now time.Time) (out Output) {
 	e.each(func(p *peer) {
 		e.renew(now, p)
-		p.sending = p.newest()
+		p.sending, p.sure = p.newest(), false
 		e.settle(now, p, &out)
 	})
 	return out
@@ -155,7 +155,7 @@ func (e *Exchange) Receive(now time.Time, from string, text []byte) (out Output,
 	p.heard, p.last = m.number, now
 	if restarted {
 		e.renew(now, p)
-		p.sending = nil // nobody knows what it has
+		p.sending, p.sure = nil, false // nobody knows what it has
 	}
 	p.hear(now, m)
 	switch {
@@ -188,7 +188,7 @@ func (p *peer) hear(now time.Time, m *message) {
 	own := p.newest()
 	p.acked = m.heard == own.fingerprint()
 	if p.acked {
-		p.sending = own
+		p.sending, p.sure = own, true
 		replace(p.own, now)
 	}
 	// A peer that knows nothing of this host's keys has nothing to confirm: it says so of the key that this host has from it now.
@@ -250,6 +250,7 @@ type PeerStatus struct {
 	Since time.Time // it is a peer
 	Heard time.Time // its last message; zero: none
 	Out   *SA       // with which this host sends; nil: none
+	Sure  bool      // the peer has said that it can open that
 	Asked time.Time // since when it owes a word on this host's newest key; zero: it does not
 }
 
@@ -257,7 +258,7 @@ type PeerStatus struct {
 func (e *Exchange) Status() map[string]PeerStatus {
 	all := make(map[string]PeerStatus, len(e.peers))
 	for id, p := range e.peers {
-		s := PeerStatus{Since: p.since, Heard: p.last, Out: p.out}
+		s := PeerStatus{Since: p.since, Heard: p.last, Out: p.out, Sure: p.sure}
 		if !p.acked {
 			s.Asked = p.newest().since
 		}

@@ -50,6 +50,7 @@ type peer struct {
 
 	// Out of all pairs this host sends with one, and never goes back to one that it left: its SA is gone.
 	sending *key // own
+	sure    bool // the peer has it
 	outPair pair
 	out     *SA
 	in      map[pair]*SA
