@@ -56,7 +56,9 @@ type world struct {
 	opened   int
 }
 
-func id(host int) string { return strings.Repeat(fmt.Sprint(host), idSize) }
+var ids = []string{strings.Repeat("0", idSize), strings.Repeat("1", idSize), strings.Repeat("2", idSize)}
+
+func id(host int) string { return ids[host] }
 
 func newWorld(t *testing.T, seed uint64, hosts int, rekey time.Duration) *world {
 	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 0)), now: time.UnixMilli(1e12), cut: map[[2]int]bool{}, restarts: map[[2]int]int{}, done: map[[2]int]int{}, rekey: rekey}
@@ -146,8 +148,8 @@ func (w *world) fly(p packet, most time.Duration) {
 // established says that a pair has had its first exchange, with no restart since.
 func (w *world) established(i, j int) bool {
 	of := both(i, j)
-	a, b := w.hosts[i].Status()[id(j)], w.hosts[j].Status()[id(i)]
-	if a.Out != nil && b.Out != nil && a.Asked.IsZero() && b.Asked.IsZero() {
+	a, b := w.hosts[i].peers[id(j)], w.hosts[j].peers[id(i)]
+	if a.out != nil && b.out != nil && a.acked && b.acked {
 		w.done[of] = w.restarts[of]
 	}
 	return w.done[of] == w.restarts[of] && w.restarts[of] > 0

@@ -2,4 +2,4 @@
 
 package keyexchange
 
-const schedules = 3000
+const schedules = 1000

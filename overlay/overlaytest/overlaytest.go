@@ -433,7 +433,7 @@ func NewDatapath(taps *Taps) *Datapath {
 	return &Datapath{
 		Taps: taps, networks: map[uint32]bool{}, ports: map[datapath.PortID]datapath.PortConfig{},
 		vteps: map[string]bool{}, macs: map[string]string{}, neighbours: map[string]string{},
-		extras: map[netip.Addr]Extra{}, claims: make(chan datapath.Claim, 256),
+		extras: map[netip.Addr]Extra{}, claims: make(chan datapath.Claim, 256), sas: newSAs(),
 	}
 }
 

@@ -16,6 +16,10 @@ type sas struct {
 	sets map[netip.AddrPort]SASet
 }
 
+func newSAs() sas {
+	return sas{map[*datapath.SA]datapath.SAConfig{}, map[string]bool{}, map[netip.AddrPort]SASet{}}
+}
+
 // SASet is what is in force with a VTEP. Without a key, Out is none.
 type SASet struct {
 	Out datapath.SAConfig
@@ -42,9 +46,6 @@ func (d *Datapath) NewSA(c datapath.SAConfig) (*datapath.SA, error) {
 	}
 	if d.sas.keys[string(c.Key)] {
 		panic("a second SA with one key")
-	}
-	if d.sas.made == nil {
-		d.sas = sas{map[*datapath.SA]datapath.SAConfig{}, map[string]bool{}, map[netip.AddrPort]SASet{}}
 	}
 	c.Key = bytes.Clone(c.Key)
 	sa := new(datapath.SA)
