@@ -236,7 +236,7 @@ func TestKeysAreReplacedInTime(t *testing.T) {
 	})
 }
 
-// Who has copies of this host's keys is not told: what it sends changes at once, even where the others do not hear of it.
+// A host that may have a copy sends with other keys at once, even where the others do not hear of them.
 func TestClockThatJumpsEndsTheOldKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEncrypted(t, func(*host, *host) {})

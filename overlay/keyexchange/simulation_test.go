@@ -28,9 +28,8 @@ type packet struct {
 // host is one in the simulation: its exchange, and what its datapath has.
 type host struct {
 	*Exchange
-	sizes int
-	out   map[int]installed
-	in    map[int]map[uint32]string
+	out map[int]installed
+	in  map[int]map[uint32]string
 }
 
 type installed struct {
