@@ -60,14 +60,7 @@ func (d *Datapath) FreeSA(s *SA) {
 }
 
 // Packets is how many were sent under it, or received.
-func (d *Datapath) Packets(s *SA) uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return 0
-	}
-	return dp.SAPacketsOf(s.id)
-}
+func (s *SA) Packets() uint64 { return dp.SAPacketsOf(s.id) }
 
 // vtepSAs are those of a VTEP.
 type vtepSAs struct {

@@ -68,9 +68,6 @@ func (o *Overlay) ReleaseAddress(pool string, addr netip.Addr) error {
 	return o.addresses.ReleaseAddress(pool, addr)
 }
 
-// Receive takes a message from another host's overlay.
-func (o *Overlay) Receive(from string, text []byte) { o.addresses.Receive(from, text) }
-
 // ReclaimAddresses takes the addresses of hosts that are lost for good, by name or ID; without any named, those of all that are down.
 func (o *Overlay) ReclaimAddresses(hosts []string) (ipam.Reclaimed, error) {
 	return o.addresses.Reclaim(hosts)

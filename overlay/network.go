@@ -29,6 +29,8 @@ type Network struct {
 	Trust   Trust             `json:"trust,omitempty"`  // of its endpoints that were given none
 	Made    bool              `json:"made,omitempty"`   // for this host's attachment: Docker does not know it here
 	Called  string            `json:"called,omitempty"` // of one that Docker does not know; empty: nothing
+
+	Encrypted bool `json:"encrypted,omitempty"` // its packets go to other hosts in ESP
 }
 
 func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }

@@ -67,6 +67,9 @@ type Datapath interface {
 	TapAddrs(datapath.PortConfig) (addrs []netip.Addr, up bool, err error)
 	SetReceiveMTUs(map[netip.AddrPort]int)
 	SetTakeWhole(map[netip.AddrPort]bool)
+	NewSA(datapath.SAConfig) (*datapath.SA, error)
+	FreeSA(*datapath.SA) // it is in no VTEP's set
+	SetSAs(vtep netip.AddrPort, out *datapath.SA, in []*datapath.SA) error
 	Stats() datapath.Stats
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
 }
@@ -98,6 +101,8 @@ type Config struct {
 	Defaults    []prefix.DefaultPool
 	Static      []discovery.Static // endpoints of VTEPs that speak no gossip
 	Joins       bool               // the daemon was told of hosts to join
+	Cipher      int                // of encrypted networks: bytes of its key, 16 or 32; 0: 16
+	RekeyAfter  time.Duration      // a key of theirs is used so long; 0: an hour
 	Log         logrus.FieldLogger
 }
 
@@ -114,6 +119,7 @@ type Overlay struct {
 	failure chan struct{} // something is to be tried again
 
 	addresses  *ipam.Manager
+	encryption *encryption
 	engine     engine
 	inUseCache inUseCache
 	attached   attached
@@ -129,7 +135,7 @@ func Open(cfg Config) (*Overlay, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}}
+	o := &Overlay{cfg: cfg, log: cfg.Log, store: st, started: time.Now(), failure: make(chan struct{}, 1), networks: map[string]*network{}, encryption: newEncryption()}
 	o.engine.named, o.engine.asked = map[string]bool{}, map[netip.Prefix]int{}
 	o.attached.interfaces, o.attached.written = map[string]hostnet.Interface{}, true
 	o.ctx, o.cancel = context.WithCancel(context.Background())
@@ -151,6 +157,7 @@ func (o *Overlay) Attach(c Cluster) {
 	defer o.mu.Unlock()
 	o.cluster = c
 	o.addresses.Attach(c)
+	o.encryption.attach(&o.cfg, c.Self())
 	o.running.Go(o.runGarbage)
 	o.running.Go(o.runNames)
 	o.running.Go(o.runAntispoof)
@@ -164,6 +171,7 @@ func (o *Overlay) Attach(c Cluster) {
 		n.mu.Unlock()
 	}
 	o.running.Go(o.runReconciler)
+	o.running.Go(o.runEncryption)
 }
 
 // Used says whether this host has networks, or pools of addresses for them.

@@ -50,24 +50,35 @@ type host struct {
 	routes      func()       // looked at meanwhile
 	receives    atomic.Int64 // its device's MTU
 	inContainer func(datapath.PortConfig) (bool, error)
+	newCluster  func() *overlaytest.Cluster
+	cipher      int
+	opened      func(*overlay.Overlay) // before it is attached
 }
 
 func newHost(t *testing.T) *host {
 	t.Helper()
+	h := newHostAs(t)
+	h.start()
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// newHostAs is a host whose daemon was not started yet.
+func newHostAs(t *testing.T) *host {
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500, routes: func() {}}
 	h.defined = func(string) *networks.Definition { return nil }
 	h.inContainer, h.own = h.taps.InContainer, overlaytest.NewHost(h.taps)
 	h.receives.Store(1500)
-	h.start()
-	t.Cleanup(func() { h.Close() })
+	h.newCluster, h.opened = overlaytest.NewCluster, func(*overlay.Overlay) {}
 	return h
 }
 
 // start starts the daemon; restart kills it before.
 func (h *host) start() {
 	h.t.Helper()
-	h.cluster, h.datapath = overlaytest.NewCluster(), overlaytest.NewDatapath(h.taps)
+	h.cluster, h.datapath = h.newCluster(), overlaytest.NewDatapath(h.taps)
 	h.open()
+	h.opened(h.Overlay)
 	h.Attach(h.cluster)
 }
 
@@ -85,6 +96,7 @@ func (h *host) open() {
 		UnderlayMTU: func([]netip.Addr) (int, error) { h.routes(); return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		InContainer: h.inContainer,
+		Cipher:      h.cipher,
 	})
 	if err != nil {
 		h.t.Fatal(err)

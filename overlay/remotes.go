@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -86,6 +87,9 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 		default:
 			o.nameRemote(c)
 			failed = !n.remotes.observe(o.cfg.Datapath, c) || failed
+			if n.Encrypted && c.Kind == discovery.KindVTEP {
+				o.encryption.look()
+			}
 			o.yield(n, c)
 		}
 	}
@@ -166,6 +170,13 @@ func (r *remotes) list() []*pendingChange {
 	}
 	slices.SortFunc(all, func(a, b *pendingChange) int { return strings.Compare(a.what(), b.what()) })
 	return all
+}
+
+// allVTEPs lists those that take part.
+func (r *remotes) allVTEPs() []netip.AddrPort {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.vteps))
 }
 
 // hasVTEP says whether a VTEP takes part.

@@ -27,6 +27,8 @@ type Status struct {
 	Pending   []PendingStatus  `json:"pending"`
 	Gossip    GossipStatus     `json:"gossip"`
 	Names     NamesStatus      `json:"names"`
+	// Hosts with a part in an encrypted network here.
+	Encryption []EncryptionStatus `json:"encryption"`
 	// How this host's engine has the networks that are everywhere.
 	Everywhere []networks.State `json:"everywhere"`
 	Datapath   datapath.Stats   `json:"datapath"`
@@ -137,13 +139,14 @@ func (o *Overlay) Status() Status {
 			ID: self.ID, Host: self.Host, Version: o.cfg.Version, Cluster: self.Cluster, VTEP: self.VTEP, Gossip: self.Addr, Insecure: len(self.Keys) == 0, Spoofable: o.whySpoofable(),
 			UptimeSeconds: int64(time.Since(o.started).Seconds()),
 		},
-		Members:   o.memberStatus(self, members),
-		Remote:    remoteStatus(records, self.ID, byID),
-		Conflicts: conflicts(records, byID),
-		Refused:   refusedNetworks(o.cluster.Conflicts()),
-		Gossip:    GossipStatus{Rejected: o.cluster.Rejected()},
-		Names:     o.Names(),
-		Datapath:  o.cfg.Datapath.Stats(),
+		Members:    o.memberStatus(self, members),
+		Remote:     remoteStatus(records, self.ID, byID),
+		Conflicts:  conflicts(records, byID),
+		Refused:    refusedNetworks(o.cluster.Conflicts()),
+		Gossip:     GossipStatus{Rejected: o.cluster.Rejected()},
+		Names:      o.Names(),
+		Encryption: o.encryption.status(len(self.Keys) == 0),
+		Datapath:   o.cfg.Datapath.Stats(),
 	}
 	o.addLocal(&s, self, members)
 	s.Paths = o.pathStatus(s.Datapath.Paths, members, s.Networks)
@@ -167,6 +170,13 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 // memberStatus lists the members by host, and after them who is none.
 func (o *Overlay) memberStatus(self discovery.Member, members []discovery.Member) []MemberStatus {
 	all := byHost(members, self.Addr)
+	lacking := map[string]Health{}
+	for _, s := range o.encryption.status(len(self.Keys) == 0) {
+		lacking[s.ID] = s.Health
+	}
+	for i, m := range all {
+		all[i].Health = cmp.Or(m.Health, lacking[m.ID])
+	}
 	if twin, found := o.cluster.Twin(); found {
 		all = append(all, copyStatus(twin))
 	}

@@ -34,6 +34,9 @@ func writeTables(out io.Writer, s overlay.Status) error {
 	if len(s.Paths) > 0 {
 		tables = append(tables, pathTable)
 	}
+	if len(s.Encryption) > 0 {
+		tables = append(tables, encryptionTable)
+	}
 	if len(s.Pending) > 0 {
 		tables = append(tables, pendingTable)
 	}
@@ -172,6 +175,18 @@ func pathTable(w io.Writer, s overlay.Status) {
 	row(w, "PATH TO", "VTEP", "MTU", "SUPER-FRAMES", "BECAUSE", "NEXT STEP")
 	for _, p := range s.Paths {
 		row(w, p.Host, p.VTEP, p.MTU, p.SuperFrames, p.Reason, p.Advice)
+	}
+}
+
+// encryptionTable has the hosts to which packets go encrypted.
+func encryptionTable(w io.Writer, s overlay.Status) {
+	row(w, "ENCRYPTED TO", "VTEP", "CIPHER", "KEY'S AGE", "PACKETS", "BECAUSE", "NEXT STEP")
+	for _, e := range s.Encryption {
+		age := ""
+		if e.Cipher != "" {
+			age = (time.Duration(e.KeyAge) * time.Second).String()
+		}
+		row(w, e.Host, e.VTEP, e.Cipher, age, e.Packets, e.Reason, e.Advice)
 	}
 }
 

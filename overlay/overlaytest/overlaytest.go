@@ -67,14 +67,31 @@ type Cluster struct {
 	own      map[string]map[discovery.MAC]discovery.Endpoint
 	remote   []discovery.Record
 	alone    bool
+	self     discovery.Member
 	peer     discovery.Member
+	send     func(to string, text []byte)
 	mtu      int
 	seeds    map[netip.Addr]bool
 }
 
 // NewCluster is a cluster of Self and Peer, without records.
 func NewCluster() *Cluster {
-	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}, peer: Peer, seeds: map[netip.Addr]bool{}}
+	return &Cluster{networks: map[string]discovery.Network{}, own: map[string]map[discovery.MAC]discovery.Endpoint{}, self: Self, peer: Peer, seeds: map[netip.Addr]bool{}}
+}
+
+// NewClusterOf is one of two other nodes, where send takes the messages of self.
+func NewClusterOf(self, peer discovery.Member, send func(to string, text []byte)) *Cluster {
+	c := NewCluster()
+	c.self, c.peer, c.send = self, peer, send
+	c.self.Self, c.peer.Self = true, false
+	return c
+}
+
+// SetKeys gives Self other gossip keys.
+func (c *Cluster) SetKeys(keys ...discovery.Fingerprint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.self.Keys = keys
 }
 
 // Announce makes records known in place of those before: of Peer, unless they name their owner.
@@ -148,7 +165,11 @@ func (c *Cluster) Resolve(key string) uint32 {
 	return vni
 }
 
-func (c *Cluster) Self() discovery.Member { return Self }
+func (c *Cluster) Self() discovery.Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.self
+}
 
 func (c *Cluster) SetMTU(mtu int) {
 	c.mu.Lock()
@@ -188,9 +209,9 @@ func (c *Cluster) Members() []discovery.Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.alone {
-		return []discovery.Member{Self}
+		return []discovery.Member{c.self}
 	}
-	return []discovery.Member{Self, c.peer}
+	return []discovery.Member{c.self, c.peer}
 }
 
 // Strangers lists one, of another cluster.
@@ -291,8 +312,16 @@ func (c *Cluster) Conflicts() []discovery.Conflict {
 	}}
 }
 
-// Send loses everything.
-func (c *Cluster) Send(string, []byte) error { return c.check("Send") }
+// Send loses everything, unless the Cluster was made with somebody who takes it.
+func (c *Cluster) Send(to string, text []byte) error {
+	if err := c.check("Send"); err != nil {
+		return err
+	}
+	if c.send != nil {
+		c.send(to, text)
+	}
+	return nil
+}
 
 func (c *Cluster) Rejected() map[string]uint64 { return map[string]uint64{"malformed": 2} }
 
@@ -356,6 +385,7 @@ type Datapath struct {
 	tapAddrs   []netip.Addr
 	receive    map[netip.AddrPort]int
 	takeWhole  map[netip.AddrPort]bool
+	sas        sas
 }
 
 // Taps are the taps of a host: alias to the path of the namespace that holds each.
@@ -403,7 +433,7 @@ func NewDatapath(taps *Taps) *Datapath {
 	return &Datapath{
 		Taps: taps, networks: map[uint32]bool{}, ports: map[datapath.PortID]datapath.PortConfig{},
 		vteps: map[string]bool{}, macs: map[string]string{}, neighbours: map[string]string{},
-		extras: map[netip.Addr]Extra{}, claims: make(chan datapath.Claim, 256),
+		extras: map[netip.Addr]Extra{}, claims: make(chan datapath.Claim, 256), sas: newSAs(),
 	}
 }
 

@@ -1,0 +1,5 @@
+//go:build !soak
+
+package keyexchange
+
+const schedules = 40
