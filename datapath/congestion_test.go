@@ -41,7 +41,7 @@ func ecnOf(packet []byte) int {
 
 // RFC 6040: the mark goes out with the packet, and congestion comes in.
 func TestCongestionMarks(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")

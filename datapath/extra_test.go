@@ -25,7 +25,7 @@ const (
 // twoContainers are one that is trusted so far, and another; sockets see all their frames.
 func twoContainers(t *testing.T, trust datapath.Trust) (port datapath.PortID, sock, other raw) {
 	t.Helper()
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	port = trusted(t, trust, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	container(t, peerNS, "ovtest1", otherMAC, innerMTU, vni, otherIP4+"/24")

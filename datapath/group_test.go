@@ -50,7 +50,7 @@ func receiveVXLAN(t *testing.T, conn *net.UDPConn) ([]byte, netip.AddrPort) {
 
 func TestContainersOfOneHost(t *testing.T) {
 	second := secondContainer(t)
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	container(t, second, "ovtest1", secondMAC, innerMTU, vni, secondIP4+"/24", secondIP6+"/64")
@@ -66,7 +66,7 @@ func TestNetworksStayApart(t *testing.T) {
 	const other = vni + 1
 	second := secondContainer(t)
 	for _, id := range []uint32{vni, other} {
-		must(t, plane.AddNetwork(id))
+		must(t, plane.AddNetwork(id, false))
 		t.Cleanup(func() { must(t, plane.DelNetwork(id)) })
 	}
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
@@ -79,7 +79,7 @@ func TestNetworksStayApart(t *testing.T) {
 // A group frame reaches every other container of the network here, and every VTEP that takes part, once each.
 func TestGroupFramesReachAll(t *testing.T) {
 	second := secondContainer(t)
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, peerWire))
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
@@ -104,7 +104,7 @@ func TestGroupFramesReachAll(t *testing.T) {
 
 // What comes from a VTEP goes to this host's containers and to no other VTEP.
 func TestGroupFramesFromTheUnderlayStay(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, peerWire))
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))

@@ -47,7 +47,7 @@ func kernelPeerIn(t testing.TB, ns string, vtep netip.AddrPort) {
 	run(t, ns, fmt.Sprintf("ip link add vx0 address %s type vxlan id %d dstport 4789 local %s remote %s udpcsum udp6zerocsumrx && ip link set vx0 mtu %d up", peerMAC, vni, vtep.Addr(), remote, innerMTU))
 	t.Cleanup(func() { run(t, ns, "ip link del vx0") })
 	run(t, ns, "ip addr add "+peerIP4+"/24 dev vx0 && ip addr add "+peerIP6+"/64 dev vx0 nodad")
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	must(t, plane.AddVTEP(vni, vtep))
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), vtep))

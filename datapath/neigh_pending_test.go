@@ -14,7 +14,7 @@ import (
 
 // Who asks for an address before its record has come need not ask again: Linux would do so after a second.
 func TestAnswerThatComesLate(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	sock := rawSocket(t, containerNS)
@@ -62,7 +62,7 @@ func askMany(t *testing.T, sock raw, mac, from string, block, n int) {
 
 // One container that asks for many addresses takes the others' pending requests from them.
 func TestOneContainerCrowdsOutTheOthers(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	sock := rawSocket(t, containerNS)

@@ -14,8 +14,8 @@ func TestNoRoomForNetworks(t *testing.T) {
 			must(t, plane.DelNetwork(added))
 		}
 	}()
-	err := plane.AddNetwork(vni)
-	for ; err == nil; err = plane.AddNetwork(vni) {
+	err := plane.AddNetwork(vni, false)
+	for ; err == nil; err = plane.AddNetwork(vni, false) {
 		vni++
 	}
 	if want := fmt.Sprintf("VNI %d: there are 4096 networks, and room for no more: remove one", vni); err.Error() != want {

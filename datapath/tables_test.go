@@ -23,7 +23,7 @@ func table(t *testing.T, name string) datapath.TableStats {
 // what does not fit is refused, and when they go there is room again.
 func TestTablesFill(t *testing.T) {
 	const fullVNI = 8471
-	must(t, plane.AddNetwork(fullVNI))
+	must(t, plane.AddNetwork(fullVNI, false))
 	defer plane.DelNetwork(fullVNI)
 	endpoint := func(i int) (datapath.MAC, [2]netip.Addr) {
 		a, b, c := byte(i>>16), byte(i>>8), byte(i)
@@ -71,7 +71,7 @@ func TestTablesFill(t *testing.T) {
 	if got := table(t, "MAC addresses"); got.Entries > before || got.NearlyFull {
 		t.Errorf("after the end: %+v, want %d entries", got, before-1)
 	}
-	must(t, plane.AddNetwork(fullVNI))
+	must(t, plane.AddNetwork(fullVNI, false))
 	for i := range 1024 {
 		must(t, add(i))
 	}

@@ -40,7 +40,7 @@ func addNamespace(t *testing.T) (del func()) {
 // A container's interface is the container's wherever it is and whatever it is called, for the daemon that made it and for the next
 // one, which takes it back from there.
 func TestInContainer(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	plain := filepath.Join(t.TempDir(), "plain")
 	must(t, os.WriteFile(plain, nil, 0o600))
@@ -100,7 +100,7 @@ func TestInContainer(t *testing.T) {
 
 // A daemon that took a tap back keeps its namespace by that: when the container is gone nobody else does.
 func TestNamespaceThatNobodyElseKeeps(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	del := addNamespace(t)
 	id := container(t, movedNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
@@ -119,7 +119,7 @@ func TestNamespaceThatNobodyElseKeeps(t *testing.T) {
 
 // Sockets of this process, as those for a container's queries, keep a namespace too.
 func TestNamespaceThatASocketKeeps(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	del := addNamespace(t)
 	id := container(t, movedNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
@@ -140,7 +140,7 @@ func TestNamespaceThatASocketKeeps(t *testing.T) {
 
 // A container may move its interface to a namespace that is younger than the last look at all of them.
 func TestNamespaceThatIsNew(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	unknown := testPort("/run/netns/none")
@@ -189,7 +189,7 @@ func TestPathThatVanishes(t *testing.T) {
 
 // What may be a container's interface is not taken for another's, nor for gone: the error says how to tell.
 func TestInterfaceThatMayBeIt(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	addNamespace(t)
 	run(t, movedNS, "ip tuntap add dev wan mode tap vnet_hdr multi_queue && ip link set wan address "+hostMAC)
@@ -218,7 +218,7 @@ func TestTapOfOtherWorkers(t *testing.T) {
 }
 
 func TestPorts(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	good := datapath.PortConfig{Name: "ovtest0", Alias: testAlias + "ovtest0", VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU, Addrs: []netip.Addr{netip.MustParseAddr(hostIP4)}}
 	add := func(c datapath.PortConfig) (id datapath.PortID, err error) {
@@ -269,7 +269,7 @@ func TestPorts(t *testing.T) {
 
 // A port whose tap is in no namespace is told apart from other failures.
 func TestTapGone(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	plane.ForgetSurvey()
 	_, err := plane.AddPort(datapath.PortConfig{Name: "ovtest0", Alias: testAlias + "ovtest0", Netns: "/run/netns/none", VNI: vni, MAC: parseMAC(hostMAC), MTU: innerMTU})
@@ -280,7 +280,7 @@ func TestTapGone(t *testing.T) {
 
 // A container that takes its own interface away costs the worker nothing.
 func TestTapDeleted(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	run(t, containerNS, "ip link del eth0")
@@ -296,7 +296,7 @@ func TestTapDeleted(t *testing.T) {
 
 // Two VTEPs may share an address: when one goes, the other's packets are still known.
 func TestVTEPsOfOneAddress(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	sock, peer := rawSocket(t, containerNS), vtepSocket(t)
@@ -317,11 +317,11 @@ func TestVTEPsOfOneAddress(t *testing.T) {
 }
 
 func TestBadEntries(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	mac := parseMAC(peerMAC)
 	for want, err := range map[string]error{
-		"VNI 0: want 1 to 16777215":                plane.AddNetwork(0),
+		"VNI 0: want 1 to 16777215":                plane.AddNetwork(0, false),
 		"VNI 7: no such network":                   plane.AddVTEP(7, peerWire),
 		"MAC 33:33:00:00:00:01: want a unicast":    plane.SetMAC(vni, parseMAC("33:33:00:00:00:01"), peerWire),
 		"VTEP 239.1.1.1:4789: want a unicast":      plane.SetMAC(vni, mac, netip.MustParseAddrPort("239.1.1.1:4789")),

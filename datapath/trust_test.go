@@ -104,8 +104,8 @@ func TestChecksumFieldIsNotTrusted(t *testing.T) {
 
 func TestUnderlayIsNotTrusted(t *testing.T) {
 	const otherVNI, otherMAC = 4201, "02:42:0a:3e:00:03"
-	must(t, plane.AddNetwork(vni))
-	must(t, plane.AddNetwork(otherVNI))
+	must(t, plane.AddNetwork(vni, false))
+	must(t, plane.AddNetwork(otherVNI, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)); must(t, plane.DelNetwork(otherVNI)) })
 	must(t, plane.SetMAC(vni, parseMAC(peerMAC), peerWire))
 	must(t, plane.SetMAC(vni, parseMAC(otherMAC), netip.MustParseAddrPort("10.9.2.3:4789")))

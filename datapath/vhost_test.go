@@ -33,7 +33,7 @@ func prefixes(all []string) (addrs []netip.Addr) {
 // beside makes a network with a container that has a tap, and gives an UDP socket there.
 func beside(t testing.TB) net.PacketConn {
 	t.Helper()
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 	server := udpServer(t, containerNS, hostIP4+":9")
@@ -362,7 +362,7 @@ func TestVhostMessages(t *testing.T) {
 
 // The directory lets its owner in and nobody else, and what lies there leads nowhere.
 func TestNativeDir(t *testing.T) {
-	must(t, plane.AddNetwork(vni))
+	must(t, plane.AddNetwork(vni, false))
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	add := func(name, alias, mac string, uid int) (id datapath.PortID, err error) {
 		onHost(func() {

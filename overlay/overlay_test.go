@@ -46,6 +46,8 @@ type host struct {
 	defined     func(string) *networks.Definition
 	vtep        netip.Addr
 	egress      overlay.Egress
+	encrypt     bool
+	insecure    bool
 	mtu         int
 	routes      func()       // looked at meanwhile
 	receives    atomic.Int64 // its device's MTU
@@ -85,6 +87,8 @@ func (h *host) open() {
 		UnderlayMTU: func([]netip.Addr) (int, error) { h.routes(); return h.mtu, nil },
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		InContainer: h.inContainer,
+		Encrypt:     h.encrypt,
+		Insecure:    h.insecure,
 	})
 	if err != nil {
 		h.t.Fatal(err)
