@@ -34,8 +34,8 @@ func TestEncryptedAndPlainAreNotMerged(t *testing.T) {
 				b.joinRequests <- a.Self().Addr
 				wantApart(t, a, b)
 				for n, words := range map[*testNode][]string{
-					a: {`is encrypted here`, "not on member host2", "there it is plain", "records are not taken", "there with -o encrypted or here without"},
-					b: {`is plain here`, "not on member host1", "there it is encrypted", "records are not taken", "here with -o encrypted or there without"},
+					a: {"is encrypted here, and plain on member host2", "records are not taken", "there with -o encrypted or here without"},
+					b: {"is plain here, and encrypted on member host1", "records are not taken", "here with -o encrypted or there without"},
 				} {
 					for _, part := range words {
 						n.wait(5*time.Second, part, func() bool { return strings.Contains(n.logged.String(), part) })

@@ -26,8 +26,7 @@ type Conflict struct {
 
 func (c Conflict) String() string {
 	if c.Ours.encryptedUnlike(c.Theirs) {
-		return fmt.Sprintf("network %q is %s here, but not on member %s (%s): there it is %s",
-			c.Ours.Key, c.Ours.protection(), c.Host, c.Member, c.Theirs.protection())
+		return fmt.Sprintf("network %q is %s here, and %s on member %s (%s)", c.Ours.Key, c.Ours.protection(), c.Theirs.protection(), c.Host, c.Member)
 	}
 	return fmt.Sprintf("network %q has VNI %d here, but member %s (%s) has network %q with VNI %d",
 		c.Ours.Key, c.Ours.VNI, c.Host, c.Member, c.Theirs.Key, c.Theirs.VNI)
