@@ -95,7 +95,7 @@ func (c *core) handleAnnounce(a *announce) bool {
 // announcement is still on its way.
 func (o *owner) overtook(a *announce) bool {
 	return a.incarnation == o.incarnation && slices.ContainsFunc(o.subscriptions, func(sub subscription) bool {
-		stays := slices.ContainsFunc(a.networks, func(n announcedNetwork) bool { return n.Key == sub.Key })
+		stays := slices.ContainsFunc(a.networks, func(n announcedNetwork) bool { return n.Key == sub.Key && n.Encrypted == sub.Encrypted })
 		return !stays && max(sub.since, o.have(sub.Key)) > a.version
 	})
 }
@@ -116,6 +116,12 @@ func (c *core) handleDelta(d *delta, from nodeID) {
 	}
 	if !c.shares(o, d.key) {
 		if o.subscription(d.key) == nil && d.to > o.version {
+			c.pull(o.id, "", d.incarnation, o.version+1, from)
+		}
+		return
+	}
+	if d.encrypted != o.subscription(d.key).Encrypted { // of the owner's network with this key before this one, or after it
+		if d.to > o.version {
 			c.pull(o.id, "", d.incarnation, o.version+1, from)
 		}
 		return

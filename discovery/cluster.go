@@ -185,8 +185,8 @@ func (cfg *Config) check() error {
 
 // Subscribe subscribes this node to a network: its peers learn of it, and
 // their records of the network come into the view. It fails when the VNI is
-// used by another key or the key has another VNI, on this node or on a member
-// that is up.
+// used by another key, the key has another VNI, or one of the two is encrypted,
+// on this node or on a member that is up.
 func (c *Cluster) Subscribe(n Network) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,6 +239,14 @@ func (c *Cluster) Resolve(key string) uint32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.core.resolve(key)
+}
+
+// Subscribers lists the other members that subscribe to a network, whatever they
+// say of it.
+func (c *Cluster) Subscribers(key string) []Subscriber {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.subscribers(key)
 }
 
 // Self is this node.

@@ -311,7 +311,7 @@ func TestVNIConflictNamesBothKeys(t *testing.T) {
 		a.subscribe(appNet)
 		b.waitState(5*time.Second, a, StateAlive)
 		b.wait(5*time.Second, "the network is known", func() bool { return b.Resolve(appKey) == 5000 })
-		for _, n := range []Network{{"vni=5000", 5000}, {appKey, 5001}} {
+		for _, n := range []Network{{Key: "vni=5000", VNI: 5000}, {Key: appKey, VNI: 5001}} {
 			err := b.Subscribe(n)
 			if err == nil {
 				t.Fatalf("%+v was accepted", n)
@@ -323,7 +323,7 @@ func TestVNIConflictNamesBothKeys(t *testing.T) {
 			}
 		}
 		b.subscribe(appNet)
-		if err := b.Subscribe(Network{"vni=5000", 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
+		if err := b.Subscribe(Network{Key: "vni=5000", VNI: 5000}); err == nil || !strings.Contains(err.Error(), appKey) {
 			t.Errorf("own conflict: %v", err)
 		}
 	})
@@ -333,7 +333,7 @@ func TestOneNetworkTooMany(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1)
 		for vni := range uint32(maxNetworks) {
-			a.subscribe(Network{fmt.Sprintf("vni=%d", vni+1), vni + 1})
+			a.subscribe(Network{Key: fmt.Sprintf("vni=%d", vni+1), VNI: vni + 1})
 		}
 		err := a.Subscribe(appNet)
 		if want := `network "` + appKey + `" is one too many: a node subscribes to 4096 at most; remove one of its networks`; err == nil || err.Error() != want {
@@ -348,7 +348,7 @@ func TestConflictsThatMeetAreNotMerged(t *testing.T) {
 		a.subscribe(appNet)
 		a.Put(appKey, testEndpoint(1, 1))
 		b := startNode(t, l.listen, 2)
-		b.subscribe(Network{appKey, 7000})
+		b.subscribe(Network{Key: appKey, VNI: 7000})
 		b.Put(appKey, testEndpoint(2, 1))
 		b.joinRequests <- a.Self().Addr
 		for _, n := range []*testNode{a, b} {

@@ -146,13 +146,13 @@ func encodeAnnounce(a *announce) *wire.Announce {
 		DownSeconds: uint32(a.down / time.Second),
 	}
 	for _, p := range a.networks {
-		w.Networks = append(w.Networks, &wire.AnnouncedNetwork{Key: p.Key, Vni: p.VNI, Since: p.since})
+		w.Networks = append(w.Networks, &wire.AnnouncedNetwork{Key: p.Key, Vni: p.VNI, Since: p.since, Encrypted: p.Encrypted})
 	}
 	return w
 }
 
 func encodeDelta(d *delta) *wire.Delta {
-	w := &wire.Delta{Owner: d.owner[:], Incarnation: d.incarnation, Key: d.key, From: d.from, To: d.to}
+	w := &wire.Delta{Owner: d.owner[:], Incarnation: d.incarnation, Key: d.key, From: d.from, To: d.to, Encrypted: d.encrypted}
 	for _, e := range d.upserts {
 		we := &wire.Endpoint{Id: e.ID, Mac: e.MAC[:], Seq: e.Seq, Names: e.Names}
 		for _, a := range e.Addrs {
@@ -385,7 +385,7 @@ func (d *decoder) announcedNetwork(w *wire.AnnouncedNetwork) announcedNetwork {
 	if w.Vni < 1 || w.Vni > maxVNI {
 		d.fail("vni", "%d is not from 1 to %d", w.Vni, maxVNI)
 	}
-	return announcedNetwork{Network{d.key(w.Key), w.Vni}, d.version(w.Since)}
+	return announcedNetwork{Network{d.key(w.Key), w.Vni, w.Encrypted}, d.version(w.Since)}
 }
 
 func (d *decoder) want(w *wire.Want) want {
@@ -397,6 +397,7 @@ func (d *decoder) delta(w *wire.Delta) delta {
 		owner:       d.id(w.Owner),
 		incarnation: d.incarnation(w.Incarnation),
 		key:         d.key(w.Key),
+		encrypted:   w.Encrypted,
 		from:        d.version(w.From),
 		to:          d.version(w.To),
 	}

@@ -27,12 +27,12 @@ func fullPacket() *packet {
 		address: netip.MustParseAddrPort("[fd00::1]:7950"),
 		claim:   claim{true, clusterID{8}},
 		announces: []announce{
-			{owner: nodeID{1}, incarnation: 2, version: 3, networks: []announcedNetwork{{appNet, 2}, {Network{"vni=1", 1}, 3}}},
+			{owner: nodeID{1}, incarnation: 2, version: 3, networks: []announcedNetwork{{appNet, 2}, {Network{"vni=1", 1, true}, 3}}},
 			{owner: nodeID{2}, incarnation: maxIncarnation, version: maxVersion, left: true, down: 90 * time.Second},
 		},
 		deltas: []delta{
 			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 0, to: 4, upserts: []*Endpoint{&e, &f}},
-			{owner: nodeID{1}, incarnation: 2, key: appKey, from: 4, to: 5, deletes: []MAC{e.MAC, f.MAC}, made: time.UnixMilli(1_700_000_000_000)},
+			{owner: nodeID{1}, incarnation: 2, key: appKey, encrypted: true, from: 4, to: 5, deletes: []MAC{e.MAC, f.MAC}, made: time.UnixMilli(1_700_000_000_000)},
 		},
 		wants:  []want{{nodeID{3}, 4, "", 5}, {nodeID{3}, 4, appKey, 0}},
 		digest: &digest{buckets: make([]uint64, minBuckets)},

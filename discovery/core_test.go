@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var simNetworks = []Network{{"network=app", 5000}, {"vni=6000", 6000}, {"subnet=10.20.0.0/16", 7000}}
+var simNetworks = []Network{{"network=app", 5000, false}, {"vni=6000", 6000, false}, {"subnet=10.20.0.0/16", 7000, false}, {"network=app", 5000, true}}
 
 // simEndpoint has few MAC and IP addresses, so that hosts claim the same ones, and
 // one host the same IP address for two MAC addresses.
@@ -76,7 +76,12 @@ func TestRandomSchedulesAgree(t *testing.T) {
 			}),
 			"subscribe":   running(func(h *simHost) { h.subscribe(network()) }),
 			"unsubscribe": running(func(h *simHost) { h.unsubscribe(network().Key) }),
-			"wait":        wait, "wait too": wait, "wait more": wait,
+			"remake": running(func(h *simHost) {
+				n := network()
+				h.remake(n)
+				h.put(n.Key, simEndpoint(t))
+			}),
+			"wait": wait, "wait too": wait, "wait more": wait,
 			"crash": running(func(h *simHost) { h.crash() }),
 			"restart": running(func(h *simHost) {
 				h.crash()
@@ -228,7 +233,7 @@ func TestLostPullsAreRepeated(t *testing.T) {
 func TestNewcomersAndNewSubscriptionsAreCompleteAtOnce(t *testing.T) {
 	s := startSim(t, 4, 100)
 	h := s.hosts[3]
-	other := Network{"vni=6000", 6000}
+	other := Network{Key: "vni=6000", VNI: 6000}
 	for _, o := range s.hosts[:3] {
 		o.subscribe(other)
 		o.put(other.Key, testEndpoint(o.number, 1))
@@ -557,13 +562,13 @@ func TestResolveIsTheSameEverywhereAndAvoidsOthers(t *testing.T) {
 	if vni < derivedVNIs || vni > maxVNI || b.core.resolve("network=web") != vni {
 		t.Errorf("network=web is %d and %d", vni, b.core.resolve("network=web"))
 	}
-	a.subscribe(Network{fmt.Sprint("vni=", vni), vni})
+	a.subscribe(Network{Key: fmt.Sprint("vni=", vni), VNI: vni})
 	s.run(time.Second)
 	other := b.core.resolve("network=web")
 	if other == vni {
 		t.Errorf("VNI %d is taken", vni)
 	}
-	b.subscribe(Network{"network=web", other})
+	b.subscribe(Network{Key: "network=web", VNI: other})
 	s.run(time.Second)
 	if got := a.core.resolve("network=web"); got != other {
 		t.Errorf("the cluster uses %d, not %d", other, got)

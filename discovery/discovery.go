@@ -45,10 +45,12 @@ func (m *MAC) UnmarshalText(text []byte) (err error) {
 
 // Network names an overlay network. Hosts agree on it by Key: "vni=5000",
 // "network=app" or "subnet=10.20.0.0/16". VNI is the 24-bit VXLAN network
-// identifier (RFC 7348 section 5).
+// identifier (RFC 7348 section 5). They agree as well on whether its packets
+// are encrypted between them.
 type Network struct {
-	Key string
-	VNI uint32
+	Key       string
+	VNI       uint32
+	Encrypted bool
 }
 
 // Endpoint is one container's interface in a network. Seq is its mobility

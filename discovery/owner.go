@@ -84,11 +84,12 @@ func (c *core) peers() []*owner {
 	return peers
 }
 
-// shares says whether this node and the owner subscribe to the same network
-// with the same VNI. Records are taken from nobody else.
+// shares says whether this node and the owner subscribe to the same network,
+// with the same VNI, and both encrypt its packets or neither does. Records are
+// taken from nobody else.
 func (c *core) shares(o *owner, key string) bool {
 	ours, theirs := c.self.subscription(key), o.subscription(key)
-	return ours != nil && theirs != nil && ours.VNI == theirs.VNI
+	return ours != nil && theirs != nil && ours.Network == theirs.Network
 }
 
 // complete says whether the set of every member that shares a network is held.

@@ -50,6 +50,7 @@ type delta struct {
 	owner       nodeID
 	incarnation uint64
 	key         string
+	encrypted   bool // the network is, whose set this is
 	from, to    uint64
 	upserts     []*Endpoint
 	deletes     []MAC

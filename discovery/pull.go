@@ -159,7 +159,7 @@ func (c *core) deltaFrom(o *owner, key string, incarnation, version uint64) delt
 	if full {
 		version = 0
 	}
-	d := delta{owner: o.id, incarnation: o.incarnation, key: key, from: version, to: s.version, made: s.made}
+	d := delta{owner: o.id, incarnation: o.incarnation, key: key, encrypted: o.subscription(key).Encrypted, from: version, to: s.version, made: s.made}
 	for _, ch := range changes {
 		d.add(ch)
 	}

@@ -48,9 +48,10 @@ func (c *core) flush() {
 // pushDeltas cuts the changes of an own set since the last push into deltas of a
 // datagram each; nil if they are too many. A full set is never cut.
 func (c *core) pushDeltas(key string) []delta {
-	s := c.self.set(key)
+	sub := c.self.subscription(key)
+	s := sub.set
 	changes, full := s.since(c.pushed[key])
-	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, from: c.pushed[key], to: s.version, made: s.made}
+	d := delta{owner: c.self.id, incarnation: c.self.incarnation, key: key, encrypted: sub.Encrypted, from: c.pushed[key], to: s.version, made: s.made}
 	if full {
 		d.from = 0
 		for _, ch := range changes {

@@ -27,8 +27,11 @@ func checkInvariants(h *simHost, _ *packet) {
 			if h.sim.cloned || other.core == nil || other.core.self.incarnation != s.incarnation {
 				continue
 			}
-			if truth := other.core.self.set(key); truth != nil && s.version >= other.core.self.since(key) {
-				h.checkSet(other, key, s, truth)
+			if theirs := other.core.self.subscription(key); theirs != nil && s.version >= theirs.since {
+				if ours := h.core.self.subscription(key); ours.Encrypted != theirs.Encrypted {
+					h.sim.fail("%s holds records of %s, whose %q is encrypted: %v", h, other, key, theirs.Encrypted)
+				}
+				h.checkSet(other, key, s, theirs.set)
 			}
 		}
 	}

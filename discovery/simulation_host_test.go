@@ -242,6 +242,14 @@ func (h *simHost) subscribe(n Network) {
 	h.step(subscribeEvent{n})
 }
 
+// remake has a network made anew, encrypted or not, without a look at what the others have: they may be cut off.
+func (h *simHost) remake(n Network) {
+	h.unsubscribe(n.Key)
+	h.networks[n.Key] = n
+	h.endpoints[n.Key] = map[MAC]Endpoint{}
+	h.step(subscribeEvent{n})
+}
+
 func (h *simHost) unsubscribe(key string) {
 	delete(h.networks, key)
 	delete(h.endpoints, key)

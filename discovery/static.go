@@ -55,16 +55,20 @@ func (cfg *Config) checkStatic() error {
 // showStatics puts the static endpoints of a network into the view. They are
 // nobody's, so that their owner is no node's ID.
 func (c *core) showStatics(n Network) {
+	if n.Encrypted && slices.ContainsFunc(c.statics, func(s Static) bool { return s.VNI == n.VNI }) {
+		c.warnf("network %q is encrypted, and has none of the static endpoints with VNI %d: their VTEPs have no keys; make it anew without -o encrypted, or leave them out", n.Key, n.VNI)
+	}
 	for _, s := range c.staticsOf(n) {
 		c.view.addVTEP(n.Key, nodeID{}, s.VTEP)
 		c.view.addEndpoint(n.Key, nodeID{}, s.VTEP, &s.Endpoint)
 	}
 }
 
+// staticsOf lists those of a network. Their VTEPs have no keys: one that is encrypted has none.
 func (c *core) staticsOf(n Network) []Static {
 	var statics []Static
 	for _, s := range c.statics {
-		if s.VNI == n.VNI {
+		if s.VNI == n.VNI && !n.Encrypted {
 			statics = append(statics, s)
 		}
 	}

@@ -42,7 +42,7 @@ func TestStaticEndpointIsAClaimLikeOthers(t *testing.T) {
 
 		a.Unsubscribe(appKey)
 		a.waitView(time.Second, 0, 0, 0)
-		a.subscribe(Network{"network=other", 6000})
+		a.subscribe(Network{Key: "network=other", VNI: 6000})
 		a.waitView(time.Second, 0, 0, 0)
 	})
 }

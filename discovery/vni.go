@@ -15,8 +15,8 @@ import (
 const derivedVNIs = 4096
 
 // Conflict is a member's network that cannot be merged with one of this node:
-// the same key with another VNI, or another key with the same VNI. Neither
-// node takes the other's records of them.
+// the same key with another VNI, another key with the same VNI, or the same of
+// which one is encrypted. Neither node takes the other's records of them.
 type Conflict struct {
 	Member string // Member.ID
 	Host   string
@@ -25,11 +25,43 @@ type Conflict struct {
 }
 
 func (c Conflict) String() string {
+	if c.Ours.encryptedUnlike(c.Theirs) {
+		return fmt.Sprintf("network %q is %s here, and %s on member %s (%s)", c.Ours.Key, c.Ours.protection(), c.Theirs.protection(), c.Host, c.Member)
+	}
 	return fmt.Sprintf("network %q has VNI %d here, but member %s (%s) has network %q with VNI %d",
 		c.Ours.Key, c.Ours.VNI, c.Host, c.Member, c.Theirs.Key, c.Theirs.VNI)
 }
 
-func (n Network) conflictsWith(o Network) bool { return (n.Key == o.Key) != (n.VNI == o.VNI) }
+// Advice is the way out.
+func (c Conflict) Advice() string {
+	if c.Ours.encryptedUnlike(c.Theirs) {
+		return c.Ours.encryptionAdvice()
+	}
+	return vniAdvice
+}
+
+const vniAdvice = "use another VNI, or the same key on all hosts"
+
+func (n Network) encryptionAdvice() string {
+	if n.Encrypted {
+		return "make it anew, there with -o encrypted or here without"
+	}
+	return "make it anew, here with -o encrypted or there without"
+}
+
+func (n Network) protection() string {
+	if n.Encrypted {
+		return "encrypted"
+	}
+	return "plain"
+}
+
+func (n Network) conflictsWith(o Network) bool { return (n.Key == o.Key || n.VNI == o.VNI) && n != o }
+
+// encryptedUnlike says whether the networks are the same but for that.
+func (n Network) encryptedUnlike(o Network) bool {
+	return n.Key == o.Key && n.VNI == o.VNI && n.Encrypted != o.Encrypted
+}
 
 // check says why this node cannot subscribe to the network.
 func (c *core) check(n Network) error {
@@ -41,8 +73,7 @@ func (c *core) check(n Network) error {
 	}
 	for _, sub := range c.self.subscriptions {
 		if n.conflictsWith(sub.Network) {
-			return fmt.Errorf("network %q cannot have VNI %d: this node has network %q with VNI %d; use another VNI, or the same key on all hosts",
-				n.Key, n.VNI, sub.Key, sub.VNI)
+			return n.refusal(sub.Network, "this node")
 		}
 	}
 	if len(c.self.subscriptions) >= maxNetworks {
@@ -54,12 +85,40 @@ func (c *core) check(n Network) error {
 		}
 		for _, sub := range o.subscriptions {
 			if n.conflictsWith(sub.Network) {
-				return fmt.Errorf("network %q cannot have VNI %d: member %s (%s) has network %q with VNI %d; use another VNI, or the same key on all hosts",
-					n.Key, n.VNI, o.meta.host, o.id, sub.Key, sub.VNI)
+				return n.refusal(sub.Network, fmt.Sprintf("member %s (%s)", o.meta.host, o.id))
 			}
 		}
 	}
 	return nil
+}
+
+// refusal says why this node cannot have the network beside one that it has, or another.
+func (n Network) refusal(o Network, whose string) error {
+	if !n.encryptedUnlike(o) {
+		return fmt.Errorf("network %q cannot have VNI %d: %s has network %q with VNI %d; %s", n.Key, n.VNI, whose, o.Key, o.VNI, vniAdvice)
+	}
+	option := "without"
+	if o.Encrypted {
+		option = "with"
+	}
+	return fmt.Errorf("network %q cannot be %s here: on %s it is %s; make it %s -o encrypted, or anew there", n.Key, n.protection(), whose, o.protection(), option)
+}
+
+// Subscriber is a member that has a network.
+type Subscriber struct {
+	Host    string
+	Network Network
+}
+
+// subscribers lists the other nodes whose announcement of a network counts.
+func (c *core) subscribers(key string) []Subscriber {
+	var all []Subscriber
+	for _, o := range c.order {
+		if sub := o.subscription(key); sub != nil && c.visible(o) {
+			all = append(all, Subscriber{o.meta.host, sub.Network})
+		}
+	}
+	return all
 }
 
 // conflictsWith lists the conflicts with one member.
@@ -86,7 +145,7 @@ func (c *core) noteConflicts(o *owner) {
 	found := c.conflictsWith(o)
 	for _, conflict := range sortedConflicts(found) {
 		if !o.conflicts[conflict] {
-			c.warnf("%s: their records are not taken; use another VNI, or the same key on all hosts", conflict)
+			c.warnf("%s: their records are not taken; %s", conflict, conflict.Advice())
 		}
 	}
 	o.conflicts = found

@@ -36,6 +36,9 @@ const dockerIPAM = "default"
 // Option marks networks that are everywhere, with the value "true", among the options of `docker network create -o`.
 const Option = "everywhere"
 
+// OptionEncrypted is the option by which a network is encrypted.
+const OptionEncrypted = "encrypted"
+
 // Label is that of networks that overlane made by a definition: its identity.
 const Label = "overlane.definition"
 
@@ -167,7 +170,29 @@ func general(n engine.Network) engine.Spec {
 	}
 	spec.Labels = maps.Clone(spec.Labels)
 	delete(spec.Labels, Label)
+	if value, given := spec.Options[OptionEncrypted]; given && value == "" {
+		spec.Options = maps.Clone(spec.Options)
+		spec.Options[OptionEncrypted] = "true"
+	}
 	return spec
+}
+
+// made is a network that a user has just made on this host, in the words of a definition.
+func (m *Manager) made(n engine.Network) engine.Spec {
+	spec := general(n)
+	spec.Options = m.encrypted(spec.Options)
+	return spec
+}
+
+// encrypted gives the options of a network that is made on this host another one, if it is encrypted without them: other hosts may be
+// told otherwise.
+func (m *Manager) encrypted(given map[string]string) map[string]string {
+	if _, chosen := given[OptionEncrypted]; chosen || !m.cfg.Encrypt {
+		return given
+	}
+	options := map[string]string{OptionEncrypted: "true"}
+	maps.Copy(options, given)
+	return options
 }
 
 // gatewayOf is a pool's gateway, if it has one: Docker 20.10 tells of one that it chose itself with its prefix length, and of none by "<nil>".

@@ -212,7 +212,7 @@ func (m *Manager) meet(n engine.Network) (reason string) {
 		return ""
 	}
 	d := Definition{Name: n.Name, Version: version, Origin: self.ID}
-	err := d.write(general(n))
+	err := d.write(m.made(n))
 	if err == nil {
 		err = m.put(d, n.ID)
 	}
@@ -225,7 +225,7 @@ func (m *Manager) meet(n engine.Network) (reason string) {
 
 // join takes a network that a user has made for one that is defined already, if it is made alike.
 func (m *Manager) join(n engine.Network, d *Definition) {
-	if same(d.Network(), general(n)) {
+	if same(d.Network(), m.made(n)) {
 		m.remember(n.ID, d.identity())
 		return
 	}
@@ -238,7 +238,7 @@ func (m *Manager) join(n engine.Network, d *Definition) {
 func (m *Manager) isInstance(n engine.Network, d *Definition) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return cmp.Or(n.Labels[Label], m.instances[n.ID]) == d.identity() || same(d.Network(), general(n))
+	return cmp.Or(n.Labels[Label], m.instances[n.ID]) == d.identity() || same(d.Network(), general(n)) || same(d.Network(), m.made(n))
 }
 
 // remember keeps by which definition a network without a label was made; empty: by none that counts.

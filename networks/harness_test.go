@@ -28,12 +28,13 @@ type bed struct {
 
 type host struct {
 	*Manager
-	bed    *bed
-	id     string
-	dir    string
-	engine *fakeEngine
-	log    strings.Builder
-	logMu  sync.Mutex
+	bed     *bed
+	id      string
+	dir     string
+	engine  *fakeEngine
+	encrypt bool // all that is made here
+	log     strings.Builder
+	logMu   sync.Mutex
 }
 
 func newBed(t *testing.T, n int) *bed {
@@ -68,7 +69,7 @@ func (h *host) logged(text string) bool {
 func (h *host) start() {
 	log := logrus.New()
 	log.SetOutput(io.Writer(h))
-	m := Open(Config{Dir: h.dir, Engine: h.engine, Ready: func() error { return nil }, Log: log})
+	m := Open(Config{Dir: h.dir, Engine: h.engine, Ready: func() error { return nil }, Encrypt: h.encrypt, Log: log})
 	h.bed.mu.Lock()
 	h.Manager = m
 	h.bed.mu.Unlock()

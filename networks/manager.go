@@ -50,6 +50,8 @@ type Config struct {
 	Engine Engine       // nil: this host makes no networks, but passes the definitions on
 	Ready  func() error // why the engine is not to be asked now; nil: it may be
 	Log    logrus.FieldLogger
+
+	Encrypt bool // each network that is made on this host is encrypted
 }
 
 // Manager holds the definitions on this host, and follows them.

@@ -489,3 +489,82 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What is encrypted where it is made is so on all hosts, also where that was not said with the network but with the host.
+func TestEncryptedEverywhere(t *testing.T) {
+	for name, making := range map[string]func(h *host) error{
+		"overlane": func(h *host) error { _, err := h.Create("app", nil, wish("10.1.0.0/16")); return err },
+		"docker":   func(h *host) error { _, err := h.engine.Create(t.Context(), "app", spec("10.1.0.0/16")); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 3)
+			encrypting, alike := b.hosts[0], b.hosts[1]
+			for _, h := range []*host{encrypting, alike} {
+				h.Close()
+				h.encrypt = true
+				h.start()
+			}
+			must(t, making(encrypting))
+			b.have("app", true, b.hosts...)
+			if got := b.hosts[2].engine.called("app")[0]; got.Options[OptionEncrypted] != "true" {
+				t.Errorf("another host has %+v", got)
+			}
+			for _, h := range b.hosts {
+				b.waitFor("all is as defined", func() error {
+					for _, s := range h.Local() {
+						if s.Reason != "" {
+							return fmt.Errorf("%+v", s)
+						}
+					}
+					return nil
+				})
+			}
+		})
+	}
+}
+
+// A user makes it on two hosts, on which all networks are encrypted: it is the same, and keeps its containers.
+func TestEncryptedAlikeOnTwoHosts(t *testing.T) {
+	b := newBed(t, 2)
+	ids := make([]string, 2)
+	for i, h := range b.hosts {
+		h.Close()
+		h.encrypt = true
+		h.start()
+		b.cut(h, true)
+		given := spec("10.1.0.0/16")
+		if i == 1 {
+			given.Options[OptionEncrypted] = "" // as `docker network create -o encrypted` passes it
+		}
+		var err error
+		ids[i], err = h.engine.Create(t.Context(), "app", given)
+		must(t, err)
+		b.waitFor("it is defined", func() error {
+			if len(h.List(t.Context(), "app")) != 1 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	for _, h := range b.hosts {
+		b.cut(h, false)
+	}
+	b.waitFor("one definition", func() error {
+		one, other := b.hosts[0].Defined("app"), b.hosts[1].Defined("app")
+		if one.identity() != other.identity() {
+			return fmt.Errorf("%s and %s", one.identity(), other.identity())
+		}
+		return nil
+	})
+	for i, h := range b.hosts {
+		b.waitFor("it is as defined", func() error {
+			if s := h.Local(); len(s) != 1 || s[0].Reason != "" {
+				return fmt.Errorf("%+v", s)
+			}
+			return nil
+		})
+		if got := h.engine.called("app"); len(got) != 1 || got[0].ID != ids[i] {
+			t.Errorf("%s has %+v, not the network that its user made", h.Self().Host, got)
+		}
+	}
+}

@@ -12,16 +12,28 @@ type allocation struct {
 	VNI uint32 `json:"vni"`
 }
 
-// AllocateNetwork gives the options with which every node of a swarm creates a network: those given, and the VNI unless
-// they name the network. The manager that comes to lead asks again, and passes the options that the last one got; what it
+// AllocateNetwork gives the options with which every node of a swarm creates a network: those given, the VNI unless
+// they name the network, and whether it is encrypted where this host has a say in that. The manager that comes to lead asks again, and passes the options that the last one got; what it
 // frees is freed there alone, so what is allocated here is avoided, but nobody is refused it.
 func (o *Overlay) AllocateNetwork(id string, given map[string]string) (map[string]string, error) {
 	opts, err := networkOptions.parse(given)
 	if opts.all {
 		return nil, networkOptions.bad(OptionAll, "true", "a swarm makes its networks on all nodes by itself: leave it out")
 	}
-	if err != nil || opts.name != "" {
-		return given, err
+	if err != nil {
+		return nil, err
+	}
+	encrypted, err := o.encrypts(opts)
+	if err != nil {
+		return nil, err
+	}
+	options := map[string]string{}
+	maps.Copy(options, given)
+	if encrypted && !opts.encrypted { // by this host's --encrypt, which the nodes may lack
+		options[OptionEncrypted] = "true"
+	}
+	if opts.name != "" {
+		return options, nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -30,12 +42,11 @@ func (o *Overlay) AllocateNetwork(id string, given map[string]string) (map[strin
 		if vni, err = o.allocateVNI(id); err != nil {
 			return nil, err
 		}
+		options[OptionVNI] = strconv.FormatUint(uint64(vni), 10)
 	}
 	if err := o.store.put(bucketAllocations, id, allocation{id, vni}); err != nil {
 		return nil, err
 	}
-	options := map[string]string{OptionVNI: strconv.FormatUint(uint64(vni), 10)}
-	maps.Copy(options, given)
 	return options, nil
 }
 

@@ -227,11 +227,15 @@ func (o *Overlay) planMade(w wanted) (Network, error) {
 	if err != nil {
 		return Network{}, err
 	}
-	mtu, err := containerMTU(opts.mtu, underlay, o.cfg.VTEP, w.pools)
+	encrypted, err := o.encryptsMade(w.key, opts)
 	if err != nil {
 		return Network{}, err
 	}
-	net := Network{ID: newID(), Key: w.key, VNI: opts.vni, MTU: mtu, Pools: w.pools, Options: w.options, Made: true, Called: w.called}
+	mtu, err := containerMTU(opts.mtu, underlay, o.cfg.VTEP, w.pools, encrypted)
+	if err != nil {
+		return Network{}, err
+	}
+	net := Network{ID: newID(), Key: w.key, VNI: opts.vni, MTU: mtu, Pools: w.pools, Options: w.options, Made: true, Called: w.called, Encrypted: encrypted}
 	if net.VNI == 0 {
 		net.VNI = o.cluster.Resolve(w.key)
 	}
@@ -384,6 +388,9 @@ func (o *Overlay) adopt(net Network) (adopted bool, err error) {
 	for _, n := range o.networks {
 		if !n.Made || n.Key != net.Key || n.VNI != net.VNI {
 			continue
+		}
+		if n.Encrypted != net.Encrypted {
+			return true, fmt.Errorf("network %s: this host is attached to it, and it is %s: create it %s -o %s, or run `overlane detach %s` first", n.Key, protection(n.Encrypted), withOrWithout(n.Encrypted), OptionEncrypted, n.Key)
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()

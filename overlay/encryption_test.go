@@ -34,8 +34,7 @@ func newEncrypted(t *testing.T, change func(a, b *host)) *encrypted {
 	for _, h := range []*host{e.a, e.b} {
 		h.start()
 		t.Cleanup(func() { h.Close() })
-		h.network()
-		h.must(h.Encrypt(netID))
+		h.must(h.CreateNetwork(spec("vni", "5000", "encrypted", "")))
 		e.see(h, true)
 	}
 	return e
@@ -64,7 +63,7 @@ func (e *encrypted) host(t *testing.T, self, peer discovery.Member) *host {
 func (e *encrypted) see(h *host, there bool) { h.seeVTEP(e.other(h).vtepPort(), there) }
 
 func (h *host) seeVTEP(vtep netip.AddrPort, there bool) {
-	h.Observe([]discovery.Change{{Network: discovery.Network{Key: key, VNI: 5000}, Kind: discovery.KindVTEP, VTEP: vtep, Gone: !there}})
+	h.Observe([]discovery.Change{{Network: discovery.Network{Key: key, VNI: 5000, Encrypted: true}, Kind: discovery.KindVTEP, VTEP: vtep, Gone: !there}})
 }
 
 func (h *host) vtepPort() netip.AddrPort { return netip.AddrPortFrom(h.vtep, 4789) }

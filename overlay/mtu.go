@@ -15,13 +15,6 @@ import (
 	"github.com/overlane/overlane/discovery"
 )
 
-// Bytes that VXLAN adds to a container's IP packet (RFC 7348 section 5): inner Ethernet 14, VXLAN 8, UDP 8, outer
-// IPv4 20 or IPv6 40.
-const (
-	overhead4 = 50
-	overhead6 = 70
-)
-
 // UnderlayMTU is how long a packet between this host's VTEP and its peers may be, in bytes of IP packet, by what this host knows:
 // its routes to them and the device that carries the VTEP's address. Where that device has no wire, as with BGP to the host, the
 // routes alone count; before there are peers, the default route.
@@ -103,42 +96,52 @@ func defaultMTU() int {
 	return ethernetMTU
 }
 
-// InnerMTU is the largest MTU of a container's interface that a path between VTEPs carries.
-func InnerMTU(path int, vtep netip.Addr) int {
-	if vtep.Is6() {
-		return min(path-overhead6, maxMTU)
-	}
-	return min(path-overhead4, maxMTU)
-}
-
 // pathStatus says of each path what it carries, and which networks' containers have more.
 func (o *Overlay) pathStatus(paths []datapath.PathStats, members []discovery.Member, networks []NetworkStatus) []PathStatus {
 	all := make([]PathStatus, 0, len(paths))
 	for _, p := range paths {
 		hosts := hostsAt(members, func(vtep netip.AddrPort) bool { return vtep == p.VTEP })
 		s := PathStatus{Host: strings.Join(hosts, ","), VTEP: p.VTEP, MTU: p.MTU, SuperFrames: superFrames(p)}
-		fits := InnerMTU(p.MTU, p.VTEP.Addr())
-		var wider []string
-		widest := 0
-		for _, n := range networks {
-			if n.Widest > fits && slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(n.Members, host) }) {
-				wider = append(wider, fmt.Sprintf("%s %d", n.Key, n.Widest))
-				widest = max(widest, n.Widest)
-			}
-		}
-		switch {
-		case p.MTU == 0:
+		shared := slices.DeleteFunc(slices.Clone(networks), func(n NetworkStatus) bool {
+			return !slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(n.Members, host) })
+		})
+		if p.MTU == 0 {
 			s.Health = Health{"there is no route", "see to this host's routes"}
-		case len(wider) > 0:
-			s.Reason = fmt.Sprintf("containers may have %d, and have more: %s", fits, strings.Join(wider, ", "))
-			s.Advice = fmt.Sprintf("raise the MTU of what lies between to %d, or make these networks anew with -o %s=%d; until then containers are told by ICMP", p.MTU+widest-fits, OptionMTU, fits)
-			if p.Learned {
-				s.Reason = "a router on the way says so; " + s.Reason
-			}
+		} else {
+			s.Health = pathHealth(p, shared)
 		}
 		all = append(all, s)
 	}
 	return all
+}
+
+// pathHealth says which of the networks have containers whose packets are too long for a path.
+func pathHealth(p datapath.PathStats, networks []NetworkStatus) (h Health) {
+	var reasons []string
+	least, needed := maxMTU, 0
+	for _, encrypted := range []bool{false, true} {
+		fits := InnerMTU(p.MTU, p.VTEP.Addr(), encrypted)
+		var wider []string
+		for _, n := range networks {
+			if n.Encrypted == encrypted && n.Widest > fits {
+				wider = append(wider, fmt.Sprintf("%s %d", n.Key, n.Widest))
+				least, needed = min(least, fits), max(needed, PathMTU(n.Widest, p.VTEP.Addr(), encrypted))
+			}
+		}
+		if len(wider) > 0 {
+			which := map[bool]string{false: "containers", true: "containers of encrypted networks"}[encrypted]
+			reasons = append(reasons, fmt.Sprintf("%s may have %d, and have more: %s", which, fits, strings.Join(wider, ", ")))
+		}
+	}
+	if len(reasons) == 0 {
+		return h
+	}
+	if p.Learned {
+		reasons = slices.Insert(reasons, 0, "a router on the way says so")
+	}
+	h.Reason = strings.Join(reasons, "; ")
+	h.Advice = fmt.Sprintf("raise the MTU of what lies between to %d, or make these networks anew with -o %s=%d; until then containers are told by ICMP", needed, OptionMTU, least)
+	return h
 }
 
 func superFrames(p datapath.PathStats) string {
@@ -158,7 +161,7 @@ func (o *Overlay) todaysMTU(n *network, underlay int) int {
 	if err != nil || underlay == 0 {
 		return n.MTU // its options are as an older version took them
 	}
-	mtu := InnerMTU(underlay, o.cfg.VTEP)
+	mtu := InnerMTU(underlay, o.cfg.VTEP, n.Encrypted)
 	if opts.mtu > 0 {
 		mtu = min(mtu, opts.mtu)
 	}
@@ -175,8 +178,8 @@ func smallestMTU(pools []netip.Prefix) (int, string) {
 }
 
 // containerMTU is the MTU of a network's interfaces: the wanted one if it fits, or the largest (wanted 0).
-func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix) (int, error) {
-	largest := InnerMTU(underlay, vtep)
+func containerMTU(wanted, underlay int, vtep netip.Addr, pools []netip.Prefix, encrypted bool) (int, error) {
+	largest := InnerMTU(underlay, vtep, encrypted)
 	smallest, why := smallestMTU(pools)
 	switch {
 	case largest < smallest:

@@ -33,7 +33,9 @@ type Network struct {
 	Encrypted bool `json:"encrypted,omitempty"` // its packets go to other hosts in ESP
 }
 
-func (n *Network) identity() discovery.Network { return discovery.Network{Key: n.Key, VNI: n.VNI} }
+func (n *Network) identity() discovery.Network {
+	return discovery.Network{Key: n.Key, VNI: n.VNI, Encrypted: n.Encrypted}
+}
 
 // NetworkSpec is Docker's wish for a network.
 type NetworkSpec struct {
@@ -138,7 +140,11 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string, underlay int) (Network, 
 	if err != nil {
 		return Network{}, err
 	}
-	mtu, err := containerMTU(opts.mtu, underlay, o.cfg.VTEP, spec.Pools)
+	encrypted, err := o.encrypts(opts)
+	if err != nil {
+		return Network{}, err
+	}
+	mtu, err := containerMTU(opts.mtu, underlay, o.cfg.VTEP, spec.Pools, encrypted)
 	if err != nil {
 		return Network{}, err
 	}
@@ -146,7 +152,7 @@ func (o *Overlay) plan(spec NetworkSpec, pooled string, underlay int) (Network, 
 	if vni == 0 {
 		vni = o.cluster.Resolve(key)
 	}
-	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options, Space: spec.Space, Trust: opts.trust}, nil
+	return Network{ID: spec.ID, Key: key, VNI: vni, MTU: mtu, Pools: spec.Pools, Options: spec.Options, Space: spec.Space, Trust: opts.trust, Encrypted: encrypted}, nil
 }
 
 // peers are the VTEPs of the other hosts.
@@ -250,7 +256,7 @@ func (o *Overlay) addNetwork(n *network) (err error) {
 			err = errors.Join(err, o.store.delete(bucketNetworks, n.ID))
 		}
 	}()
-	if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
+	if err := o.cfg.Datapath.AddNetwork(n.VNI, n.Encrypted); err != nil {
 		return err
 	}
 	if err := o.cluster.Subscribe(n.identity()); err != nil {

@@ -67,18 +67,20 @@ func TestNetworkOptionErrors(t *testing.T) {
 		pools   []netip.Prefix
 		want    []string
 	}{
-		"unknown":           {[]string{"colour", "blue"}, nil, []string{`option colour="blue"`, "unknown", known}},
-		"bridge's":          {[]string{"com.docker.network.bridge.name", "br0"}, nil, []string{`com.docker.network.bridge.name="br0"`, known}},
-		"vni not a number":  {[]string{"vni", "0x10"}, nil, []string{`option vni="0x10"`, "1 to 16777215", known}},
-		"vni zero":          {[]string{"vni", "0"}, nil, []string{`option vni="0"`, "1 to 16777215"}},
-		"vni too large":     {[]string{"vni", "16777216"}, nil, []string{`option vni="16777216"`, "1 to 16777215"}},
-		"vni and name":      {[]string{"vni", "5", "network", "app"}, nil, []string{`vni="5"`, `network="app"`, "together", known}},
-		"name empty":        {[]string{"network", ""}, nil, []string{`option network=""`, "1 to 128", known}},
-		"name with a space": {[]string{"network", "a b"}, nil, []string{`option network="a b"`}},
-		"MTU not a number":  {[]string{"com.docker.network.driver.mtu", "big"}, nil, []string{`com.docker.network.driver.mtu="big"`, "68 to 65456", known}},
-		"MTU over underlay": {[]string{"com.docker.network.driver.mtu", "1451"}, nil, []string{`mtu="1451"`, "underlay's MTU of 1500", "at most 1450", known}},
-		"MTU under IPv6's":  {[]string{"com.docker.network.driver.mtu", "1279"}, pools("fd00::/64"), []string{`mtu="1279"`, "IPv6", "1280"}},
-		"no subnet":         {nil, pools("0.0.0.0/0"), []string{"no subnet", "--subnet", "-o vni=", "-o network="}},
+		"unknown":                         {[]string{"colour", "blue"}, nil, []string{`option colour="blue"`, "unknown", known}},
+		"bridge's":                        {[]string{"com.docker.network.bridge.name", "br0"}, nil, []string{`com.docker.network.bridge.name="br0"`, known}},
+		"vni not a number":                {[]string{"vni", "0x10"}, nil, []string{`option vni="0x10"`, "1 to 16777215", known}},
+		"vni zero":                        {[]string{"vni", "0"}, nil, []string{`option vni="0"`, "1 to 16777215"}},
+		"vni too large":                   {[]string{"vni", "16777216"}, nil, []string{`option vni="16777216"`, "1 to 16777215"}},
+		"vni and name":                    {[]string{"vni", "5", "network", "app"}, nil, []string{`vni="5"`, `network="app"`, "together", known}},
+		"name empty":                      {[]string{"network", ""}, nil, []string{`option network=""`, "1 to 128", known}},
+		"name with a space":               {[]string{"network", "a b"}, nil, []string{`option network="a b"`}},
+		"MTU not a number":                {[]string{"com.docker.network.driver.mtu", "big"}, nil, []string{`com.docker.network.driver.mtu="big"`, "68 to 65456", known}},
+		"MTU over underlay":               {[]string{"com.docker.network.driver.mtu", "1451"}, nil, []string{`mtu="1451"`, "underlay's MTU of 1500", "at most 1450", known}},
+		"encrypted wrongly":               {[]string{"encrypted", "yes"}, nil, []string{`option encrypted="yes"`, "want true", "or false", known}},
+		"MTU over an encrypted network's": {[]string{"encrypted", "", "com.docker.network.driver.mtu", "1409"}, nil, []string{`mtu="1409"`, "underlay's MTU of 1500", "at most 1408", known}},
+		"MTU under IPv6's":                {[]string{"com.docker.network.driver.mtu", "1279"}, pools("fd00::/64"), []string{`mtu="1279"`, "IPv6", "1280"}},
+		"no subnet":                       {nil, pools("0.0.0.0/0"), []string{"no subnet", "--subnet", "-o vni=", "-o network="}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -104,6 +106,9 @@ func TestMTU(t *testing.T) {
 		"IPv4 VTEP":       {"192.0.2.1", 1500, nil, 1450},
 		"IPv6 VTEP":       {"2001:db8::1", 1500, nil, 1430},
 		"jumbo":           {"192.0.2.1", 9000, nil, 8950},
+		"encrypted":       {"192.0.2.1", 1500, []string{"encrypted", ""}, 1408},
+		"and over IPv6":   {"2001:db8::1", 1500, []string{"encrypted", "true"}, 1388},
+		"plain":           {"192.0.2.1", 1500, []string{"encrypted", "false"}, 1450},
 		"of the loopback": {"127.0.0.1", 65536, nil, 65456},
 		"smaller":         {"192.0.2.1", 1500, []string{"com.docker.network.driver.mtu", "1300"}, 1300},
 		"largest":         {"192.0.2.1", 1500, []string{"com.docker.network.driver.mtu", "1450"}, 1450},

@@ -23,6 +23,8 @@ const (
 	OptionPort    = "port"                          // tap, vhost-user or memif; of an endpoint, as the next two
 	OptionSocket  = "socket"                        // name of the directory with a native port's socket
 	OptionOwner   = "owner"                         // of that directory: UID or UID:GID; 0:0 if not given
+
+	OptionEncrypted = networks.OptionEncrypted // empty or true: packets between hosts are encrypted; false: they are not
 )
 
 // optionSet is what may be given at one place.
@@ -32,7 +34,7 @@ type optionSet struct {
 }
 
 var (
-	networkOptions  = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU, OptionTrust, OptionAll}}
+	networkOptions  = optionSet{"option", []string{OptionVNI, OptionNetwork, OptionMTU, OptionTrust, OptionAll, OptionEncrypted}}
 	poolOptions     = optionSet{"ipam-opt", []string{OptionNetwork, OptionVNI}}
 	endpointOptions = optionSet{"driver-opt", []string{OptionTrust, OptionPort, OptionSocket, OptionOwner}}
 )
@@ -64,6 +66,8 @@ type options struct {
 	mtu   int
 	trust Trust
 	all   bool // on all hosts
+
+	encrypted, plain bool // asked for
 
 	port, socket string
 	owner        string
@@ -104,6 +108,11 @@ func (set optionSet) parse(given map[string]string) (options, error) {
 				return options{}, set.bad(name, value, "want true, or leave it out")
 			}
 			opts.all = true
+		case name == OptionEncrypted:
+			if value != "" && value != "true" && value != "false" {
+				return options{}, set.bad(name, value, "want true, which it is without a value, or false")
+			}
+			opts.encrypted, opts.plain = value != "false", value == "false"
 		case name == OptionPort:
 			if value != datapath.KindTap && value != datapath.KindVhost && value != datapath.KindMemif {
 				return options{}, set.bad(name, value, "want %s, %s or %s", datapath.KindTap, datapath.KindVhost, datapath.KindMemif)

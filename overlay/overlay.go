@@ -31,6 +31,7 @@ type Cluster interface {
 	Put(key string, e discovery.Endpoint)
 	Delete(key string, mac discovery.MAC)
 	Resolve(key string) uint32
+	Subscribers(key string) []discovery.Subscriber
 	Self() discovery.Member
 	Members() []discovery.Member
 	Strangers() []discovery.Stranger
@@ -50,7 +51,7 @@ type Cluster interface {
 // Datapath is what overlay needs of the packet pipeline. A port's own MAC and addresses win over what SetMAC and
 // SetNeighbour say of them; those come into force when the port goes.
 type Datapath interface {
-	AddNetwork(vni uint32) error
+	AddNetwork(vni uint32, encrypted bool) error
 	DelNetwork(vni uint32) error
 	AddPort(datapath.PortConfig) (datapath.PortID, error)
 	DelPort(datapath.PortID) error
@@ -101,6 +102,8 @@ type Config struct {
 	Defaults    []prefix.DefaultPool
 	Static      []discovery.Static // endpoints of VTEPs that speak no gossip
 	Joins       bool               // the daemon was told of hosts to join
+	Insecure    bool               // the cluster is open: whoever reaches it would get keys
+	Encrypt     bool               // each network that is made here is encrypted
 	Cipher      int                // of encrypted networks: bytes of its key, 16 or 32; 0: 16
 	RekeyAfter  time.Duration      // a key of theirs is used so long; 0: an hour
 	Log         logrus.FieldLogger

@@ -46,6 +46,8 @@ type host struct {
 	defined     func(string) *networks.Definition
 	vtep        netip.Addr
 	egress      overlay.Egress
+	encrypt     bool
+	insecure    bool
 	mtu         int
 	routes      func()       // looked at meanwhile
 	receives    atomic.Int64 // its device's MTU
@@ -97,6 +99,8 @@ func (h *host) open() {
 		ReceiveMTU:  func([]netip.Addr) (int, error) { return int(h.receives.Load()), nil },
 		InContainer: h.inContainer,
 		Cipher:      h.cipher,
+		Encrypt:     h.encrypt,
+		Insecure:    h.insecure,
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -75,13 +75,16 @@ func (o *Overlay) bringUp(n *network) (next time.Time) {
 // bringUpNetwork takes part in a network: in the datapath, and then among the others.
 func (o *Overlay) bringUpNetwork(n *network) error {
 	if !n.inDatapath {
-		if err := o.cfg.Datapath.AddNetwork(n.VNI); err != nil {
+		if err := o.cfg.Datapath.AddNetwork(n.VNI, n.Encrypted); err != nil {
 			return err
 		}
 		n.inDatapath = true
 	}
 	if o.cluster == nil || n.participating {
 		return nil
+	}
+	if n.Encrypted && o.cfg.Insecure {
+		return fmt.Errorf("the network is encrypted: its containers reach this host alone: %w", errOpenCluster)
 	}
 	if err := o.cluster.Subscribe(n.identity()); err != nil {
 		return fmt.Errorf("the cluster refuses the network: its containers reach this host alone: %w", err)

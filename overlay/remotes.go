@@ -81,7 +81,7 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 	for _, c := range changes {
 		n := byKey[c.Network.Key]
 		switch {
-		case n == nil:
+		case n == nil || n.Encrypted != c.Network.Encrypted: // the latter: it was made anew meanwhile
 		case c.Kind == discovery.KindNames:
 			o.nameRemote(c)
 		default:

@@ -85,6 +85,8 @@ type NetworkStatus struct {
 	Widest  int            `json:"widest"` // largest MTU of a container on it here; 0: there is none
 	Subnets []netip.Prefix `json:"subnets"`
 	Members []string       `json:"members"` // hosts that take part, this one included
+
+	Encrypted bool `json:"encrypted"`
 }
 
 // EndpointStatus is an endpoint of this host.
@@ -112,13 +114,17 @@ type RemoteStatus struct {
 }
 
 // RefusedNetwork is a network of another host that can't be merged with one of this host: the same key with another
-// VNI, or the same VNI under another key. Neither takes the other's endpoints.
+// VNI, the same VNI under another key, or the same of which one is encrypted. Neither takes the other's endpoints.
 type RefusedNetwork struct {
 	Key       string `json:"key"`
 	VNI       uint32 `json:"vni"`
 	TheirHost string `json:"their_host"`
 	TheirKey  string `json:"their_key"`
 	TheirVNI  uint32 `json:"their_vni"`
+
+	Encrypted      bool   `json:"encrypted"`
+	TheirEncrypted bool   `json:"their_encrypted"`
+	Advice         string `json:"advice"`
 }
 
 // GossipStatus counts what came in by gossip and was not taken.
@@ -218,7 +224,7 @@ func hostOf(m discovery.Member, id string) string { return cmp.Or(m.Host, id) }
 func refusedNetworks(conflicts []discovery.Conflict) []RefusedNetwork {
 	all := make([]RefusedNetwork, 0, len(conflicts))
 	for _, c := range conflicts {
-		all = append(all, RefusedNetwork{c.Ours.Key, c.Ours.VNI, c.Host, c.Theirs.Key, c.Theirs.VNI})
+		all = append(all, RefusedNetwork{c.Ours.Key, c.Ours.VNI, c.Host, c.Theirs.Key, c.Theirs.VNI, c.Ours.Encrypted, c.Theirs.Encrypted, c.Advice()})
 	}
 	return all
 }
@@ -232,7 +238,7 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 		n := o.networks[id]
 		n.mu.Lock()
 		hosts := append([]string{self.Host}, hostsAt(members, n.remotes.hasVTEP)...)
-		network := NetworkStatus{n.ID, n.called, n.Key, n.VNI, n.MTU, 0, n.Pools, hosts}
+		network := NetworkStatus{n.ID, n.called, n.Key, n.VNI, n.MTU, 0, n.Pools, hosts, n.Encrypted}
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
 			network.Widest = max(network.Widest, cmp.Or(ep.MTU, n.MTU))

@@ -21,3 +21,17 @@ func TestHostsAtVTEPs(t *testing.T) {
 		t.Errorf("hosts at %s: %v", a, got)
 	}
 }
+
+// Of networks that differ in encryption alone status says which one is, and what to do.
+func TestRefusedForEncryption(t *testing.T) {
+	ours := discovery.Network{Key: "network=app", VNI: 5000, Encrypted: true}
+	theirs := ours
+	theirs.Encrypted = false
+	got := refusedNetworks([]discovery.Conflict{{Host: "host2", Ours: ours, Theirs: theirs}, {Host: "host3", Ours: theirs, Theirs: ours}})
+	if r := got[0]; !r.Encrypted || r.TheirEncrypted || r.Advice != "make it anew, there with -o encrypted or here without" {
+		t.Errorf("%+v", r)
+	}
+	if r := got[1]; r.Encrypted || !r.TheirEncrypted || r.Advice != "make it anew, here with -o encrypted or there without" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -193,12 +193,15 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Defined:     func(name string) *networks.Definition { return n.networks.Defined(name) },
 		Static:      s.static,
 		Joins:       len(s.join) > 0,
+		Insecure:    s.insecure,
+		Encrypt:     s.encrypt,
+		Cipher:      s.cipher,
 		Log:         log,
 	})
 	if err != nil {
 		return n, err
 	}
-	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Log: log})
+	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Encrypt: s.encrypt, Log: log})
 	host, err := os.Hostname()
 	if err != nil {
 		return n, fmt.Errorf("host name: %w", err)

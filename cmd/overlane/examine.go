@@ -21,7 +21,7 @@ import (
 func examine(ctx context.Context, s settings) []check.Result {
 	c := check.Config{
 		VTEP: s.source(), Gossip: netip.AddrPortFrom(s.local, s.gossipPort), VXLANPort: s.vxlanPort, Metrics: s.metrics,
-		DockerSocket: s.dockerSocket, Built: built(),
+		DockerSocket: s.dockerSocket, Built: built(), Encrypt: s.encrypt,
 	}
 	if s.underlay.KernelInterface() {
 		c.Interface = s.underlay.Device
@@ -60,7 +60,11 @@ func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result 
 		r.Cure = "give this command the daemon's flags and environment"
 	}
 	for _, n := range status.Networks {
-		c.NetworkMTU = max(c.NetworkMTU, cmp.Or(n.Widest, n.MTU))
+		widest := &c.NetworkMTU
+		if n.Encrypted {
+			widest = &c.EncryptedMTU
+		}
+		*widest = max(*widest, cmp.Or(n.Widest, n.MTU))
 	}
 	return append([]check.Result{r}, examineMembers(status.Members, c)...)
 }

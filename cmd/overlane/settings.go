@@ -34,6 +34,8 @@ type settings struct {
 	gossipPort     uint16
 	token          discovery.Token
 	insecure       bool
+	encrypt        bool // each network that is made here
+	cipher         int  // bytes of the keys of encrypted networks' packets
 	cpus           []int
 	pluginSocket   string
 	controlSocket  string
@@ -56,6 +58,7 @@ type setting struct {
 	usage    string
 	accepted string // what a right value is; follows "want"
 	secret   bool   // the value must appear in no message
+	isSwitch bool   // without a value it is true
 	parse    func(*settings, string) error
 }
 
@@ -79,7 +82,11 @@ var daemonSettings = []setting{
 	{name: "token", usage: "what 'overlane token' prints on a host of the cluster that is to be joined, or the path of a file that holds it; then it is on disk, and need not be given again (default: the first host of a cluster makes one)",
 		accepted: "what `overlane token` prints on another host, or the path of a file that holds it", secret: true, parse: parseToken},
 	{name: "insecure", initial: "false", usage: "the cluster is open: without a token everybody who reaches the gossip port is believed; true or false, for tests (default: false)",
-		accepted: "true or false", parse: parseInsecure},
+		accepted: "true or false", isSwitch: true, parse: func(s *settings, v string) error { return parseSwitch(&s.insecure, v) }},
+	{name: "encrypt", initial: "false", usage: "each network that is made on this host is encrypted, as by -o encrypted; true or false (default: false)",
+		accepted: "true or false, and true only without --insecure", isSwitch: true, parse: parseEncrypt},
+	{name: "cipher", initial: "aes-128-gcm", usage: "cipher of encrypted networks' packets, unless the other host wants the stronger one: aes-128-gcm or aes-256-gcm",
+		accepted: "aes-128-gcm or aes-256-gcm", parse: parseCipher},
 	{name: "cpus", usage: "CPUs of the packet workers, one worker each, such as 1 or 0-1,3 (default: the last one that the daemon may use)",
 		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
 	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",
@@ -157,7 +164,7 @@ func addFlags(flags *pflag.FlagSet, all []setting) {
 			value = &listValue{}
 		}
 		flags.Var(value, s.name, fmt.Sprintf("%s [$%s]", s.usage, s.env()))
-		if s.name == "insecure" {
+		if s.isSwitch {
 			flags.Lookup(s.name).NoOptDefVal = "true"
 		}
 	}
@@ -213,6 +220,40 @@ func (s *settings) source() netip.Addr {
 		return s.underlay.Addr.Addr()
 	}
 	return s.local
+}
+
+func parseSwitch(to *bool, text string) error {
+	switch text {
+	case "", "false":
+	case "true":
+		*to = true
+	default:
+		return errors.New("neither true nor false")
+	}
+	return nil
+}
+
+// parseEncrypt comes after --insecure.
+func parseEncrypt(s *settings, text string) error {
+	if err := parseSwitch(&s.encrypt, text); err != nil {
+		return err
+	}
+	if s.encrypt && s.insecure {
+		return errors.New("the cluster is open to everybody (--insecure), so that anybody would get its keys")
+	}
+	return nil
+}
+
+// cipherKeys are the lengths of keys.
+var cipherKeys = map[string]int{"aes-128-gcm": 16, "aes-256-gcm": 32}
+
+func parseCipher(s *settings, text string) error {
+	length, known := cipherKeys[text]
+	if !known {
+		return errors.New("unknown cipher")
+	}
+	s.cipher = length
+	return nil
 }
 
 func parsePath(to *string, text string) error {

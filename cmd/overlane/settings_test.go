@@ -127,6 +127,17 @@ func TestAdvertise(t *testing.T) {
 	}
 }
 
+func TestEncrypt(t *testing.T) {
+	if s := mustRead(t, nil); s.encrypt || s.cipher != 16 {
+		t.Errorf("by default networks are encrypted: %v, with keys of %d bytes", s.encrypt, s.cipher)
+	}
+	if s := mustRead(t, []string{"--encrypt", "--cipher", "aes-256-gcm"}); !s.encrypt || s.cipher != 32 {
+		t.Errorf("encrypted: %v, with keys of %d bytes", s.encrypt, s.cipher)
+	}
+	_, err := read(t, append([]string{"--encrypt", "--insecure"}, loopback...))
+	checkWrong(t, err, []string{"--encrypt", "OVERLANE_ENCRYPT", "open to everybody (--insecure)", "without --insecure"})
+}
+
 // A host of both families has the family of those that it joins.
 func TestFamilyOfTheHostsToJoin(t *testing.T) {
 	testns.Enter(t)
@@ -228,6 +239,8 @@ func TestWrongValues(t *testing.T) {
 		{"token", dir + "/none", []string{"leads to no file"}},
 		{"token", dir, []string{"can't read the file"}},
 		{"insecure", "yes", []string{`"yes"`, "true or false"}},
+		{"encrypt", "yes", []string{`"yes"`, "true or false"}},
+		{"cipher", "aes-192-gcm", []string{`"aes-192-gcm"`, "aes-128-gcm or aes-256-gcm"}},
 	} {
 		env := "OVERLANE_" + strings.ToUpper(strings.ReplaceAll(tc.flag, "-", "_"))
 		t.Run(tc.flag+"="+tc.value, func(t *testing.T) {

@@ -124,7 +124,7 @@ func TestStatusTable(t *testing.T) {
 		`host8 +copy +- +192\.0\.2\.8:7950 +-`,
 		`host9 +stranger +- +192\.0\.2\.9:7950 +-`,
 		`cluster +11111111111111111111111111111111`,
-		`aaaaaaaaaaaa +vni=5000 +5000 +1450 +10\.20\.0\.0/16 +host1,host2`,
+		`aaaaaaaaaaaa +vni=5000 +5000 +no +1450 +10\.20\.0\.0/16 +host1,host2`,
 		`PATH TO +VTEP +MTU +SUPER-FRAMES +BECAUSE +NEXT STEP`,
 		`host2 +192\.0\.2\.2:4789 +1400 +cut up: wire lacks it +a router on the way says so; containers may have 1350, and have more: vni=5000 1450 +raise .* to 1500, or make .*=1350; .*`,
 		`eeeeeeeeeeee +vni=5000 +10\.20\.0\.2 +02:42:0a:14:00:02 +joined +oveeeeeeeeeee +/var/run/docker/netns/0123456789ab`,
@@ -134,7 +134,7 @@ func TestStatusTable(t *testing.T) {
 		`oveeeeeeeeeee +tap +5000 +02:42:0a:14:00:02 +0 +0 +0 +0 +0`,
 		`vtep_unknown +3 +from an address that is no VTEP of ours`,
 		`malformed +2`,
-		`network=other +5000 +host2 +vni=5000 +5000`,
+		`network=other +5000 +no +host2 +vni=5000 +5000 +no +use another VNI, or the same key on all hosts`,
 	} {
 		if !regexp.MustCompile(`(?m)^` + line + ` *$`).MatchString(out) {
 			t.Errorf("no line matches %s", line)

@@ -165,9 +165,9 @@ func namesTable(w io.Writer, s overlay.Status) {
 }
 
 func networkTable(w io.Writer, s overlay.Status) {
-	row(w, "NETWORK", "KEY", "VNI", "MTU", "SUBNETS", "MEMBERS")
+	row(w, "NETWORK", "KEY", "VNI", "ENCRYPTED", "MTU", "SUBNETS", "MEMBERS")
 	for _, n := range s.Networks {
-		row(w, cmp.Or(n.Name, short(n.ID)), n.Key, n.VNI, n.MTU, list(n.Subnets), list(n.Members))
+		row(w, cmp.Or(n.Name, short(n.ID)), n.Key, n.VNI, yesNo(n.Encrypted), n.MTU, list(n.Subnets), list(n.Members))
 	}
 }
 
@@ -278,9 +278,9 @@ func conflictTable(w io.Writer, s overlay.Status) {
 }
 
 func refusedTable(w io.Writer, s overlay.Status) {
-	row(w, "REFUSED NETWORK", "VNI", "OF HOST", "BECAUSE OF", "VNI")
+	row(w, "REFUSED NETWORK", "VNI", "ENCRYPTED", "OF HOST", "BECAUSE OF", "VNI", "ENCRYPTED", "NEXT STEP")
 	for _, r := range s.Refused {
-		row(w, r.TheirKey, r.TheirVNI, r.TheirHost, r.Key, r.VNI)
+		row(w, r.TheirKey, r.TheirVNI, yesNo(r.TheirEncrypted), r.TheirHost, r.Key, r.VNI, yesNo(r.Encrypted), r.Advice)
 	}
 }
 

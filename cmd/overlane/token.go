@@ -36,17 +36,6 @@ func parseToken(s *settings, text string) (err error) {
 	return err
 }
 
-func parseInsecure(s *settings, text string) error {
-	switch text {
-	case "", "false":
-	case "true":
-		s.insecure = true
-	default:
-		return errors.New("neither true nor false")
-	}
-	return nil
-}
-
 func tokenCommand() *cobra.Command {
 	f := new(controlFlags)
 	cmd := &cobra.Command{

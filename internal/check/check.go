@@ -36,7 +36,9 @@ type Config struct {
 	WholeFramesAsked bool   // by a setting, without which they may
 	Daemon           int    // process of the daemon that runs, 0 for none: what it holds is not taken
 	UnderlayMTU      int    // by the routes to all peers; 0 where the VTEP's address comes with the daemon
-	NetworkMTU       int    // of the containers on the widest network here; 0: there is none yet
+	NetworkMTU       int    // of the containers on the widest network here that is not encrypted; 0: there is none
+	EncryptedMTU     int    // on the widest that is
+	Encrypt          bool   // the first network will be
 	Peers            []Peer
 	DockerSocket     string    // of Docker's engine; empty: it is not asked
 	Built            time.Time // this program; zero: not known

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,15 +44,35 @@ func path(c Config, p Peer) Result {
 		r.State, r.Seen, r.Cure = Warn, fmt.Sprintf("not measured: %v", err), "let the hosts' firewalls pass ICMP echo between "+c.VTEP.String()+" and "+p.VTEP.Addr().String()
 		return r
 	}
-	fits := overlay.InnerMTU(mtu, c.VTEP)
-	wanted := c.NetworkMTU
-	if wanted == 0 {
-		wanted = overlay.InnerMTU(c.UnderlayMTU, c.VTEP)
+	return fits(r, c, mtu)
+}
+
+// fits says whether containers' packets fit a path of so many bytes.
+func fits(r Result, c Config, path int) Result {
+	plain, encrypted := c.NetworkMTU, c.EncryptedMTU
+	if first := overlay.InnerMTU(c.UnderlayMTU, c.VTEP, c.Encrypt); plain == 0 && encrypted == 0 && c.Encrypt {
+		encrypted = first
+	} else if plain == 0 && encrypted == 0 {
+		plain = first
 	}
-	r.Seen = fmt.Sprintf("MTU %d: containers may have up to %d, and get %d", mtu, fits, wanted)
-	if fits < wanted {
+	var seen []string
+	least, needed := longest, 0
+	look := func(who string, wanted int, encrypted bool) {
+		if wanted == 0 {
+			return
+		}
+		most := overlay.InnerMTU(path, c.VTEP, encrypted)
+		seen = append(seen, fmt.Sprintf("%s may have up to %d, and get %d", who, most, wanted))
+		if most < wanted {
+			least, needed = min(least, most), max(needed, overlay.PathMTU(wanted, c.VTEP, encrypted))
+		}
+	}
+	look("containers", plain, false)
+	look("containers of encrypted networks", encrypted, true)
+	r.Seen = fmt.Sprintf("MTU %d: %s", path, strings.Join(seen, "; "))
+	if needed > 0 {
 		r.State = Fail
-		r.Cure = fmt.Sprintf("raise the MTU of what lies between to %d, or make networks with -o %s=%d on every host", mtu+wanted-fits, overlay.OptionMTU, fits)
+		r.Cure = fmt.Sprintf("raise the MTU of what lies between to %d, or make networks with -o %s=%d on every host", needed, overlay.OptionMTU, least)
 	}
 	return r
 }

@@ -41,6 +41,13 @@ func TestPathNarrowerThanTheDevice(t *testing.T) {
 	says(t, path(c, to("10.9.6.2:4789")), Fail, "MTU 1400", "up to 1350", "get 1450", "com.docker.network.driver.mtu=1350", "to 1500")
 	c.NetworkMTU = 1350
 	says(t, path(c, to("10.9.6.2:4789")), OK, "MTU 1400", "up to 1350")
+	c = from("10.9.5.1")
+	c.Encrypt = true
+	says(t, path(c, to("10.9.6.2:4789")), Fail, "MTU 1400: containers of encrypted networks may have up to 1308, and get 1408", "com.docker.network.driver.mtu=1308", "to 1500")
+	c.EncryptedMTU = 1308
+	says(t, path(c, to("10.9.6.2:4789")), OK, "encrypted networks may have up to 1308, and get 1308")
+	c.NetworkMTU = 1380
+	says(t, path(c, to("10.9.6.2:4789")), Fail, "MTU 1400: containers may have up to 1350, and get 1380; containers of encrypted networks", "mtu=1350", "to 1430")
 	says(t, path(from("fd09:5::1"), to("[fd09:6::2]:4789")), Fail, "MTU 1400", "up to 1330", "get 1430", "mtu=1330")
 
 	// What this host's own route says, the datapath obeys.

@@ -72,6 +72,7 @@ type Cluster struct {
 	send     func(to string, text []byte)
 	mtu      int
 	seeds    map[netip.Addr]bool
+	theirs   []discovery.Subscriber
 }
 
 // NewCluster is a cluster of Self and Peer, without records.
@@ -112,6 +113,13 @@ func (c *Cluster) Networks() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.networks))
+}
+
+// Network is what Self says of a network that it subscribes to.
+func (c *Cluster) Network(key string) discovery.Network {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.networks[key]
 }
 
 // Own lists what Self announced in a network.
@@ -182,6 +190,25 @@ func (c *Cluster) MTU() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mtu
+}
+
+// Subscribers are those that Have was told of.
+func (c *Cluster) Subscribers(key string) (all []discovery.Subscriber) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.theirs {
+		if s.Network.Key == key {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// Have says what other hosts have, in place of what they had before.
+func (c *Cluster) Have(theirs ...discovery.Subscriber) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.theirs = theirs
 }
 
 // Answers is true unless it was made to fail.
@@ -376,6 +403,7 @@ type Datapath struct {
 	mu         sync.Mutex
 	next       datapath.PortID
 	networks   map[uint32]bool
+	encrypted  map[uint32]bool
 	ports      map[datapath.PortID]datapath.PortConfig
 	vteps      map[string]bool
 	macs       map[string]string
@@ -431,7 +459,7 @@ func (t *Taps) All() []string {
 // NewDatapath is an empty pipeline on a host.
 func NewDatapath(taps *Taps) *Datapath {
 	return &Datapath{
-		Taps: taps, networks: map[uint32]bool{}, ports: map[datapath.PortID]datapath.PortConfig{},
+		Taps: taps, networks: map[uint32]bool{}, encrypted: map[uint32]bool{}, ports: map[datapath.PortID]datapath.PortConfig{},
 		vteps: map[string]bool{}, macs: map[string]string{}, neighbours: map[string]string{},
 		extras: map[netip.Addr]Extra{}, claims: make(chan datapath.Claim, 256), sas: newSAs(),
 	}
@@ -463,6 +491,9 @@ func (d *Datapath) VTEPs() map[string]bool { return clone(d, d.vteps) }
 // Networks gives the VNIs.
 func (d *Datapath) Networks() map[uint32]bool { return clone(d, d.networks) }
 
+// Encrypted says of each VNI whether its packets are.
+func (d *Datapath) Encrypted() map[uint32]bool { return clone(d, d.encrypted) }
+
 // Ports gives the open ports' configurations.
 func (d *Datapath) Ports() []datapath.PortConfig {
 	return slices.Collect(maps.Values(clone(d, d.ports)))
@@ -487,16 +518,17 @@ func (d *Datapath) set(method string, do func()) error {
 
 func entry(vni uint32, what fmt.Stringer) string { return fmt.Sprintf("%d %s", vni, what) }
 
-func (d *Datapath) AddNetwork(vni uint32) error {
+func (d *Datapath) AddNetwork(vni uint32, encrypted bool) error {
 	if err := d.check(fmt.Sprint("AddNetwork ", vni)); err != nil {
 		return err
 	}
-	return d.set("AddNetwork", func() { d.networks[vni] = true })
+	return d.set("AddNetwork", func() { d.networks[vni], d.encrypted[vni] = true, encrypted })
 }
 
 func (d *Datapath) DelNetwork(vni uint32) error {
 	return d.set("DelNetwork", func() {
 		delete(d.networks, vni)
+		delete(d.encrypted, vni)
 		prefix := fmt.Sprintf("%d ", vni)
 		maps.DeleteFunc(d.vteps, func(key string, _ bool) bool { return strings.HasPrefix(key, prefix) })
 		maps.DeleteFunc(d.macs, func(key, _ string) bool { return strings.HasPrefix(key, prefix) })

@@ -371,7 +371,8 @@ type AnnouncedNetwork struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Vni           uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
-	Since         uint64                 `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"` // version at which the owner's set for the network began
+	Since         uint64                 `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`           // version at which the owner's set for the network began
+	Encrypted     bool                   `protobuf:"varint,140,opt,name=encrypted,proto3" json:"encrypted,omitempty"` // versions that do not know the field have plain networks alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -425,6 +426,13 @@ func (x *AnnouncedNetwork) GetSince() uint64 {
 		return x.Since
 	}
 	return 0
+}
+
+func (x *AnnouncedNetwork) GetEncrypted() bool {
+	if x != nil {
+		return x.Encrypted
+	}
+	return false
 }
 
 type Endpoint struct {
@@ -582,8 +590,9 @@ type Delta struct {
 	From          uint64                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
 	To            uint64                 `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
 	Upserts       []*Endpoint            `protobuf:"bytes,6,rep,name=upserts,proto3" json:"upserts,omitempty"`
-	Deletes       [][]byte               `protobuf:"bytes,7,rep,name=deletes,proto3" json:"deletes,omitempty"` // MAC addresses
-	Made          uint64                 `protobuf:"varint,8,opt,name=made,proto3" json:"made,omitempty"`      // when the owner made the last change: milliseconds since 1970 by its clock; for measurement alone
+	Deletes       [][]byte               `protobuf:"bytes,7,rep,name=deletes,proto3" json:"deletes,omitempty"`        // MAC addresses
+	Made          uint64                 `protobuf:"varint,8,opt,name=made,proto3" json:"made,omitempty"`             // when the owner made the last change: milliseconds since 1970 by its clock; for measurement alone
+	Encrypted     bool                   `protobuf:"varint,140,opt,name=encrypted,proto3" json:"encrypted,omitempty"` // as in AnnouncedNetwork: the set may overtake the announcement that says so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -672,6 +681,13 @@ func (x *Delta) GetMade() uint64 {
 		return x.Made
 	}
 	return 0
+}
+
+func (x *Delta) GetEncrypted() bool {
+	if x != nil {
+		return x.Encrypted
+	}
+	return false
 }
 
 // Want asks for what the sender lacks.
@@ -1220,11 +1236,12 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04left\x18\x04 \x01(\bR\x04left\x12!\n" +
 	"\fdown_seconds\x18\x05 \x01(\rR\vdownSeconds\x12C\n" +
-	"\bnetworks\x18\x06 \x03(\v2'.overlane.discovery.v1.AnnouncedNetworkR\bnetworks\"L\n" +
+	"\bnetworks\x18\x06 \x03(\v2'.overlane.discovery.v1.AnnouncedNetworkR\bnetworks\"k\n" +
 	"\x10AnnouncedNetwork\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x14\n" +
-	"\x05since\x18\x03 \x01(\x04R\x05since\"\xa0\x01\n" +
+	"\x05since\x18\x03 \x01(\x04R\x05since\x12\x1d\n" +
+	"\tencrypted\x18\x8c\x01 \x01(\bR\tencrypted\"\xa0\x01\n" +
 	"\bEndpoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x14\n" +
@@ -1235,7 +1252,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x05Extra\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\fR\x04addr\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\rR\x03seq\"\xde\x01\n" +
+	"\x03seq\x18\x03 \x01(\rR\x03seq\"\xfd\x01\n" +
 	"\x05Delta\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
@@ -1244,7 +1261,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x02to\x18\x05 \x01(\x04R\x02to\x129\n" +
 	"\aupserts\x18\x06 \x03(\v2\x1f.overlane.discovery.v1.EndpointR\aupserts\x12\x18\n" +
 	"\adeletes\x18\a \x03(\fR\adeletes\x12\x12\n" +
-	"\x04made\x18\b \x01(\x04R\x04made\"d\n" +
+	"\x04made\x18\b \x01(\x04R\x04made\x12\x1d\n" +
+	"\tencrypted\x18\x8c\x01 \x01(\bR\tencrypted\"d\n" +
 	"\x04Want\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\fR\x05owner\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
