@@ -315,6 +315,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 		dp.DelVTEP(id)
 		return nil, err
 	}
+	dp.SetPartial(id, d.takeWhole[at])
 	d.vteps[at] = v
 	d.resolveNextHop(v)
 	d.paths.lookAtAnnounced(v)

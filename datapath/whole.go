@@ -391,7 +391,7 @@ func (p *paths) followIPsec() {
 }
 
 // SetTakeWhole says of other hosts whether they take super-frames in one piece, with a checksum inside that nobody has computed, as
-// they arrive over a virtual wire. It takes the place of what was said before, and holds for VTEPs that are yet to come.
+// they arrive over a virtual wire; and such checksums in packets of encrypted networks. It takes the place of what was said before, and holds for VTEPs that are yet to come.
 func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -400,6 +400,7 @@ func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
 	for _, v := range d.vteps {
 		was, wasKnown := before[v.at]
 		if is, isKnown := takes[v.at]; is != was || isKnown != wasKnown {
+			dp.SetPartial(v.id, is)
 			d.paths.lookAtWhole(v)
 		}
 	}

@@ -447,6 +447,11 @@ func DelSA(sa uint32) { C.dp_sa_del(C.uint32_t(sa)) }
 // SAPacketsOf is how many packets were sent under an SA, or received.
 func SAPacketsOf(sa uint32) uint64 { return uint64(C.dp_sa_packets(C.uint32_t(sa))) }
 
+// SetPartial says whether a VTEP takes, in ESP, TCP and UDP checksums that were never computed.
+func SetPartial(vtep uint32, takes bool) error {
+	return failed(C.dp_vtep_partial(C.uint32_t(vtep), C.bool(takes)))
+}
+
 // SetSAs replaces a VTEP's SAs; out is nil where there is none.
 func SetSAs(vtep uint32, out *uint32, in []uint32) error {
 	var sends *C.uint32_t

@@ -251,6 +251,8 @@ int dp_sa_add(const struct dp_sa_config *config, bool *locked);
 void dp_sa_del(uint32_t sa);
 /* That were sent under it, or received. */
 uint64_t dp_sa_packets(uint32_t sa);
+/* Whether it takes, in ESP, TCP and UDP checksums that were left to a card and never computed: the ICV vouches for the packet. At first it does not. */
+int dp_vtep_partial(uint32_t vtep, bool takes);
 /* Replaces a VTEP's SAs; out is NULL where there is none. No worker has others any more when this returns. */
 int dp_vtep_sas(uint32_t vtep, const uint32_t *out, const uint32_t *in, unsigned n_in);
 

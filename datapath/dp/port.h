@@ -20,6 +20,7 @@
 #include "pure_compat.h"
 #include "pure_gro.h"
 #include "pure_parse.h"
+#include "pure_partial.h"
 #include "pure_throttle.h"
 #include "pure_rx_fairness.h"
 #include "table.h"
@@ -245,6 +246,20 @@ void dp_worker_wake(struct dp_worker *w);
 #define DP_TAG_WAKE (1ull << 32)
 #define DP_TAG_UNDERLAY (2ull << 32)
 #define DP_TAG_DEVICE (3ull << 32)
+
+/* Whether the checksum that a container has left out is that of TCP or UDP: where it stands is the container's word. */
+static inline bool
+dp_checksum_fits(const struct dp_frame *f)
+{
+	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->hdrs.transport && f->vnet.csum_start == f->hdrs.l4 && f->vnet.csum_offset == dp_csum_offset(&f->hdrs);
+}
+
+/* Whether it may stay out for who takes that; it is told by the pseudo header's sum in its place. */
+static inline bool
+dp_leave_partial(const struct dp_frame *f)
+{
+	return dp_checksum_fits(f) && dp_is_partial(f->data, &f->hdrs);
+}
 
 /* The inner packet's congestion mark, which the outer one carries as well (RFC 6040 section 4.1). */
 static inline uint8_t

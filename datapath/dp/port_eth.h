@@ -97,11 +97,12 @@ bool dp_eth_arm(struct dp_worker *w);
 void dp_eth_disarm(struct dp_worker *w);
 
 /*
- * port_eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed.
+ * port_eth_copy.c: the frame in mbufs of its own, its virtio-net header's wishes fulfilled: segmented, checksums completed, or left
+ * to be computed by who takes it (partial).
  * Each is given to sink, which owns it.
  */
 typedef void (*dp_eth_sink)(struct dp_worker *w, const struct dp_frame *frame, void *to, struct rte_mbuf *m);
-void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, dp_eth_sink sink, void *to);
+void dp_eth_copy(struct dp_worker *w, struct dp_frame *frame, bool partial, dp_eth_sink sink, void *to);
 
 /* port_eth_offload.c */
 struct rte_eth_conf;

@@ -22,8 +22,9 @@ new_mbuf(struct dp_worker *w, uint32_t len)
 }
 
 static void
-copy_segments(struct dp_worker *w, const struct dp_frame *f, dp_eth_sink sink, void *to)
+copy_segments(struct dp_worker *w, const struct dp_frame *f, bool partial, dp_eth_sink sink, void *to)
 {
+	typeof(&dp_gso_segment) segment = partial ? dp_gso_segment_partial : dp_gso_segment;
 	struct dp_gso gso;
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
@@ -37,7 +38,7 @@ copy_segments(struct dp_worker *w, const struct dp_frame *f, dp_eth_sink sink, v
 		uint32_t payload_len;
 		struct rte_mbuf *m;
 
-		dp_gso_segment(&gso, i, hdr, &payload, &payload_len);
+		segment(&gso, i, hdr, &payload, &payload_len);
 		m = new_mbuf(w, gso.hdr_len + payload_len);
 		if (!m)
 			continue;
@@ -48,19 +49,19 @@ copy_segments(struct dp_worker *w, const struct dp_frame *f, dp_eth_sink sink, v
 }
 
 void
-dp_eth_copy(struct dp_worker *w, struct dp_frame *f, dp_eth_sink sink, void *to)
+dp_eth_copy(struct dp_worker *w, struct dp_frame *f, bool partial, dp_eth_sink sink, void *to)
 {
 	struct rte_mbuf *m;
 
 	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-		copy_segments(w, f, sink, to);
+		copy_segments(w, f, partial, sink, to);
 		return;
 	}
 	m = new_mbuf(w, f->len);
 	if (!m)
 		return;
 	memcpy(rte_pktmbuf_mtod(m, uint8_t *), f->data, f->len);
-	if ((f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && dp_csum_complete(rte_pktmbuf_mtod(m, uint8_t *), f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
+	if ((f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !(partial && dp_leave_partial(f)) && dp_csum_complete(rte_pktmbuf_mtod(m, uint8_t *), f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
 		dp_count(w, DP_DROP_OFFLOAD);
 		rte_pktmbuf_free(m);
 		return;

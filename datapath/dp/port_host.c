@@ -37,7 +37,7 @@ send_frame(struct dp_worker *w, struct dp_port *host, struct dp_frame *f)
 	if (f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE && parsed != DP_PARSE_OK)
 		dp_count(w, DP_DROP_OFFLOAD);
 	else
-		dp_eth_copy(w, f, queue_frame, host);
+		dp_eth_copy(w, f, false, queue_frame, host);
 }
 
 /* Frames leave apart from what the burst has queued for VTEPs: they are counted apart. */

@@ -49,7 +49,7 @@ native_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	if (f->mbuf)
 		dp_eth_forward(w, port, f->mbuf, f->data, f->len);
 	else
-		dp_eth_copy(w, f, queue_copy, port);
+		dp_eth_copy(w, f, false, queue_copy, port);
 }
 
 /* Answers and copies of group frames: their virtio-net header wishes nothing. */
@@ -58,7 +58,7 @@ native_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov,
 {
 	struct dp_frame f = { .data = iov[n - 1].iov_base, .len = len };
 
-	dp_eth_copy(w, &f, queue_copy, port);
+	dp_eth_copy(w, &f, false, queue_copy, port);
 }
 
 static int

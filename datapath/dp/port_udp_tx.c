@@ -194,11 +194,11 @@ put_vxlan(uint8_t *at, uint32_t vni)
 	vxlan->vx_vni = htonl(vni << 8);
 }
 
-/* Computes the checksum that its container has left out; false: there is no place for it, and the frame was dropped. */
+/* Computes the checksum that its container has left out, if it must; false: there is no place for it, and the frame was dropped. */
 static inline bool
-complete(struct dp_worker *w, struct dp_frame *f)
+complete(struct dp_worker *w, struct dp_frame *f, bool takes_partial)
 {
-	if (!(f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+	if (!(f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || (takes_partial && dp_leave_partial(f)))
 		return true;
 	if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
 		dp_count(w, DP_DROP_OFFLOAD);
@@ -262,9 +262,16 @@ add_sealed(struct dp_worker *w, struct dp_udp_run run, struct dp_esp_run *esp, u
 	msg->msg_iovlen++;
 }
 
+static inline bool
+takes_partial(const struct dp_vtep *to)
+{
+	return atomic_load_explicit(&to->takes_partial, memory_order_relaxed);
+}
+
 static void
 seal_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 {
+	typeof(&dp_gso_segment) segment = takes_partial(run.to) ? dp_gso_segment_partial : dp_gso_segment;
 	struct dp_esp_run esp;
 	struct dp_gso gso;
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
@@ -280,7 +287,7 @@ seal_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 		uint32_t payload_len;
 		uint8_t *packet = room_to_seal(w, gso.hdr_len + gso.seg_size), *frame = packet + DP_ESP_FRONT;
 
-		dp_gso_segment(&gso, i, frame, &payload, &payload_len);
+		segment(&gso, i, frame, &payload, &payload_len);
 		memcpy(frame + gso.hdr_len, payload, payload_len);
 		add_sealed(w, run, &esp, f->vni, packet, gso.hdr_len + payload_len);
 	}
@@ -296,7 +303,7 @@ send_sealed(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 		seal_segments(w, f, run);
 		return;
 	}
-	if (!complete(w, f) || !dp_esp_begin(w, run.to, 1, &esp))
+	if (!complete(w, f, takes_partial(run.to)) || !dp_esp_begin(w, run.to, 1, &esp))
 		return;
 	packet = room_to_seal(w, f->len);
 	memcpy(packet + DP_ESP_FRONT, f->data, f->len);
@@ -347,7 +354,7 @@ dp_udp_send(struct dp_worker *w, struct dp_frame *f, struct dp_vtep *to)
 			send_segments(w, f, run);
 		return;
 	}
-	if (!complete(w, f))
+	if (!complete(w, f, false))
 		return;
 	make_room(w);
 	put_vxlan(f->data - DP_VXLAN_LEN, f->vni);

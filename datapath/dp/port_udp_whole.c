@@ -140,21 +140,12 @@ dp_vtep_whole(uint32_t id, const int fds[DP_GSO_FILES(DP_MAX_WORKERS)], uint32_t
 	return 0;
 }
 
-/* Where the checksum stands is a container's word. */
-static bool
-checksum_fits(const struct dp_frame *f)
-{
-	uint16_t offset = f->hdrs.proto == IPPROTO_TCP ? offsetof(struct rte_tcp_hdr, cksum) : offsetof(struct rte_udp_hdr, dgram_cksum);
-
-	return f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && f->vnet.csum_start == f->hdrs.l4 && f->vnet.csum_offset == offset;
-}
-
 const struct dp_whole *
 dp_udp_whole_way(const struct dp_frame *f, const struct dp_vtep *to)
 {
 	const struct dp_whole *way = atomic_load_explicit(&to->whole, memory_order_acquire);
 
-	if (!way || f->vnet.gso_size < SEGMENT_MIN || f->len != f->hdrs.end || !checksum_fits(f) || (f->hdrs.proto == IPPROTO_UDP && !way->udp))
+	if (!way || f->vnet.gso_size < SEGMENT_MIN || f->len != f->hdrs.end || !dp_checksum_fits(f) || (f->hdrs.proto == IPPROTO_UDP && !way->udp))
 		return NULL;
 	return dp_gso_segments(f->data, &f->hdrs, &f->vnet) > 1 ? way : NULL;
 }

@@ -169,11 +169,11 @@ send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o, const
 	struct rte_mbuf *m;
 
 	if (f->encrypted) {
-		dp_eth_copy(w, f, encapsulate_sealed, &(struct sealed){ o, to });
+		dp_eth_copy(w, f, atomic_load_explicit(&to->takes_partial, memory_order_relaxed), encapsulate_sealed, &(struct sealed){ o, to });
 		return;
 	}
 	if (!dp_eth_offload_takes(o, f)) {
-		dp_eth_copy(w, f, encapsulate_copy, o);
+		dp_eth_copy(w, f, false, encapsulate_copy, o);
 		return;
 	}
 	m = dp_eth_offload_copy(w, f);

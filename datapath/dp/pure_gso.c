@@ -36,9 +36,9 @@ prepare(struct dp_gso *gso)
 		ip4->packet_id = 0;
 		ip4->hdr_checksum = 0;
 		gso->l3_sum = dp_csum_add(ip4, gso->l4 - gso->l3, 0);
-		gso->l4_sum = dp_csum_pseudo4(ip4, gso->proto, 0);
+		gso->pseudo_sum = dp_csum_pseudo4(ip4, gso->proto, 0);
 	} else {
-		gso->l4_sum = dp_csum_pseudo6((const void *)(gso->hdr + gso->l3), gso->proto, 0);
+		gso->pseudo_sum = dp_csum_pseudo6((const void *)(gso->hdr + gso->l3), gso->proto, 0);
 	}
 	if (gso->proto == IPPROTO_TCP) {
 		gso->seq = ntohl(tcp->sent_seq);
@@ -50,7 +50,7 @@ prepare(struct dp_gso *gso)
 		udp->dgram_len = 0;
 		udp->dgram_cksum = 0;
 	}
-	gso->l4_sum = dp_csum_add(gso->hdr + gso->l4, gso->hdr_len - gso->l4, gso->l4_sum);
+	gso->l4_sum = dp_csum_add(gso->hdr + gso->l4, gso->hdr_len - gso->l4, gso->pseudo_sum);
 }
 
 int
@@ -118,35 +118,57 @@ write_tcp(const struct dp_gso *gso, unsigned i, dp_tcp_hdr *tcp)
 	return (uint64_t)htonl(seq) + htons(flags);
 }
 
-void
-dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len)
+/* All but the checksum. Returns what the segment's own fields of TCP or UDP add to the sum. */
+static uint64_t
+write_headers(const struct dp_gso *gso, unsigned i, uint8_t *hdr, uint16_t l4_len)
 {
-	uint32_t from = i * gso->seg_size;
-	uint32_t rest = gso->payload_len - from;
-	uint32_t len = rest < gso->seg_size ? rest : gso->seg_size;
-	uint16_t l4_len = gso->hdr_len - gso->l4 + len;
-	dp_tcp_hdr *tcp = (void *)(hdr + gso->l4);
-	dp_udp_hdr *udp = (void *)(hdr + gso->l4);
-
-	*payload = gso->payload + from;
-	*payload_len = len;
 	memcpy(hdr, gso->hdr, gso->hdr_len);
 	if (gso->version == 4)
 		write_ip4(gso, i, (void *)(hdr + gso->l3), l4_len);
 	else
 		write_ip6(gso, (void *)(hdr + gso->l3), l4_len);
+	if (gso->proto == IPPROTO_TCP)
+		return write_tcp(gso, i, (void *)(hdr + gso->l4));
+	((dp_udp_hdr *)(hdr + gso->l4))->dgram_len = htons(l4_len);
+	return htons(l4_len);
+}
 
-	uint64_t sum = dp_csum_more(dp_csum_add(*payload, len, gso->l4_sum), htons(l4_len));
+static uint32_t
+find_payload(const struct dp_gso *gso, unsigned i, const uint8_t **payload)
+{
+	uint32_t from = i * gso->seg_size, rest = gso->payload_len - from;
 
-	if (gso->proto == IPPROTO_TCP) {
-		sum = dp_csum_more(sum, write_tcp(gso, i, tcp));
-		tcp->cksum = ~dp_csum_fold(sum);
-	} else {
-		udp->dgram_len = htons(l4_len);
-		sum = dp_csum_more(sum, htons(l4_len));
+	*payload = gso->payload + from;
+	return rest < gso->seg_size ? rest : gso->seg_size;
+}
 
-		uint16_t csum = (uint16_t)~dp_csum_fold(sum);
+static void
+write_checksum(const struct dp_gso *gso, uint8_t *hdr, uint16_t csum)
+{
+	if (gso->proto == IPPROTO_TCP)
+		((dp_tcp_hdr *)(hdr + gso->l4))->cksum = csum;
+	else
+		((dp_udp_hdr *)(hdr + gso->l4))->dgram_cksum = csum ? csum : 0xffff;
+}
 
-		udp->dgram_cksum = csum ? csum : 0xffff;
-	}
+void
+dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len)
+{
+	uint32_t len = find_payload(gso, i, payload);
+	uint16_t l4_len = gso->hdr_len - gso->l4 + len;
+	uint64_t own = write_headers(gso, i, hdr, l4_len), sum = dp_csum_more(dp_csum_add(*payload, len, gso->l4_sum), htons(l4_len));
+
+	*payload_len = len;
+	write_checksum(gso, hdr, ~dp_csum_fold(dp_csum_more(sum, own)));
+}
+
+void
+dp_gso_segment_partial(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len)
+{
+	uint32_t len = find_payload(gso, i, payload);
+	uint16_t l4_len = gso->hdr_len - gso->l4 + len;
+
+	*payload_len = len;
+	write_headers(gso, i, hdr, l4_len);
+	write_checksum(gso, hdr, dp_csum_fold(dp_csum_more(gso->pseudo_sum, htons(l4_len))));
 }

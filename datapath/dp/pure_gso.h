@@ -26,6 +26,7 @@ struct dp_gso {
 	uint32_t payload_len;
 	/* private */
 	uint64_t l3_sum, l4_sum; /* of what segments share, IPv4 header and pseudo-header with TCP or UDP header */
+	uint64_t pseudo_sum;
 	uint32_t seq;
 	uint16_t l3, l4, ip_id;
 	uint8_t version, proto, tcp_flags;
@@ -48,5 +49,7 @@ int dp_gso_plan(struct dp_gso *gso, const uint8_t *frame, const struct dp_hdrs *
  * DF or without, FIN and PSH are on the last segment alone, CWR on the first alone.
  */
 void dp_gso_segment(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len);
+/* The same with the pseudo header's sum in the checksum's place: see pure_partial.h. */
+void dp_gso_segment_partial(const struct dp_gso *gso, unsigned i, uint8_t *hdr, const uint8_t **payload, uint32_t *payload_len);
 
 #endif

@@ -107,6 +107,7 @@ struct dp_vtep {
 	_Atomic(struct dp_sas *) sas;         /* table_sa.h; NULL: none */
 	atomic_uint longest;                  /* inner frame that the path carries, in bytes */
 	atomic_uint longest_esp;              /* and of an encrypted network */
+	atomic_bool takes_partial;            /* in ESP, a TCP or UDP checksum that was never computed: the ICV vouches for the packet */
 	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
 	atomic_bool doubted;                  /* and to carry what the path should: see dp_vtep_doubt */
 };

@@ -96,3 +96,14 @@ dp_vtep_sas(uint32_t vtep_id, const uint32_t *out, const uint32_t *in, unsigned 
 	free(old);
 	return 0;
 }
+
+int
+dp_vtep_partial(uint32_t vtep_id, bool takes)
+{
+	struct dp_vtep *vtep = vtep_id < DP_MAX_VTEPS ? dp_vtep_get(vtep_id) : NULL;
+
+	if (!vtep)
+		return -ENOENT;
+	atomic_store_explicit(&vtep->takes_partial, takes, memory_order_relaxed);
+	return 0;
+}
