@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-const espVNI = 4202
+const espVNI = 4212
 
 // association is one of a VTEP's two, as the other end has it.
 type association struct {
