@@ -113,3 +113,25 @@ func TestEncryptedNetwork(t *testing.T) {
 		t.Errorf("a plain network of the same name: %v", err)
 	}
 }
+
+// A daemon that is killed has no keys any more: the hosts agree on new ones, and containers hear nothing of it but a moment's silence.
+func TestEncryptedTrafficOutlivesDaemon(t *testing.T) {
+	c := cluster(t)
+	hosts := c.Hosts[:2]
+	flows := map[string]*flow{}
+	for i, name := range []string{"plain", "secret"} {
+		options := map[string]string{"secret": "-o encrypted"}[name]
+		network(t, hosts, name, 23+i, options)
+		red, _ := start(t, hosts[0], "red-"+name, name)
+		_, blueAt := start(t, hosts[1], "blue-"+name, name)
+		flows[name] = begin(t, red, blueAt.IPAddress)
+	}
+	agreed(t, hosts, "aes-128-gcm")
+	for _, h := range hosts {
+		shell(t, h, "kill -9 $(cat /run/overlane.pid); start-overlane")
+		for name, f := range flows {
+			f.short(t, name+": overlane killed on "+h.Name)
+		}
+		agreed(t, hosts, "aes-128-gcm")
+	}
+}
