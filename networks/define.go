@@ -33,7 +33,7 @@ func (m *Manager) Create(name string, only []string, spec engine.Spec) (*Definit
 		return nil, err
 	}
 	d := &Definition{Name: name, Version: version, Origin: self.ID, Only: only}
-	spec.Options = m.encrypted(spec.Options)
+	spec.Options = withEncryption(spec.Options, m.cfg.Encrypt)
 	err := d.write(spec)
 	if err == nil && d.appliesTo(self.ID, self.Host) {
 		err = m.tryHere(d)

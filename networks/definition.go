@@ -177,17 +177,16 @@ func general(n engine.Network) engine.Spec {
 	return spec
 }
 
-// made is a network that a user has just made on this host, in the words of a definition.
+// made is a network that a user has made on this host, in the words of a definition: other hosts may have been told otherwise of encryption.
 func (m *Manager) made(n engine.Network) engine.Spec {
 	spec := general(n)
-	spec.Options = m.encrypted(spec.Options)
+	spec.Options = withEncryption(spec.Options, m.cfg.Encrypted(n.ID))
 	return spec
 }
 
-// encrypted gives the options of a network that is made on this host another one, if it is encrypted without them: other hosts may be
-// told otherwise.
-func (m *Manager) encrypted(given map[string]string) map[string]string {
-	if _, chosen := given[OptionEncrypted]; chosen || !m.cfg.Encrypt {
+// withEncryption are the options of a network that is encrypted, or not, also where they did not say so.
+func withEncryption(given map[string]string, encrypted bool) map[string]string {
+	if _, chosen := given[OptionEncrypted]; chosen || !encrypted {
 		return given
 	}
 	options := map[string]string{OptionEncrypted: "true"}

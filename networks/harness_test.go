@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,7 +70,8 @@ func (h *host) logged(text string) bool {
 func (h *host) start() {
 	log := logrus.New()
 	log.SetOutput(io.Writer(h))
-	m := Open(Config{Dir: h.dir, Engine: h.engine, Ready: func() error { return nil }, Encrypt: h.encrypt, Log: log})
+	m := Open(Config{Dir: h.dir, Engine: h.engine, Ready: func() error { return nil }, Encrypt: h.encrypt, Encrypted: h.engine.encrypted, Log: log})
+	h.engine.encrypt.Store(h.encrypt)
 	h.bed.mu.Lock()
 	h.Manager = m
 	h.bed.mu.Unlock()
@@ -140,6 +142,8 @@ func (b *bed) have(name string, want bool, hosts ...*host) {
 
 // fakeEngine keeps networks as Docker's engine does.
 type fakeEngine struct {
+	encrypt  atomic.Bool // the daemon has all encrypted that is made from now on
+	overlay  sync.Map    // whether networks are encrypted, by ID
 	mu       sync.Mutex
 	driver   string
 	changed  func(string)
@@ -191,10 +195,22 @@ func (e *fakeEngine) Create(_ context.Context, name string, spec engine.Spec) (s
 		spec.IPAM.Config = []engine.Pool{{Subnet: "10.199.0.0/24", Gateway: "10.199.0.1"}}
 	}
 	e.networks[id] = engine.Network{ID: id, Name: name, Spec: spec}
+	e.overlay.Store(id, e.encrypt.Load() || isEncrypted(spec))
 	if e.changed != nil {
 		go e.changed(engine.NetworkCreated)
 	}
 	return id, nil
+}
+
+func isEncrypted(spec engine.Spec) bool {
+	value, given := spec.Options[OptionEncrypted]
+	return given && value != "false"
+}
+
+// encrypted is what the overlay says of a network: it is as it was made.
+func (e *fakeEngine) encrypted(id string) bool {
+	encrypted, made := e.overlay.Load(id)
+	return made && encrypted.(bool)
 }
 
 func (e *fakeEngine) Remove(_ context.Context, id string) error {

@@ -52,6 +52,8 @@ type Config struct {
 	Log    logrus.FieldLogger
 
 	Encrypt bool // each network that is made on this host is encrypted
+	// Whether a network of this host is encrypted, by Docker's ID.
+	Encrypted func(id string) bool
 }
 
 // Manager holds the definitions on this host, and follows them.

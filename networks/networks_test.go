@@ -568,3 +568,36 @@ func TestEncryptedAlikeOnTwoHosts(t *testing.T) {
 		}
 	}
 }
+
+// A plain network from before all were encrypted is not taken for what a new definition of its name says, and gives way to it.
+func TestPlainIsNotTakenForEncrypted(t *testing.T) {
+	b := newBed(t, 2)
+	_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
+	must(t, err)
+	b.have("app", true, b.hosts...)
+	old := b.hosts[1].engine.called("app")[0].ID
+	b.hosts[1].engine.use(old, "web")
+	for _, h := range b.hosts {
+		h.Close()
+		h.encrypt = true
+		h.start()
+	}
+	_, err = b.hosts[0].Remove("app")
+	must(t, err)
+	b.have("app", false, b.hosts[0])
+	_, err = b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
+	must(t, err)
+	b.waitFor("it is not as defined", func() error {
+		if s := b.hosts[1].Local(); len(s) != 1 || s[0].Reason == "" {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	b.hosts[1].engine.use(old)
+	b.waitFor("the old one gives way", func() error {
+		if got := b.hosts[1].engine.called("app"); len(got) != 1 || got[0].ID == old || !b.hosts[1].engine.encrypted(got[0].ID) {
+			return fmt.Errorf("%+v", got)
+		}
+		return nil
+	})
+}

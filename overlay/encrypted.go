@@ -10,6 +10,14 @@ import (
 // errOpenCluster is why a host encrypts nothing, and the way out.
 var errOpenCluster = errors.New("the cluster is open to everybody (--insecure), so that anybody would get its keys: stop overlane on all hosts, and start it with --token in place of --insecure (`overlane token new` makes one), or make the network without encryption")
 
+// IsEncrypted says whether a network of this host is encrypted, by Docker's ID.
+func (o *Overlay) IsEncrypted(id string) bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	n := o.networks[id]
+	return n != nil && n.Encrypted
+}
+
 // encrypts says whether a network with these options is encrypted that is made here.
 func (o *Overlay) encrypts(opts options) (bool, error) {
 	switch encrypted := opts.encrypted || o.cfg.Encrypt; {

@@ -201,7 +201,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	if err != nil {
 		return n, err
 	}
-	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Encrypt: s.encrypt, Log: log})
+	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Encrypt: s.encrypt, Encrypted: n.overlay.IsEncrypted, Log: log})
 	host, err := os.Hostname()
 	if err != nil {
 		return n, fmt.Errorf("host name: %w", err)
