@@ -3,6 +3,7 @@ package datapath
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/overlane/overlane/datapath/dp"
 )
@@ -11,7 +12,7 @@ import (
 const MaxPackets = dp.SAPackets
 
 // MaxSAs is how many SAs a VTEP may have for receiving.
-const MaxSAs = dp.SAsIn
+const MaxSAs = 16
 
 // SAConfig says what a security association is: RFC 4303 with AES-GCM (RFC 4106), extended sequence numbers, in UDP (RFC 3948).
 type SAConfig struct {
@@ -84,22 +85,32 @@ func (d *Datapath) SetSAs(at netip.AddrPort, out *SA, in []*SA) error {
 	} else {
 		d.sas[at] = vtepSAs{out, in}
 	}
-	if v := d.vteps[at]; v != nil {
-		return d.applySAs(v)
+	for other, v := range d.vteps {
+		if other.Addr() == at.Addr() {
+			if err := d.applySAs(v); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// applySAs gives a VTEP its SAs, with d.mu held.
+// applySAs gives a VTEP its SAs, with d.mu held. Several may share an address, and packets tell the address alone: each receives by those of all.
 func (d *Datapath) applySAs(v *vtep) error {
 	var out *uint32
-	sas := d.sas[v.at]
-	if sas.out != nil {
-		out = &sas.out.id
+	own := d.sas[v.at]
+	if own.out != nil {
+		out = &own.out.id
 	}
-	in := make([]uint32, len(sas.in))
-	for i, s := range sas.in {
-		in[i] = s.id
+	all := own.in
+	for at, sas := range d.sas {
+		if at != v.at && at.Addr() == v.at.Addr() {
+			all = slices.Concat(all, sas.in)
+		}
+	}
+	in := make([]uint32, min(len(all), dp.SAsIn))
+	for i := range in {
+		in[i] = all[i].id
 	}
 	if err := dp.SetSAs(v.id, out, in); err != nil {
 		return fmt.Errorf("SAs of VTEP %s: %w", v.at, err)

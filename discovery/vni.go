@@ -110,11 +110,12 @@ type Subscriber struct {
 	Network Network
 }
 
-// subscribers lists the other nodes whose announcement of a network counts.
+// subscribers lists the other nodes whose announcement of a network counts. That one is encrypted counts as long as it is known, also of a node that is
+// down: who keeps nodes from hearing of each other for a while is not to have them agree on less.
 func (c *core) subscribers(key string) []Subscriber {
 	var all []Subscriber
 	for _, o := range c.order {
-		if sub := o.subscription(key); sub != nil && c.visible(o) {
+		if sub := o.subscription(key); sub != nil && (c.visible(o) || sub.Encrypted && !o.left) {
 			all = append(all, Subscriber{o.meta.host, sub.Network})
 		}
 	}

@@ -42,6 +42,8 @@ type AttachSpec struct {
 	Network string   `json:"network"` // what Docker calls it here, its key, or ID
 	Addrs   []string `json:"addrs"`   // with or without the prefix length; none: those that overlane hands out
 	Name    string   `json:"name"`    // by which others find this host; empty: the host's
+	// The network is encrypted: it must not be plain on others.
+	Encrypted bool `json:"encrypted"`
 }
 
 // Attachment is how this host takes part in a network itself.
@@ -76,9 +78,12 @@ func (o *Overlay) AttachHost(spec AttachSpec) (Attachment, error) {
 		return Attachment{}, err
 	}
 	if id != "" {
+		if spec.Encrypted && !o.IsEncrypted(id) {
+			return Attachment{}, fmt.Errorf("--encrypted: network %s is plain on this host: make it anew with -o %s, or leave the flag out", spec.Network, OptionEncrypted)
+		}
 		return o.attachTo(id, spec, given, names)
 	}
-	if id, err = o.makeNetwork(spec.Network, given); err != nil {
+	if id, err = o.makeNetwork(spec.Network, given, spec.Encrypted); err != nil {
 		return Attachment{}, err
 	}
 	a, err := o.attachTo(id, spec, given, names)

@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -72,6 +73,7 @@ type wanted struct {
 	options map[string]string // of `docker network create -o`
 	pools   []netip.Prefix
 	shared  []sharedPool
+	defined bool // for all hosts
 }
 
 // sharedPool is a subnet whose addresses overlane hands out, as the hosts share it.
@@ -109,7 +111,7 @@ func (o *Overlay) wantedNetwork(text string, chosen []given) (wanted, error) {
 // definedNetwork is one that is everywhere.
 func definedNetwork(d *networks.Definition) (w wanted, err error) {
 	spec := d.Network()
-	w = wanted{called: d.Name, options: spec.Options}
+	w = wanted{called: d.Name, options: spec.Options, defined: true}
 	opts, err := networkOptions.parse(spec.Options)
 	if err != nil {
 		return w, err
@@ -167,10 +169,14 @@ func definedPool(subnet netip.Prefix, options map[string]string, within, gateway
 }
 
 // makeNetwork has this host take part in a network that Docker has not made here.
-func (o *Overlay) makeNetwork(text string, chosen []given) (id string, err error) {
+func (o *Overlay) makeNetwork(text string, chosen []given, encrypted bool) (id string, err error) {
 	w, err := o.wantedNetwork(text, chosen)
 	if err != nil {
 		return "", err
+	}
+	if encrypted {
+		w.options = maps.Clone(w.options)
+		w.options[OptionEncrypted] = "true"
 	}
 	if id, err = o.networkOf(w.key); err != nil || id != "" {
 		return id, err
@@ -227,7 +233,7 @@ func (o *Overlay) planMade(w wanted) (Network, error) {
 	if err != nil {
 		return Network{}, err
 	}
-	encrypted, err := o.encryptsMade(w.key, opts)
+	encrypted, err := o.encryptsMade(w, opts)
 	if err != nil {
 		return Network{}, err
 	}

@@ -30,9 +30,10 @@ func (o *Overlay) encrypts(opts options) (bool, error) {
 	}
 }
 
-// encryptsMade says whether a network is encrypted that is made for this host's attachment: it is as those hosts have it that take part.
-func (o *Overlay) encryptsMade(key string, opts options) (bool, error) {
-	hosts := map[bool]string{}
+// encryptsMade says whether a network is encrypted that is made for this host's attachment: it is as those hosts have it that take part. Where none
+// is known to, the operator's word counts.
+func (o *Overlay) encryptsMade(w wanted, opts options) (bool, error) {
+	key, hosts := w.key, map[bool]string{}
 	for _, s := range o.cluster.Subscribers(key) {
 		hosts[s.Network.Encrypted] = s.Host
 	}
@@ -45,6 +46,8 @@ func (o *Overlay) encryptsMade(key string, opts options) (bool, error) {
 		return false, fmt.Errorf("network %s: it is plain on host %s, and to be encrypted here: make it anew there with -o %s", key, plainOn, OptionEncrypted)
 	case plain:
 		return false, nil
+	case encrypted && w.defined && !opts.encrypted:
+		return false, fmt.Errorf("network %s: it is defined plain for all hosts, and encrypted on host %s: make it anew there without -o %s", key, encryptedOn, OptionEncrypted)
 	case encrypted:
 		return o.encrypts(options{encrypted: true})
 	}

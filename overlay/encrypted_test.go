@@ -164,6 +164,25 @@ func TestAttachTakesOverEncryption(t *testing.T) {
 	}
 }
 
+// Where nobody is known to have the network, the operator may say that it is encrypted; nowhere is it joined in plain then.
+func TestAttachEncrypted(t *testing.T) {
+	h := newHost(t)
+	h.cluster.Forget()
+	wish := overlay.AttachSpec{Network: key, Addrs: []string{"10.20.0.9/16"}, Encrypted: true}
+	h.cluster.Have(discovery.Subscriber{Host: "host2", Network: discovery.Network{Key: key, VNI: 5000}})
+	_, err := h.AttachHost(wish)
+	wantError(t, err, "plain on host host2", "to be encrypted here")
+	h.cluster.Have()
+	_, err = h.AttachHost(wish)
+	h.must(err)
+	h.wantEncrypted(true)
+
+	plain := newHost(t)
+	plain.network()
+	_, err = plain.AttachHost(wish)
+	wantError(t, err, "--encrypted", "plain on this host")
+}
+
 // The definition of a network that is on all hosts says whether it is encrypted.
 func TestAttachToDefinedAndEncrypted(t *testing.T) {
 	h := newHost(t)

@@ -29,8 +29,8 @@ func attachCommand() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				if cmd.Flags().Changed("address") || cmd.Flags().Changed("name") {
-					return errors.New("--address and --name are for an attachment: give NETWORK")
+				if cmd.Flags().Changed("address") || cmd.Flags().Changed("name") || spec.Encrypted {
+					return errors.New("--address, --name and --encrypted are for an attachment: give NETWORK")
 				}
 				return show(cmd, f, "attachments", writeAttachments)
 			}
@@ -40,6 +40,7 @@ func attachCommand() *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&spec.Addrs, "address", nil, "address of this host on the network, with or without its subnet's prefix length; one of IPv4 and one of IPv6 (default: one that overlane hands out)")
 	cmd.Flags().StringVar(&spec.Name, "name", "", "name by which containers find this host (default: the host's)")
+	cmd.Flags().BoolVar(&spec.Encrypted, "encrypted", false, "the network is encrypted: it is not joined in plain, even where no other host is known to have it")
 	f.addOutput(cmd)
 	f.addSocket(cmd)
 	return cmd

@@ -414,7 +414,7 @@ func AddNet(vni uint32, encrypted bool) error {
 	return failed(C.dp_net_add(C.uint32_t(vni), C.bool(encrypted)))
 }
 
-// SAsIn is how many SAs a VTEP may have for receiving; SAPackets how many packets are sent under one at most.
+// SAsIn is how many SAs a VTEP may have for receiving, with those of others that share its address; SAPackets how many packets are sent under one at most.
 const (
 	SAsIn     = C.DP_SAS_IN
 	SAPackets = C.DP_SA_PACKETS

@@ -228,7 +228,7 @@ int dp_vtep_mtu(uint32_t vtep, uint32_t mtu);
 unsigned dp_vtep_doubts(uint32_t vteps[DP_MAX_VTEPS]);
 int dp_vtep_doubts_fd(void);
 
-#define DP_SAS_IN 16               /* of a VTEP */
+#define DP_SAS_IN 64 /* of a VTEP, with those of others that share its address */
 #define DP_SA_PACKETS (1ull << 34) /* that are sent under one key at most */
 
 /* A security association (RFC 4301 section 4.1) for ESP with AES-GCM (RFC 4303, 4106) and extended sequence numbers. */

@@ -148,6 +148,9 @@ func (s *secured) sent(t testing.TB, frame []byte) []byte {
 	if len(l) == 0 {
 		return nil
 	}
+	if want := s.outwards(frame, ecnOf(frame)); binary.BigEndian.Uint16(l[34:]) != want.srcPort || l[15] != want.tos {
+		t.Fatalf("source port %d and TOS %d outside, want %d and %d", binary.BigEndian.Uint16(l[34:]), l[15], want.srcPort, want.tos)
+	}
 	if left.zeroCopy != (tail > 0) {
 		t.Fatalf("with room for %d bytes behind the frame its buffer is used: %v", tail, left.zeroCopy)
 	}
@@ -155,6 +158,14 @@ func (s *secured) sent(t testing.TB, frame []byte) []byte {
 		t.Fatalf("outer lengths of %x", l)
 	}
 	return l[42:]
+}
+
+// ecnOf is the congestion mark of a frame.
+func ecnOf(frame []byte) byte {
+	if frame[12] == 8 {
+		return frame[15] & 3
+	}
+	return frame[15] >> 4 & 3
 }
 
 // received is what a UDP payload from the VTEP brings to the container; nil: nothing.
@@ -192,6 +203,8 @@ func TestESP(t *testing.T) {
 		}
 		for size := range 1408 - 28 + 1 {
 			frame := flow{udp: true}.frame(t, 1, 1, 0, fill(size))
+			frame[15] = byte(size) & 3
+			sumInner(frame)
 			packet := s.sent(t, frame)
 			number++
 			if got, _ := s.ours.open(t, packet); !bytes.Equal(got, frame) || len(packet)%4 != 0 || len(packet) > len(frame)+53 {

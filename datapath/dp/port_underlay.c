@@ -38,43 +38,60 @@ fits(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct
 	return false;
 }
 
+/* What the outer headers have of the frame: read before it is encrypted. */
+struct fields {
+	uint32_t vxlan_len; /* 0: the packet has its VXLAN header already, encrypted */
+	uint32_t vni;
+	uint16_t source; /* port, in network order */
+	uint8_t tos;
+};
+
+static inline struct fields
+fields_of(const struct dp_frame *f)
+{
+	return (struct fields){
+		.vxlan_len = DP_VXLAN_LEN,
+		.vni = f->vni,
+		.source = htons(SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK)),
+		.tos = dp_ecn(f),
+	};
+}
+
 static inline void
-put_udp(dp_udp_hdr *udp, const struct dp_frame *f, uint16_t len, uint32_t vxlan_len)
+put_udp(dp_udp_hdr *udp, const struct fields *f, uint16_t len)
 {
 	dp_vxlan_hdr *vxlan = (void *)(udp + 1);
 
-	udp->src_port = htons(SOURCE_FIRST | (dp_flow_hash_fast(f->data, &f->hdrs) & SOURCE_MASK));
+	udp->src_port = f->source;
 	udp->dgram_len = htons(len);
-	if (vxlan_len)
+	if (f->vxlan_len)
 		vxlan->vx_vni = htonl(f->vni << 8);
 }
 
 static inline void
-encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m, uint32_t vxlan_len)
+encapsulate4(struct dp_worker *w, const struct fields *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
-	const uint32_t hdr_len = DP_OUTER4_LEN - DP_VXLAN_LEN + vxlan_len;
+	const uint32_t hdr_len = DP_OUTER4_LEN - DP_VXLAN_LEN + f->vxlan_len;
 	uint16_t total = hdr_len - DP_ETH_LEN + m->data_len;
-	uint8_t tos = dp_ecn(f);
-	uint32_t sum = o->sum + htons(total) + htons(tos);
+	uint32_t sum = o->sum + htons(total) + htons(f->tos);
 	dp_ipv4_hdr *ip;
 
 	if (unlikely(!fits(w, o, hdr_len, m)))
 		return;
 	ip = (void *)(put_template(o, hdr_len, m) + DP_ETH_LEN);
-	ip->type_of_service = tos;
+	ip->type_of_service = f->tos;
 	ip->total_length = htons(total);
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->hdr_checksum = ~(sum + (sum >> 16));
-	put_udp((void *)(ip + 1), f, total - sizeof(*ip), vxlan_len);
+	put_udp((void *)(ip + 1), f, total - sizeof(*ip));
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
-encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m, uint32_t vxlan_len)
+encapsulate6(struct dp_worker *w, const struct fields *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
-	const uint32_t hdr_len = DP_OUTER6_LEN - DP_VXLAN_LEN + vxlan_len;
+	const uint32_t hdr_len = DP_OUTER6_LEN - DP_VXLAN_LEN + f->vxlan_len;
 	uint16_t len = hdr_len - DP_ETH_LEN - sizeof(dp_ipv6_hdr) + m->data_len, sum;
-	uint8_t tos = dp_ecn(f);
 	dp_ipv6_hdr *ip;
 	dp_udp_hdr *udp;
 
@@ -82,28 +99,29 @@ encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 		return;
 	ip = (void *)(put_template(o, hdr_len, m) + DP_ETH_LEN);
 	udp = (void *)(ip + 1);
-	ip->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)tos << RTE_IPV6_HDR_TC_SHIFT);
+	ip->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)f->tos << RTE_IPV6_HDR_TC_SHIFT);
 	ip->payload_len = htons(len);
-	put_udp(udp, f, len, vxlan_len);
+	put_udp(udp, f, len);
 	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
 	udp->dgram_cksum = sum ? sum : 0xffff;
 	dp_eth_queue(w, o->eth, NULL, m);
 }
 
-/* vxlan_len is 0 where the packet has its VXLAN header already, encrypted. */
 static inline void
-encapsulate(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m, uint32_t vxlan_len)
+encapsulate(struct dp_worker *w, const struct fields *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
 	if (likely(o->is4))
-		encapsulate4(w, f, o, m, vxlan_len);
+		encapsulate4(w, f, o, m);
 	else
-		encapsulate6(w, f, o, m, vxlan_len);
+		encapsulate6(w, f, o, m);
 }
 
-static void
-encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
+static inline void
+encapsulate_frame(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
 {
-	encapsulate(w, f, outer, m, DP_VXLAN_LEN);
+	struct fields fields = fields_of(f);
+
+	encapsulate(w, &fields, outer, m);
 }
 
 _Static_assert(DP_OUTER6_LEN - DP_VXLAN_LEN + DP_ESP_FRONT <= RTE_PKTMBUF_HEADROOM, "what goes in front of a frame has room");
@@ -119,6 +137,7 @@ encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *to, stru
 {
 	const struct sealed *sealed = to;
 	const uint32_t len = m->data_len;
+	struct fields fields = fields_of(f);
 	struct dp_esp_run esp;
 
 	if (!dp_esp_begin(w, sealed->to, 1, &esp)) {
@@ -131,7 +150,8 @@ encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *to, stru
 		return;
 	}
 	dp_esp_seal(&esp, f->vni, (uint8_t *)rte_pktmbuf_prepend(m, DP_ESP_FRONT), len);
-	encapsulate(w, f, sealed->outer, m, 0);
+	fields.vxlan_len = 0;
+	encapsulate(w, &fields, sealed->outer, m);
 }
 
 /* The device has no use for a length that counts all of a super-frame, nor a sum with it: it writes both into each packet. */
@@ -139,7 +159,7 @@ static void
 encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
 	bool cut = m->ol_flags & RTE_MBUF_F_TX_TCP_SEG;
-	uint8_t tos = dp_ecn(f);
+	struct fields fields = fields_of(f);
 	uint16_t udp_len = m->pkt_len + sizeof(dp_udp_hdr) + DP_VXLAN_LEN;
 	uint8_t *ip = put_template(o, o->is4 ? DP_OUTER4_LEN : DP_OUTER6_LEN, m) + DP_ETH_LEN;
 	dp_udp_hdr *udp;
@@ -147,18 +167,18 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 	if (o->is4) {
 		dp_ipv4_hdr *ip4 = (void *)ip;
 
-		ip4->type_of_service = tos;
+		ip4->type_of_service = fields.tos;
 		ip4->total_length = htons(sizeof(*ip4) + udp_len);
 		udp = (void *)(ip4 + 1);
 	} else {
 		dp_ipv6_hdr *ip6 = (void *)ip;
 
-		ip6->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)tos << RTE_IPV6_HDR_TC_SHIFT);
+		ip6->vtc_flow = htonl(DP_IPV6_VERSION | (uint32_t)fields.tos << RTE_IPV6_HDR_TC_SHIFT);
 		ip6->payload_len = htons(udp_len);
 		udp = (void *)(ip6 + 1);
 		udp->dgram_cksum = dp_csum_fold((uint64_t)o->sum + (cut ? 0 : htons(udp_len)));
 	}
-	put_udp(udp, f, udp_len, DP_VXLAN_LEN);
+	put_udp(udp, &fields, udp_len);
 	dp_eth_offload_outer(m, o->is4);
 	dp_eth_queue(w, o->eth, NULL, m);
 }
@@ -173,7 +193,7 @@ send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o, const
 		return;
 	}
 	if (!dp_eth_offload_takes(o, f)) {
-		dp_eth_copy(w, f, false, encapsulate_copy, o);
+		dp_eth_copy(w, f, false, encapsulate_frame, o);
 		return;
 	}
 	m = dp_eth_offload_copy(w, f);
@@ -197,7 +217,7 @@ dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp
 		if (f->encrypted)
 			encapsulate_sealed(w, f, &(struct sealed){ o, to }, m);
 		else
-			encapsulate(w, f, o, m, DP_VXLAN_LEN);
+			encapsulate_frame(w, f, o, m);
 	}
 }
 
