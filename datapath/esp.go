@@ -46,7 +46,7 @@ func (d *Datapath) NewSA(c SAConfig) (*SA, error) {
 	}
 	if !locked && !d.unlocked {
 		d.unlocked = true
-		d.log.Warn("keys of encrypted networks may be swapped to disk: give the daemon CAP_IPC_LOCK, or more of LimitMEMLOCK, or do without swap")
+		d.log.Warn("keys of encrypted networks may be swapped to disk, or be in a core dump: give the daemon CAP_IPC_LOCK, or more of LimitMEMLOCK, or do without swap")
 	}
 	return &SA{id}, nil
 }

@@ -315,8 +315,8 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 		dp.DelVTEP(id)
 		return nil, err
 	}
-	dp.SetPartial(id, d.takeWhole[at])
 	d.vteps[at] = v
+	d.setPartial(v)
 	d.resolveNextHop(v)
 	d.paths.lookAtAnnounced(v)
 	d.paths.lookAtRoute(v, newRoutes(d.paths.netlink))

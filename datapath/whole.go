@@ -400,9 +400,16 @@ func (d *Datapath) SetTakeWhole(takes map[netip.AddrPort]bool) {
 	for _, v := range d.vteps {
 		was, wasKnown := before[v.at]
 		if is, isKnown := takes[v.at]; is != was || isKnown != wasKnown {
-			dp.SetPartial(v.id, is)
+			d.setPartial(v)
 			d.paths.lookAtWhole(v)
 		}
+	}
+}
+
+// setPartial says whether a VTEP takes checksums that were never computed in packets of encrypted networks.
+func (d *Datapath) setPartial(v *vtep) {
+	if err := dp.SetPartial(v.id, d.takeWhole[v.at]); err != nil {
+		d.log.WithError(err).Errorf("checksums to VTEP %s", v.at)
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clockJump is by how much the clock is set when a host goes on from a snapshot, at least; what is done about it costs little where it was only set.
+// clockJump is by how much the clock is set when a host goes on from a snapshot, at least, at once or little by little; what is done about it costs
+// little where it was only set.
 const clockJump = 2 * time.Second
 
 // clockOffset is what the clock on the wall says beyond the time since the host's start. It changes when the clock is set: by hand, or because the

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -29,13 +30,14 @@ type encryption struct {
 	changed chan struct{} // who is to be exchanged with may have
 	packets func(*datapath.SA) uint64
 	offset  func() time.Duration // see clockOffset
+	self    string               // as the cluster knows this host; set before messages come
 
 	mu       sync.Mutex // guards all below
 	exchange *keyexchange.Exchange
 	peers    map[string]netip.AddrPort // VTEPs by member ID
 	links    map[netip.AddrPort]*link
 	tokens   []discovery.Fingerprint // that let others in
-	clock    time.Duration           // offset at the last look
+	clock    time.Duration           // offset since which the keys in use were made
 	looked   time.Time
 }
 
@@ -55,18 +57,16 @@ func newEncryption() *encryption {
 func (e *encryption) attach(cfg *Config, self discovery.Member) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	size, rekey := cfg.Cipher, cfg.RekeyAfter
-	if size == 0 {
-		size = cipherSize
-	}
-	if rekey == 0 {
-		rekey = rekeyAfter
-	}
-	e.exchange = keyexchange.New(keyexchange.Config{Self: self.ID, Start: self.Incarnation, KeySize: size, RekeyAfter: rekey})
+	size := cmp.Or(cfg.Cipher, cipherSize)
+	e.self = self.ID
+	e.exchange = keyexchange.New(keyexchange.Config{Self: self.ID, Start: self.Incarnation, KeySize: size, RekeyAfter: rekeyAfter})
 }
 
-// receive takes a message about keys. It never waits.
+// receive takes a message about keys. It never waits. One for another host may be a stranger's, who has recorded it.
 func (e *encryption) receive(from string, text []byte) {
+	if !keyexchange.IsFor(e.self, text) {
+		return
+	}
 	select {
 	case e.inbox <- keyMessage{from, text}:
 	default:
@@ -232,13 +232,18 @@ func (o *Overlay) renewKeys(now time.Time, tokens []discovery.Fingerprint) (out 
 	offset := e.offset()
 	jumped := (offset - e.clock).Abs() > clockJump
 	rotated := slices.ContainsFunc(e.tokens, func(f discovery.Fingerprint) bool { return !slices.Contains(tokens, f) })
-	e.clock, e.tokens = offset, slices.Clone(tokens)
+	e.tokens = slices.Clone(tokens)
+	if jumped || len(e.peers) == 0 {
+		e.clock = offset
+	}
 	if jumped && len(e.peers) > 0 {
 		o.log.Warn("this host's clock was set, or the host goes on from a snapshot: all keys for encrypted networks are made anew, since a copy of this host may use those it had")
 		return e.exchange.Renounce(now)
 	}
+	peers := e.exchange.Status()
 	for _, id := range slices.Sorted(maps.Keys(e.peers)) {
-		if sa := e.links[e.peers[id]].sending(); rotated || sa != nil && e.packets(sa) >= datapath.MaxPackets/2 {
+		sa, underWay := e.links[e.peers[id]].sending(), !peers[id].Asked.IsZero()
+		if rotated || sa != nil && !underWay && e.packets(sa) >= datapath.MaxPackets/2 {
 			next := e.exchange.Rekey(now, id)
 			out.SAs, out.Messages = append(out.SAs, next.SAs...), append(out.Messages, next.Messages...)
 		}

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,7 +24,8 @@ type link struct {
 
 	wanted keyexchange.PeerSAs
 	made   map[*keyexchange.SA]*datapath.SA
-	dirty  bool // the datapath has others than wanted
+	in     []*datapath.SA // that the datapath has
+	dirty  bool           // the datapath has others than wanted
 	retry
 }
 
@@ -76,8 +78,8 @@ func (l *link) program(dp Datapath) error {
 			continue
 		}
 		made, err := dp.NewSA(datapath.SAConfig{SPI: sa.SPI, Key: sa.Key, Salt: sa.Salt})
-		if err != nil {
-			return fmt.Errorf("SA of VTEP %s: %w", l.vtep, err)
+		if err != nil { // the one before may be a copy of this host's by now: it sends no more
+			return errors.Join(fmt.Errorf("SA of VTEP %s: %w", l.vtep, err), dp.SetSAs(l.vtep, nil, l.in))
 		}
 		sa.Wipe()
 		l.made[sa] = made
@@ -89,6 +91,7 @@ func (l *link) program(dp Datapath) error {
 	if err := dp.SetSAs(l.vtep, l.sending(), in); err != nil {
 		return fmt.Errorf("SAs of VTEP %s: %w", l.vtep, err)
 	}
+	l.in = in
 	wanted := l.all()
 	for sa, made := range l.made {
 		if !slices.Contains(wanted, sa) {

@@ -26,6 +26,7 @@ type EncryptionStatus struct {
 	Host    string         `json:"host"` // empty, as is ID: nobody that gossips is there
 	VTEP    netip.AddrPort `json:"vtep"`
 	Cipher  string         `json:"cipher,omitempty"` // empty: there is no key yet
+	SPI     string         `json:"spi,omitempty"`    // of packets to the host, in hexadecimal digits
 	KeyAge  int64          `json:"key_age_seconds"`
 	Packets uint64         `json:"packets"` // sent with the key
 	Health
@@ -48,7 +49,7 @@ func (e *encryption) status(open bool) []EncryptionStatus {
 		s := EncryptionStatus{ID: l.member.ID, Host: l.member.Host, VTEP: vtep, Health: l.health(peers[l.member.ID], open, now)}
 		if sa := l.sending(); sa != nil {
 			out := l.wanted.Out
-			s.Cipher, s.KeyAge, s.Packets = fmt.Sprintf("aes-%d-gcm", 8*len(out.Key)), int64(now.Sub(out.Made).Seconds()), e.packets(sa)
+			s.Cipher, s.SPI, s.KeyAge, s.Packets = fmt.Sprintf("aes-%d-gcm", 8*len(out.Key)), fmt.Sprintf("%08x", out.SPI), int64(now.Sub(out.Made).Seconds()), e.packets(sa)
 		}
 		all = append(all, s)
 	}

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,7 +31,39 @@ type Network struct {
 	Made    bool              `json:"made,omitempty"`   // for this host's attachment: Docker does not know it here
 	Called  string            `json:"called,omitempty"` // of one that Docker does not know; empty: nothing
 
-	Encrypted bool `json:"encrypted,omitempty"` // its packets go to other hosts in ESP
+	Encrypted bool `json:"-"` // its packets go to other hosts in ESP; see storedNetwork
+}
+
+// storedNetwork is a Network's JSON. An encrypted one has its VNI in a place where versions before encryption do not look: they would have taken it for
+// a plain one, and find one with VNI 0, which they refuse.
+type storedNetwork struct {
+	plainNetwork
+	EncryptedVNI uint32 `json:"encrypted_vni,omitempty"`
+}
+
+// plainNetwork has none of Network's methods.
+type plainNetwork Network
+
+// MarshalJSON implements json.Marshaler.
+func (n Network) MarshalJSON() ([]byte, error) {
+	stored := storedNetwork{plainNetwork: plainNetwork(n)}
+	if n.Encrypted {
+		stored.VNI, stored.EncryptedVNI = 0, n.VNI
+	}
+	return json.Marshal(stored)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *Network) UnmarshalJSON(text []byte) error {
+	var stored storedNetwork
+	if err := json.Unmarshal(text, &stored); err != nil {
+		return err
+	}
+	*n = Network(stored.plainNetwork)
+	if stored.EncryptedVNI != 0 {
+		n.VNI, n.Encrypted = stored.EncryptedVNI, true
+	}
+	return nil
 }
 
 func (n *Network) identity() discovery.Network {

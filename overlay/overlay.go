@@ -105,7 +105,6 @@ type Config struct {
 	Insecure    bool               // the cluster is open: whoever reaches it would get keys
 	Encrypt     bool               // each network that is made here is encrypted
 	Cipher      int                // of encrypted networks: bytes of its key, 16 or 32; 0: 16
-	RekeyAfter  time.Duration      // a key of theirs is used so long; 0: an hour
 	Log         logrus.FieldLogger
 }
 

@@ -73,15 +73,14 @@ func takeWhole(members []discovery.Member) map[netip.AddrPort]bool {
 	return takes
 }
 
-// memberAt is the other host at each VTEP. One that was set up anew has older nodes at its VTEP: who is up counts.
+// memberAt is the other host at each VTEP. One that was set up anew has older nodes at its VTEP: who is up counts, and who was started last.
 func memberAt(members []discovery.Member) map[netip.AddrPort]discovery.Member {
+	isUp := func(m discovery.Member) bool { return m.State != discovery.StateDead && m.State != discovery.StateLeft }
 	at := map[netip.AddrPort]discovery.Member{}
-	for _, up := range []bool{false, true} {
-		for _, m := range members {
-			isUp := m.State != discovery.StateDead && m.State != discovery.StateLeft
-			if !m.Self && isUp == up {
-				at[m.VTEP] = m
-			}
+	for _, m := range members {
+		before, found := at[m.VTEP]
+		if !m.Self && (!found || isUp(m) && !isUp(before) || isUp(m) == isUp(before) && m.Incarnation > before.Incarnation) {
+			at[m.VTEP] = m
 		}
 	}
 	return at

@@ -26,9 +26,7 @@ sa_alloc(bool *locked)
 
 	if (sa == MAP_FAILED)
 		return NULL;
-	*locked = !mlock(sa, sizeof(*sa));
-	madvise(sa, sizeof(*sa), MADV_DONTDUMP);
-	madvise(sa, sizeof(*sa), MADV_DONTFORK);
+	*locked = !mlock(sa, sizeof(*sa)) && !madvise(sa, sizeof(*sa), MADV_DONTDUMP) && !madvise(sa, sizeof(*sa), MADV_DONTFORK);
 	return sa;
 }
 

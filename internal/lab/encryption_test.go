@@ -19,7 +19,7 @@ const (
 func keys(t *testing.T, h *Host) (all []struct {
 	Host   string `json:"host"`
 	Cipher string `json:"cipher"`
-	Age    int    `json:"key_age_seconds"`
+	SPI    string `json:"spi"`
 	Reason string `json:"reason"`
 }) {
 	t.Helper()
@@ -27,6 +27,18 @@ func keys(t *testing.T, h *Host) (all []struct {
 		Encryption any `json:"encryption"`
 	}{&all}
 	must(t, json.Unmarshal([]byte(shell(t, h, "overlane status -o json")), &s))
+	return all
+}
+
+// spis are those of the keys by which the hosts send, and whose they are.
+func spis(t *testing.T, hosts []*Host) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, h := range hosts {
+		for _, k := range keys(t, h) {
+			all[k.SPI] = h.Name + " to " + k.Host
+		}
+	}
 	return all
 }
 

@@ -38,6 +38,7 @@ func TestTokenRotation(t *testing.T) {
 		_, err := box.Exec(t.Context(), "sh", "-c", fmt.Sprintf("/usr/bin/ping -n -i 0.02 %s >/tmp/ping.log 2>&1 & echo $! >/tmp/ping.pid", to))
 		must(t, err)
 	}
+	before := spis(t, c.Hosts)
 	old := fingerprints(t, c.Hosts[0])
 	said, err := c.Hosts[1].Exec(t.Context(), "overlane", "token", "rotate")
 	must(t, err)
@@ -47,6 +48,14 @@ func TestTokenRotation(t *testing.T) {
 			t.Errorf("%s has %v after %v, and was told %s", h.Name, now, old, said)
 		}
 	}
+	eventually(t, "the keys for packets are others", settleTimeout, func() error {
+		for spi, which := range spis(t, c.Hosts) {
+			if before[spi] != "" {
+				return fmt.Errorf("%s is that of before", which)
+			}
+		}
+		return nil
+	})
 	// What is announced with the new key alone arrives.
 	for _, h := range c.Hosts {
 		late, _ := start(t, h, "late", "app")

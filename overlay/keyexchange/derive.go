@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"github.com/overlane/overlane/datapath"
 )
 
 // SA is a security association (RFC 4301 section 4.1) for ESP with AES-GCM (RFC 4106): packets of one direction between two hosts. Each is made
@@ -22,13 +24,6 @@ type SA struct {
 // stacks, and crypto/ecdh keeps private keys where nobody can clear them: those go when their memory is used anew. So this shortens how long
 // secrets lie in memory, and promises nothing; nothing of it is ever on disk, unless the host swaps.
 func (sa *SA) Wipe() { clear(sa.Key); clear(sa.Salt[:]) }
-
-// The SPI is the first field of an ESP packet, where VXLAN has its flags: the I bit tells which it is. Small ones are reserved (RFC 4303 section
-// 2.1).
-const (
-	vxlanI = 0x08000000
-	spiMin = 256
-)
 
 const derivation = "overlane esp v1"
 
@@ -64,10 +59,7 @@ func derive(private *ecdh.PrivateKey, other *publicKey, from, to party, now time
 		return nil, err
 	}
 	sa := &SA{Key: material[:size:size], Salt: [4]byte(material[size:]), Made: now}
-	sa.SPI = binary.BigEndian.Uint32(material[size+4:]) &^ vxlanI
+	sa.SPI = datapath.SPI(binary.BigEndian.Uint32(material[size+4:]))
 	clear(material[size:])
-	if sa.SPI < spiMin {
-		sa.SPI |= spiMin
-	}
 	return sa, nil
 }

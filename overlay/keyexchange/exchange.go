@@ -20,6 +20,7 @@ package keyexchange
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"time"
@@ -199,7 +200,7 @@ func (p *peer) hear(now time.Time, m *message) {
 
 // settle brings a peer to where it is to be by now.
 func (e *Exchange) settle(now time.Time, p *peer, out *Output) {
-	if p.acked && (p.wish || !now.Before(p.newest().since.Add(e.rekeyAfter))) {
+	if p.acked && (p.wish || !now.Before(e.due(p))) {
 		e.renew(now, p)
 	}
 	e.choose(now, p)
@@ -210,6 +211,13 @@ func (e *Exchange) settle(now time.Time, p *peer, out *Output) {
 	if !p.next.IsZero() && !now.Before(p.next) {
 		out.Messages = append(out.Messages, Message{p.id, e.say(now, p)})
 	}
+}
+
+// due is when a peer's key is to be a new one: up to an eighth sooner than it must, so that hosts that came together do not all want one at once.
+func (e *Exchange) due(p *peer) time.Time {
+	h := fnv.New32a()
+	h.Write([]byte(e.self + p.id))
+	return p.newest().since.Add(e.rekeyAfter - e.rekeyAfter/8*time.Duration(h.Sum32()%256)/256)
 }
 
 // say is the message that is due now, and settles when the next one is.
@@ -236,7 +244,7 @@ func (e *Exchange) Next() (next time.Time) {
 	for _, p := range e.peers {
 		note(p.next)
 		if p.acked {
-			note(p.newest().since.Add(e.rekeyAfter))
+			note(e.due(p))
 		}
 		for _, k := range slices.Concat(p.own, p.theirs) {
 			note(k.expires())

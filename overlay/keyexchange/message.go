@@ -85,6 +85,11 @@ func (m *message) encode() []byte {
 	return append(b, flags)
 }
 
+// IsFor says whether a message may be for a node: one for another is none's here.
+func IsFor(id string, text []byte) bool {
+	return len(text) < 1+idSize || string(text[1:1+idSize]) == id
+}
+
 func decode(b []byte) (*message, error) {
 	switch {
 	case len(b) == 0 || b[0] != ProtocolVersion:
