@@ -38,6 +38,17 @@ fits(struct dp_worker *w, const struct dp_eth_outer *o, uint32_t hdr_len, struct
 	return false;
 }
 
+/* m has its outer headers. */
+static inline void
+queue(struct dp_worker *w, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	struct dp_traffic *to = &o->to->worker[w->id].traffic;
+
+	to->tx_packets++;
+	to->tx_bytes += m->pkt_len - ((o->is4 ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
 static inline void
 put_udp(dp_udp_hdr *udp, const struct dp_frame *f, uint16_t len, uint32_t vxlan_len)
 {
@@ -66,7 +77,7 @@ encapsulate4(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->hdr_checksum = ~(sum + (sum >> 16));
 	put_udp((void *)(ip + 1), f, total - sizeof(*ip), vxlan_len);
-	dp_eth_queue(w, o->eth, NULL, m);
+	queue(w, o, m);
 }
 
 static void
@@ -87,7 +98,7 @@ encapsulate6(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_
 	put_udp(udp, f, len, vxlan_len);
 	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
 	udp->dgram_cksum = sum ? sum : 0xffff;
-	dp_eth_queue(w, o->eth, NULL, m);
+	queue(w, o, m);
 }
 
 /* vxlan_len is 0 where the packet has its VXLAN header already, encrypted. */
@@ -160,7 +171,7 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 	}
 	put_udp(udp, f, udp_len, DP_VXLAN_LEN);
 	dp_eth_offload_outer(m, o->is4);
-	dp_eth_queue(w, o->eth, NULL, m);
+	queue(w, o, m);
 }
 
 static void
@@ -231,6 +242,8 @@ dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 			reject(w, eth, mbufs[i], drop);
 			continue;
 		}
+		p->from->worker[w->id].traffic.rx_packets++;
+		p->from->worker[w->id].traffic.rx_bytes += p->len;
 		bytes += p->len;
 		kept++;
 	}
