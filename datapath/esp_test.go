@@ -122,6 +122,11 @@ func TestESP(t *testing.T) {
 			if p.refused.Load() > 0 {
 				t.Errorf("the peer could not open %d of %d packets", p.refused.Load(), p.received.Load())
 			}
+			for _, path := range plane.Stats().Paths {
+				if path.VTEP == c.vtep && (path.Traffic.RxBytes < 2*textBytes || path.Traffic.TxBytes < 2*textBytes || path.Traffic.TxPackets < uint64(p.received.Load())) {
+					t.Errorf("the VTEP's traffic is counted as %+v, after %d packets to it", path.Traffic, p.received.Load())
+				}
+			}
 			for name, count := range plane.Stats().Drops {
 				if count > before[name] && (name == "plain" || strings.HasPrefix(name, "esp_")) {
 					t.Errorf("%d packets were dropped as %s", count-before[name], name)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/overlane/overlane/datapath/dp"
 )
@@ -11,6 +12,7 @@ import (
 // Stats is one reading of the pipeline's counters. Counters grow from the daemon's start.
 type Stats struct {
 	Workers    []int             `json:"workers"`   // CPU of each worker
+	Ran        []time.Duration   `json:"ran_ns"`    // how long each has run; one that has nothing to do sleeps
 	Hugepages  bool              `json:"hugepages"` // packet memory lies on hugepages
 	MbufsInUse uint32            `json:"mbufs_in_use"`
 	MbufsTotal uint32            `json:"mbufs_total"`
@@ -31,6 +33,7 @@ type PathStats struct {
 	Learned bool           `json:"learned"`       // a router on the way has answered so, to a probe
 	Whole   bool           `json:"whole"`         // super-frames leave in one piece
 	Cut     string         `json:"cut,omitempty"` // why they do not, where Stats.Whole is there
+	Traffic Traffic        `json:"traffic"`       // VXLAN packets as UDP payload; received ones are those that came, taken or not
 }
 
 // WholeStats is about super-frames that leave in one piece.
@@ -47,6 +50,11 @@ type Traffic struct {
 	RxBytes   uint64 `json:"rx_bytes"`
 	TxPackets uint64 `json:"tx_packets"`
 	TxBytes   uint64 `json:"tx_bytes"`
+}
+
+// Plus adds up what two have counted.
+func (t Traffic) Plus(other Traffic) Traffic {
+	return Traffic{t.RxPackets + other.RxPackets, t.RxBytes + other.RxBytes, t.TxPackets + other.TxPackets, t.TxBytes + other.TxBytes}
 }
 
 // PortStats is a port's traffic as the pipeline sees it: received from the container, transmitted to it.
@@ -104,6 +112,7 @@ func (d *Datapath) Stats() Stats {
 	stats := Stats{
 		Cut:        text(d.whyNotWhole),
 		Workers:    d.workers,
+		Ran:        read.CPU[:len(d.workers)],
 		Hugepages:  d.hugepages,
 		MbufsInUse: read.MbufsInUse,
 		MbufsTotal: read.MbufsTotal,
@@ -132,7 +141,11 @@ func (d *Datapath) Stats() Stats {
 }
 
 func (d *Datapath) pathStats(at netip.AddrPort, v *vtep) PathStats {
-	return PathStats{at, v.mtu(), v.path.learned > 0 && v.path.learned == v.mtu(), v.whole != wholeWay{}, text(v.whyNotWhole)}
+	traffic, err := dp.ReadVTEP(v.id)
+	if err != nil {
+		d.log.WithError(err).Errorf("counters of VTEP %s", at)
+	}
+	return PathStats{at, v.mtu(), v.path.learned > 0 && v.path.learned == v.mtu(), v.whole != wholeWay{}, text(v.whyNotWhole), trafficOf(traffic)}
 }
 
 func text(err error) string {

@@ -32,6 +32,11 @@ type EncryptionStatus struct {
 	Health
 }
 
+// Encryption says how packets of encrypted networks go to other hosts.
+func (o *Overlay) Encryption() []EncryptionStatus {
+	return o.encryption.status(len(o.cluster.Self().Keys) == 0)
+}
+
 // status lists the hosts with a part in an encrypted network here, by name.
 func (e *encryption) status(open bool) []EncryptionStatus {
 	e.mu.Lock()

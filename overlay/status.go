@@ -151,7 +151,7 @@ func (o *Overlay) Status() Status {
 		Refused:    refusedNetworks(o.cluster.Conflicts()),
 		Gossip:     GossipStatus{Rejected: o.cluster.Rejected()},
 		Names:      o.Names(),
-		Encryption: o.encryption.status(len(self.Keys) == 0),
+		Encryption: o.Encryption(),
 		Datapath:   o.cfg.Datapath.Stats(),
 	}
 	o.addLocal(&s, self, members)
@@ -177,7 +177,7 @@ func (o *Overlay) Stages(ctx context.Context, length time.Duration) (datapath.St
 func (o *Overlay) memberStatus(self discovery.Member, members []discovery.Member) []MemberStatus {
 	all := byHost(members, self.Addr)
 	lacking := map[string]Health{}
-	for _, s := range o.encryption.status(len(self.Keys) == 0) {
+	for _, s := range o.Encryption() {
 		lacking[s.ID] = s.Health
 	}
 	for i, m := range all {

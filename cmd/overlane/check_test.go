@@ -153,7 +153,7 @@ func TestCheckOfWrongSettings(t *testing.T) {
 	_, err := command("check", "--advertise", "127.0.0.1", "--vxlan-port", "0")
 	checkWrong(t, err, []string{"--vxlan-port", "OVERLANE_VXLAN_PORT", "1 to 65535"})
 	_, err = command("check", "--advertise", "127.0.0.1", "-o", "xml")
-	checkWrong(t, err, []string{`--output "xml"`, "table or json"})
+	checkWrong(t, err, []string{`--output "xml"`, "table, json or yaml"})
 }
 
 func TestHostsToJoinAreTakenApart(t *testing.T) {

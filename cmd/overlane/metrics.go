@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,12 +11,26 @@ import (
 	"github.com/overlane/overlane/overlay"
 )
 
-// metricsHandler serves what the cluster, the datapath and the names count.
-func metricsHandler(cluster prometheus.Collector, p pipeline, q queries) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(cluster, p, q)
+// metricsHandler serves what others count, and the traffic, of which each container has series unless the query is endpoints=false.
+func metricsHandler(t traffic, others ...prometheus.Collector) http.Handler {
+	serve := func(endpoints bool) http.Handler {
+		t.endpoints = endpoints
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(append(others, t)...)
+		return promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	}
+	all, few := serve(true), serve(false)
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		switch endpoints := r.FormValue("endpoints"); endpoints {
+		case "", "true":
+			all.ServeHTTP(w, r)
+		case "false":
+			few.ServeHTTP(w, r)
+		default:
+			http.Error(w, fmt.Sprintf("endpoints=%s: want true or false", endpoints), http.StatusBadRequest)
+		}
+	})
 	return mux
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +11,19 @@ import (
 )
 
 // controlFlags are those of the commands that ask the daemon.
-type controlFlags struct{ output, socket string }
+type controlFlags struct {
+	output, format, socket string
+	watch                  bool
+}
 
 func (f *controlFlags) addOutput(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVarP(&f.output, "output", "o", "table", "form of the answer: table or json")
+	cmd.PersistentFlags().StringVarP(&f.output, "output", "o", "table", "form of the answer: table, json or yaml")
+	cmd.PersistentFlags().StringVar(&f.format, "format", "", "Go template of the answer, over the names that -o json shows, with the functions json and join: '{{range .members}}{{.host}} {{.state}}{{println}}{{end}}'")
+}
+
+// addWatch has answers shown again and again.
+func (f *controlFlags) addWatch(cmd *cobra.Command) {
+	cmd.PersistentFlags().BoolVarP(&f.watch, "watch", "w", false, "show it anew every two seconds, until interrupted")
 }
 
 func (f *controlFlags) addSocket(cmd *cobra.Command) {
@@ -52,6 +60,7 @@ func statusCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return show(cmd, f, "records", writeRecords) },
 	})
 	f.addOutput(cmd)
+	f.addWatch(cmd)
 	cmd.Flags().BoolVar(&stages, "datapath", false, "measure for a second what the workers spend their cycles on, and show that")
 	f.addSocket(cmd)
 	return cmd
@@ -62,28 +71,17 @@ func show[T any](cmd *cobra.Command, f *controlFlags, what string, tables func(i
 	if err := f.checkOutput(); err != nil {
 		return err
 	}
-	answer, err := fetch[T](cmd.Context(), f.socket, what)
-	if err != nil {
-		return err
+	once := func(out io.Writer) error {
+		answer, err := fetch[T](cmd.Context(), f.socket, what)
+		if err != nil {
+			return err
+		}
+		return write(out, f, answer, tables)
 	}
-	return write(cmd.OutOrStdout(), f, answer, tables)
-}
-
-func (f *controlFlags) checkOutput() error {
-	if f.output != "table" && f.output != "json" {
-		return fmt.Errorf("--output %q: want table or json", f.output)
+	if f.watch {
+		return watch(cmd.Context(), cmd.OutOrStdout(), once)
 	}
-	return nil
-}
-
-// write gives an answer the form that was asked for.
-func write[T any](out io.Writer, f *controlFlags, answer T, tables func(io.Writer, T) error) error {
-	if f.output == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(answer)
-	}
-	return tables(out, answer)
+	return once(cmd.OutOrStdout())
 }
 
 var errNotRunning = errors.New("overlane is not running")

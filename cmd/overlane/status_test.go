@@ -237,9 +237,6 @@ func TestStatusErrors(t *testing.T) {
 			}
 		})
 	}
-	if _, err := command("status", "-o", "yaml"); err == nil || err.Error() != `--output "yaml": want table or json` {
-		t.Errorf("output yaml: %v", err)
-	}
 }
 
 func TestStatusSocketOfEnvironment(t *testing.T) {

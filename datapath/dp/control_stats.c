@@ -56,6 +56,16 @@ device_missed(void)
 	return sum;
 }
 
+static uint64_t
+cpu_time(const struct dp_worker *w)
+{
+	struct timespec ran = { 0 };
+
+	if (atomic_load_explicit(&w->running, memory_order_acquire))
+		clock_gettime(w->clock, &ran);
+	return ran.tv_sec * 1000000000ull + ran.tv_nsec;
+}
+
 void
 dp_stats(struct dp_stats *stats)
 {
@@ -68,11 +78,25 @@ dp_stats(struct dp_stats *stats)
 
 		add(&stats->underlay, &w->underlay);
 		stats->whole += w->whole;
+		stats->cpu_ns[i] = cpu_time(w);
 		for (unsigned d = 0; d < DP_DROP_COUNT; d++)
 			stats->drops[d] += w->drops[d];
 		stats->drops[DP_DROP_UNDERLAY_OVERFLOW] += dp_udp_overflows(&w->udp);
 	}
 	stats->drops[DP_DROP_DEVICE_MISSED] += device_missed();
+}
+
+int
+dp_vtep_stats(uint32_t id, struct dp_traffic *traffic)
+{
+	const struct dp_vtep *vtep = id < DP_MAX_VTEPS ? dp_vtep_get(id) : NULL;
+
+	if (!vtep)
+		return -ENOENT;
+	*traffic = (struct dp_traffic){ 0 };
+	for (unsigned i = 0; i < dp.config.n_workers; i++)
+		add(traffic, &vtep->worker[i].traffic);
+	return 0;
 }
 
 /* Called by the control thread: a port read here cannot go away meanwhile. */

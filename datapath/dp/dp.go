@@ -21,6 +21,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -126,6 +127,7 @@ type Stats struct {
 	Underlay               Traffic
 	Whole                  uint64 // super-frames that left as such
 	Drops                  map[string]uint64
+	CPU                    []time.Duration // that each worker has run
 }
 
 func address(addr netip.Addr) C.struct_dp_addr {
@@ -583,6 +585,9 @@ func ReadStats() Stats {
 		Whole:      uint64(s.whole),
 		Drops:      make(map[string]uint64, C.DP_DROP_COUNT),
 	}
+	for _, ns := range s.cpu_ns {
+		stats.CPU = append(stats.CPU, time.Duration(ns))
+	}
 	for i, count := range s.drops {
 		stats.Drops[C.GoString(C.dp_drop_name(C.unsigned(i)))] = uint64(count)
 	}
@@ -617,6 +622,13 @@ func CyclesHz() uint64 { return uint64(C.dp_cycles_hz()) }
 func ReadPort(id uint32) (Traffic, error) {
 	var t C.struct_dp_traffic
 	err := failed(C.dp_port_stats(C.uint32_t(id), &t))
+	return traffic(t), err
+}
+
+// ReadVTEP reads a VTEP's counters, of VXLAN packets as UDP payload; it must exist.
+func ReadVTEP(id uint32) (Traffic, error) {
+	var t C.struct_dp_traffic
+	err := failed(C.dp_vtep_stats(C.uint32_t(id), &t))
 	return traffic(t), err
 }
 

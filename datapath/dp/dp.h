@@ -228,7 +228,7 @@ int dp_vtep_mtu(uint32_t vtep, uint32_t mtu);
 unsigned dp_vtep_doubts(uint32_t vteps[DP_MAX_VTEPS]);
 int dp_vtep_doubts_fd(void);
 
-#define DP_SAS_IN 64 /* of a VTEP, with those of others that share its address */
+#define DP_SAS_IN 64               /* of a VTEP, with those of others that share its address */
 #define DP_SA_PACKETS (1ull << 34) /* that are sent under one key at most */
 
 /* A security association (RFC 4301 section 4.1) for ESP with AES-GCM (RFC 4303, 4106) and extended sequence numbers. */
@@ -293,6 +293,7 @@ struct dp_stats {
 	struct dp_traffic underlay;
 	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
+	uint64_t cpu_ns[DP_MAX_WORKERS]; /* that each worker has run */
 };
 
 void dp_stats(struct dp_stats *stats);
@@ -310,6 +311,8 @@ const char *dp_stage_help(unsigned stage);
 /* Frames as the device itself counts them. */
 int dp_device_stats(uint32_t device, struct dp_traffic *traffic);
 int dp_port_stats(uint32_t port, struct dp_traffic *traffic);
+/* VXLAN packets, as UDP payload: from the VTEP, whether or not they were taken then, and to it. */
+int dp_vtep_stats(uint32_t vtep, struct dp_traffic *traffic);
 const char *dp_drop_name(unsigned drop);
 const char *dp_drop_help(unsigned drop);
 

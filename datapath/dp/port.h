@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include <rte_common.h>
 #include <rte_cycles.h>
@@ -104,12 +105,14 @@ struct dp_packet {
 	uint16_t gso_size; /* of the UDP super-frame in it, which came whole; 0: not known to be one */
 	bool esp;          /* it came encrypted */
 	bool checked;      /* the inner TCP or UDP checksum is right, a card has said */
-	const struct dp_vtep *from;
+	struct dp_vtep *from;
 	struct rte_mbuf **mbuf; /* as in struct dp_frame */
 };
 
 struct dp_worker {
 	unsigned id;
+	atomic_bool running;
+	clockid_t clock; /* of the CPU time of its thread, which runs */
 	int epoll;
 	int wake; /* eventfd: something changed, look at `dp_stopping` and at who waits for neighbours */
 	struct rte_mbuf *mbufs[DP_BURST];

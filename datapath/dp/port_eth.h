@@ -68,10 +68,11 @@ struct dp_eth_outer {
 	bool is4;
 	uint32_t sum; /* of the IPv4 header in it, or of IPv6's pseudo header without the length */
 	struct dp_eth *eth;
+	struct dp_vtep *to;
 };
 
 /* port_next_hop.c: the headers of packets to a VTEP, between two Ethernet addresses. */
-void dp_outer_template(struct dp_eth_outer *o, const struct dp_vtep *vtep, const uint8_t to[6], const uint8_t from[6]);
+void dp_outer_template(struct dp_eth_outer *o, struct dp_vtep *vtep, const uint8_t to[6], const uint8_t from[6]);
 
 /* port_eth.c */
 /* Reads a burst; 0 where the device is down. */

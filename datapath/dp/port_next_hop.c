@@ -44,7 +44,7 @@ template_ip6(struct dp_eth_outer *o, const struct dp_vtep *vtep)
 }
 
 void
-dp_outer_template(struct dp_eth_outer *o, const struct dp_vtep *vtep, const uint8_t to[6], const uint8_t from[6])
+dp_outer_template(struct dp_eth_outer *o, struct dp_vtep *vtep, const uint8_t to[6], const uint8_t from[6])
 {
 	bool is4 = dp_addr_is4(&vtep->addr);
 	dp_ether_hdr *outer = (void *)o->bytes;
@@ -52,6 +52,7 @@ dp_outer_template(struct dp_eth_outer *o, const struct dp_vtep *vtep, const uint
 	dp_udp_hdr *udp;
 
 	memset(o, 0, sizeof(*o));
+	o->to = vtep;
 	memcpy(&outer->dst_addr, to, 6);
 	memcpy(&outer->src_addr, from, 6);
 	outer->ether_type = htons(is4 ? ETH_P_IP : ETH_P_IPV6);
@@ -62,7 +63,7 @@ dp_outer_template(struct dp_eth_outer *o, const struct dp_vtep *vtep, const uint
 }
 
 static struct dp_eth_outer *
-outer_new(const struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
+outer_new(struct dp_vtep *vtep, struct dp_eth *eth, const uint8_t mac[6])
 {
 	struct dp_eth_outer *o = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*o));
 

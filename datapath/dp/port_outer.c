@@ -110,7 +110,7 @@ parse_ip6(struct dp_packet *p, dp_ipv6_hdr *ip, uint32_t len, bool summed)
 	return parse_udp(p, (void *)(ip + 1), payload, dp_csum_pseudo6(ip, IPPROTO_UDP, 0), summed);
 }
 
-static const struct dp_vtep *
+static struct dp_vtep *
 sender6(const dp_ipv6_hdr *ip)
 {
 	struct dp_addr addr = dp_addr6(&ip->src_addr);

@@ -23,7 +23,7 @@ struct dp_outer {
 	union dp_outer_plain plain; /* what dp_outer_mask leaves of a plain packet */
 	const struct dp_eth *eth;
 	/* Packets that follow each other come from the same VTEP more often than not. */
-	const struct dp_vtep *sender;
+	struct dp_vtep *sender;
 	uint32_t sender_ip;
 };
 
@@ -41,7 +41,7 @@ void dp_outer_begin(struct dp_outer *o, const struct dp_eth *eth);
 /* Fills p. DP_DROP_COUNT: nothing is wrong with the headers. */
 enum dp_drop dp_outer_parse(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p);
 
-static inline const struct dp_vtep *
+static inline struct dp_vtep *
 dp_outer_sender4(struct dp_outer *o, const dp_ipv4_hdr *ip)
 {
 	if (unlikely(!o->sender || ip->src_addr != o->sender_ip)) {

@@ -48,7 +48,7 @@ struct dp_udp_datagram {
 	uint32_t len, size;
 	uint16_t gso_size; /* of a super-frame that came whole, in one packet */
 	uint8_t tos;       /* outer */
-	const struct dp_vtep *from;
+	struct dp_vtep *from;
 };
 
 struct dp_udp {

@@ -31,7 +31,7 @@ read_control(struct msghdr *msg, uint32_t *size, uint8_t *tos)
 	}
 }
 
-static const struct dp_vtep *
+static struct dp_vtep *
 sender(const struct sockaddr_in6 *from)
 {
 	struct dp_addr addr = from->sin6_family == AF_INET ? dp_addr4(&((const struct sockaddr_in *)from)->sin_addr) : dp_addr6(&from->sin6_addr);
@@ -137,6 +137,8 @@ open_datagram(struct dp_worker *w, unsigned i)
 		w->drops[DP_DROP_VTEP_UNKNOWN] += packets;
 		return;
 	}
+	d.from->worker[w->id].traffic.rx_packets += packets;
+	d.from->worker[w->id].traffic.rx_bytes += d.len;
 	if (!d.len)
 		dp_count(w, DP_DROP_RUNT);
 	dp_udp_take(w, d);

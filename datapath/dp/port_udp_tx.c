@@ -76,6 +76,17 @@ send_messages(struct dp_udp *udp, unsigned at, unsigned end)
 	return sendmmsg(run->fd, udp->tx_msgs + at, end - at, MSG_DONTWAIT);
 }
 
+static void
+count_sent(struct dp_worker *w, const struct dp_udp_run *run)
+{
+	struct dp_traffic *to = &run->to->worker[w->id].traffic;
+
+	w->underlay.tx_packets += run->segments;
+	w->underlay.tx_bytes += run->bytes;
+	to->tx_packets += run->segments;
+	to->tx_bytes += run->bytes;
+}
+
 /* Sends messages [at, end), all from one socket or to the tap; what the kernel refuses is counted and passed over. */
 static void
 send_some(struct dp_worker *w, unsigned at, unsigned end)
@@ -89,8 +100,7 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 		enum dp_drop drop;
 
 		for (int i = 0; i < sent; i++, at++) {
-			w->underlay.tx_packets += udp->runs[at].segments;
-			w->underlay.tx_bytes += udp->runs[at].bytes;
+			count_sent(w, &udp->runs[at]);
 			w->whole += udp->runs[at].whole;
 		}
 		if (sent > 0)

@@ -103,7 +103,7 @@ dp_gso_tap_close(unsigned n_workers, const int *fds)
 }
 
 static struct dp_whole *
-way_new(const struct dp_vtep *vtep, const int *fds, uint32_t ifindex, bool udp)
+way_new(struct dp_vtep *vtep, const int *fds, uint32_t ifindex, bool udp)
 {
 	struct dp_whole *way = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP(sizeof(*way)));
 	uint8_t from[6];

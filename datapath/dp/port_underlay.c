@@ -57,6 +57,17 @@ fields_of(const struct dp_frame *f)
 	};
 }
 
+/* m has its outer headers. */
+static inline void
+queue(struct dp_worker *w, const struct dp_eth_outer *o, struct rte_mbuf *m)
+{
+	struct dp_traffic *to = &o->to->worker[w->id].traffic;
+
+	to->tx_packets++;
+	to->tx_bytes += m->pkt_len - ((o->is4 ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN);
+	dp_eth_queue(w, o->eth, NULL, m);
+}
+
 static inline void
 put_udp(dp_udp_hdr *udp, const struct fields *f, uint16_t len)
 {
@@ -84,7 +95,7 @@ encapsulate4(struct dp_worker *w, const struct fields *f, const struct dp_eth_ou
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->hdr_checksum = ~(sum + (sum >> 16));
 	put_udp((void *)(ip + 1), f, total - sizeof(*ip));
-	dp_eth_queue(w, o->eth, NULL, m);
+	queue(w, o, m);
 }
 
 static void
@@ -104,7 +115,7 @@ encapsulate6(struct dp_worker *w, const struct fields *f, const struct dp_eth_ou
 	put_udp(udp, f, len);
 	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
 	udp->dgram_cksum = sum ? sum : 0xffff;
-	dp_eth_queue(w, o->eth, NULL, m);
+	queue(w, o, m);
 }
 
 static inline void
@@ -180,7 +191,7 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 	}
 	put_udp(udp, &fields, udp_len);
 	dp_eth_offload_outer(m, o->is4);
-	dp_eth_queue(w, o->eth, NULL, m);
+	queue(w, o, m);
 }
 
 static void
@@ -251,6 +262,8 @@ dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 			reject(w, eth, mbufs[i], drop);
 			continue;
 		}
+		p->from->worker[w->id].traffic.rx_packets++;
+		p->from->worker[w->id].traffic.rx_bytes += p->len;
 		bytes += p->len;
 		kept++;
 	}

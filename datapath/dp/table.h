@@ -110,6 +110,9 @@ struct dp_vtep {
 	atomic_bool takes_partial;            /* in ESP, a TCP or UDP checksum that was never computed: the ICV vouches for the packet */
 	atomic_bool one_by_one;               /* the kernel has refused to segment on the way there */
 	atomic_bool doubted;                  /* and to carry what the path should: see dp_vtep_doubt */
+	struct {
+		struct dp_traffic traffic;
+	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
 
 extern _Atomic(struct dp_vtep *) dp_vteps[DP_MAX_VTEPS];

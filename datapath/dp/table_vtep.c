@@ -47,9 +47,10 @@ dp_vtep_add(struct dp_addr addr, uint16_t port)
 		id++;
 	if (id == DP_MAX_VTEPS)
 		return -ENOSPC;
-	vtep = calloc(1, sizeof(*vtep));
+	vtep = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*vtep));
 	if (!vtep)
 		return -ENOMEM;
+	memset(vtep, 0, sizeof(*vtep));
 	vtep->id = id;
 	vtep->addr = addr;
 	vtep->longest = vtep->longest_esp = UINT32_MAX;

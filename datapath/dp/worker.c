@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +170,8 @@ dp_worker_main(void *arg)
 	unsigned turns = 0, backoff_us = BACKOFF_MIN_US;
 
 	raise_priority(w);
+	if (!pthread_getcpuclockid(pthread_self(), &w->clock))
+		atomic_store_explicit(&w->running, true, memory_order_release);
 	rte_rcu_qsbr_thread_register(dp_qsbr, w->id);
 	rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
 	while (!atomic_load_explicit(&dp_stopping, memory_order_relaxed)) {
@@ -192,5 +195,6 @@ dp_worker_main(void *arg)
 	}
 	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
 	rte_rcu_qsbr_thread_unregister(dp_qsbr, w->id);
+	atomic_store(&w->running, false);
 	return 0;
 }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/overlay"
+)
+
+// traffic collects what containers and hosts have said to each other, by names.
+type traffic struct {
+	stats     func() datapath.Stats
+	named     func(datapath.Stats) ([]overlay.EndpointTraffic, []overlay.HostTraffic)
+	endpoints bool // each container has series of its own
+}
+
+// trafficDescs are the counters of one kind of thing, in the order of datapath.Traffic's fields.
+type trafficDescs [4]*prometheus.Desc
+
+func newTrafficDescs(name, help string, labels ...string) (descs trafficDescs) {
+	for i, counted := range []struct{ direction, unit, what string }{
+		{"receive", "packets", "Packets that %s received"}, {"receive", "bytes", "Bytes that %s received"},
+		{"transmit", "packets", "Packets that %s sent"}, {"transmit", "bytes", "Bytes that %s sent"},
+	} {
+		descs[i] = prometheus.NewDesc(fmt.Sprintf("overlane_%s_%s_%s_total", name, counted.direction, counted.unit), fmt.Sprintf(counted.what, help)+".", labels, nil)
+	}
+	return descs
+}
+
+func (descs trafficDescs) collect(ch chan<- prometheus.Metric, t datapath.Traffic, labels ...string) {
+	for i, value := range []uint64{t.RxPackets, t.RxBytes, t.TxPackets, t.TxBytes} {
+		ch <- prometheus.MustNewConstMetric(descs[i], prometheus.CounterValue, float64(value), labels...)
+	}
+}
+
+var (
+	endpointDescs = newTrafficDescs("endpoint", "a container of this host", "network", "endpoint")
+	networkDescs  = newTrafficDescs("network", "the containers of this host on a network", "network")
+	hostDescs     = newTrafficDescs("host", "this host, in VXLAN from another one or to it,", "host", "vtep")
+	workerDesc    = prometheus.NewDesc("overlane_worker_cpu_seconds_total", "How long a packet worker has run. One that has nothing to do sleeps.", []string{"worker", "cpu"}, nil)
+	buffersDesc   = prometheus.NewDesc("overlane_packet_buffers", "Packet buffers of the workers.", nil, nil)
+	usedDesc      = prometheus.NewDesc("overlane_packet_buffers_used", "Packet buffers that are not free, with those that workers keep to read into.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c traffic) Describe(ch chan<- *prometheus.Desc) {
+	for _, descs := range []trafficDescs{endpointDescs, networkDescs, hostDescs} {
+		for _, desc := range descs {
+			ch <- desc
+		}
+	}
+	ch <- workerDesc
+	ch <- buffersDesc
+	ch <- usedDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c traffic) Collect(ch chan<- prometheus.Metric) {
+	s := c.stats()
+	endpoints, hosts := c.named(s)
+	// Names may be had twice, series may not: such are counted together.
+	networks, named := map[string]datapath.Traffic{}, map[[2]string]datapath.Traffic{}
+	for _, e := range endpoints {
+		networks[e.Network] = networks[e.Network].Plus(e.Traffic)
+		key := [2]string{e.Network, e.Endpoint}
+		named[key] = named[key].Plus(e.Traffic)
+	}
+	for network, t := range networks {
+		networkDescs.collect(ch, t, network)
+	}
+	if c.endpoints {
+		for key, t := range named {
+			endpointDescs.collect(ch, t, key[:]...)
+		}
+	}
+	for _, h := range hosts {
+		hostDescs.collect(ch, h.Traffic, h.Host, h.VTEP.String())
+	}
+	for i, ran := range s.Ran {
+		ch <- prometheus.MustNewConstMetric(workerDesc, prometheus.CounterValue, ran.Seconds(), strconv.Itoa(i), strconv.Itoa(s.Workers[i]))
+	}
+	ch <- prometheus.MustNewConstMetric(buffersDesc, prometheus.GaugeValue, float64(s.MbufsTotal))
+	ch <- prometheus.MustNewConstMetric(usedDesc, prometheus.GaugeValue, float64(s.MbufsInUse))
+}

@@ -1,0 +1,58 @@
+package overlay
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/overlane/overlane/datapath"
+)
+
+// EndpointTraffic is what a container of this host has received on a network, and sent.
+type EndpointTraffic struct {
+	Network  string // Docker's name; the key where it is not known
+	Endpoint string // the container's name; the endpoint's short ID where it is not known
+	datapath.Traffic
+}
+
+// HostTraffic is what another host has sent here, and was sent.
+type HostTraffic struct {
+	Host string // empty: nobody that gossips is at the VTEP
+	VTEP netip.AddrPort
+	datapath.Traffic
+}
+
+// TrafficOf tells by names what the datapath has counted, as the containers and this host see it: received is what came to them.
+func (o *Overlay) TrafficOf(s datapath.Stats) (endpoints []EndpointTraffic, hosts []HostTraffic) {
+	taps := make(map[string]datapath.Traffic, len(s.Ports))
+	for _, p := range s.Ports {
+		// The pipeline receives what the container sends.
+		taps[p.Name] = datapath.Traffic{RxPackets: p.TxPackets, RxBytes: p.TxBytes, TxPackets: p.RxPackets, TxBytes: p.RxBytes}
+	}
+	o.mu.RLock()
+	for _, id := range slices.Sorted(maps.Keys(o.networks)) {
+		endpoints = append(endpoints, o.networks[id].traffic(taps)...)
+	}
+	o.mu.RUnlock()
+	at := memberAt(o.cluster.Members())
+	for _, p := range s.Paths {
+		hosts = append(hosts, HostTraffic{at[p.VTEP].Host, p.VTEP, p.Traffic})
+	}
+	return endpoints, hosts
+}
+
+// traffic is that of its endpoints, by the names of their taps.
+func (n *network) traffic(taps map[string]datapath.Traffic) (all []EndpointTraffic) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
+		ep := n.endpoints[id]
+		if t, counted := taps[ep.Tap()]; counted {
+			name, _, _ := strings.Cut(ep.Names, " ")
+			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(name, short(id)), t})
+		}
+	}
+	return all
+}
