@@ -276,13 +276,16 @@ dp_ecn(const struct dp_frame *f)
 	return f->hdrs.version == 6 ? (ntohl(ip6->vtc_flow) & RTE_IPV6_HDR_ECN_MASK) >> RTE_IPV6_HDR_TC_SHIFT : 0;
 }
 
+/* The frames are all of encrypted networks, or none is. */
 static inline void
 dp_underlay_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_vtep *to)
 {
 	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
 
-	if (outer)
-		dp_eth_send(w, frames, n, outer, to);
+	if (outer && frames[0]->encrypted)
+		dp_eth_send_sealed(w, frames, n, outer);
+	else if (outer)
+		dp_eth_send(w, frames, n, outer);
 	else
 		for (unsigned i = 0; i < n; i++)
 			dp_udp_send(w, frames[i], to);

@@ -129,7 +129,9 @@ unsigned dp_native_read(struct dp_worker *w, struct dp_port *port, struct rte_mb
 void dp_host_give(struct dp_worker *w, struct dp_port *host, uint8_t *frame, uint32_t len);
 
 /* port_underlay.c */
-void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer, const struct dp_vtep *to);
+void dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer);
+/* Those of encrypted networks. */
+void dp_eth_send_sealed(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *outer);
 /* The VXLAN packets of a burst from a device; how many there are. */
 unsigned dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbufs, unsigned n, struct dp_packet *packets);
 

@@ -57,15 +57,14 @@ fields_of(const struct dp_frame *f)
 	};
 }
 
-/* m has its outer headers. */
+/* So many packets, as UDP payload, on their way. */
 static inline void
-queue(struct dp_worker *w, const struct dp_eth_outer *o, struct rte_mbuf *m)
+count_sent(struct dp_worker *w, struct dp_vtep *to, uint32_t packets, uint32_t bytes)
 {
-	struct dp_traffic *to = &o->to->worker[w->id].traffic;
+	struct dp_traffic *traffic = &to->worker[w->id].traffic;
 
-	to->tx_packets++;
-	to->tx_bytes += m->pkt_len - ((o->is4 ? DP_OUTER4_LEN : DP_OUTER6_LEN) - DP_VXLAN_LEN);
-	dp_eth_queue(w, o->eth, NULL, m);
+	traffic->tx_packets += packets;
+	traffic->tx_bytes += bytes;
 }
 
 static inline void
@@ -95,7 +94,7 @@ encapsulate4(struct dp_worker *w, const struct fields *f, const struct dp_eth_ou
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->hdr_checksum = ~(sum + (sum >> 16));
 	put_udp((void *)(ip + 1), f, total - sizeof(*ip));
-	queue(w, o, m);
+	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
@@ -115,7 +114,7 @@ encapsulate6(struct dp_worker *w, const struct fields *f, const struct dp_eth_ou
 	put_udp(udp, f, len);
 	sum = ~dp_csum_fold(dp_csum_add(udp, len, (uint64_t)o->sum + htons(len)));
 	udp->dgram_cksum = sum ? sum : 0xffff;
-	queue(w, o, m);
+	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static inline void
@@ -128,30 +127,24 @@ encapsulate(struct dp_worker *w, const struct fields *f, const struct dp_eth_out
 }
 
 static inline void
-encapsulate_frame(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
+encapsulate_frame(struct dp_worker *w, const struct dp_frame *f, const struct dp_eth_outer *o, struct rte_mbuf *m)
 {
 	struct fields fields = fields_of(f);
 
-	encapsulate(w, &fields, outer, m);
+	encapsulate(w, &fields, o, m);
 }
 
 _Static_assert(DP_OUTER6_LEN - DP_VXLAN_LEN + DP_ESP_FRONT <= RTE_PKTMBUF_HEADROOM, "what goes in front of a frame has room");
 
-/* To where a sealed frame goes. */
-struct sealed {
-	const struct dp_eth_outer *outer;
-	const struct dp_vtep *to;
-};
-
 static void
-encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *to, struct rte_mbuf *m)
+encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
 {
-	const struct sealed *sealed = to;
+	const struct dp_eth_outer *o = outer;
 	const uint32_t len = m->data_len;
 	struct fields fields = fields_of(f);
 	struct dp_esp_run esp;
 
-	if (!dp_esp_begin(w, sealed->to, 1, &esp)) {
+	if (!dp_esp_begin(w, o->to, 1, &esp)) {
 		rte_pktmbuf_free(m);
 		return;
 	}
@@ -162,7 +155,8 @@ encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *to, stru
 	}
 	dp_esp_seal(&esp, f->vni, (uint8_t *)rte_pktmbuf_prepend(m, DP_ESP_FRONT), len);
 	fields.vxlan_len = 0;
-	encapsulate(w, &fields, sealed->outer, m);
+	count_sent(w, o->to, 1, m->data_len);
+	encapsulate(w, &fields, o, m);
 }
 
 /* The device has no use for a length that counts all of a super-frame, nor a sum with it: it writes both into each packet. */
@@ -191,44 +185,70 @@ encapsulate_offloaded(struct dp_worker *w, const struct dp_frame *f, const struc
 	}
 	put_udp(udp, &fields, udp_len);
 	dp_eth_offload_outer(m, o->is4);
-	queue(w, o, m);
+	dp_eth_queue(w, o->eth, NULL, m);
 }
 
 static void
-send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o, const struct dp_vtep *to)
+encapsulate_copy(struct dp_worker *w, const struct dp_frame *f, void *outer, struct rte_mbuf *m)
+{
+	const struct dp_eth_outer *o = outer;
+
+	count_sent(w, o->to, 1, DP_VXLAN_LEN + m->data_len);
+	encapsulate_frame(w, f, o, m);
+}
+
+static void
+send_copy(struct dp_worker *w, struct dp_frame *f, struct dp_eth_outer *o)
 {
 	struct rte_mbuf *m;
 
-	if (f->encrypted) {
-		dp_eth_copy(w, f, atomic_load_explicit(&to->takes_partial, memory_order_relaxed), encapsulate_sealed, &(struct sealed){ o, to });
-		return;
-	}
 	if (!dp_eth_offload_takes(o, f)) {
-		dp_eth_copy(w, f, false, encapsulate_frame, o);
+		dp_eth_copy(w, f, false, encapsulate_copy, o);
 		return;
 	}
 	m = dp_eth_offload_copy(w, f);
-	if (m)
-		encapsulate_offloaded(w, f, o, m);
+	if (!m)
+		return;
+	count_sent(w, o->to, 1, DP_VXLAN_LEN + m->pkt_len);
+	encapsulate_offloaded(w, f, o, m);
 }
 
 void
-dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o, const struct dp_vtep *to)
+dp_eth_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o)
+{
+	uint32_t packets = 0, bytes = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_frame *f = frames[i];
+		struct rte_mbuf *m;
+
+		if (unlikely(!f->mbuf)) {
+			send_copy(w, f, o);
+			continue;
+		}
+		m = *f->mbuf;
+		*f->mbuf = NULL;
+		packets++;
+		bytes += DP_VXLAN_LEN + m->data_len;
+		encapsulate_frame(w, f, o, m);
+	}
+	count_sent(w, o->to, packets, bytes);
+}
+
+void
+dp_eth_send_sealed(struct dp_worker *w, struct dp_frame **frames, unsigned n, struct dp_eth_outer *o)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_frame *f = frames[i];
 		struct rte_mbuf *m;
 
-		if (unlikely(!f->mbuf || (f->encrypted && rte_pktmbuf_tailroom(*f->mbuf) < DP_ESP_BEHIND))) {
-			send_copy(w, f, o, to);
+		if (!f->mbuf || rte_pktmbuf_tailroom(*f->mbuf) < DP_ESP_BEHIND) {
+			dp_eth_copy(w, f, atomic_load_explicit(&o->to->takes_partial, memory_order_relaxed), encapsulate_sealed, o);
 			continue;
 		}
 		m = *f->mbuf;
 		*f->mbuf = NULL;
-		if (f->encrypted)
-			encapsulate_sealed(w, f, &(struct sealed){ o, to }, m);
-		else
-			encapsulate_frame(w, f, o, m);
+		encapsulate_sealed(w, f, o, m);
 	}
 }
 
@@ -242,6 +262,21 @@ reject(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop
 		dp_host_give(w, host, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
 	else
 		dp_count(w, drop);
+}
+
+/* Packets that follow each other come from the same VTEP more often than not. */
+static inline void
+count_received(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
+{
+	for (unsigned i = 0, first = 0; i < n; first = i) {
+		struct dp_traffic *from = &packets[i].from->worker[w->id].traffic;
+		uint64_t bytes = 0;
+
+		for (; i < n && packets[i].from == packets[first].from; i++)
+			bytes += packets[i].len;
+		from->rx_packets += i - first;
+		from->rx_bytes += bytes;
+	}
 }
 
 unsigned
@@ -262,11 +297,10 @@ dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 			reject(w, eth, mbufs[i], drop);
 			continue;
 		}
-		p->from->worker[w->id].traffic.rx_packets++;
-		p->from->worker[w->id].traffic.rx_bytes += p->len;
 		bytes += p->len;
 		kept++;
 	}
+	count_received(w, packets, kept);
 	w->underlay.rx_packets += kept;
 	w->underlay.rx_bytes += bytes;
 	return kept;
