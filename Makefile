@@ -150,11 +150,12 @@ soak-lab: image
 	go test -count=1 -timeout 3h -tags lab,soak -parallel 2 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
-bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout and testpmd. FLOWS=1024 MACS=64 SIZE=64
+bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout and testpmd; encrypted beside the cipher. FLOWS=1024 MACS=64 SIZE=64
 	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
+	go test -c -tags dptest -o bin/bench-esp ./datapath/dp
 	contrib/bench/pipeline/newer bin/newer
-	contrib/bench/pipeline/compare bin/bench-pipeline bin/newer $(FLOWS) $(MACS) $(SIZE)
+	contrib/bench/pipeline/compare bin/bench-pipeline bin/bench-esp bin/newer $(FLOWS) $(MACS) $(SIZE)
 
 .PHONY: bench-native
 bench-native: build-packages ## One core: vhost-user and memif containers in Mpps, testpmd on another core, beside OVS-DPDK. FLOWS=1024 MACS=64 SIZE=64

@@ -161,42 +161,45 @@ func (p *linuxESP) copyBothWays(t *testing.T, addr string) {
 		return err
 	})
 	defer listener.Close()
-	fetched, stored := sha256.New(), sha256.New()
-	done := make(chan error, 1)
-	go func() {
-		done <- func() error {
-			conn, err := listener.Accept()
-			if err != nil {
-				return err
-			}
-			_, err = io.Copy(io.MultiWriter(conn, fetched), io.LimitReader(rand.New(rand.NewSource(1)), espBulkBytes))
-			conn.Close()
-			if err != nil {
-				return err
-			}
-			if conn, err = listener.Accept(); err != nil {
-				return err
-			}
-			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(time.Minute))
-			_, err = io.Copy(stored, conn)
-			return err
-		}()
-	}()
-	if out := p.run(t, fmt.Sprintf("timeout 60 sha256sum </dev/tcp/%s/7002", addr)); !strings.HasPrefix(out, fmt.Sprintf("%x ", fetched.Sum(nil))) {
-		t.Errorf("%d bytes from %s arrived changed: %s", espBulkBytes, addr, out)
+	fetched := sha256.New()
+	done := accept(listener, func(conn net.Conn) (int64, error) {
+		return io.Copy(io.MultiWriter(conn, fetched), io.LimitReader(rand.New(rand.NewSource(1)), espBulkBytes))
+	})
+	out := p.run(t, fmt.Sprintf("timeout 60 sha256sum </dev/tcp/%s/7002", addr))
+	must(t, <-done)
+	if !strings.HasPrefix(out, fmt.Sprintf("%x ", fetched.Sum(nil))) {
+		t.Errorf("%d bytes from %s arrived changed", espBulkBytes, addr)
 	}
-	out := p.run(t, fmt.Sprintf("head -c %d /dev/urandom >/run/bulk && sha256sum </run/bulk && timeout 60 cat /run/bulk >/dev/tcp/%s/7002", espBulkBytes, addr))
+	stored := sha256.New()
+	done = accept(listener, func(conn net.Conn) (int64, error) { return io.Copy(stored, conn) })
+	out = p.run(t, fmt.Sprintf("head -c %d /dev/urandom >/run/bulk && sha256sum </run/bulk && timeout 60 cat /run/bulk >/dev/tcp/%s/7002", espBulkBytes, addr))
 	must(t, <-done)
 	if !strings.HasPrefix(out, fmt.Sprintf("%x ", stored.Sum(nil))) {
 		t.Errorf("%d bytes to %s arrived changed", espBulkBytes, addr)
 	}
 }
 
+// accept hands over the next connection, and closes it then.
+func accept(listener net.Listener, use func(net.Conn) (int64, error)) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			_, err = use(conn)
+			conn.Close()
+		}
+		done <- err
+	}()
+	return done
+}
+
 // beyond32Bits has the kernel's numbers go over 2^32.
 func (p *linuxESP) beyond32Bits(t *testing.T) {
 	p.agree(t, 2, "replay-oseq 0xffffff00")
-	run(t, containerNS, "ping -q -c 600 -i 0.002 -W 2 "+peerIP4)
+	if out := run(t, containerNS, "ping -q -c 600 -i 0.002 -W 2 "+peerIP4); !strings.Contains(out, " 600 received") {
+		t.Error(out)
+	}
 	if states := p.run(t, "ip xfrm state"); !strings.Contains(states, "oseq-hi 0x1") {
 		t.Errorf("the kernel's numbers are as low as before: %s", states)
 	}
@@ -204,11 +207,11 @@ func (p *linuxESP) beyond32Bits(t *testing.T) {
 
 // checkWire opens every packet of a capture, and then has tshark look into it.
 func (p *linuxESP) checkWire(t *testing.T, file string) {
-	plain, packets := filepath.Join(t.TempDir(), "4500.pcap"), 0
+	readable, packets := filepath.Join(t.TempDir(), "4500.pcap"), 0
 	in, err := os.Open(file)
 	must(t, err)
 	defer in.Close()
-	out, err := os.Create(plain)
+	out, err := os.Create(readable)
 	must(t, err)
 	defer out.Close()
 	reader, err := pcapgo.NewReader(in)
@@ -228,7 +231,7 @@ func (p *linuxESP) checkWire(t *testing.T, file string) {
 		}
 		must(t, writer.WritePacket(info, frame))
 	}
-	p.tshark(t, plain, packets)
+	p.readByTshark(t, readable, packets)
 }
 
 // outerUDP is where the UDP header of a packet to VXLAN's port is; nil: it is another packet.
@@ -264,8 +267,8 @@ func toPort4500(udp []byte) {
 	}
 }
 
-// tshark reads the packets with the keys.
-func (p *linuxESP) tshark(t *testing.T, file string, packets int) {
+// readByTshark has tshark read the packets with the keys.
+func (p *linuxESP) readByTshark(t *testing.T, file string, packets int) {
 	family := map[bool]string{false: "IPv4", true: "IPv6"}[p.vtep.Is6()]
 	options := []string{"-o", "esp.enable_encryption_decode:TRUE"}
 	for _, a := range []association{p.ours, p.theirs} {
