@@ -11,6 +11,7 @@ DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := ethtool iperf3 iproute2 iputils-ping sockperf
 NODE_PACKAGES  := iproute2 iputils-ping
+GUEST_PACKAGES := kmod user-mode-linux
 CARDS_PACKAGES := busybox-static debootstrap iperf3 iproute2 iputils-ping kmod
 XDP_PACKAGES   := clang libbpf-dev llvm
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
@@ -123,7 +124,7 @@ test-cards: build ## Network cards as QEMU emulates them, in the hands of two gu
 	contrib/cards/run bin/cards
 
 .PHONY: soak
-soak: soak-unit soak-datapath sim test-cards soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
+soak: soak-unit soak-datapath soak-esp sim test-cards soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
 
 .PHONY: soak-unit
 soak-unit: build-packages
@@ -133,10 +134,15 @@ soak-unit: build-packages
 
 .PHONY: soak-datapath
 soak-datapath: build-packages
-	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES)
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES) $(GUEST_PACKAGES)
 	go test -race -tags soak -timeout 60m ./datapath/...
 	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest,soak -timeout 60m ./datapath/...
 	contrib/fuzz/run fuzz $(RUNS)
+
+.PHONY: soak-esp
+soak-esp: build-packages ## Encrypted networks and a Linux kernel's IPsec, both ways; how it went in a last line RESULT
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(GUEST_PACKAGES)
+	set -o pipefail; go test -count=1 -tags soak -run '^TestESPWithLinux$$' -v ./datapath | sed '/^RESULT/{h;d};$${p;x}'
 
 .PHONY: soak-lab
 soak-lab: image
@@ -144,11 +150,12 @@ soak-lab: image
 	go test -count=1 -timeout 3h -tags lab,soak -parallel 2 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
-bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout and testpmd. FLOWS=1024 MACS=64 SIZE=64
+bench-pipeline: build-packages ## One core: VXLAN in Mpps beside OVS-DPDK, grout and testpmd; encrypted beside the cipher. FLOWS=1024 MACS=64 SIZE=64
 	contrib/setup/packages $(PIPELINE_PACKAGES)
 	go build -o bin/bench-pipeline ./contrib/bench/pipeline
+	go test -c -tags dptest -o bin/bench-esp ./datapath/dp
 	contrib/bench/pipeline/newer bin/newer
-	contrib/bench/pipeline/compare bin/bench-pipeline bin/newer $(FLOWS) $(MACS) $(SIZE)
+	contrib/bench/pipeline/compare bin/bench-pipeline bin/bench-esp bin/newer $(FLOWS) $(MACS) $(SIZE)
 
 .PHONY: bench-native
 bench-native: build-packages ## One core: vhost-user and memif containers in Mpps, testpmd on another core, beside OVS-DPDK. FLOWS=1024 MACS=64 SIZE=64

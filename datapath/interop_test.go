@@ -61,7 +61,7 @@ func TestInteropWithLinux(t *testing.T) {
 			kernelPeer(t, vtep)
 			container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24", hostIP6+"/64")
 			for _, pair := range pairs {
-				t.Run("ping "+pair.name, func(t *testing.T) { pingEverySize(t, pair.from, pair.addr) })
+				t.Run("ping "+pair.name, func(t *testing.T) { pingEverySize(t, pair.from, pair.addr, innerMTU) })
 				t.Run("TCP "+pair.name, func(t *testing.T) { copyBulk(t, pair.from, pair.to, pair.addr) })
 				t.Run("TCP of every size "+pair.name, func(t *testing.T) { echoTCP(t, pair.from, pair.to, pair.addr) })
 				t.Run("UDP "+pair.name, func(t *testing.T) { echoUDP(t, pair.from, pair.to, pair.addr, sizes(65507)...) })
@@ -74,7 +74,7 @@ func TestInteropWithLinux(t *testing.T) {
 
 // pingEverySize pings with IP packets of 64 bytes to the MTU, and of one more: that one travels in fragments, and is
 // refused where fragments are forbidden.
-func pingEverySize(t *testing.T, ns, to string) {
+func pingEverySize(t *testing.T, ns, to string, mtu int) {
 	network, headers := "ip4:icmp", 28
 	if strings.Contains(to, ":") {
 		network, headers = "ip6:ipv6-icmp", 48
@@ -85,10 +85,10 @@ func pingEverySize(t *testing.T, ns, to string) {
 		return err
 	})
 	defer socket.Close()
-	for size := 64; size <= innerMTU+1; size++ {
+	for size := 64; size <= mtu+1; size++ {
 		echo(t, socket.(*net.IPConn), size-headers)
 	}
-	out := run(t, ns, fmt.Sprintf(`ping -q -c 1 -W 0.2 -M do -s %d %s 2>&1 || true`, innerMTU+1-headers, to))
+	out := run(t, ns, fmt.Sprintf(`ping -q -c 1 -W 0.2 -M do -s %d %s 2>&1 || true`, mtu+1-headers, to))
 	if strings.Contains(out, "1 received") {
 		t.Errorf("a packet longer than the MTU was carried whole: %s", out)
 	}

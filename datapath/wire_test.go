@@ -9,20 +9,14 @@ import (
 	"testing"
 )
 
+// Linux writes 0xffff for 0 into TCP's field too (include/net/checksum.h CSUM_MANGLED_0): the same sum, but not to tshark.
+const badChecksum = `(ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad") && !(tcp.checksum == 0xffff && eth.src == ` + peerMAC + `)`
+
 // checkWire looks at the packets themselves, as tshark understands them: offloads of the wire are off at both ends, so that they are
 // what a network card would send. Nothing but VXLAN and the neighbour protocols of the underlay, and every checksum right.
 // The peer sees both ways: what a device takes on the host, its kernel never sees.
 func checkWire(t *testing.T) {
-	for _, ns := range []string{hostNS, peerNS} {
-		before := run(t, ns, "ethtool -k wire")
-		run(t, ns, "ethtool -K wire tx off tso off gso off gro off")
-		defer func() {
-			run(t, ns, "ethtool -K wire tx on tso on gso on")
-			if strings.Contains(before, "generic-receive-offload: on") {
-				run(t, ns, "ethtool -K wire gro on")
-			}
-		}()
-	}
+	withoutOffloads(t)
 	file := filepath.Join(t.TempDir(), "wire.pcap")
 	capture := start(t, peerNS, "tcpdump", "-i", "wire", "-w", file, "-B", "65536", "-Z", "root")
 	waitOutput(t, capture, "listening on")
@@ -38,10 +32,8 @@ func checkWire(t *testing.T) {
 	if n := len(tshark(t, file, `vxlan && tcp.checksum.status == "Good"`)); n < len(pairs)*wireBytes/innerMTU/2 {
 		t.Errorf("%d TCP packets with a verified checksum on the wire: the capture is not what was sent", n)
 	}
-	// Linux writes 0xffff for 0 into TCP's field too (include/net/checksum.h CSUM_MANGLED_0): the same sum, but not to tshark.
-	const mangledByLinux = `(tcp.checksum == 0xffff && eth.src == ` + peerMAC + `)`
 	bad := []string{
-		`(ip.checksum.status == "Bad" || tcp.checksum.status == "Bad" || udp.checksum.status == "Bad" || icmp.checksum.status == "Bad" || icmpv6.checksum.status == "Bad") && !` + mangledByLinux,
+		badChecksum,
 		`_ws.malformed`,
 		`!vxlan && !arp && !icmpv6`,
 		`vxlan && (vxlan.vni != 4200 || !(vxlan[0:4] == 08:00:00:00) || !(vxlan[7:1] == 00))`,
@@ -49,6 +41,21 @@ func checkWire(t *testing.T) {
 	}
 	if found := tshark(t, file, "("+strings.Join(bad, ") || (")+")"); len(found) > 0 {
 		t.Errorf("%d packets match one of %q, the first: %s", len(found), bad, found[0])
+	}
+}
+
+// withoutOffloads has both ends of the wire cut up and sum themselves what they would leave to a card.
+func withoutOffloads(t *testing.T) {
+	t.Helper()
+	for _, ns := range []string{hostNS, peerNS} {
+		before := run(t, ns, "ethtool -k wire")
+		run(t, ns, "ethtool -K wire tx off tso off gso off gro off")
+		t.Cleanup(func() {
+			run(t, ns, "ethtool -K wire tx on tso on gso on")
+			if strings.Contains(before, "generic-receive-offload: on") {
+				run(t, ns, "ethtool -K wire gro on")
+			}
+		})
 	}
 }
 
@@ -62,11 +69,11 @@ func iperf(t *testing.T, from, to, addr, options string) {
 
 // tshark lists the packets that match, with every checksum verified. iperf3's payload is data: else the client's port, which
 // the kernel chooses, may be that of a protocol tshark knows (37008 is TZSP's), and its bytes are malformed for that.
-func tshark(t *testing.T, file, filter string) []string {
+func tshark(t *testing.T, file, filter string, options ...string) []string {
 	t.Helper()
-	out, err := exec.Command("tshark", "-n", "-r", file, "-Y", filter, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
+	out, err := exec.Command("tshark", append([]string{"-n", "-r", file, "-Y", filter, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
 		"-o", "udp.check_checksum:TRUE", "-o", "ip.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE",
-		"-d", "tcp.port==7002,data", "-d", "udp.port==7002,data").Output()
+		"-d", "tcp.port==7002,data", "-d", "udp.port==7002,data"}, options...)...).Output()
 	if err != nil {
 		t.Fatalf("tshark -Y %q: %v: %s", filter, err, err.(*exec.ExitError).Stderr)
 	}
