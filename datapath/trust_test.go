@@ -137,6 +137,8 @@ func TestUnderlayIsNotTrusted(t *testing.T) {
 		{"src_unknown", "with a source nobody announced", peer, vxlan(8, vni, udp4(t, strangerMAC, peerIP4, hostMAC, hostIP4))},
 		{"spoofed_mac", "with a source of another VTEP", peer, vxlan(8, vni, udp4(t, otherMAC, peerIP4, hostMAC, hostIP4))},
 		{"spoofed_mac", "with a source of this host", peer, vxlan(8, vni, udp4(t, hostMAC, hostIP4, hostMAC, hostIP4))},
+		{"spoofed_ip", "with an address of this host's container as source", peer, vxlan(8, vni, udp4(t, peerMAC, hostIP4, hostMAC, hostIP4))},
+		{"spoofed_ip", "with ARP for an address of this host's container", peer, vxlan(8, vni, arp(t, layers.ARPReply, peerMAC, hostIP4, hostIP4))},
 		{"spoofed_mac", "with a group address as source", peer, vxlan(8, vni, udp4(t, "33:33:00:00:00:01", peerIP4, hostMAC, hostIP4))},
 		{"vlan", "with an inner tag", peer, vxlan(8, vni, tagged(good))},
 		{"fdb_miss", "for a MAC nobody has", peer, vxlan(8, vni, udp4(t, peerMAC, peerIP4, strangerMAC, hostIP4))},

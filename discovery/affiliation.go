@@ -39,7 +39,8 @@ type affiliation struct {
 	mu        sync.Mutex
 	self      nodeID
 	own       clusterID
-	kin       map[nodeID]bool         // who was a member, also before a restart
+	kin       map[nodeID]bool         // who was a member within a day, also before a restart
+	met       bool                    // there was one
 	told      map[netip.AddrPort]bool // whom an operator or Docker named
 	dialled   map[netip.AddrPort]bool // who is being joined
 	strangers []Stranger              // the one heard last at the end
@@ -88,7 +89,16 @@ func (a *affiliation) isTold(address netip.AddrPort) bool {
 func (a *affiliation) know(id nodeID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.kin[id] = true
+	a.kin[id], a.met = true, true
+}
+
+// lose forgets nodes that were members.
+func (a *affiliation) lose(ids []nodeID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range ids {
+		delete(a.kin, id)
+	}
 }
 
 func (a *affiliation) knows(id nodeID) bool {
@@ -101,7 +111,7 @@ func (a *affiliation) knows(id nodeID) bool {
 func (a *affiliation) alone() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.kin) == 0
+	return !a.met
 }
 
 // set makes an identity this node's own; the zero one makes it look for another.
@@ -138,10 +148,13 @@ func (a *affiliation) admit(m memberUpEvent) error {
 	if !a.fits(m.id, m.meta.claim) {
 		return a.refuse(m)
 	}
+	if !a.kin[m.id] && len(a.kin) >= maxHosts {
+		return fmt.Errorf("%s (%s) at %s: %w", m.meta.host, m.id, m.address, errCrowd)
+	}
 	if a.own == (clusterID{}) && m.meta.claim.cluster != a.own {
 		a.adopt(m.meta.claim.cluster)
 	}
-	a.kin[m.id] = true
+	a.kin[m.id], a.met = true, true
 	a.strangers = slices.DeleteFunc(a.strangers, func(s Stranger) bool { return s.Addr == m.address })
 	return nil
 }
@@ -212,6 +225,9 @@ func (a *affiliation) seeks() bool {
 // errStranger is in every refusal, and nowhere else: what memberlist makes of it
 // is recognised by its text.
 var errStranger = errors.New("is not of this node's cluster")
+
+// errCrowd keeps out who was no member before.
+var errCrowd = fmt.Errorf("this host knows %d others, and takes in no more: each is forgotten a day after it has gone", maxHosts)
 
 func (a *affiliation) refuse(m memberUpEvent) error {
 	a.note(Stranger{Host: m.meta.host, Addr: m.address, Cluster: m.meta.claim.cluster.String()})

@@ -9,16 +9,16 @@ import (
 type packetEvent struct{ packet *packet }
 
 func (e packetEvent) apply(c *core) {
-	p := e.packet
-	from := c.owners[p.from]
+	from := c.owners[e.packet.from]
 	if from == c.self {
 		return // an echo, or of a twin: see meet
 	}
+	c.sender, c.streamed = recipient{e.packet.from, e.packet.address}, e.packet.stream
+	p := c.screen(e.packet)
 	if from != nil {
 		from.unanswered = time.Time{}
 		c.noteWay(from, p)
 	}
-	c.sender, c.streamed = recipient{p.from, p.address}, p.stream
 	if p.relay != nil {
 		c.handleRelay(p)
 	}
@@ -59,7 +59,7 @@ func (c *core) handleAnnounce(a *announce) bool {
 	}
 	o := c.owners[a.owner]
 	if o == nil {
-		if a.down >= forgetAfter {
+		if a.down >= forgetAfter || !c.roomForOwner() {
 			return false
 		}
 		o = c.owner(a.owner)
@@ -127,12 +127,15 @@ func (c *core) handleDelta(d *delta, from nodeID) {
 		return
 	}
 	have := o.have(d.key)
+	fits := d.from == 0 || have != 0 && d.from <= have
 	switch {
 	case d.to <= have || d.to < o.since(d.key):
 		return
+	case fits && !c.roomForRecords(o, d):
+		return
 	case d.from == 0:
 		c.replaceSet(o, d)
-	case have != 0 && d.from <= have:
+	case fits:
 		c.applyDelta(o, d)
 	default:
 		c.pull(o.id, d.key, d.incarnation, d.to, from)

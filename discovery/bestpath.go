@@ -76,10 +76,11 @@ func comparePaths(a, b path) int {
 // route is every path to one key, the best first, and the one that the observer
 // was last told of.
 type route struct {
-	paths     []path
-	installed Change
-	inUse     bool        // installed is set
-	moves     []time.Time // to another VTEP, lately
+	paths      []path
+	installed  Change
+	inUse      bool        // installed is set
+	moves      []time.Time // to another VTEP, lately
+	passedOver bool        // the first path does not count, and that was told
 }
 
 // add reports whether the path is new.

@@ -337,10 +337,22 @@ func (c *Cluster) Rejected() map[string]uint64 {
 	return maps.Clone(c.rejected)
 }
 
-func (c *Cluster) reject(reason string) {
+func (c *Cluster) reject(reason string) { c.rejectTimes(reason, 1) }
+
+func (c *Cluster) rejectTimes(reason string, times uint64) {
 	c.rejectedMu.Lock()
 	defer c.rejectedMu.Unlock()
-	c.rejected[reason]++
+	c.rejected[reason] += times
+}
+
+// noteRefusals counts and names what only somebody with the token can have said.
+func (c *Cluster) noteRefusals(refused refusals) {
+	for reason, r := range refused {
+		c.rejectTimes(reason, r.times)
+		if c.limiter.allow(reason) {
+			c.log.Warnf("not taken from gossip (%s): %s", reason, r.detail)
+		}
+	}
 }
 
 // Leave tells the cluster that this node goes for good: its records are
@@ -435,6 +447,8 @@ func (c *Cluster) perform(out *output) {
 		c.gossip.setMeta(func(m *meta) { m.incarnation = out.persist })
 	}
 	c.metrics.observe(out)
+	c.noteRefusals(out.refused)
+	c.affiliation.lose(out.gone)
 	for _, n := range out.log {
 		logAt(c.log, n.level, n.text)
 	}

@@ -16,7 +16,8 @@ const protocolVersion = 1
 // Limits of what is taken from the wire. A node keeps to them in what it sends.
 const (
 	maxMessage     = 4 << 20       // bytes
-	maxIncarnation = 1<<53 - 1     // milliseconds since 1970 fit for a while
+	maxIncarnation = 1<<62 - 1     // milliseconds since 1970, and above: see maxLead
+	maxTime        = 1<<53 - 1     // milliseconds since 1970
 	maxVersion     = 1<<53 - 1     // of sets and announcements
 	maxVNI         = 1<<24 - 1     // RFC 7348 section 5
 	maxKey         = 128           // bytes of a network key
@@ -299,7 +300,7 @@ func (d *decoder) incarnation(n uint64) uint64 {
 }
 
 func (d *decoder) time(ms uint64) time.Time {
-	if ms > maxIncarnation {
+	if ms > maxTime {
 		d.fail("time", "%d ms after 1970", ms)
 	}
 	return time.UnixMilli(int64(ms))

@@ -66,6 +66,7 @@ type core struct {
 	changedAt   time.Time // last change of anything that digests are of
 	refutedAt   time.Time
 	up          int      // peers that are members
+	held        int      // endpoints of others, about: see roomForRecords
 	failures    []*owner // peers that went down lately
 	partitioned bool     // so many that this node is more likely cut off
 	digests     int      // sent since the last sync
@@ -91,6 +92,8 @@ type output struct {
 	memberUp bool             // a node became a member
 	changes  []Change
 	delays   []time.Duration // of the changes taken, since their owners made them
+	refused  refusals
+	gone     []nodeID // of whom nothing is known any more
 }
 
 // logEntry is a line for the log.
@@ -144,6 +147,7 @@ func (c *core) step(now time.Time, ev event) output {
 	c.sender, c.streamed = recipient{}, false
 	c.out.changes = append(c.out.changes, c.view.flush(c.now)...)
 	c.out.log = append(c.out.log, c.view.takeWarnings()...)
+	c.view.takeRefusals(&c.out.refused)
 	out := c.out
 	c.out = output{}
 	return out
@@ -202,6 +206,7 @@ func (c *core) runTimers() {
 // for long.
 func (c *core) housekeep() {
 	c.view.unfreeze(c.now)
+	c.countRecords()
 	c.order = slices.DeleteFunc(c.order, func(o *owner) bool {
 		if o.member {
 			return false
@@ -212,6 +217,7 @@ func (c *core) housekeep() {
 		}
 		c.hide(o)
 		delete(c.owners, o.id)
+		c.out.gone = append(c.out.gone, o.id)
 		c.invalidateSums()
 		return true
 	})

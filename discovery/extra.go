@@ -1,6 +1,9 @@
 package discovery
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // eachPath calls f with each path that the endpoint is reached by. One MAC address
 // behind it, at which several extra addresses are, is one path.
@@ -58,6 +61,7 @@ func (c *core) standing(key string, e Extra) (s Standing) {
 		keys = append(keys, macKey(e.MAC))
 	}
 	self := path{owner: c.self.id, vtep: c.self.meta.vtep, endpoint: &Endpoint{}, extra: &e}
+	var others []uint32
 	for _, k := range keys {
 		r := nv.routes[k]
 		if r == nil {
@@ -65,32 +69,35 @@ func (c *core) standing(key string, e Extra) (s Standing) {
 		}
 		for _, p := range r.paths {
 			s.Owned = s.Owned || p.extra == nil
-			s.Outranked = s.Outranked || comparePaths(p, self) < 0
 			if p.extra != nil {
-				s.Seq = max(s.Seq, p.extra.Seq+1)
+				others = append(others, p.extra.Seq)
 			}
 		}
+		with := route{paths: slices.Clone(r.paths)}
+		with.add(self)
+		s.Outranked = s.Outranked || with.paths[leading(with.paths)] != self
 	}
 	for _, o := range c.order {
 		if o != c.self && !o.shown {
-			s.Seq = max(s.Seq, o.set(key).seqAbove(e))
+			others = o.set(key).seqs(others, e)
 		}
 	}
+	s.Seq = NextSeq(0, others)
 	return s
 }
 
-// seqAbove is above that of each extra address in the set, which may be nil, that
-// claims the same: a host that is hidden may come back.
-func (s *set) seqAbove(e Extra) (seq uint32) {
+// seqs adds the sequence numbers of the extra addresses in the set, which may be nil, that
+// claim the same: a host that is hidden may come back.
+func (s *set) seqs(seqs []uint32, e Extra) []uint32 {
 	if s == nil {
-		return 0
+		return seqs
 	}
 	for _, it := range s.live {
 		for _, x := range it.endpoint.Extras {
 			if x.Contends(e) {
-				seq = max(seq, x.Seq+1)
+				seqs = append(seqs, x.Seq)
 			}
 		}
 	}
-	return seq
+	return seqs
 }

@@ -3,6 +3,7 @@ package discovery
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -242,7 +243,14 @@ func (g *gossip) NotifyAlive(n *memberlist.Node) error {
 		g.cluster.log.Errorf("host %s (%s) advertises %s, as this one does: unless it is this host before it was set up anew, give each host an --advertise of its own",
 			m.meta.host, m.id, m.address)
 	}
-	return g.cluster.affiliation.admit(m)
+	err = g.cluster.affiliation.admit(m)
+	if errors.Is(err, errCrowd) {
+		g.cluster.reject(reasonHosts)
+		if g.cluster.limiter.allow(reasonHosts) {
+			g.cluster.log.Errorf("refused a host: %v", err)
+		}
+	}
+	return err
 }
 
 // NotifyMerge implements memberlist.MergeDelegate.

@@ -61,8 +61,8 @@ func (w logWriter) Write(line []byte) (int, error) {
 		level, text = logrus.InfoLevel, strings.TrimSpace(string(line))
 	}
 	cause, from, _ := strings.Cut(text, " from=")
-	if strings.Contains(text, errStranger.Error()) {
-		level = logrus.DebugLevel // the affiliation has told of it
+	if strings.Contains(text, errStranger.Error()) || strings.Contains(text, errCrowd.Error()) {
+		level = logrus.DebugLevel // it was told of
 	}
 	if level <= logrus.WarnLevel && isKeyError(text) {
 		w.cluster.reject("key")

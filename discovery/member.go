@@ -22,6 +22,9 @@ func (e memberUpEvent) apply(c *core) {
 	joined := !o.member
 	o.member, o.seen, o.frozen, o.stray = true, true, false, false
 	o.meta, o.address = e.meta, e.address
+	if o.incarnation > o.meta.incarnation+maxLead {
+		c.disown(o)
+	}
 	clear(c.groupsCache)
 	c.refresh(o)
 	if !joined {

@@ -41,7 +41,7 @@ func (v *view) noteMove(now time.Time, n Network, name networkRoute, r *route, t
 // best is the first path; of a frozen route the one that is installed, while it
 // is still there and no endpoint's own has come before what is extra.
 func (v *view) best(n Network, name networkRoute, r *route) Change {
-	first := r.paths[0].change(n, name.routeKey)
+	first := r.paths[v.lead(n, name, r)].change(n, name.routeKey)
 	if _, frozen := v.frozen[name]; !frozen || first.Extra != r.installed.Extra {
 		return first
 	}
@@ -51,6 +51,37 @@ func (v *view) best(n Network, name networkRoute, r *route) Change {
 		}
 	}
 	return first
+}
+
+// lead is which path counts. One that is passed over for its sequence number is told of once.
+func (v *view) lead(n Network, name networkRoute, r *route) int {
+	at := leading(r.paths)
+	if at > 0 && !r.passedOver {
+		p := &r.paths[0]
+		v.refused.add(reasonSequence, "node %s announces %s of network %q with sequence number %d, where %d is the highest that moves can have made: it does not count",
+			p.owner, name, n.Key, p.seq(), r.paths[at].seq())
+	}
+	r.passedOver = at > 0
+	return at
+}
+
+func (v *view) takeRefusals(all *refusals) {
+	if v == nil {
+		return
+	}
+	for reason, r := range v.refused {
+		for range r.times {
+			all.add(reason, "%s", r.detail)
+		}
+	}
+	v.refused = nil
+}
+
+func (name networkRoute) String() string {
+	if name.kind == KindAddr {
+		return fmt.Sprintf("address %s", name.addr.Addr())
+	}
+	return fmt.Sprintf("MAC address %s", name.mac)
 }
 
 // unfreeze lets the routes that were frozen long enough go to their best paths.

@@ -29,6 +29,9 @@ type pullKey struct {
 func (c *core) pull(id nodeID, key string, incarnation, version uint64, from nodeID) {
 	k := pullKey{id, key}
 	p, asked := c.pulls[k]
+	if !asked && len(c.pulls) >= maxPulls {
+		return // a digest finds it again
+	}
 	if !asked {
 		p = &pull{}
 		c.pulls[k] = p

@@ -270,7 +270,11 @@ func (h *simHost) remove(key string, mac MAC) {
 }
 
 func (h *simHost) step(ev event) {
-	out := h.core.step(h.sim.now, ev)
+	h.after(h.core.step(h.sim.now, ev))
+}
+
+// after does what a step wants done.
+func (h *simHost) after(out output) {
 	if out.persist != 0 {
 		h.incarnation = out.persist
 		h.sim.unsettled = true

@@ -16,6 +16,7 @@ type view struct {
 	dirty    map[networkRoute]struct{}
 	frozen   map[networkRoute]time.Time // moved too often: left where they are until then
 	warnings []string                   // for the log
+	refused  refusals
 }
 
 type networkView struct {

@@ -125,11 +125,11 @@ func (o *Overlay) claims(n *network, ep *Endpoint) []discovery.Record {
 // nextSeq is the mobility sequence number to announce: above that of every host which had the MAC or an address before
 // (RFC 7432 section 15). An endpoint that did not move keeps its own.
 func (o *Overlay) nextSeq(n *network, ep *Endpoint) uint32 {
-	seq := ep.Seq
+	var others []uint32
 	for _, r := range o.claims(n, ep) {
-		seq = max(seq, r.Endpoint.Seq+1)
+		others = append(others, r.Endpoint.Seq)
 	}
-	return seq
+	return discovery.NextSeq(ep.Seq, others)
 }
 
 // orWithdraw is how to get what is claimed by a host that went down with many others; empty: it did not.

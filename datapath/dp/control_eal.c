@@ -39,7 +39,7 @@ static struct {
 uint64_t
 dp_memory(unsigned n_workers, uint32_t eth_mbufs)
 {
-	return TABLE_BYTES + (uint64_t)n_workers * (WORKER_MBUFS * (DP_BUF_LEN + 512ull) + (4 << 20) + DP_FLOW_SLOTS * sizeof(struct dp_flow_slot)) +
+	return TABLE_BYTES + (uint64_t)n_workers * (WORKER_MBUFS * (DP_BUF_LEN + 512ull) + (4 << 20) + DP_FLOW_SLOTS * sizeof(struct dp_flow_slot) + DP_SOURCE_SLOTS * sizeof(struct dp_source_slot)) +
 	       eth_mbufs * (RTE_MBUF_DEFAULT_BUF_SIZE + 256ull);
 }
 

@@ -126,7 +126,7 @@ func examples(t testing.TB) map[string][]byte {
 	}
 }
 
-// back turns a frame's Ethernet addresses round: the other container's answer.
+// back turns addresses of a frame round, Ethernet ones and those of ARP: the other container says the same.
 func back(frame []byte) []byte {
 	turned := append([]byte{}, frame...)
 	copy(turned, frame[6:12])
@@ -134,6 +134,11 @@ func back(frame []byte) []byte {
 	if frame[0]&1 != 0 {
 		copy(turned, frame[:6])
 		copy(turned[6:], dstMAC)
+	}
+	if turned[12] == 8 && turned[13] == 6 {
+		copy(turned[22:], dstMAC)
+		copy(turned[28:], dst4.AsSlice())
+		copy(turned[38:], src4.AsSlice())
 	}
 	return turned
 }

@@ -131,6 +131,7 @@ struct dp_worker {
 	bool waited; /* for room to send, as long as a turn may */
 	struct dp_gro *gro;
 	struct dp_flow_slot *flow_cache;
+	struct dp_source source;
 	struct dp_udp udp;
 	struct dp_rx_fairness fairness;
 	struct dp_shared *written[DP_BURST]; /* to which something was that their containers have not been told of */

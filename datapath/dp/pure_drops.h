@@ -12,12 +12,12 @@
 	X(VLAN, vlan, "an inner VLAN tag, which RFC 7348 section 6.1 tells to drop") \
 	X(OFFLOAD, offload, "a virtio-net header that does not fit the frame behind it, or a packet that a card's driver refuses") \
 	X(OVERSIZE, oversize, "longer on a port than a packet buffer: 64 KiB less headroom") \
-	X(SPOOFED_MAC, spoofed_mac, "source MAC is not the port's, or lives behind another VTEP") \
-	X(SPOOFED_IP, spoofed_ip, "source address is not one of the port's") \
+	X(SPOOFED_MAC, spoofed_mac, "source MAC is not the port's, lives behind another VTEP, or is not the one that ARP or neighbour discovery in the frame names") \
+	X(SPOOFED_IP, spoofed_ip, "source address is not one of the port's, or from the underlay: is another MAC's") \
 	X(CLAIMS, claims, "a trusted container says that it has addresses faster than they are looked at") \
 	X(ARP_UNKNOWN, arp_unknown, "ARP request for an address that nobody has") \
 	X(ND_UNKNOWN, nd_unknown, "neighbour solicitation for an address that nobody has") \
-	X(ROUTER, router, "router advertisement or redirect from a container: no container is the network's router") \
+	X(ROUTER, router, "router advertisement or redirect from a container, of this host or another: no container is the network's router") \
 	X(ROUTER_SOLICITED, router_solicited, "router solicitation: nobody would answer, and to all of a large network it is no small thing") \
 	X(PROBE, probe, "a container asking for its own address: announcement or duplicate detection, nobody else has it") \
 	X(FDB_MISS, fdb_miss, "destination MAC unknown in its network") \

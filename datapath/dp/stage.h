@@ -15,6 +15,9 @@ void dp_decap_flush(struct dp_worker *w);
 /* stage_esp.c: opens those that are ESP, and drops what does not open; how many are left. */
 unsigned dp_esp_open(struct dp_worker *w, struct dp_packet *packets, unsigned n);
 
+/* stage_source.c: from the underlay; DP_DROP_COUNT: what the frame says of who sent it agrees with the tables. Slot is that of `from`. */
+enum dp_drop dp_source_told(struct dp_worker *w, const struct dp_frame *f, const struct dp_fdb_key *from, struct dp_flow_slot *slot);
+
 /* Whether frames for the MAC are delivered to the port. */
 static inline bool
 dp_port_has_mac(const struct dp_port *port, const uint8_t mac[6])

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * From the underlay: take the VXLAN header off (RFC 7348 section 5), check that the sender may speak for the inner
- * source, carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other. What the sender left
+ * source (what that says of itself: stage_source.c), carry congestion marks inwards (RFC 6040), and deliver, merged where frames follow each other. What the sender left
  * to a card that never came, a tap leaves to whoever passes it on; for others it is done here.
  */
 #include "pure_gso.h"
@@ -22,7 +22,7 @@ enum edge {
 	DROP_OVERLOAD = DP_DROP_OVERLOAD,
 	DROP_VLAN = DP_DROP_VLAN,
 	DROP_MALFORMED = DP_DROP_MALFORMED,
-	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC,
+	DROP_SPOOFED_MAC = DP_DROP_SPOOFED_MAC, /* this, or SPOOFED_IP, ROUTER, ROUTER_SOLICITED, MALFORMED: stage_source.c */
 	DROP_SRC_UNKNOWN = DP_DROP_SRC_UNKNOWN,
 	DROP_VNI_UNKNOWN = DP_DROP_VNI_UNKNOWN,
 	DROP_PLAIN = DP_DROP_PLAIN,
@@ -230,16 +230,20 @@ source_vtep_ok(const struct dp_vtep *from, struct dp_fdb_entry source)
 
 /* Port is the one that the destination's entry names, or NULL. */
 static inline enum edge
-edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, const struct dp_port *port, struct dp_frame *f)
+edge_of(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key *from, struct dp_flow_slot *slot, struct dp_fdb_entry source, struct dp_fdb_entry to, const struct dp_port *port, struct dp_frame *f)
 {
-	enum edge edge = parse_inner(p, vni, f);
+	enum edge edge = parse_inner(p, from->vni, f);
+	enum dp_drop told;
 
 	if (edge != STAYS)
 		return edge;
 	if (!source_vtep_ok(p->from, source))
 		return source_drop(f, source);
-	if (to.kind != DP_KIND_NONE && p->esp != (port ? port->encrypted : dp_net_encrypted(vni)))
+	if (to.kind != DP_KIND_NONE && p->esp != (port ? port->encrypted : dp_net_encrypted(from->vni)))
 		return p->esp ? DROP_ESP_UNWANTED : DROP_PLAIN;
+	told = dp_source_told(w, f, from, slot);
+	if (unlikely(told != DP_DROP_COUNT))
+		return (enum edge)told;
 	edge = congestion_inwards(f, p->tos & ECN_MASK);
 	if (edge != STAYS)
 		return edge;
@@ -256,10 +260,10 @@ edge_of(const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, str
 }
 
 static void
-dispatch(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
+dispatch(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key *from, struct dp_flow_slot *slot, struct dp_fdb_entry source, struct dp_fdb_entry to, struct dp_port *port)
 {
 	struct dp_frame f;
-	enum edge edge = edge_of(p, vni, source, to, port, &f);
+	enum edge edge = edge_of(w, p, from, slot, source, to, port, &f);
 	uint16_t gso_size = edge == TO_GRO || edge == TO_PORT ? whole_size(p, &f, port) : p->gso_size;
 
 	switch (edge) {
@@ -285,13 +289,14 @@ dispatch(struct dp_worker *w, const struct dp_packet *p, uint32_t vni, struct dp
 
 /* Does what dispatch does with most packets for a port on a device: their mbuf goes on as it is. Else false, and nothing was done. */
 static inline bool
-forward(struct dp_worker *w, const struct dp_packet *p, struct dp_fdb_entry source, struct dp_port *port)
+forward(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key *from, struct dp_flow_slot *slot, struct dp_fdb_entry source, struct dp_port *port)
 {
 	uint8_t *frame = p->data + DP_VXLAN_LEN;
+	const dp_ipv4_hdr *ip = (const void *)(frame + DP_ETH_LEN);
 	uint32_t len = p->len - DP_VXLAN_LEN;
 	struct dp_hdrs hdrs;
 
-	if (!p->mbuf || p->esp != port->encrypted || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || dp_is_partial(frame, &hdrs) || !source_vtep_ok(p->from, source))
+	if (!p->mbuf || p->esp != port->encrypted || (p->tos & ECN_MASK) != ECN_NOT_ECT || !dp_parse_plain(frame, len, &hdrs) || dp_is_partial(frame, &hdrs) || !source_vtep_ok(p->from, source) || !dp_source_ok4(&w->source, slot, from, ip->src_addr))
 		return false;
 	dp_eth_forward(w, port, p->mbuf, frame, len);
 	return true;
@@ -342,21 +347,23 @@ void
 dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 {
 	struct dp_fdb_entry source[DP_BURST], to[DP_BURST];
+	struct dp_flow_slot *slots[DP_BURST];
 	struct burst b;
 
 	w->gro->udp = atomic_load_explicit(&dp.uso, memory_order_relaxed);
 	group_runs(w, packets, n, &b);
 	if (!b.n)
 		return;
-	dp_fdb_lookup(w->flow_cache, b.source, b.n, source);
-	dp_fdb_lookup(w->flow_cache, b.to, b.runs, to);
+	w->source.version = atomic_load_explicit(&dp_neigh_version, memory_order_acquire);
+	dp_fdb_lookup(w->flow_cache, b.to, b.runs, to, slots);
+	dp_fdb_lookup(w->flow_cache, b.source, b.n, source, slots);
 	for (unsigned run = 0; run < b.runs; run++) {
 		struct dp_port *port = port_of(to[run]);
 		bool zero_copy = port && !port->ops->merges && port->eth;
 
 		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
-			if (!zero_copy || unlikely(!forward(w, b.packets[i], source[i], port)))
-				dispatch(w, b.packets[i], b.source[i].vni, source[i], to[run], port);
+			if (!zero_copy || unlikely(!forward(w, b.packets[i], &b.source[i], slots[i], source[i], port)))
+				dispatch(w, b.packets[i], &b.source[i], slots[i], source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);
 }

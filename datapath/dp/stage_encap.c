@@ -223,6 +223,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 {
 	struct dp_fdb_key keys[DP_BURST];
 	struct dp_fdb_entry entries[DP_BURST];
+	struct dp_flow_slot *slots[DP_BURST];
 	struct dp_frame *admitted[DP_BURST];
 	unsigned kept = 0;
 
@@ -241,7 +242,7 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	}
 	if (!kept)
 		return;
-	dp_fdb_lookup(w->flow_cache, keys, kept, entries);
+	dp_fdb_lookup(w->flow_cache, keys, kept, entries, slots);
 	for (unsigned i = 0; i < kept;) {
 		struct dp_port *sender = from[admitted[i] - frames], *to = NULL;
 		enum edge edge = edge_of(entries[i], sender, &to);

@@ -49,20 +49,27 @@ struct dp_fdb_key {
 	uint64_t vni;
 } __rte_aligned(16);
 
-/* What a worker has looked up of late. An entry holds as long as the table is as it was: see dp_fdb_lookup. */
+/*
+ * What a worker has looked up of late: one cache line. An entry holds as long as the table is as it was: see dp_fdb_lookup. So do,
+ * as long as the neighbours are, the addresses from which the MAC has sent last: see dp_source_ok4.
+ */
 struct dp_flow_slot {
 	struct dp_fdb_key key;
 	uint64_t version;
 	struct dp_fdb_entry entry;
-} __rte_aligned(32);
+	uint64_t neigh_version;
+	uint64_t ip6[2];
+	uint32_t ip4;
+} __rte_cache_aligned;
+_Static_assert(sizeof(struct dp_flow_slot) == RTE_CACHE_LINE_SIZE, "a slot is a cache line");
 
 #define DP_FLOW_SLOTS (1 << 16)
 
 /* table_fdb.c */
 int dp_fdb_init(char *err);
 int dp_fdb_set(uint32_t vni, const uint8_t mac[6], struct dp_fdb_entry entry);
-/* Through the caller's flow cache: DP_FLOW_SLOTS of them, all 0 at first. */
-void dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries);
+/* Through the caller's flow cache: DP_FLOW_SLOTS of them, all 0 at first. A slot is its key's, or nobody's. */
+void dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries, struct dp_flow_slot **slots);
 struct dp_fdb_entry dp_fdb_lookup_one(uint32_t vni, const uint8_t mac[6]);
 
 /* The key under which a destination is found: every group address of a network shares its flood list. */
@@ -84,6 +91,44 @@ int dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6], bool e
 bool dp_neigh_lookup(uint32_t vni, const struct dp_addr *addr, uint8_t mac[6]);
 /* Whether an endpoint has the address for its own, which is not at the MAC. */
 bool dp_neigh_owned(uint32_t vni, const struct dp_addr *addr, const uint8_t mac[6]);
+
+/* A source that a worker has seen not to contradict the table: beside the two in its flow cache, for who sends from many. */
+struct dp_source_slot {
+	uint64_t addr[2];
+	uint64_t mac;
+	uint64_t seen; /* the table's version and the VNI */
+} __rte_aligned(32);
+
+#define DP_SOURCE_BITS 14
+#define DP_SOURCE_SLOTS (1 << DP_SOURCE_BITS)
+
+/* table_source.c */
+struct dp_source {
+	struct dp_source_slot *cache; /* DP_SOURCE_SLOTS of them, all 0 at first */
+	uint64_t version;             /* of the neighbours, for the burst that is looked at */
+};
+
+/* Counts the neighbours' changes, from 1, which no empty slot of a cache carries. */
+extern _Atomic uint64_t dp_neigh_version;
+bool dp_source_look4(struct dp_source *s, struct dp_flow_slot *slot, const struct dp_fdb_key *from, uint32_t ip);
+bool dp_source_look6(struct dp_source *s, struct dp_flow_slot *slot, const struct dp_fdb_key *from, const uint8_t ip[16]);
+
+/* Whether the table has the address, in network order, at the MAC of `from`, or nowhere. Slot is that of `from`. */
+static inline bool
+dp_source_ok4(struct dp_source *s, struct dp_flow_slot *slot, const struct dp_fdb_key *from, uint32_t ip)
+{
+	if (likely(slot->ip4 == ip && slot->neigh_version == s->version))
+		return true;
+	return dp_source_look4(s, slot, from, ip);
+}
+
+static inline bool
+dp_source_ok6(struct dp_source *s, struct dp_flow_slot *slot, const struct dp_fdb_key *from, const uint8_t ip[16])
+{
+	if (likely(slot->ip6[0] == dp_load64(ip) && slot->ip6[1] == dp_load64(ip + 8) && slot->neigh_version == s->version))
+		return true;
+	return dp_source_look6(s, slot, from, ip);
+}
 
 /* table_net.c */
 /* Immutable; swapped whole. */

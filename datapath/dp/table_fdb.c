@@ -11,6 +11,9 @@ static struct rte_hash *fdb;
 /* Counts the table's changes, from 1, which no empty slot of a cache carries. */
 static _Atomic uint64_t version = 1;
 
+/* In place of a slot that another key of the burst has taken: its source is looked up each time. */
+static struct dp_flow_slot nobody;
+
 #define CACHE_BITS 16
 _Static_assert(1 << CACHE_BITS == DP_FLOW_SLOTS, "a slot for each hash");
 
@@ -89,24 +92,27 @@ lookup_missing(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, const 
  * passed its quiescent state since the change reads that version.
  */
 void
-dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries)
+dp_fdb_lookup(struct dp_flow_slot *cache, const struct dp_fdb_key *keys, unsigned n, struct dp_fdb_entry *entries, struct dp_flow_slot **slots)
 {
 	uint64_t now = atomic_load_explicit(&version, memory_order_acquire);
-	const struct dp_flow_slot *found[DP_BURST];
 	uint8_t missing[DP_BURST];
 	unsigned n_missing = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		found[i] = &cache[cache_slot(&keys[i])];
-		rte_prefetch0(found[i]);
+		slots[i] = &cache[cache_slot(&keys[i])];
+		rte_prefetch0(slots[i]);
 	}
 	for (unsigned i = 0; i < n; i++) {
-		entries[i] = found[i]->entry;
-		if (unlikely(!cache_hit(found[i], &keys[i], now)))
+		entries[i] = slots[i]->entry;
+		if (unlikely(!cache_hit(slots[i], &keys[i], now)))
 			missing[n_missing++] = i;
 	}
-	if (n_missing)
-		lookup_missing(cache, keys, missing, n_missing, entries, now);
+	if (likely(!n_missing))
+		return;
+	lookup_missing(cache, keys, missing, n_missing, entries, now);
+	for (unsigned i = 0; i < n; i++)
+		if (unlikely(!dp_fdb_key_equal(&slots[i]->key, &keys[i])))
+			slots[i] = &nobody;
 }
 
 static struct dp_fdb_key

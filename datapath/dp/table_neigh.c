@@ -13,6 +13,7 @@ struct neigh_key {
 } __rte_aligned(16);
 
 static struct rte_hash *neighs;
+_Atomic uint64_t dp_neigh_version = 1;
 
 int
 dp_neigh_init(char *err)
@@ -35,18 +36,24 @@ dp_neigh_add(uint32_t vni, struct dp_addr addr, const uint8_t mac[6], bool extra
 	struct neigh_key key = { .addr = addr, .vni = vni };
 	struct entry entry = { .extra = extra };
 	void *word;
+	int ret;
 
 	memcpy(entry.mac, mac, 6);
 	memcpy(&word, &entry, sizeof(word));
-	return rte_hash_add_key_data(neighs, &key, word);
+	ret = rte_hash_add_key_data(neighs, &key, word);
+	atomic_fetch_add_explicit(&dp_neigh_version, 1, memory_order_release);
+	return ret;
 }
 
 int
 dp_neigh_del(uint32_t vni, struct dp_addr addr)
 {
 	struct neigh_key key = { .addr = addr, .vni = vni };
+	int ret;
 
-	return rte_hash_del_key(neighs, &key) >= 0 ? 0 : -ENOENT;
+	ret = rte_hash_del_key(neighs, &key);
+	atomic_fetch_add_explicit(&dp_neigh_version, 1, memory_order_release);
+	return ret >= 0 ? 0 : -ENOENT;
 }
 
 static bool

@@ -56,11 +56,12 @@ dp_worker_new(unsigned id, char *err)
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->flow_cache = rte_zmalloc("flow cache", DP_FLOW_SLOTS * sizeof(*w->flow_cache), sizeof(*w->flow_cache));
+	w->source.cache = rte_zmalloc("sources", DP_SOURCE_SLOTS * sizeof(*w->source.cache), sizeof(*w->source.cache));
 	w->pending = rte_zmalloc("pending", sizeof(*w->pending), RTE_CACHE_LINE_SIZE);
 	w->claims = rte_zmalloc("claims", sizeof(*w->claims), RTE_CACHE_LINE_SIZE);
 	w->fragments = rte_malloc("fragments", DP_FRAGMENTS_LEN, RTE_CACHE_LINE_SIZE);
 	w->gro = rte_zmalloc("gro", sizeof(*w->gro), RTE_CACHE_LINE_SIZE);
-	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->flow_cache || !w->pending || !w->claims || !w->fragments || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
+	if (w->epoll < 0 || w->wake < 0 || !w->gro || !w->flow_cache || !w->source.cache || !w->pending || !w->claims || !w->fragments || rte_pktmbuf_alloc_bulk(dp.pool, w->mbufs, DP_BURST)) {
 		snprintf(err, DP_ERR_LEN, "no memory or file descriptors for worker %u", id);
 		return NULL;
 	}
@@ -76,6 +77,7 @@ dp_worker_free(struct dp_worker *w)
 	rte_pktmbuf_free_bulk(w->mbufs, DP_BURST);
 	rte_free(w->gro);
 	rte_free(w->flow_cache);
+	rte_free(w->source.cache);
 	rte_free(w->pending);
 	rte_free(w->claims);
 	rte_free(w->fragments);

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -104,4 +105,22 @@ func FuzzReceive(f *testing.F) {
 			t.Errorf("the table is %+v: %v", p.Table, err)
 		}
 	})
+}
+
+// Messages about pools that are made up fill no memory, and the numbers of a pool that is here stay.
+func TestNumbersOfPoolsThatAreMadeUpAreForgotten(t *testing.T) {
+	here := poolID{Key: "network=app", Subnet: netip.MustParsePrefix("10.20.0.0/16")}
+	c := &core{latest: map[poolID]map[string]number{}, pools: map[poolID]*pool{here: {}}}
+	if !c.inOrder(here, "a", number{1, 5}) {
+		t.Fatal("the first message is not in order")
+	}
+	for i := range 3 * maxLatest {
+		c.inOrder(poolID{Key: fmt.Sprint("network=", i)}, "a", number{1, uint64(i)})
+	}
+	if len(c.latest) > maxLatest {
+		t.Errorf("numbers of %d pools are kept, at most %d are to be", len(c.latest), maxLatest)
+	}
+	if c.inOrder(here, "a", number{1, 4}) {
+		t.Error("an old message about a pool that is here is taken")
+	}
 }

@@ -49,6 +49,7 @@ func (c *core) receive(from string, m *message) {
 // better, and what was lost is said again.
 func (c *core) inOrder(id poolID, from string, n number) bool {
 	if c.latest[id] == nil {
+		c.forgetNumbers()
 		c.latest[id] = map[string]number{}
 	}
 	if !c.latest[id][from].before(n) {
@@ -56,6 +57,16 @@ func (c *core) inOrder(id poolID, from string, n number) bool {
 	}
 	c.latest[id][from] = n
 	return true
+}
+
+// maxLatest is of how many pools numbers of messages are kept: others may make any number up.
+const maxLatest = 1 << 14
+
+// forgetNumbers makes room for those of another pool. Of one that is not here an old message does nothing but cause an answer.
+func (c *core) forgetNumbers() {
+	if len(c.latest) >= maxLatest {
+		maps.DeleteFunc(c.latest, func(id poolID, _ map[string]number) bool { return c.pools[id] == nil })
+	}
 }
 
 // answers says whether the message was sent by one who has heard where this host stands.
