@@ -131,7 +131,8 @@ func TestUnderlayIsNotTrusted(t *testing.T) {
 		packet     []byte
 	}{
 		{"vtep_unknown", "from no VTEP", stranger, vxlan(8, vni, good)},
-		{"vxlan_flags", "without the I flag", peer, vxlan(0xf7, vni, good)},
+		{"vxlan_flags", "without the I flag", peer, vxlan(0, vni, good)},
+		{"esp_spi", "with other flags, which may be an SPI", peer, vxlan(0xf7, vni, good)},
 		{"vni_unknown", "with a VNI that is not here", peer, vxlan(8, 4999, good)},
 		{"src_unknown", "in a network where the sender has nobody", peer, vxlan(8, otherVNI, good)},
 		{"src_unknown", "with a source nobody announced", peer, vxlan(8, vni, udp4(t, strangerMAC, peerIP4, hostMAC, hostIP4))},
