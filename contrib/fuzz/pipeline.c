@@ -13,6 +13,7 @@
 #include "fuzz.h"
 
 #define VNI 4200
+#define ENCRYPTED_VNI 4201
 #define DISCARD 9 /* RFC 863: nobody listens there */
 
 static const uint8_t local_mac[6] = { 2, 0x42, 10, 0, 0, 2 }, remote_mac[6] = { 2, 0x42, 10, 0, 0, 3 }, trusted_mac[6] = { 2, 0x42, 10, 0, 0, 4 };
@@ -20,7 +21,9 @@ static const struct dp_addr local_ip4 = { .b = { [10] = 0xff, 0xff, 10, 20, 0, 2
 static const struct dp_addr local_ip6 = { .b = { 0xfd, 0, 0, 0x20, [15] = 2 } }, remote_ip6 = { .b = { 0xfd, 0, 0, 0x20, [15] = 3 } };
 static const struct dp_addr loopback = { .b = { [10] = 0xff, 0xff, 127, 0, 0, 1 } };
 
-static int containers[2];
+const uint8_t fuzz_key[16];
+
+static int containers[3];
 static unsigned n_containers;
 
 static void
@@ -37,9 +40,9 @@ start(void)
 }
 
 static uint32_t
-add_port(const uint8_t mac[6], enum dp_trust trust)
+add_port(uint32_t vni, const uint8_t mac[6], enum dp_trust trust)
 {
-	struct dp_port_config config = { .vni = VNI, .trust = trust, .has_ip4 = true, .has_ip6 = true, .ip4 = local_ip4, .ip6 = local_ip6 };
+	struct dp_port_config config = { .vni = vni, .trust = trust, .has_ip4 = true, .has_ip6 = true, .ip4 = local_ip4, .ip6 = local_ip6 };
 	int idle[2], tap[2], port;
 
 	FUZZ_CHECK(!socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, idle) && !socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tap));
@@ -53,12 +56,12 @@ add_port(const uint8_t mac[6], enum dp_trust trust)
 	return port;
 }
 
-/* What says that it is encrypted by this is looked at. */
+/* An encrypted network, whose packets the VTEP sends by one key. */
 static void
-add_sa(uint32_t vtep)
+add_encrypted(uint32_t vtep)
 {
-	static const uint8_t key[16];
-	struct dp_sa_config config = { .spi = 256, .key = key, .key_len = sizeof(key) };
+	uint32_t port;
+	struct dp_sa_config config = { .spi = FUZZ_SPI, .key = fuzz_key, .key_len = sizeof(fuzz_key) };
 	uint32_t id;
 	bool locked;
 	int ret = dp_sa_add(&config, &locked);
@@ -66,6 +69,10 @@ add_sa(uint32_t vtep)
 	FUZZ_CHECK(ret >= 0);
 	id = ret;
 	FUZZ_CHECK(!dp_vtep_sas(vtep, NULL, &id, 1));
+	FUZZ_CHECK(!dp_net_add(ENCRYPTED_VNI, true));
+	port = add_port(ENCRYPTED_VNI, local_mac, DP_TRUST_NONE);
+	FUZZ_CHECK(!dp_fdb_set_port(ENCRYPTED_VNI, local_mac, port) && !dp_fdb_set_vtep(ENCRYPTED_VNI, remote_mac, vtep));
+	FUZZ_CHECK(!dp_net_flood(ENCRYPTED_VNI, &port, 1, &vtep, 1));
 }
 
 const struct fuzz_pipeline *
@@ -79,13 +86,13 @@ fuzz_pipeline(void)
 	started = true;
 	start();
 	FUZZ_CHECK(!dp_net_add(VNI, false));
-	p.port = add_port(local_mac, DP_TRUST_NONE);
-	p.trusted = add_port(trusted_mac, DP_TRUST_MAC);
+	p.port = add_port(VNI, local_mac, DP_TRUST_NONE);
+	p.trusted = add_port(VNI, trusted_mac, DP_TRUST_MAC);
 	p.vtep = dp_vtep_add(loopback, DISCARD);
 	FUZZ_CHECK(!dp_fdb_set_port(VNI, local_mac, p.port) && !dp_fdb_set_vtep(VNI, remote_mac, p.vtep));
 	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac, false) && !dp_neigh_set(VNI, remote_ip6, remote_mac, false));
 	FUZZ_CHECK(!dp_net_flood(VNI, &p.port, 1, &p.vtep, 1));
-	add_sa(p.vtep);
+	add_encrypted(p.vtep);
 	return &p;
 }
 

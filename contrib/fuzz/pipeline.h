@@ -10,6 +10,10 @@ struct fuzz_pipeline {
 };
 
 const struct fuzz_pipeline *fuzz_pipeline(void);
+/* By which the VTEP's packets of the encrypted network come. */
+#define FUZZ_SPI 256
+extern const uint8_t fuzz_key[16];
+
 /* Takes away what reached the port, so that its queue never stays full. */
 void fuzz_pipeline_drain(void);
 
