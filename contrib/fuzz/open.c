@@ -12,7 +12,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct dp_aead aead;
 	static uint32_t number;
 	uint32_t text_len = size / DP_ESP_ALIGN * DP_ESP_ALIGN;
-	struct dp_esp_hdr hdr = { .spi = htonl(FUZZ_SPI), .number = htonl(++number), .iv = number };
+	struct dp_esp_hdr hdr = { .spi = htonl(FUZZ_SPI), .number = htonl(number + 1), .iv = number };
 	struct dp_esp_aad aad = { hdr.spi, 0, hdr.number };
 	struct dp_esp_nonce nonce = { .iv = hdr.iv };
 	const struct fuzz_pipeline *p = fuzz_pipeline();
@@ -20,7 +20,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > UINT16_MAX - DP_ESP_TAG - sizeof(hdr))
 		return 0;
-	if (number == 1)
+	if (!number++)
 		dp_aead_key(&aead, fuzz_key, sizeof(fuzz_key));
 	packet = malloc(sizeof(hdr) + text_len + DP_ESP_TAG);
 	memcpy(packet, &hdr, sizeof(hdr));
