@@ -169,7 +169,7 @@ func testOptions(t *testing.T, c *Cluster) {
 		{"vni=five", `option vni="five"`},
 		{"network=-", `option network="-"`},
 		{"com.docker.network.driver.mtu=10", `option com.docker.network.driver.mtu="10"`},
-		{"encrypted=", `option encrypted=""`},
+		{"encrypted=perhaps", `option encrypted="perhaps"`},
 		{"trust=all", `option trust="all"`},
 	} {
 		_, err := c.Hosts[0].Docker(t.Context(), "network", "create", "-d", "overlane", "-o", bad.option, "bad")

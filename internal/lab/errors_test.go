@@ -138,7 +138,7 @@ var badOptions = []mistake{
 	{creates + "-o network=-", []string{`option network="-"`, "1 to 128 letters", known}},
 	{creates + "-o network=", []string{`option network=""`, "1 to 128 letters", known}},
 	{creates + "-o network=app -o vni=4", []string{`option vni="4"`, `together with network="app"`, known}},
-	{creates + "-o encrypted=", []string{`option encrypted=""`, "unknown option", known}},
+	{creates + "-o encrypted=perhaps", []string{`option encrypted="perhaps"`, "want true", known}},
 	{creates + "-o com.docker.network.bridge.name=br0", []string{`option com.docker.network.bridge.name="br0"`, "unknown option", known}},
 	{creates + "-o com.docker.network.driver.mtu=big", []string{`option com.docker.network.driver.mtu="big"`, "from 68 to 65456", known}},
 	{creates + "-o com.docker.network.driver.mtu=10", []string{`option com.docker.network.driver.mtu="10"`, "from 68 to 65456", known}},
