@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/overlane/overlane/datapath"
@@ -29,8 +30,8 @@ type encryption struct {
 	inbox   chan keyMessage
 	changed chan struct{} // who is to be exchanged with may have
 	packets func(*datapath.SA) uint64
-	offset  func() time.Duration // see clockOffset
-	self    string               // as the cluster knows this host; set before messages come
+	offset  func() time.Duration   // see clockOffset
+	self    atomic.Pointer[string] // as the cluster knows this host; nil before attach
 
 	mu       sync.Mutex // guards all below
 	exchange *keyexchange.Exchange
@@ -58,14 +59,14 @@ func (e *encryption) attach(cfg *Config, self discovery.Member) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	size := cmp.Or(cfg.Cipher, cipherSize)
-	e.self = self.ID
+	e.self.Store(&self.ID)
 	e.exchange = keyexchange.New(keyexchange.Config{Self: self.ID, Start: self.Incarnation, KeySize: size, RekeyAfter: rekeyAfter})
 }
 
 // receive takes a message about keys. It never waits. One for another host may be a stranger's, who has recorded it.
 func (e *encryption) receive(from string, text []byte) {
-	if !keyexchange.IsFor(e.self, text) {
-		return
+	if self := e.self.Load(); self == nil || !keyexchange.IsFor(*self, text) {
+		return // it comes again
 	}
 	select {
 	case e.inbox <- keyMessage{from, text}:
