@@ -144,7 +144,7 @@ func TestNamespaceThatIsNew(t *testing.T) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	unknown := testPort("/run/netns/none")
-	unknown.Alias, unknown.MAC = testAlias+"none", parseMAC(peerMAC)
+	unknown.Alias, unknown.MAC = testAlias+"none", parseMAC("02:00:00:00:09:99")
 	got, err := plane.InContainer(unknown)
 	must(t, err)
 	if got {
