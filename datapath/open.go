@@ -52,8 +52,9 @@ type Datapath struct {
 	whyNotWhole error                   // where they might not be
 	takeWhole   map[netip.AddrPort]bool // see SetTakeWhole
 	sas         map[netip.AddrPort]vtepSAs
-	unlocked    bool     // an SA has been found to be in memory that may be swapped
-	survey      survey   // the last look at all network namespaces
+	unlocked    bool   // an SA has been found to be in memory that may be swapped
+	survey      survey // the last look at all network namespaces
+	captures    map[*Capture]bool
 	claims      *os.File // eventfd(2) of the workers
 	paths       *paths
 
@@ -83,6 +84,7 @@ func Open(c Config) (*Datapath, error) {
 		nets:      map[uint32]*network{},
 		vteps:     map[netip.AddrPort]*vtep{},
 		sas:       map[netip.AddrPort]vtepSAs{},
+		captures:  map[*Capture]bool{},
 	}
 	if err := d.startUnderlay(c); err != nil && c.Underlay.Device == "" {
 		return nil, err
@@ -178,6 +180,10 @@ func (d *Datapath) Close() error {
 		return nil
 	}
 	d.closed = true
+	for c := range d.captures {
+		dp.StopCapture(c.number)
+	}
+	clear(d.captures)
 	for _, p := range d.ports {
 		if p.native != nil {
 			p.native.cancel() // programs may take some time for their leave, all the same

@@ -298,6 +298,63 @@ struct dp_stats {
 
 void dp_stats(struct dp_stats *stats);
 
+/* Points of a packet's way at which it can be captured. */
+enum dp_point {
+	DP_POINT_READ,      /* from a container */
+	DP_POINT_SENT,      /* to a VTEP: not yet cut up nor encrypted */
+	DP_POINT_RECEIVED,  /* from a VTEP: decrypted, not yet merged with others */
+	DP_POINT_DELIVERED, /* to a container, whose interface may still refuse it: a drop follows then */
+	DP_POINT_DROPPED,
+	DP_POINT_COUNT,
+};
+
+#define DP_CAPTURES 8 /* at a time */
+
+struct dp_capture_config {
+	uint32_t vni; /* 0: of all networks */
+	bool has_mac, has_vtep;
+	uint8_t mac[6];        /* of a container: what is from it and for it */
+	struct dp_addr vtep;   /* at the points that know one: what is from it and for it */
+	uint32_t points;       /* a bit for each */
+	uint32_t sample;       /* one packet in so many, the same ones on every host; 1: all */
+	uint32_t snap;         /* bytes of a packet that are kept */
+	uint32_t room;         /* bytes that wait to be taken, of each worker; a power of two from DP_CAPTURE_ROOM_MIN on */
+	const char *filter;    /* of the frame: pcap-filter(7); empty: all */
+};
+
+/* Two records of the longest frames. */
+#define DP_CAPTURE_ROOM_MIN (1 << 18)
+
+struct dp_captured_start {
+	uint32_t size; /* of the record, in bytes: a multiple of 8 */
+	uint16_t point;
+	uint16_t drop; /* at DP_POINT_DROPPED */
+};
+
+/* A record: this, and `kept` bytes of the packet. */
+struct dp_captured {
+	struct dp_captured_start start;
+	int64_t time; /* nanoseconds since 1970 by the host's clock, once it is taken */
+	uint32_t len; /* of the frame, Ethernet header included */
+	uint32_t kept;
+	uint32_t vni;
+	uint16_t gso_size;   /* of a super-frame; 0: none, or not known */
+	uint16_t vtep_port;  /* host order */
+	struct dp_addr vtep; /* to or from which; 0: the point knows none */
+	uint8_t mac[6];      /* of the port; 0: likewise */
+	bool encrypted;      /* on the underlay */
+	bool payload;        /* what came in UDP holds no frame that can be looked at, and is kept as it is */
+};
+
+/* Returns a number. err takes a line of text: the filter is wrong, -EINVAL; all are in use, -EBUSY. */
+int dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN]);
+/* Takes whole records of a worker, as many as fit; how many bytes. `to` has room for DP_CAPTURE_ROOM_MIN at least. */
+uint32_t dp_capture_take(unsigned number, unsigned worker, void *to, uint32_t len);
+/* Packets that found no room since the start. */
+uint64_t dp_capture_lost(unsigned number);
+/* The number may be used again then. */
+void dp_capture_stop(unsigned number);
+
 struct dp_stage_sum {
 	uint64_t cycles, packets;
 };

@@ -16,6 +16,7 @@
 #include <rte_mbuf.h>
 
 #include "dp.h"
+#include "port_capture.h"
 #include "port_eth.h"
 #include "port_udp.h"
 #include "pure_compat.h"
@@ -94,7 +95,8 @@ struct dp_frame {
 	struct rte_mbuf **mbuf; /* where the owner of its mbuf keeps it, until someone takes it; NULL: the bytes can only be copied */
 	struct virtio_net_hdr vnet;
 	uint32_t vni;
-	bool encrypted; /* its network: it leaves as ESP, or not at all */
+	bool encrypted;       /* its network: it leaves as ESP, or not at all */
+	dp_captures captures; /* that want it, where w->capturing */
 };
 
 /* One VXLAN packet of the underlay, as UDP payload. */
@@ -142,7 +144,8 @@ struct dp_worker {
 	struct dp_traffic underlay;
 	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
-	bool measuring; /* since the turn began */
+	bool capturing; /* somebody captures packets, since the turn began */
+	bool measuring; /* likewise */
 	uint64_t mark;  /* cycles before it were given to a stage */
 	struct dp_stage_sum stages[DP_STAGE_COUNT];
 } __rte_cache_aligned;
@@ -165,6 +168,51 @@ static inline void
 dp_count(struct dp_worker *w, enum dp_drop reason)
 {
 	w->drops[reason]++;
+}
+
+/* Counts a frame that ends here. */
+static inline void
+dp_drop(struct dp_worker *w, enum dp_drop reason, const struct dp_frame *f)
+{
+	dp_count(w, reason);
+	if (unlikely(w->capturing))
+		dp_capture_dropped(w, reason, f, NULL);
+}
+
+/* Hands a container n pieces, a virtio-net header first; len is that of the frame behind it. */
+static inline void
+dp_port_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, int n, uint32_t len)
+{
+	if (unlikely(w->capturing))
+		dp_capture_delivered(w, port, iov, n);
+	port->ops->write(w, port, iov, n, len);
+}
+
+/* Hands a container the frame, or gives its mbuf away. */
+static inline void
+dp_port_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
+{
+	if (unlikely(w->capturing))
+		dp_capture_delivered(w, port, (struct iovec[]){ { &f->vnet, DP_VNET_LEN }, { f->data, f->len } }, 2);
+	port->ops->deliver(w, port, f);
+}
+
+/* Counts what a container does not take. */
+static inline void
+dp_port_refused(struct dp_worker *w, enum dp_drop reason, const struct dp_port *port, const struct iovec *iov, int n)
+{
+	dp_count(w, reason);
+	if (unlikely(w->capturing))
+		dp_capture_undelivered(w, reason, port, iov, n);
+}
+
+/* Counts UDP payload, of which no frame can be looked at, from a VTEP. */
+static inline void
+dp_drop_payload(struct dp_worker *w, enum dp_drop reason, const struct dp_vtep *from, const uint8_t *data, uint32_t len)
+{
+	dp_count(w, reason);
+	if (unlikely(w->capturing))
+		dp_capture_payload(w, reason, &from->addr, data, len);
 }
 
 /* Ends a stage of n packets: the cycles since the last one ended are its own. */
@@ -283,6 +331,8 @@ dp_underlay_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, stru
 {
 	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
 
+	if (unlikely(w->capturing))
+		dp_capture_sent(w, frames, n, to);
 	if (outer && frames[0]->encrypted)
 		dp_eth_send_sealed(w, frames, n, outer);
 	else if (outer)

@@ -11,20 +11,28 @@
 #define IV_NUMBER_BITS 34
 _Static_assert(DP_SA_PACKETS == 1ull << IV_NUMBER_BITS, "no two packets under a key have the same number in their IVs");
 
+static void
+drop(struct dp_worker *w, enum dp_drop reason, const struct dp_frame *f, const struct dp_vtep *to, unsigned n)
+{
+	w->drops[reason] += n;
+	if (unlikely(w->capturing))
+		dp_capture_dropped(w, reason, f, to);
+}
+
 bool
-dp_esp_begin(struct dp_worker *w, const struct dp_vtep *to, unsigned n, struct dp_esp_run *run)
+dp_esp_begin(struct dp_worker *w, const struct dp_frame *f, const struct dp_vtep *to, unsigned n, struct dp_esp_run *run)
 {
 	struct timespec now;
 
 	run->sa = dp_sa_out(to);
 	if (!run->sa) {
-		w->drops[DP_DROP_ESP_NO_KEY] += n;
+		drop(w, DP_DROP_ESP_NO_KEY, f, to, n);
 		return false;
 	}
 	run->number = atomic_fetch_add_explicit(&run->sa->sent, n, memory_order_relaxed) + 1;
 	if (unlikely(run->number + n > DP_SA_PACKETS)) {
 		atomic_store_explicit(&run->sa->sent, DP_SA_PACKETS, memory_order_relaxed); /* far from where it would begin again */
-		w->drops[DP_DROP_ESP_WORN] += n;
+		drop(w, DP_DROP_ESP_WORN, f, to, n);
 		return false;
 	}
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);

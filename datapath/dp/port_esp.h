@@ -6,6 +6,7 @@
 #include "pure_esp.h"
 #include "table_sa.h"
 
+struct dp_frame;
 struct dp_worker;
 
 /* How n packets to one VTEP are sealed. */
@@ -16,8 +17,8 @@ struct dp_esp_run {
 	uint16_t port;   /* of the UDP header inside, in network order */
 };
 
-/* False, and they were dropped: there is no key for n more packets. */
-bool dp_esp_begin(struct dp_worker *w, const struct dp_vtep *to, unsigned n, struct dp_esp_run *run);
+/* False, and they were dropped: there is no key for n more packets, into which the frame would go. */
+bool dp_esp_begin(struct dp_worker *w, const struct dp_frame *f, const struct dp_vtep *to, unsigned n, struct dp_esp_run *run);
 /* Seals the frame that lies behind DP_ESP_FRONT bytes, and before DP_ESP_BEHIND; returns dp_esp_len of it. */
 uint32_t dp_esp_seal(struct dp_esp_run *run, uint32_t vni, uint8_t *packet, uint32_t frame_len);
 

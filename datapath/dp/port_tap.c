@@ -132,7 +132,7 @@ tap_write(struct dp_worker *w, struct dp_port *port, const struct iovec *iov, in
 	struct dp_traffic *traffic = &port->worker[w->id].traffic;
 
 	if (writev(port->fds[w->id], iov, n) < 0) {
-		dp_count(w, errno == EIO || errno == EBADFD ? DP_DROP_TAP_DOWN : DP_DROP_TAP_WRITE);
+		dp_port_refused(w, errno == EIO || errno == EBADFD ? DP_DROP_TAP_DOWN : DP_DROP_TAP_WRITE, port, iov, n);
 		return;
 	}
 	traffic->tx_packets++;

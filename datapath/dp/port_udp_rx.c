@@ -31,12 +31,10 @@ read_control(struct msghdr *msg, uint32_t *size, uint8_t *tos)
 	}
 }
 
-static struct dp_vtep *
-sender(const struct sockaddr_in6 *from)
+static struct dp_addr
+address(const struct sockaddr_in6 *from)
 {
-	struct dp_addr addr = from->sin6_family == AF_INET ? dp_addr4(&((const struct sockaddr_in *)from)->sin_addr) : dp_addr6(&from->sin6_addr);
-
-	return dp_vtep_lookup(&addr);
+	return from->sin6_family == AF_INET ? dp_addr4(&((const struct sockaddr_in *)from)->sin_addr) : dp_addr6(&from->sin6_addr);
 }
 
 /*
@@ -105,7 +103,7 @@ dp_udp_take(struct dp_worker *w, struct dp_udp_datagram d)
 		bool whole = is_whole(&d);
 
 		if (is_ambiguous(&d, whole)) {
-			dp_count(w, DP_DROP_UNDERLAY_AMBIGUOUS);
+			dp_drop_payload(w, DP_DROP_UNDERLAY_AMBIGUOUS, d.from, d.data, d.len);
 			return;
 		}
 		if (whole) {
@@ -122,6 +120,7 @@ open_datagram(struct dp_worker *w, unsigned i)
 	struct dp_udp *udp = &w->udp;
 	struct msghdr *msg = &udp->rx_msgs[i].msg_hdr;
 	struct dp_udp_datagram d = { .data = udp->rx_iovs[i].iov_base, .len = udp->rx_msgs[i].msg_len, .size = udp->rx_msgs[i].msg_len };
+	struct dp_addr addr;
 	uint32_t packets;
 
 	read_control(msg, &d.size, &d.tos);
@@ -132,9 +131,12 @@ open_datagram(struct dp_worker *w, unsigned i)
 		dp_count(w, DP_DROP_UNDERLAY_TRUNCATED);
 		return;
 	}
-	d.from = sender(&udp->rx_from[i]);
+	addr = address(&udp->rx_from[i]);
+	d.from = dp_vtep_lookup(&addr);
 	if (!d.from) {
 		w->drops[DP_DROP_VTEP_UNKNOWN] += packets;
+		if (unlikely(w->capturing))
+			dp_capture_payload(w, DP_DROP_VTEP_UNKNOWN, &addr, d.data, RTE_MIN(d.len, d.size));
 		return;
 	}
 	d.from->worker[w->id].traffic.rx_packets += packets;

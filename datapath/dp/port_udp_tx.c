@@ -87,6 +87,20 @@ count_sent(struct dp_worker *w, const struct dp_udp_run *run)
 	to->tx_bytes += run->bytes;
 }
 
+/* Of a run that the kernel refused: its first packet. */
+static void
+capture_unsent(struct dp_worker *w, enum dp_drop drop, const struct dp_udp_run *run, const struct iovec *iov)
+{
+	const uint32_t before = run->whole ? iov[0].iov_len : DP_VXLAN_LEN;
+	const dp_vxlan_hdr *vxlan = (const void *)((const uint8_t *)iov[0].iov_base + before - DP_VXLAN_LEN);
+	const int pieces = run->whole || iov[0].iov_len < run->size ? 2 : 1;
+
+	if (dp_is_esp((const uint8_t *)vxlan))
+		dp_capture_payload(w, drop, &run->to->addr, iov[0].iov_base, run->size);
+	else
+		dp_capture_unsent(w, drop, run->to, ntohl(vxlan->vx_vni) >> 8, iov, pieces, before);
+}
+
 /* Sends messages [at, end), all from one socket or to the tap; what the kernel refuses is counted and passed over. */
 static void
 send_some(struct dp_worker *w, unsigned at, unsigned end)
@@ -117,6 +131,8 @@ send_some(struct dp_worker *w, unsigned at, unsigned end)
 		if (drop == DP_DROP_UNDERLAY_MTU || (udp->runs[at].whole && drop != DP_DROP_UNDERLAY_FULL))
 			dp_vtep_doubt(udp->runs[at].to);
 		w->drops[drop] += udp->runs[at].segments;
+		if (unlikely(w->capturing))
+			capture_unsent(w, drop, &udp->runs[at], udp->tx_msgs[at].msg_hdr.msg_iov);
 		at++;
 	}
 }
@@ -211,7 +227,7 @@ complete(struct dp_worker *w, struct dp_frame *f, bool takes_partial)
 	if (!(f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || (takes_partial && dp_leave_partial(f)))
 		return true;
 	if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_drop(w, DP_DROP_OFFLOAD, f);
 		return false;
 	}
 	f->vnet.flags = 0; /* done, should the frame go to another VTEP as well */
@@ -225,7 +241,7 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
 	if (n < 0) {
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_drop(w, DP_DROP_OFFLOAD, f);
 		return;
 	}
 	for (int i = 0; i < n; i++) {
@@ -287,10 +303,10 @@ seal_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
 	if (n < 0) {
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_drop(w, DP_DROP_OFFLOAD, f);
 		return;
 	}
-	if (!dp_esp_begin(w, run.to, n, &esp))
+	if (!dp_esp_begin(w, f, run.to, n, &esp))
 		return;
 	for (int i = 0; i < n; i++) {
 		const uint8_t *payload;
@@ -313,7 +329,7 @@ send_sealed(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 		seal_segments(w, f, run);
 		return;
 	}
-	if (!complete(w, f, takes_partial(run.to)) || !dp_esp_begin(w, run.to, 1, &esp))
+	if (!complete(w, f, takes_partial(run.to)) || !dp_esp_begin(w, f, run.to, 1, &esp))
 		return;
 	packet = room_to_seal(w, f->len);
 	memcpy(packet + DP_ESP_FRONT, f->data, f->len);

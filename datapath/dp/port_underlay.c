@@ -144,7 +144,7 @@ encapsulate_sealed(struct dp_worker *w, const struct dp_frame *f, void *outer, s
 	struct fields fields = fields_of(f);
 	struct dp_esp_run esp;
 
-	if (!dp_esp_begin(w, o->to, 1, &esp)) {
+	if (!dp_esp_begin(w, f, o->to, 1, &esp)) {
 		rte_pktmbuf_free(m);
 		return;
 	}
@@ -252,16 +252,30 @@ dp_eth_send_sealed(struct dp_worker *w, struct dp_frame **frames, unsigned n, st
 	}
 }
 
+static void
+capture_stranger(struct dp_worker *w, const struct rte_mbuf *m, const struct dp_packet *p)
+{
+	const dp_ether_hdr *eth = rte_pktmbuf_mtod(m, const void *);
+	const dp_ipv4_hdr *ip4 = (const void *)(eth + 1);
+	const dp_ipv6_hdr *ip6 = (const void *)(eth + 1);
+	const struct dp_addr addr = eth->ether_type == htons(ETH_P_IP) ? dp_addr4(&ip4->src_addr) : dp_addr6(&ip6->src_addr);
+
+	dp_capture_payload(w, DP_DROP_VTEP_UNKNOWN, &addr, p->data, p->len);
+}
+
 /* A packet that is not taken is dropped, or the kernel's: it puts fragments together, and gives VXLAN in them to our sockets. */
 static void
-reject(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, enum dp_drop drop)
+reject(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf *m, const struct dp_packet *p, enum dp_drop drop)
 {
 	struct dp_port *host = atomic_load_explicit(&eth->host, memory_order_acquire);
 
-	if (host && (drop == DP_DROP_UNDERLAY_FOREIGN || drop == DP_DROP_UNDERLAY_FRAGMENT))
+	if (host && (drop == DP_DROP_UNDERLAY_FOREIGN || drop == DP_DROP_UNDERLAY_FRAGMENT)) {
 		dp_host_give(w, host, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
-	else
-		dp_count(w, drop);
+		return;
+	}
+	dp_count(w, drop);
+	if (unlikely(w->capturing && drop == DP_DROP_VTEP_UNKNOWN))
+		capture_stranger(w, m, p);
 }
 
 /* Packets that follow each other come from the same VTEP more often than not. */
@@ -294,7 +308,7 @@ dp_underlay_read(struct dp_worker *w, struct dp_eth *eth, struct rte_mbuf **mbuf
 		enum dp_drop drop = likely(dp_outer_plain(&outer, &mbufs[i], p)) ? DP_DROP_COUNT : dp_outer_parse(&outer, &mbufs[i], p);
 
 		if (unlikely(drop != DP_DROP_COUNT)) {
-			reject(w, eth, mbufs[i], drop);
+			reject(w, eth, mbufs[i], p, drop);
 			continue;
 		}
 		bytes += p->len;

@@ -135,11 +135,11 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 
 		if (!port)
 			continue;
-		port->ops->write(w, port, iov, 2, f->len);
+		dp_port_write(w, port, iov, 2, f->len);
 		nobody = false;
 	}
 	if (nobody)
-		dp_count(w, (enum dp_drop)DROP_NOBODY);
+		dp_drop(w, (enum dp_drop)DROP_NOBODY, f);
 }
 
 static void
@@ -174,7 +174,7 @@ deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	if (dp_is_partial(f->data, &f->hdrs))
 		dp_csum_complete(f->data, f->hdrs.end, f->hdrs.l4, dp_csum_offset(&f->hdrs));
 	if (port)
-		port->ops->deliver(w, port, f);
+		dp_port_deliver(w, port, f);
 	else
 		flood_local(w, f);
 }
@@ -189,7 +189,7 @@ cut(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &vnet);
 
 	if (n < 0) {
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_drop(w, DP_DROP_OFFLOAD, f);
 		return;
 	}
 	for (int i = 0; i < n; i++) {
@@ -201,7 +201,7 @@ cut(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_
 		f->len = gso.hdr_len + payload_len;
 		iov[1] = (struct iovec){ f->data, f->len };
 		if (port)
-			port->ops->write(w, port, iov, 2, f->len);
+			dp_port_write(w, port, iov, 2, f->len);
 		else
 			flood_local(w, f);
 	}
@@ -284,6 +284,8 @@ dispatch(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key
 		break;
 	default:
 		dp_count(w, (enum dp_drop)edge);
+		if (unlikely(w->capturing))
+			dp_capture_dropped(w, (enum dp_drop)edge, &f, p->from);
 	}
 }
 
@@ -306,7 +308,8 @@ forward(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key 
 struct burst {
 	const struct dp_packet *packets[DP_BURST];
 	struct dp_fdb_key source[DP_BURST], to[DP_BURST];
-	uint8_t first[DP_BURST + 1]; /* of each run, and where the last one ends */
+	dp_captures captures[DP_BURST]; /* that want a packet, where w->capturing */
+	uint8_t first[DP_BURST + 1];    /* of each run, and where the last one ends */
 	unsigned n, runs;
 };
 
@@ -324,9 +327,10 @@ group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 		uint32_t vni;
 
 		if (unlikely(edge != STAYS)) {
-			dp_count(w, (enum dp_drop)edge);
+			dp_drop_payload(w, (enum dp_drop)edge, packets[i].from, packets[i].data, packets[i].len);
 			continue;
 		}
+		b->captures[kept] = unlikely(w->capturing) ? dp_capture_received(w, &packets[i]) : 0;
 		vni = ntohl(((const dp_vxlan_hdr *)packets[i].data)->vx_vni) >> 8;
 		mac = dp_destination(frame);
 		if (unlikely(!runs || mac != last_mac || vni != last_vni)) {
@@ -362,7 +366,7 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 		bool zero_copy = port && !port->ops->merges && port->eth;
 
 		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
-			if (!zero_copy || unlikely(!forward(w, b.packets[i], &b.source[i], slots[i], source[i], port)))
+			if (!zero_copy || unlikely(b.captures[i] || !forward(w, b.packets[i], &b.source[i], slots[i], source[i], port)))
 				dispatch(w, b.packets[i], &b.source[i], slots[i], source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);
@@ -373,7 +377,7 @@ write_unit(struct dp_worker *w, struct dp_port *port, const struct dp_gro_unit *
 {
 	uint64_t start = w->fairness.congested ? rte_rdtsc() : 0;
 
-	port->ops->write(w, port, unit->iov, unit->n_iov, unit->len);
+	dp_port_write(w, port, unit->iov, unit->n_iov, unit->len);
 	if (w->fairness.congested)
 		dp_rx_fairness_charge(&w->fairness, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);
 }

@@ -136,7 +136,7 @@ flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 
 		if (!port || port == from)
 			continue;
-		port->ops->deliver(w, port, f);
+		dp_port_deliver(w, port, f);
 		nobody = false;
 	}
 	for (unsigned i = 0; list && i < list->n_vteps; i++) {
@@ -151,7 +151,7 @@ flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 		nobody = false;
 	}
 	if (nobody)
-		dp_count(w, (enum dp_drop)DROP_NOBODY);
+		dp_drop(w, (enum dp_drop)DROP_NOBODY, f);
 }
 
 static enum edge
@@ -182,7 +182,7 @@ dispatch(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edg
 	case TO_NEIGH:
 		return dp_neigh_respond(w, from, f);
 	case TO_PORT:
-		to->ops->deliver(w, to, f);
+		dp_port_deliver(w, to, f);
 		break;
 	case TO_ALL:
 		flood(w, f, from);
@@ -191,7 +191,7 @@ dispatch(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edg
 		dp_neigh_correct(w, from, f);
 		/* fallthrough */
 	default:
-		dp_count(w, (enum dp_drop)edge);
+		dp_drop(w, (enum dp_drop)edge, f);
 	}
 	return true;
 }
@@ -204,7 +204,7 @@ send_run(struct dp_worker *w, struct dp_frame **frames, struct dp_port *first, c
 	unsigned run = 0;
 
 	if (unlikely(!vtep)) {
-		dp_count(w, (enum dp_drop)DROP_FDB_MISS);
+		dp_drop(w, (enum dp_drop)DROP_FDB_MISS, frames[0]);
 		return 1;
 	}
 	if (unlikely(dp_is_too_big(frames[0], vtep))) {
@@ -228,6 +228,8 @@ dp_encap(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, un
 	unsigned kept = 0;
 
 	dp_stage(w, DP_STAGE_READ, n);
+	if (unlikely(w->capturing))
+		dp_capture_read(w, frames, from, n);
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_frame *f = &frames[i];
 		enum edge edge;

@@ -72,7 +72,7 @@ dp_esp_open(struct dp_worker *w, struct dp_packet *packets, unsigned n)
 			drop = open_packet(&packets[i]);
 		}
 		if (unlikely(drop != DP_DROP_COUNT))
-			dp_count(w, drop);
+			dp_drop_payload(w, drop, packets[i].from, packets[i].data, packets[i].len);
 		else if (kept++ != i)
 			packets[kept - 1] = packets[i];
 	}

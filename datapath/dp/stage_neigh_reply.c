@@ -13,7 +13,7 @@ answer(struct dp_worker *w, struct dp_port *to, uint8_t *frame, uint32_t len)
 	struct virtio_net_hdr none = { 0 };
 	struct iovec iov[2] = { { &none, sizeof(none) }, { frame, len } };
 
-	to->ops->write(w, to, iov, 2, len);
+	dp_port_write(w, to, iov, 2, len);
 }
 
 static void

@@ -168,7 +168,7 @@ tell(struct dp_worker *w, struct dp_port *from, const struct dp_frame *f, uint32
 	eth->src_addr = asked->dst_addr;
 	eth->ether_type = asked->ether_type;
 	iov[1].iov_len += f->hdrs.version == 4 ? put_answer4(f, mtu, answer + DP_ETH_LEN) : put_answer6(f, mtu, answer + DP_ETH_LEN);
-	from->ops->write(w, from, iov, 2, iov[1].iov_len);
+	dp_port_write(w, from, iov, 2, iov[1].iov_len);
 }
 
 /* Sends the packet in fragments, which lie at `used` and behind; returns where there is room again. */
@@ -178,11 +178,11 @@ send_fragments(struct dp_worker *w, const struct dp_frame *packet, struct dp_vte
 	const uint32_t size = dp_fragment_size(&packet->hdrs, longest), room = DP_HEADROOM + packet->hdrs.l4 + size;
 
 	if (!size) {
-		dp_count(w, (enum dp_drop)DROP_UNTOLD);
+		dp_drop(w, (enum dp_drop)DROP_UNTOLD, packet);
 		return used;
 	}
 	for (uint32_t at = 0, all = packet->hdrs.end - packet->hdrs.l4; !at || at < all; at += size) {
-		struct dp_frame fragment = { .hdrs = packet->hdrs, .vni = packet->vni, .encrypted = packet->encrypted }, *one = &fragment;
+		struct dp_frame fragment = { .hdrs = packet->hdrs, .vni = packet->vni, .encrypted = packet->encrypted, .captures = packet->captures }, *one = &fragment;
 
 		if (used + room > DP_FRAGMENTS_LEN) {
 			dp_udp_flush(w);
@@ -210,7 +210,7 @@ fragment_segments(struct dp_worker *w, const struct dp_frame *f, struct dp_vtep 
 	if (n < 0)
 		return DROP_OFFLOAD;
 	for (int i = 0; i < n; i++) {
-		struct dp_frame segment = { .data = packet, .hdrs = f->hdrs, .vni = f->vni, .encrypted = f->encrypted };
+		struct dp_frame segment = { .data = packet, .hdrs = f->hdrs, .vni = f->vni, .encrypted = f->encrypted, .captures = f->captures };
 		const uint8_t *payload;
 		uint32_t payload_len;
 
@@ -248,5 +248,5 @@ dp_too_big(struct dp_worker *w, struct dp_port *from, struct dp_frame *f, struct
 		return;
 	if (edge == DROP_TOO_BIG)
 		tell(w, from, f, mtu);
-	dp_count(w, (enum dp_drop)edge);
+	dp_drop(w, (enum dp_drop)edge, f);
 }

@@ -151,6 +151,7 @@ begin_turn(struct dp_worker *w)
 	if (unlikely(measuring && !w->measuring))
 		w->mark = rte_rdtsc();
 	w->measuring = measuring;
+	w->capturing = atomic_load_explicit(&dp_capturing, memory_order_relaxed);
 	w->waited = false;
 }
 
