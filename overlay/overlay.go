@@ -15,6 +15,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/overlane/overlane/capture"
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/hostnet"
@@ -73,6 +74,7 @@ type Datapath interface {
 	SetSAs(vtep netip.AddrPort, out *datapath.SA, in []*datapath.SA) error
 	Stats() datapath.Stats
 	Stages(context.Context, time.Duration) (datapath.Stages, error)
+	Capture(datapath.CaptureConfig) (*datapath.Capture, error)
 }
 
 // Names is what overlay needs of package names, beside its table.
@@ -105,6 +107,7 @@ type Config struct {
 	Insecure    bool               // the cluster is open: whoever reaches it would get keys
 	Encrypt     bool               // each network that is made here is encrypted
 	Cipher      int                // of encrypted networks: bytes of its key, 16 or 32; 0: 16
+	Whole       bool               // other hosts may capture whole packets here, not their headers alone
 	Log         logrus.FieldLogger
 }
 
@@ -122,6 +125,7 @@ type Overlay struct {
 
 	addresses  *ipam.Manager
 	encryption *encryption
+	captures   atomic.Pointer[capture.Manager] // nil before Attach
 	engine     engine
 	inUseCache inUseCache
 	attached   attached
@@ -160,6 +164,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.cluster = c
 	o.addresses.Attach(c)
 	o.encryption.attach(&o.cfg, c.Self())
+	o.captures.Store(capture.NewManager(capture.Config{Capture: o.openCapture, Send: c.Send, Whole: o.cfg.Whole, Called: o.hostCalled, Log: o.log}))
 	o.running.Go(o.runGarbage)
 	o.running.Go(o.runNames)
 	o.running.Go(o.runAntispoof)
@@ -187,6 +192,9 @@ func (o *Overlay) Used() bool {
 func (o *Overlay) Close() error {
 	o.cancel()
 	o.running.Wait()
+	if m := o.captures.Load(); m != nil {
+		m.Close()
+	}
 	o.addresses.Close()
 	return o.store.close()
 }

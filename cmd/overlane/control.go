@@ -31,15 +31,21 @@ type control struct {
 	lacks    atomic.Pointer[error]               // what the start waits for
 	stop     func()                              // ends the daemon
 	server   http.Server
+	// Of answers that go on until they are not wanted: the daemon ends, or does not serve any more.
+	streams    context.Context
+	endStreams func()
 }
 
 func newControl(stop func()) *control {
 	c := &control{stop: stop}
+	c.streams, c.endStreams = context.WithCancel(context.Background())
+	c.server.RegisterOnShutdown(c.endStreams)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", c.status)
 	mux.HandleFunc("GET /members", c.members)
 	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
+	mux.HandleFunc("POST /capture", c.capture)
 	mux.HandleFunc("GET /resolve", c.resolve)
 	mux.HandleFunc("GET /ipam", c.addresses)
 	mux.HandleFunc("POST /ipam/reclaim", c.reclaim)

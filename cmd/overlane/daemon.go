@@ -196,6 +196,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		Insecure:    s.insecure,
 		Encrypt:     s.encrypt,
 		Cipher:      s.cipher,
+		Whole:       s.remoteCapture,
 		Log:         log,
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ func refuse(reason *discovery.TwinError, driver *plugin.Plugin, ctl *control, lo
 	log.Error(reason)
 	driver.Refuse(reason)
 	ctl.refused.Store(reason)
+	ctl.endStreams()
 	ctl.answers.Lock()
 	defer ctl.answers.Unlock()
 }

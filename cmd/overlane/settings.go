@@ -35,6 +35,7 @@ type settings struct {
 	token          discovery.Token
 	insecure       bool
 	encrypt        bool // each network that is made here
+	remoteCapture  bool // other hosts may capture whole packets here
 	cipher         int  // bytes of the keys of encrypted networks' packets
 	cpus           []int
 	pluginSocket   string
@@ -87,6 +88,8 @@ var daemonSettings = []setting{
 		accepted: "true or false, and true only without --insecure", isSwitch: true, parse: parseEncrypt},
 	{name: "cipher", initial: "aes-128-gcm", usage: "cipher of encrypted networks' packets, unless the other host wants the stronger one: aes-128-gcm or aes-256-gcm",
 		accepted: "aes-128-gcm or aes-256-gcm", parse: parseCipher},
+	{name: "remote-capture", initial: "false", usage: "other hosts of the cluster may capture packets of this host's containers whole, not their headers alone; true or false (default: false)",
+		accepted: "true or false", isSwitch: true, parse: func(s *settings, v string) error { return parseSwitch(&s.remoteCapture, v) }},
 	{name: "cpus", usage: "CPUs of the packet workers, one worker each, such as 1 or 0-1,3 (default: the last one that the daemon may use)",
 		accepted: "a list of CPUs that the daemon may use, such as 1 or 0-1,3", parse: parseCPUs},
 	{name: "plugin-socket", initial: "/run/docker/plugins/overlane.sock", usage: "socket for Docker; the driver has the name of its file",

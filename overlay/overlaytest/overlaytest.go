@@ -5,6 +5,7 @@ package overlaytest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -699,4 +700,9 @@ func (d *Datapath) Stats() datapath.Stats {
 		s.Ports = append(s.Ports, datapath.PortStats{ID: id, Name: c.Name, VNI: c.VNI, MAC: c.MAC, Kind: datapath.KindTap})
 	}
 	return s
+}
+
+// Capture fails: a stand-in has no packets.
+func (d *Datapath) Capture(datapath.CaptureConfig) (*datapath.Capture, error) {
+	return nil, errors.New("no packets are captured here")
 }
