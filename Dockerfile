@@ -6,7 +6,7 @@ FROM ${BASE} AS files
 # What --underlay can name: the virtual devices, and the cards of servers and clouds.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      '^librte-(ethdev|hash|mempool-ring)[0-9]+$' '^libipsec-mb[0-9]+$' \
+      '^librte-(ethdev|hash|mempool-ring)[0-9]+$' '^libipsec-mb[0-9]+$' '^libpcap0.8(t64)?$' \
       '^librte-net-(af-packet|af-xdp|memif|virtio)[0-9]+$' \
       '^librte-net-(bnxt|e1000-|ena|i40e|iavf|ice|igc|ixgbe|vmxnet3-)[0-9]+$'
 COPY bin/overlane /usr/bin/overlane

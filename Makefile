@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
-BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libipsec-mb-dev
+BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libipsec-mb-dev libpcap-dev
 LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
