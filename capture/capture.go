@@ -26,6 +26,7 @@ type Query struct {
 	Sample int    // one packet in so many, the same ones on every host
 	Snap   int    // bytes of a packet that are kept
 	Filter string // of frames: pcap-filter(7)
+	Opaque bool   // also drops of which no frame can be looked at: see datapath.CaptureConfig
 }
 
 // Packet is one that was captured. Those with the same identity are the same one at several points, and hosts; a TCP segment is known by its
@@ -93,7 +94,7 @@ const (
 var errFull = errors.New("it captures for other hosts already, as often as it does at a time")
 
 func (q *Query) config(room int) datapath.CaptureConfig {
-	return datapath.CaptureConfig{VNI: q.VNI, MAC: q.MAC, VTEP: q.VTEP, Points: q.Points, Sample: q.Sample, Snap: q.Snap, Room: room, Filter: q.Filter}
+	return datapath.CaptureConfig{VNI: q.VNI, MAC: q.MAC, VTEP: q.VTEP, Points: q.Points, Sample: q.Sample, Snap: q.Snap, Room: room, Filter: q.Filter, Opaque: q.Opaque}
 }
 
 // Run captures on this host, if here is set, and on those members, until ctx ends or take returns an error: that is returned, unless ctx has ended.

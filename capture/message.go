@@ -50,7 +50,7 @@ func (m message) encode() ([]byte, error) {
 }
 
 func (q *Query) wire() *wire.Ask {
-	w := &wire.Ask{Vni: q.VNI, Sample: uint32(q.Sample), Snap: uint32(q.Snap), Filter: q.Filter}
+	w := &wire.Ask{Vni: q.VNI, Sample: uint32(q.Sample), Snap: uint32(q.Snap), Filter: q.Filter, Opaque: q.Opaque}
 	if q.MAC != nil {
 		w.Mac = q.MAC[:]
 	}
@@ -111,7 +111,7 @@ func decode(b []byte) (*message, error) {
 
 // queryOf leaves it to the datapath to say what is wrong with a number.
 func queryOf(w *wire.Ask) (*Query, error) {
-	q := &Query{VNI: w.Vni, Sample: int(w.Sample), Snap: int(w.Snap), Filter: w.Filter}
+	q := &Query{VNI: w.Vni, Sample: int(w.Sample), Snap: int(w.Snap), Filter: w.Filter, Opaque: w.Opaque}
 	if len(w.Filter) > maxFilter || len(w.Points) > len(datapath.Points) {
 		return nil, fmt.Errorf("a filter of %d bytes and %d points: at most %d and %d", len(w.Filter), len(w.Points), maxFilter, len(datapath.Points))
 	}

@@ -41,6 +41,7 @@ type CaptureConfig struct {
 	Snap   int    // bytes of a packet that are kept
 	Room   int    // bytes that wait for Take, of each worker; a power of two
 	Filter string // of the frame: pcap-filter(7); empty: all
+	Opaque bool   // also drops of which no frame can be looked at, such as what does not decrypt: of any network
 }
 
 // Captured is a packet at a point of its way, or its beginning. Data is overwritten by the next Take.
@@ -86,7 +87,7 @@ func (d *Datapath) Capture(c CaptureConfig) (*Capture, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	config := dp.CaptureConfig{VNI: c.VNI, MAC: (*[6]byte)(c.MAC), VTEP: c.VTEP, Sample: uint32(c.Sample), Snap: uint32(c.Snap), Room: uint32(c.Room), Filter: c.Filter}
+	config := dp.CaptureConfig{VNI: c.VNI, MAC: (*[6]byte)(c.MAC), VTEP: c.VTEP, Sample: uint32(c.Sample), Snap: uint32(c.Snap), Room: uint32(c.Room), Filter: c.Filter, Opaque: c.Opaque}
 	for _, p := range c.Points {
 		n, err := p.number()
 		if err != nil {

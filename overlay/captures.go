@@ -24,6 +24,7 @@ type CaptureRequest struct {
 	Sample    int    // one packet in so many, the same ones on every host
 	Snap      int    // bytes of a packet that are kept
 	Filter    string // of frames: pcap-filter(7)
+	Opaque    bool   // also drops of which no frame can be looked at: see datapath.CaptureConfig
 }
 
 // allHosts among CaptureRequest.Hosts means every one that is up.
@@ -68,7 +69,7 @@ func (o *Overlay) openCapture(c datapath.CaptureConfig) (capture.Source, error) 
 }
 
 func (o *Overlay) planCapture(r CaptureRequest) (p capturePlan, err error) {
-	p.query = capture.Query{Points: r.Points, Sample: r.Sample, Snap: r.Snap}
+	p.query = capture.Query{Points: r.Points, Sample: r.Sample, Snap: r.Snap, Opaque: r.Opaque}
 	key := ""
 	if r.Network != "" {
 		if key, p.query.VNI, err = o.captureNetwork(r.Network); err != nil {

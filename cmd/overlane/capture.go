@@ -151,7 +151,7 @@ func writeCapture(ctx context.Context, socket string, r overlay.CaptureRequest, 
 	var reports map[string]capture.Report
 	err = captureFrom(ctx, socket, r, func(c captured) error {
 		reports = c.Reports
-		tellReports(said, reports, told)
+		tellReports(said, reports, told, true)
 		for i, p := range c.Packets {
 			if err := file.Write(p, &c.Events[i]); err != nil {
 				return err
@@ -188,15 +188,15 @@ func lossText(reports map[string]capture.Report) string {
 	return "lost for want of room: " + strings.Join(lossy, ", ")
 }
 
-// tellReports says once what is not as it should be with a host.
-func tellReports(out io.Writer, reports map[string]capture.Report, told map[string]string) {
+// tellReports says once what is not as it should be with a host. Payload: it should give that as well.
+func tellReports(out io.Writer, reports map[string]capture.Report, told map[string]string, payload bool) {
 	for _, host := range slices.Sorted(maps.Keys(reports)) {
 		r := reports[host]
 		text := ""
 		switch {
 		case r.Error != "" || r.Silent:
 			text = r.String()
-		case r.HeadersOnly:
+		case payload && r.HeadersOnly:
 			text = "gives headers alone: its daemon has no --remote-capture"
 		}
 		if text != told[host] {

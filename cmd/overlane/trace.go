@@ -39,7 +39,7 @@ func traceCommand() *cobra.Command {
 			if simulate {
 				return simulateTrace(cmd, f, r.Network, args, output)
 			}
-			r.Filter, r.Points, r.Snap = strings.Join(args, " "), datapath.Points[:], traceSnap
+			r.Filter, r.Points, r.Snap, r.Opaque = strings.Join(args, " "), datapath.Points[:], traceSnap, true
 			ctx, cancel := l.context(cmd.Context())
 			defer cancel()
 			t := newTracer(cmd.OutOrStdout(), cmd.ErrOrStderr(), l.count, output == "json")
@@ -81,7 +81,7 @@ type tracer struct {
 	open      []*tracedPacket // in order of their first events
 	told      map[string]string
 	reports   map[string]capture.Report
-	drops     map[string]int
+	refused   map[[2]string]string // what a host drops, of what comes from another, before it can look at a frame: why
 }
 
 // tracedPacket is a packet, with what it was cut into and merged with.
@@ -90,12 +90,12 @@ type tracedPacket struct {
 }
 
 func newTracer(out, said io.Writer, count int, json bool) *tracer {
-	return &tracer{out: out, said: said, count: count, json: json, told: map[string]string{}, drops: map[string]int{}}
+	return &tracer{out: out, said: said, count: count, json: json, told: map[string]string{}, refused: map[[2]string]string{}}
 }
 
 func (t *tracer) take(c captured) error {
 	t.reports = c.Reports
-	tellReports(t.said, c.Reports, t.told)
+	tellReports(t.said, c.Reports, t.told, false)
 	for _, e := range c.Events {
 		if t.json {
 			if err := t.writeEvent(e); err != nil {
@@ -117,6 +117,10 @@ func (t *tracer) writeEvent(e capture.Event) error {
 }
 
 func (t *tracer) add(e capture.Event) {
+	if e.Identity == "" {
+		t.refused[[2]string{e.Host, e.Peer}] = e.What()
+		return
+	}
 	found := false
 	for _, p := range t.open {
 		if p.is(e) {
@@ -166,9 +170,6 @@ func (t *tracer) writePacket(p *tracedPacket) error {
 			continue // cut up, it is the same of each segment
 		}
 		fmt.Fprintf(t.out, "%9d µs  %s%s\n", e.Time.Sub(first.Time).Microseconds(), line, size(e))
-		if e.Point == datapath.PointDropped {
-			t.drops[e.Drop]++
-		}
 	}
 	_, err := fmt.Fprint(t.out, t.verdict(p.events))
 	return err
@@ -208,6 +209,9 @@ func (t *tracer) verdict(events []capture.Event) string {
 		return fmt.Sprintf("              %s was not looked at\n", sent.Peer)
 	case r.Lost > 0:
 		return fmt.Sprintf("              not seen on %s, which could not show all that it received\n", sent.Peer)
+	}
+	if why := t.refused[[2]string{sent.Peer, sent.Host}]; why != "" {
+		return fmt.Sprintf("              NOT TAKEN by %s: what comes from %s is %s\n", sent.Peer, sent.Host, why)
 	}
 	return fmt.Sprintf("              NOT RECEIVED by %s: something between the hosts drops it, such as a firewall (UDP port %d) or a path for shorter packets\n", sent.Peer, sent.VTEP.Port())
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../../datapath/dp/dp.h"
+#include "../../datapath/dp/harness_pipeline.h"
 #include "fuzz.h"
 
 #define VNI 4200
@@ -93,6 +94,8 @@ fuzz_pipeline(void)
 	FUZZ_CHECK(!dp_neigh_set(VNI, remote_ip4, remote_mac, false) && !dp_neigh_set(VNI, remote_ip6, remote_mac, false));
 	FUZZ_CHECK(!dp_net_flood(VNI, &p.port, 1, &p.vtep, 1));
 	add_encrypted(p.vtep);
+	dp_harness_capture("", 1);
+	dp_harness_capture("ip6 or (tcp port 80 and tcp[tcpflags] & tcp-syn != 0) or greater 1000", 3);
 	return &p;
 }
 

@@ -42,6 +42,7 @@ type CaptureConfig struct {
 	Snap   uint32 // bytes of a packet that are kept
 	Room   uint32 // bytes that wait to be taken, of each worker; a power of two
 	Filter string // of the frame: pcap-filter(7); empty: all
+	Opaque bool   // also drops of which no frame can be looked at, such as what does not decrypt: of any network
 }
 
 // Captured is a packet, or the beginning of one.
@@ -63,7 +64,7 @@ type Captured struct {
 func StartCapture(c CaptureConfig) (uint, error) {
 	filter := C.CString(c.Filter)
 	defer C.free(unsafe.Pointer(filter))
-	config := C.struct_dp_capture_config{vni: C.uint32_t(c.VNI), sample: C.uint32_t(c.Sample), snap: C.uint32_t(c.Snap), room: C.uint32_t(c.Room), filter: filter}
+	config := C.struct_dp_capture_config{vni: C.uint32_t(c.VNI), sample: C.uint32_t(c.Sample), snap: C.uint32_t(c.Snap), room: C.uint32_t(c.Room), filter: filter, opaque: C.bool(c.Opaque)}
 	if c.MAC != nil {
 		config.has_mac = true
 		for i, b := range c.MAC {

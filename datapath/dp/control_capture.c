@@ -8,14 +8,6 @@
 
 #include "port.h"
 
-static _Atomic(struct dp_capture *) captures[DP_CAPTURES];
-
-struct dp_capture *
-dp_capture_get(unsigned number)
-{
-	return atomic_load_explicit(&captures[number], memory_order_acquire);
-}
-
 static void
 capture_free(struct dp_capture *c)
 {
@@ -84,7 +76,7 @@ dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN])
 		c = capture_new(config, err, &ret);
 		if (!c)
 			return ret;
-		atomic_store_explicit(&captures[i], c, memory_order_release);
+		atomic_store_explicit(&dp_capture_slots[i], c, memory_order_release);
 		atomic_store_explicit(&dp_capturing, true, memory_order_relaxed);
 		return i;
 	}
@@ -96,7 +88,7 @@ dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN])
 void
 dp_capture_stop(unsigned number)
 {
-	struct dp_capture *c = atomic_exchange(&captures[number], NULL);
+	struct dp_capture *c = atomic_exchange(&dp_capture_slots[number], NULL);
 	bool any = false;
 
 	for (unsigned i = 0; i < DP_CAPTURES; i++)

@@ -313,6 +313,7 @@ enum dp_point {
 struct dp_capture_config {
 	uint32_t vni; /* 0: of all networks */
 	bool has_mac, has_vtep;
+	bool opaque;           /* also drops of which no frame can be looked at, such as what does not decrypt: of any network */
 	uint8_t mac[6];        /* of a container: what is from it and for it */
 	struct dp_addr vtep;   /* at the points that know one: what is from it and for it */
 	uint32_t points;       /* a bit for each */

@@ -24,6 +24,40 @@ dp_harness_worker(void)
 	return w;
 }
 
+/* Takes what was captured, and looks whether it makes sense. */
+static void
+take_captured(const struct dp_worker *w)
+{
+	static uint8_t room[DP_CAPTURE_ROOM_MIN];
+
+	for (unsigned i = 0; w->capturing && i < DP_CAPTURES; i++) {
+		uint32_t taken = dp_capture_get(i) ? dp_capture_take(i, w->id, room, sizeof(room)) : 0;
+
+		for (uint32_t at = 0; at < taken;) {
+			const struct dp_captured *c = (const void *)(room + at);
+
+			if (c->kept > c->len || c->start.size != RTE_ALIGN_CEIL(sizeof(*c) + c->kept, 8) || c->start.point >= DP_POINT_COUNT || c->start.drop >= DP_DROP_COUNT)
+				abort();
+			at += c->start.size;
+		}
+	}
+}
+
+void
+dp_harness_capture(const char *filter, uint32_t sample)
+{
+	struct dp_worker *w = dp_harness_worker();
+	char err[DP_ERR_LEN];
+	struct dp_capture_config config = { .points = (1u << DP_POINT_COUNT) - 1, .sample = sample, .snap = DP_FRAME_MAX, .room = DP_CAPTURE_ROOM_MIN, .filter = filter, .opaque = true };
+	int number = dp_capture_start(&config, err);
+
+	if (number < 0)
+		abort();
+	/* The rings are those of real workers. */
+	dp_capture_get(number)->rings[w->id].bytes = malloc(config.room);
+	w->capturing = true;
+}
+
 void
 dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 {
@@ -37,6 +71,7 @@ dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len)
 	memcpy(frame.data, bytes + DP_VNET_LEN, frame_len);
 	dp_encap(w, &frame, &from, 1);
 	dp_udp_flush(w);
+	take_captured(w);
 	w->waited = false;
 	free(room);
 }
@@ -59,6 +94,7 @@ dp_harness_decap(uint32_t vtep, uint8_t tos, uint32_t size, const uint8_t *bytes
 	while ((n = dp_udp_packets(w, packets)))
 		dp_decap(w, packets, dp_esp_open(w, packets, n));
 	dp_decap_flush(w);
+	take_captured(w);
 	free(room);
 }
 

@@ -12,6 +12,8 @@ struct dp_worker *dp_harness_worker(void);
  */
 void dp_harness_encap(uint32_t port, const uint8_t *bytes, uint32_t len);
 void dp_harness_decap(uint32_t vtep, uint8_t tos, uint32_t size, const uint8_t *bytes, uint32_t len);
+/* Has what follows captured, and looks at what was. */
+void dp_harness_capture(const char *filter, uint32_t sample);
 /* Whether taps take UDP super-frames. */
 void dp_harness_uso(bool taken);
 /* Frames that a port gets read in a turn; they are left at that. Beside it others are ready, that are normal. */

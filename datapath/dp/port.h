@@ -206,7 +206,7 @@ dp_port_refused(struct dp_worker *w, enum dp_drop reason, const struct dp_port *
 		dp_capture_undelivered(w, reason, port, iov, n);
 }
 
-/* Counts UDP payload, of which no frame can be looked at, from a VTEP. */
+/* Counts UDP payload from a VTEP that is dropped as such. */
 static inline void
 dp_drop_payload(struct dp_worker *w, enum dp_drop reason, const struct dp_vtep *from, const uint8_t *data, uint32_t len)
 {

@@ -3,9 +3,11 @@
 #include <pcap/pcap.h>
 
 #include "port.h"
+#include "pure_esp.h"
 #include "pure_sample.h"
 
 atomic_bool dp_capturing;
+_Atomic(struct dp_capture *) dp_capture_slots[DP_CAPTURES];
 
 /* Of a frame. Port is the one it came from or goes to, or NULL: what is for a group has no other MAC of the container. */
 static bool
@@ -165,7 +167,7 @@ dp_capture_received(struct dp_worker *w, const struct dp_packet *p)
 static void
 record_pieces(const struct dp_worker *w, struct dp_captured head, const struct dp_port *port, const struct iovec *iov, int n, uint32_t skip)
 {
-	const bool apart = iov[0].iov_len == skip;
+	const bool apart = n > 1 && iov[0].iov_len == skip;
 	const uint8_t *frame = apart ? iov[1].iov_base : (const uint8_t *)iov[0].iov_base + skip;
 	const dp_captures chosen = choose(head.vni, frame, apart ? iov[1].iov_len : iov[0].iov_len - skip, port);
 
@@ -222,17 +224,25 @@ dp_capture_unsent(struct dp_worker *w, enum dp_drop reason, const struct dp_vtep
 void
 dp_capture_payload(struct dp_worker *w, enum dp_drop reason, const struct dp_addr *vtep, const uint8_t *data, uint32_t len)
 {
-	struct dp_captured head = head_of(DP_POINT_DROPPED, 0, len, NULL, NULL);
+	struct dp_captured head = head_of(DP_POINT_DROPPED, 0, 0, NULL, NULL);
+	struct iovec iov = { (void *)data, len };
 	dp_captures chosen = 0;
 
+	head.start.drop = reason;
+	head.vtep = *vtep;
+	if (len >= DP_VXLAN_LEN + DP_ETH_LEN && !dp_is_esp(data)) {
+		head.vni = ntohl(((const dp_vxlan_hdr *)data)->vx_vni) >> 8;
+		iov = (struct iovec){ (void *)(data + DP_VXLAN_LEN), len - DP_VXLAN_LEN };
+		record_pieces(w, head, NULL, &iov, 1, 0);
+		return;
+	}
 	for (unsigned i = 0; i < DP_CAPTURES; i++) {
 		const struct dp_capture *c = dp_capture_get(i);
 
-		if (c && !c->config.vni && !c->config.has_mac && !c->program)
+		if (c && (c->config.opaque || (!c->config.vni && !c->config.has_mac && !c->program)))
 			chosen |= 1u << i;
 	}
-	head.start.drop = reason;
 	head.payload = true;
-	head.vtep = *vtep;
-	record_all(w, chosen, head, &(struct iovec){ (void *)data, len }, 1, 0);
+	head.len = len;
+	record_all(w, chosen, head, &iov, 1, 0);
 }

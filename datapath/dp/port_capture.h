@@ -37,11 +37,8 @@ void dp_capture_dropped(struct dp_worker *w, enum dp_drop reason, const struct d
 void dp_capture_undelivered(struct dp_worker *w, enum dp_drop reason, const struct dp_port *port, const struct iovec *iov, int n);
 /* What the kernel does not send to a VTEP: a frame in pieces, behind `skip` bytes. */
 void dp_capture_unsent(struct dp_worker *w, enum dp_drop reason, const struct dp_vtep *to, uint32_t vni, const struct iovec *iov, int n, uint32_t skip);
-/* UDP payload of which no frame can be looked at, from the underlay or on its way there. */
+/* UDP payload, from a VTEP or on its way there: the frame in it where it is VXLAN, else as it is. */
 void dp_capture_payload(struct dp_worker *w, enum dp_drop reason, const struct dp_addr *vtep, const uint8_t *data, uint32_t len);
-
-/* control_capture.c: of the number, or NULL. */
-struct dp_capture *dp_capture_get(unsigned number);
 
 struct dp_capture_ring {
 	uint8_t *bytes;
@@ -61,5 +58,14 @@ struct dp_capture {
 	const struct bpf_insn *program; /* NULL: all packets */
 	struct dp_capture_ring rings[DP_MAX_WORKERS];
 };
+
+extern _Atomic(struct dp_capture *) dp_capture_slots[DP_CAPTURES];
+
+/* The capture of a number, or NULL. */
+static inline struct dp_capture *
+dp_capture_get(unsigned number)
+{
+	return atomic_load_explicit(&dp_capture_slots[number], memory_order_acquire);
+}
 
 #endif

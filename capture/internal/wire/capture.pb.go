@@ -139,6 +139,7 @@ type Ask struct {
 	Sample        uint32                 `protobuf:"varint,5,opt,name=sample,proto3" json:"sample,omitempty"` // one packet in so many
 	Snap          uint32                 `protobuf:"varint,6,opt,name=snap,proto3" json:"snap,omitempty"`     // bytes of a packet
 	Filter        string                 `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`  // pcap-filter(7)
+	Opaque        bool                   `protobuf:"varint,8,opt,name=opaque,proto3" json:"opaque,omitempty"` // also drops of which no frame can be looked at
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +221,13 @@ func (x *Ask) GetFilter() string {
 		return x.Filter
 	}
 	return ""
+}
+
+func (x *Ask) GetOpaque() bool {
+	if x != nil {
+		return x.Opaque
+	}
+	return false
 }
 
 // Reply has packets in order of time for each worker, or none: then it says that the host is there.
@@ -449,7 +457,7 @@ const file_capture_proto_rawDesc = "" +
 	"\x03ask\x18\x02 \x01(\v2\x18.overlane.capture.v1.AskH\x00R\x03ask\x122\n" +
 	"\x05reply\x18\x03 \x01(\v2\x1a.overlane.capture.v1.ReplyH\x00R\x05reply\x12\x12\n" +
 	"\x03end\x18\x04 \x01(\bH\x00R\x03endB\x06\n" +
-	"\x04what\"\x99\x01\n" +
+	"\x04what\"\xb1\x01\n" +
 	"\x03Ask\x12\x10\n" +
 	"\x03vni\x18\x01 \x01(\rR\x03vni\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
@@ -457,7 +465,8 @@ const file_capture_proto_rawDesc = "" +
 	"\x06points\x18\x04 \x03(\tR\x06points\x12\x16\n" +
 	"\x06sample\x18\x05 \x01(\rR\x06sample\x12\x12\n" +
 	"\x04snap\x18\x06 \x01(\rR\x04snap\x12\x16\n" +
-	"\x06filter\x18\a \x01(\tR\x06filter\"\xb6\x01\n" +
+	"\x06filter\x18\a \x01(\tR\x06filter\x12\x16\n" +
+	"\x06opaque\x18\b \x01(\bR\x06opaque\"\xb6\x01\n" +
 	"\x05Reply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1a\n" +
 	"\bcaptured\x18\x02 \x01(\x04R\bcaptured\x12\x12\n" +
