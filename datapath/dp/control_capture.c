@@ -64,6 +64,19 @@ failed:
 	return NULL;
 }
 
+/* After each change of the captures: in between a worker may miss packets, or look at more than it must. */
+static void
+note_captures(void)
+{
+	uint64_t threshold = 0;
+
+	for (unsigned i = 0; i < DP_CAPTURES; i++)
+		if (dp_capture_get(i))
+			threshold = RTE_MAX(threshold, dp_capture_get(i)->threshold);
+	atomic_store_explicit(&dp_capture_threshold, threshold, memory_order_relaxed);
+	atomic_store_explicit(&dp_capturing, threshold > 0, memory_order_relaxed);
+}
+
 int
 dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN])
 {
@@ -77,7 +90,7 @@ dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN])
 		if (!c)
 			return ret;
 		atomic_store_explicit(&dp_capture_slots[i], c, memory_order_release);
-		atomic_store_explicit(&dp_capturing, true, memory_order_relaxed);
+		note_captures();
 		return i;
 	}
 	snprintf(err, DP_ERR_LEN, "%d captures are under way, more are not made at a time", DP_CAPTURES);
@@ -89,11 +102,8 @@ void
 dp_capture_stop(unsigned number)
 {
 	struct dp_capture *c = atomic_exchange(&dp_capture_slots[number], NULL);
-	bool any = false;
 
-	for (unsigned i = 0; i < DP_CAPTURES; i++)
-		any |= dp_capture_get(i) != NULL;
-	atomic_store_explicit(&dp_capturing, any, memory_order_relaxed);
+	note_captures();
 	dp_synchronize();
 	if (c)
 		capture_free(c);

@@ -313,14 +313,14 @@ enum dp_point {
 struct dp_capture_config {
 	uint32_t vni; /* 0: of all networks */
 	bool has_mac, has_vtep;
-	bool opaque;           /* also drops of which no frame can be looked at, such as what does not decrypt: of any network */
-	uint8_t mac[6];        /* of a container: what is from it and for it */
-	struct dp_addr vtep;   /* at the points that know one: what is from it and for it */
-	uint32_t points;       /* a bit for each */
-	uint32_t sample;       /* one packet in so many, the same ones on every host; 1: all */
-	uint32_t snap;         /* bytes of a packet that are kept */
-	uint32_t room;         /* bytes that wait to be taken, of each worker; a power of two from DP_CAPTURE_ROOM_MIN on */
-	const char *filter;    /* of the frame: pcap-filter(7); empty: all */
+	bool opaque;         /* also drops of which no frame can be looked at, such as what does not decrypt: of any network */
+	uint8_t mac[6];      /* of a container: what is from it and for it */
+	struct dp_addr vtep; /* at the points that know one: what is from it and for it */
+	uint32_t points;     /* a bit for each */
+	uint32_t sample;     /* one packet in so many, the same ones on every host; 1: all */
+	uint32_t snap;       /* bytes of a packet that are kept */
+	uint32_t room;       /* bytes that wait to be taken, of each worker; a power of two from DP_CAPTURE_ROOM_MIN on */
+	const char *filter;  /* of the frame: pcap-filter(7); empty: all */
 };
 
 /* Two records of the longest frames. */

@@ -145,6 +145,7 @@ struct dp_worker {
 	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
 	bool capturing; /* somebody captures packets, since the turn began */
+	bool chosen;    /* and wants a frame of the burst */
 	bool measuring; /* likewise */
 	uint64_t mark;  /* cycles before it were given to a stage */
 	struct dp_stage_sum stages[DP_STAGE_COUNT];
@@ -331,7 +332,7 @@ dp_underlay_send(struct dp_worker *w, struct dp_frame **frames, unsigned n, stru
 {
 	struct dp_eth_outer *outer = atomic_load_explicit(&to->outer, memory_order_acquire);
 
-	if (unlikely(w->capturing))
+	if (unlikely(w->chosen))
 		dp_capture_sent(w, frames, n, to);
 	if (outer && frames[0]->encrypted)
 		dp_eth_send_sealed(w, frames, n, outer);

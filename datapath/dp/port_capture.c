@@ -4,9 +4,9 @@
 
 #include "port.h"
 #include "pure_esp.h"
-#include "pure_sample.h"
 
 atomic_bool dp_capturing;
+_Atomic uint64_t dp_capture_threshold;
 _Atomic(struct dp_capture *) dp_capture_slots[DP_CAPTURES];
 
 /* Of a frame. Port is the one it came from or goes to, or NULL: what is for a group has no other MAC of the container. */
@@ -116,18 +116,30 @@ head_of(enum dp_point point, uint32_t vni, uint32_t len, const struct dp_port *p
 	return head;
 }
 
+static __rte_noinline void
+read_one(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
+{
+	struct dp_captured head;
+
+	f->captures = choose(from->vni, f->data, f->len, from);
+	if (!f->captures)
+		return;
+	w->chosen = true;
+	head = head_of(DP_POINT_READ, from->vni, f->len, from, NULL);
+	head.gso_size = f->vnet.gso_size;
+	record_all(w, f->captures, head, &(struct iovec){ f->data, f->len }, 1, 0);
+}
+
 void
 dp_capture_read(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct dp_frame *f = &frames[i];
-		struct dp_captured head = head_of(DP_POINT_READ, from[i]->vni, f->len, from[i], NULL);
+	const uint64_t threshold = atomic_load_explicit(&dp_capture_threshold, memory_order_relaxed);
 
-		f->captures = choose(from[i]->vni, f->data, f->len, from[i]);
-		if (likely(!f->captures))
-			continue;
-		head.gso_size = f->vnet.gso_size;
-		record_all(w, f->captures, head, &(struct iovec){ f->data, f->len }, 1, 0);
+	w->chosen = false;
+	for (unsigned i = 0; i < n; i++) {
+		frames[i].captures = 0;
+		if (unlikely(dp_capture_may(threshold, frames[i].data, frames[i].len)))
+			read_one(w, &frames[i], from[i]);
 	}
 }
 

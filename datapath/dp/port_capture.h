@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 
 #include "dp.h"
+#include "pure_sample.h"
 
 struct dp_frame;
 struct dp_packet;
@@ -23,13 +24,22 @@ typedef uint8_t dp_captures;
 _Static_assert(DP_CAPTURES <= 8, "a bit for each capture");
 
 extern atomic_bool dp_capturing;
+/* What the upper half of a packet's dp_sample_hash is less than, if any capture wants it. */
+extern _Atomic uint64_t dp_capture_threshold;
 
-/* Frames that a container has sent, as they were read. Each of them keeps who wants it. */
+/* Frames that a container has sent, as they were read. Each of them keeps who wants it, and the worker whether any does. */
 void dp_capture_read(struct dp_worker *w, struct dp_frame *frames, struct dp_port **from, unsigned n);
 /* Frames on their way to a VTEP, before they are cut up and encrypted. */
 void dp_capture_sent(struct dp_worker *w, struct dp_frame **frames, unsigned n, const struct dp_vtep *to);
 /* A VXLAN packet that is none too short; those that want it. */
 dp_captures dp_capture_received(struct dp_worker *w, const struct dp_packet *p);
+
+/* Whether any capture may want a frame, by the threshold that was read before. */
+static inline bool
+dp_capture_may(uint64_t threshold, const uint8_t *frame, uint32_t len)
+{
+	return threshold > UINT32_MAX || dp_sample_hash(frame, len) >> 32 < threshold;
+}
 /* A frame for a container, in n pieces behind a virtio-net header. */
 void dp_capture_delivered(struct dp_worker *w, const struct dp_port *port, const struct iovec *iov, int n);
 /* What is not delivered: a frame, from a VTEP or NULL, or what would have gone to a port. */

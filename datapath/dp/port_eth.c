@@ -14,6 +14,12 @@ static void
 drop_rest(struct dp_worker *w, typeof(((struct dp_eth *)0)->worker[0]) *queue, unsigned sent, enum dp_drop reason)
 {
 	w->drops[reason] += queue->n_tx - sent;
+	for (unsigned i = sent; unlikely(w->capturing && queue->port) && i < queue->n_tx; i++) {
+		struct virtio_net_hdr none = { 0 };
+		struct rte_mbuf *m = queue->tx[i];
+
+		dp_capture_undelivered(w, reason, queue->port, (struct iovec[]){ { &none, sizeof(none) }, { rte_pktmbuf_mtod(m, void *), m->data_len } }, 2);
+	}
 	rte_pktmbuf_free_bulk(queue->tx + sent, queue->n_tx - sent);
 }
 

@@ -87,6 +87,18 @@ down(const struct dp_port *port)
 	return port->ops->kind->down;
 }
 
+/* Counts a frame of len bytes behind iov[0] that is not taken. */
+static void
+refused(struct dp_worker *w, enum dp_drop reason, const struct dp_port *port, const struct virtio_net_hdr *vnet, struct iovec *iov, uint32_t len)
+{
+	int n = 1;
+
+	iov[0] = (struct iovec){ (void *)vnet, DP_VNET_LEN };
+	for (uint32_t left = len; left; left -= RTE_MIN(left, (uint32_t)iov[n++].iov_len))
+		;
+	dp_port_refused(w, reason, port, iov, n);
+}
+
 /* Writes a frame of len bytes behind iov[0], which is the kind's. */
 static void
 put(struct dp_worker *w, struct dp_port *port, struct dp_shared *s, const struct virtio_net_hdr *vnet, struct iovec *iov, uint32_t len)
@@ -95,7 +107,7 @@ put(struct dp_worker *w, struct dp_port *port, struct dp_shared *s, const struct
 	enum dp_ring_result result;
 
 	if (unlikely(dp_shared_is_broken(s))) {
-		dp_count(w, s->kind->down);
+		refused(w, s->kind->down, port, vnet, iov, len);
 		return;
 	}
 	lock(s);
@@ -108,14 +120,14 @@ put(struct dp_worker *w, struct dp_port *port, struct dp_shared *s, const struct
 		traffic->tx_bytes += len;
 		break;
 	case DP_RING_EMPTY:
-		dp_count(w, s->kind->full);
+		refused(w, s->kind->full, port, vnet, iov, len);
 		break;
 	case DP_RING_TOO_LONG:
-		dp_count(w, s->kind->buffer);
+		refused(w, s->kind->buffer, port, vnet, iov, len);
 		break;
 	case DP_RING_BROKEN:
 		dp_shared_broke(w, s, s->kind->fault(s));
-		dp_count(w, s->kind->down);
+		refused(w, s->kind->down, port, vnet, iov, len);
 	}
 }
 
@@ -165,7 +177,7 @@ dp_shared_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	struct iovec iov[2] = { { 0 }, { f->data, f->len } };
 
 	if (unlikely(!s)) {
-		dp_count(w, down(port));
+		refused(w, down(port), port, &f->vnet, iov, f->len);
 		return;
 	}
 	if (unlikely(!takes(s, &f->vnet))) {
@@ -174,7 +186,7 @@ dp_shared_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 			return;
 		}
 		if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
-			dp_count(w, DP_DROP_OFFLOAD);
+			refused(w, DP_DROP_OFFLOAD, port, &f->vnet, iov, f->len);
 			return;
 		}
 		f->vnet = (struct virtio_net_hdr){ 0 };
@@ -206,7 +218,7 @@ dp_shared_write(struct dp_worker *w, struct dp_port *port, const struct iovec *i
 	struct iovec copy[1 + DP_GRO_SEGS];
 
 	if (unlikely(!s)) {
-		dp_count(w, down(port));
+		dp_port_refused(w, down(port), port, iov, n);
 		return;
 	}
 	if (unlikely(!takes(s, vnet))) {

@@ -3,8 +3,9 @@
 #define DP_SAMPLE_H
 
 /*
- * Hash-based selection (RFC 5475 section 5.3.2): every host comes to the same packets, since it looks at nothing that changes on the way. Of a
- * TCP stream it takes stretches of 64 KiB, so that it does not matter how super-frames are cut up and merged.
+ * Hash-based selection (RFC 5475 section 5.3.2): every host comes to the same packets, since it looks at nothing that changes on the way: the
+ * addresses, and of a TCP stream its ports and which 64 KiB of it, so that it does not matter how super-frames are cut up and merged; of UDP the ports and
+ * the first bytes of the payload; of others the first bytes behind the IP header.
  */
 #include <string.h>
 
@@ -19,26 +20,51 @@ dp_sample_load(const uint8_t *at, unsigned n)
 	return v;
 }
 
-/* Its upper 32 bits are evenly spread. */
+static inline uint64_t
+dp_sample_mix(uint64_t addrs, uint64_t rest)
+{
+	return (addrs ^ (rest << 23 | rest >> 41)) * 0x9e3779b97f4a7c15;
+}
+
+static inline uint64_t
+dp_sample_hash_slow(const uint8_t *frame, uint32_t len)
+{
+	struct dp_hdrs h;
+	uint64_t addrs, rest;
+	uint32_t at, n;
+
+	if (dp_parse_fast(frame, len, &h) > DP_PARSE_NOT_IP || !h.version)
+		return dp_sample_mix(len, dp_sample_load(frame, len < 8 ? len : 8));
+	addrs = h.version == 4 ? dp_sample_load(frame + h.l3 + 12, 8) : dp_sample_load(frame + h.l3 + 16, 8) ^ dp_sample_load(frame + h.l3 + 32, 8);
+	at = h.transport && h.proto == IPPROTO_UDP ? h.payload : h.l4;
+	n = h.transport && h.proto == IPPROTO_TCP ? 6 : h.end - at;
+	rest = dp_sample_load(frame + at, n < 8 ? n : 8);
+	if (at != h.l4)
+		rest += dp_sample_load(frame + h.l4, 4);
+	return dp_sample_mix(addrs, rest);
+}
+
+/*
+ * Its upper 32 bits are evenly spread. What most frames are is read from where it lies: IPv4 without options, in one piece. Eight bytes tell all that is asked
+ * for: Ethernet's type with IP's version and length; and the fragment's place with the protocol.
+ */
 static inline uint64_t
 dp_sample_hash(const uint8_t *frame, uint32_t len)
 {
-	struct dp_hdrs h;
-	uint64_t hash, v;
+	static const uint8_t plain[4] = { 8, 0, RTE_IPV4_VHL_DEF }, plain_mask[4] = { 0xff, 0xff, 0xff };
+	static const uint8_t tcp[4] = { 0, 0, 0, IPPROTO_TCP }, udp[4] = { 0, 0, 0, IPPROTO_UDP }, piece_mask[4] = { 0x3f, 0xff, 0, 0xff };
+	const uint8_t *ip = frame + ETH_HLEN, *l4 = ip + sizeof(dp_ipv4_hdr);
+	uint64_t addrs, piece;
 
-	if (dp_parse_fast(frame, len, &h) > DP_PARSE_NOT_IP || !h.version)
-		return dp_mix(len, dp_sample_load(frame, len < 8 ? len : 8)) * 0x9e3779b97f4a7c15;
-	hash = h.version == 4 ? dp_sample_load(frame + h.l3 + 12, 8) : dp_sample_load(frame + h.l3 + 16, 8) ^ dp_sample_load(frame + h.l3 + 32, 8);
-	if (h.transport && h.proto == IPPROTO_TCP) {
-		v = dp_sample_load(frame + h.l4, 6); /* ports, and the upper half of the sequence number */
-	} else {
-		const uint32_t at = h.transport ? h.payload : h.l4, n = h.end - at;
-
-		v = dp_sample_load(frame + at, n < 8 ? n : 8);
-		if (h.transport)
-			v ^= dp_sample_load(frame + h.l4, 4) << 16;
-	}
-	return dp_mix(hash, v) * 0x9e3779b97f4a7c15;
+	if (__builtin_expect(len < ETH_HLEN + sizeof(dp_ipv4_hdr) + 16 || (dp_sample_load(frame + 12, 4) & dp_sample_load(plain_mask, 4)) != dp_sample_load(plain, 4), 0))
+		return dp_sample_hash_slow(frame, len);
+	addrs = dp_sample_load(ip + 12, 8);
+	piece = dp_sample_load(ip + 6, 4) & dp_sample_load(piece_mask, 4);
+	if (piece == dp_sample_load(udp, 4))
+		return dp_sample_mix(addrs, dp_sample_load(l4 + 8, 8) + dp_sample_load(l4, 4));
+	if (piece == dp_sample_load(tcp, 4))
+		return dp_sample_mix(addrs, dp_sample_load(l4, 6));
+	return dp_sample_hash_slow(frame, len);
 }
 
 #endif

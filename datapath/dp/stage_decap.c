@@ -318,6 +318,7 @@ group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 {
 	uint64_t last_mac = 0;
 	uint32_t last_vni = 0;
+	const uint64_t threshold = w->capturing ? atomic_load_explicit(&dp_capture_threshold, memory_order_relaxed) : 0;
 	unsigned kept = 0, runs = 0;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -330,7 +331,6 @@ group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 			dp_drop_payload(w, (enum dp_drop)edge, packets[i].from, packets[i].data, packets[i].len);
 			continue;
 		}
-		b->captures[kept] = unlikely(w->capturing) ? dp_capture_received(w, &packets[i]) : 0;
 		vni = ntohl(((const dp_vxlan_hdr *)packets[i].data)->vx_vni) >> 8;
 		mac = dp_destination(frame);
 		if (unlikely(!runs || mac != last_mac || vni != last_vni)) {
@@ -339,6 +339,7 @@ group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 			b->first[runs] = kept;
 			b->to[runs++] = dp_fdb_key(vni, mac);
 		}
+		b->captures[kept] = unlikely(threshold) && unlikely(dp_capture_may(threshold, frame, packets[i].len - DP_VXLAN_LEN)) ? dp_capture_received(w, &packets[i]) : 0;
 		b->source[kept] = dp_fdb_key(vni, dp_source(frame));
 		b->packets[kept++] = &packets[i];
 	}

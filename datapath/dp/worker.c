@@ -152,6 +152,7 @@ begin_turn(struct dp_worker *w)
 		w->mark = rte_rdtsc();
 	w->measuring = measuring;
 	w->capturing = atomic_load_explicit(&dp_capturing, memory_order_relaxed);
+	w->chosen = false;
 	w->waited = false;
 }
 

@@ -32,6 +32,7 @@ var (
 	size    = flag.Int("size", 64, "bytes of a frame, its FCS included, from 64")
 	cpus    = flag.String("cpus", "1", "CPUs of the workers, comma separated; each has a queue of the capture to itself")
 	seconds = flag.Int("seconds", 4, "seconds of measuring, after one to warm up")
+	sample  = flag.Int("sample", 0, "capture one packet in so many, as a trace does; 0: none")
 )
 
 // ringBuffers is what the rings of two devices and the worker itself may hold beside the capture.
@@ -106,12 +107,34 @@ func measure(file string, open func(vtep uint32, w way) error) error {
 	if err := open(vtep, w); err != nil {
 		return err
 	}
+	if *sample > 0 {
+		if err := trace(uint32(*sample)); err != nil {
+			return err
+		}
+	}
 	time.Sleep(time.Second)
 	rate, err := w.rate(time.Duration(*seconds) * time.Second)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%.2f\n", rate/1e6)
+	return nil
+}
+
+// trace captures headers of one packet in so many, until the program ends.
+func trace(sample uint32) error {
+	points := []dp.Point{dp.PointRead, dp.PointSent, dp.PointReceived, dp.PointDelivered, dp.PointDropped}
+	number, err := dp.StartCapture(dp.CaptureConfig{VNI: vni, Points: points, Sample: sample, Snap: 256, Room: 1 << 22})
+	if err != nil {
+		return err
+	}
+	go func() {
+		buffer := make([]byte, dp.CaptureRoomMin)
+		for ; ; time.Sleep(50 * time.Millisecond) {
+			for len(dp.TakeCaptured(number, 0, buffer)) > 0 {
+			}
+		}
+	}()
 	return nil
 }
 
