@@ -4,9 +4,7 @@ package lab
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -67,6 +65,16 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// noComplaints is of what tshark has said beside its output.
+func noComplaints(t *testing.T, said string) {
+	t.Helper()
+	for line := range strings.SplitSeq(said, "\n") {
+		if line != "" && !strings.Contains(line, "Running as user") {
+			t.Errorf("tshark: %s", line)
+		}
+	}
+}
+
 // A capture of all hosts is one file that tshark reads without a complaint, in order of time; payload leaves no host that does not say so.
 func TestCapture(t *testing.T) {
 	c := cluster(t)
@@ -77,24 +85,12 @@ func TestCapture(t *testing.T) {
 	reach(t, red, blueAt.IPAddress)
 	out := traced(t, red, blueAt.IPAddress.String(), hosts[0], "overlane capture -n app --host all -c 40 -w /tmp/all.pcapng icmp")
 	hasAll(t, out, "40 packets written; none was lost", hosts[1].hostname(t)+": gives headers alone")
-	file := filepath.Join(t.TempDir(), "all.pcapng")
-	text, err := hosts[0].Exec(t.Context(), "base64", "-w0", "/tmp/all.pcapng")
-	must(t, err)
-	decode := exec.Command("base64", "-d")
-	decode.Stdin = strings.NewReader(text)
-	content, err := decode.Output()
-	must(t, err)
-	must(t, os.WriteFile(file, content, 0o600))
-	shark := exec.Command("tshark", "-r", file, "-T", "fields", "-e", "frame.time_delta", "-e", "frame.interface_name", "-e", "frame.comment", "-e", "icmp.seq")
+	shark := exec.Command("tshark", "-r", hosts[0].proc("root/tmp/all.pcapng"), "-T", "fields", "-e", "frame.time_delta", "-e", "frame.interface_name", "-e", "frame.comment", "-e", "icmp.seq")
 	var complaints strings.Builder
 	shark.Stderr = &complaints
 	fields, err := shark.Output()
 	must(t, err)
-	for line := range strings.SplitSeq(complaints.String(), "\n") {
-		if line != "" && !strings.Contains(line, "Running as user") {
-			t.Errorf("tshark: %s", line)
-		}
-	}
+	noComplaints(t, complaints.String())
 	hasAll(t, string(fields), hosts[0].hostname(t)+" red\tread from red", hosts[1].hostname(t)+" blue\tdelivered to blue", "vxlan "+hosts[1].hostname(t)+"\tsent to "+hosts[1].hostname(t))
 	if strings.Contains(string(fields), "-0.") {
 		t.Errorf("not in order of time:\n%s", fields)
