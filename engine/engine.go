@@ -86,11 +86,11 @@ func explain(socket string, err error) error {
 	return fmt.Errorf("the engine on %s: %w", socket, err)
 }
 
-// Ping says why the engine does not answer on a socket; nil: it does.
-func Ping(ctx context.Context, socket string) error {
-	_, err := ask[struct{ Version string }](ctx, newClient(socket), "/version", nil)
+// Version is that of the engine which answers on a socket, such as 28.5.2. The error says why none does.
+func Version(ctx context.Context, socket string) (string, error) {
+	answer, err := ask[struct{ Version string }](ctx, newClient(socket), "/version", nil)
 	if err != nil {
-		return explain(socket, err)
+		return "", explain(socket, err)
 	}
-	return nil
+	return answer.Version, nil
 }

@@ -193,11 +193,11 @@ func (g *told) eventually(t *testing.T, endpoint, want string) {
 
 func TestContainersAreNamed(t *testing.T) {
 	f, got, w := watch(t)
-	if err := w.Err(); err == nil || Ping(t.Context(), f.socket) == nil {
+	if _, err := Version(t.Context(), f.socket); err == nil || w.Err() == nil {
 		t.Error("no engine runs, and no error tells of it")
 	}
 	f.start()
-	if err := Ping(t.Context(), f.socket); err != nil {
+	if _, err := Version(t.Context(), f.socket); err != nil {
 		t.Error(err)
 	}
 	got.eventually(t, "ep1", "shop-db-1 db dbdbdbdbdbdb")

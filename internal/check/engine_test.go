@@ -1,0 +1,34 @@
+package check
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Engines that crash with overlane are told by their version.
+func TestEngine(t *testing.T) {
+	for version, want := range map[string]State{
+		"29.0.0": Fail, "29.0.2": Fail, "29.0.3": OK, "29.1.0": OK, "29.0.1-rc.1": Fail,
+		"28.5.2": OK, "20.10.24+dfsg1": OK, "20.10": OK, "19.03.15": Warn, "1.13.1": Warn, "dev": OK,
+	} {
+		path := filepath.Join(t.TempDir(), "docker.sock")
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"Version":%q}`, version) })}
+		go server.Serve(l)
+		r := engineSocket(path)
+		server.Close()
+		if r.State != want || !strings.HasPrefix(r.Seen, version) || (r.Cure == "") != (want == OK) {
+			t.Errorf("%s: %+v, want %s", version, r, want)
+		}
+	}
+	if r := engineSocket(filepath.Join(t.TempDir(), "none")); r.State != Warn {
+		t.Errorf("no engine: %+v", r)
+	}
+}
