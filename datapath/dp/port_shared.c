@@ -94,8 +94,8 @@ refused(struct dp_worker *w, enum dp_drop reason, const struct dp_port *port, co
 	int n = 1;
 
 	iov[0] = (struct iovec){ (void *)vnet, DP_VNET_LEN };
-	for (uint32_t left = len; left; left -= RTE_MIN(left, (uint32_t)iov[n++].iov_len))
-		;
+	for (uint32_t left = len; left; n++)
+		left -= RTE_MIN(left, (uint32_t)iov[n].iov_len);
 	dp_port_refused(w, reason, port, iov, n);
 }
 
