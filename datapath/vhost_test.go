@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,9 @@ func TestVhostComesAndGoes(t *testing.T) {
 	g.connect()
 	echo()
 
+	config := captureConfig("udp and dst host " + guestIP4)
+	config.Points = []datapath.Point{datapath.PointDropped}
+	captured := capturing(t, config)
 	drop := func(reason string, n int) {
 		t.Helper()
 		before := plane.Stats().Drops[reason]
@@ -260,6 +264,9 @@ func TestVhostComesAndGoes(t *testing.T) {
 			must(t, err)
 		}
 		waitFor(t, "a drop as "+reason, func() bool { return plane.Stats().Drops[reason] > before })
+		waitFor(t, "it is captured whole", func() bool {
+			return slices.ContainsFunc(captured(), func(c datapath.Captured) bool { return c.Drop == reason && bytes.HasSuffix(c.Data, []byte(payload)) })
+		})
 	}
 	drop("vhost_full", ringLen+1)
 	g.conn.Close()
