@@ -79,6 +79,8 @@ func blocked(what string) Health {
 	return Health{what + " does not arrive; gossip goes over TCP, and is slower", "let the firewalls between the hosts pass " + what}
 }
 
+const conflictAdvice = "remove all of these containers but one"
+
 // recordHealth looks for what keeps an endpoint from being reached; claims has the holders of every address that several claim.
 func recordHealth(r discovery.Record, owner discovery.Member, claims map[[2]string][]string) Health {
 	if r.Hidden {
@@ -90,7 +92,7 @@ func recordHealth(r discovery.Record, owner discovery.Member, claims map[[2]stri
 	}
 	for _, a := range addresses {
 		if holders := claims[[2]string{r.Network.Key, a}]; holders != nil {
-			return Health{fmt.Sprintf("%s is claimed by %s", a, strings.Join(holders, " and ")), "remove all of these containers but one"}
+			return Health{fmt.Sprintf("%s is claimed by %s", a, strings.Join(holders, " and ")), conflictAdvice}
 		}
 	}
 	return Health{}

@@ -250,7 +250,7 @@ func fullTable(w io.Writer, s overlay.Status) {
 	row(w, "NEARLY FULL", "ENTRIES", "CAPACITY", "NEXT STEP")
 	for _, t := range s.Datapath.Tables {
 		if t.NearlyFull {
-			row(w, t.Name, t.Entries, t.Capacity, "remove networks from this host, or containers from its networks: what does not fit is not reached")
+			row(w, t.Name, t.Entries, t.Capacity, overlay.FullAdvice)
 		}
 	}
 }
