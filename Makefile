@@ -15,6 +15,7 @@ GUEST_PACKAGES := kmod user-mode-linux
 CARDS_PACKAGES := busybox-static debootstrap iperf3 iproute2 iputils-ping kmod
 XDP_PACKAGES   := clang libbpf-dev llvm
 FUZZ_PACKAGES  := clang libclang-rt-14-dev
+PAGE_PACKAGES  := chromium iproute2 iputils-ping nodejs
 LINT_PACKAGES  := clang-format clang-tidy shellcheck
 
 # Tools that come by the module proxy, at the versions that were tried.
@@ -98,7 +99,7 @@ demo-down: engine ## Remove all that the demo left
 
 .PHONY: test
 test: ## Run every test there is, and say where the time went
-	@contrib/ci/test lint test-unit test-deb test-lab
+	@contrib/ci/test lint test-unit test-deb test-page test-lab
 
 .PHONY: test-unit
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
@@ -111,6 +112,27 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 test-deb: deb ## Look into the Debian package, and have systemd look at the service
 	contrib/setup/packages $(DEB_TEST_PACKAGES)
 	contrib/deb/test bin/overlane_$(VERSION)_$$(dpkg --print-architecture).deb
+
+# What comes by npm, at the versions and with the hashes of contrib/page/package-lock.json; Debian's npm where nodejs brings none.
+.PHONY: page-modules
+page-modules:
+	@contrib/setup/packages $(PAGE_PACKAGES)
+	@command -v npm >/dev/null || contrib/setup/packages npm
+	@contrib/page/modules $(CURDIR)/bin/page
+
+.PHONY: test-page
+test-page: build page-modules ## The page in a browser, of three hosts and of a hundred; how it went in a last line RESULT
+	set -o pipefail; $(call gotestsum,page,standard-verbose) -tags page -count=1 -run '^TestPageInBrowser$$' ./internal/page | sed '/^RESULT/{h;d};$${p;x}'
+
+.PHONY: screenshots
+screenshots: build page-modules ## Make the pictures of docs/page.md anew, by the test of the page
+	rm -rf bin/page/shots && mkdir -p bin/page/shots
+	SHOTS=$(CURDIR)/bin/page/shots go test -tags page -count=1 -run '^TestPageInBrowser$$' ./internal/page
+	cp bin/page/shots/docs/*.png docs/
+
+.PHONY: page-library
+page-library: page-modules ## Make the page's charting library anew, of the version that contrib/page/package-lock.json pins
+	contrib/page/library $(CURDIR)/bin/page/node_modules
 
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
@@ -214,8 +236,8 @@ lint: build-packages ## Look for what the compilers let pass
 .PHONY: lint-go
 lint-go:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted" >&2; exit 1; fi
-	go vet -tags dptest,lab,soak ./...
-	go run $(STATICCHECK) -tags dptest,lab,soak ./...
+	go vet -tags dptest,lab,page,soak ./...
+	go run $(STATICCHECK) -tags dptest,lab,page,soak ./...
 
 .PHONY: lint-shell
 lint-shell:

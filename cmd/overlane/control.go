@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
@@ -26,10 +27,11 @@ type control struct {
 	keyring atomic.Pointer[keyring]         // likewise
 	// Networks that are everywhere; likewise.
 	networks atomic.Pointer[networks.Manager]
-	refused  atomic.Pointer[discovery.TwinError] // why this host does not serve; nil: it does
-	answers  sync.RWMutex                        // held to read by every answer under way
-	lacks    atomic.Pointer[error]               // what the start waits for
-	stop     func()                              // ends the daemon
+	stats    atomic.Pointer[func() datapath.Stats] // likewise
+	refused  atomic.Pointer[discovery.TwinError]   // why this host does not serve; nil: it does
+	answers  sync.RWMutex                          // held to read by every answer under way
+	lacks    atomic.Pointer[error]                 // what the start waits for
+	stop     func()                                // ends the daemon
 	server   http.Server
 	// Of answers that go on until they are not wanted: the daemon ends, or does not serve any more.
 	streams    context.Context
@@ -68,10 +70,14 @@ func newControl(stop func()) *control {
 
 func (c *control) status(w http.ResponseWriter, _ *http.Request) {
 	if o := c.ready(w); o != nil {
-		s := o.Status()
-		s.Everywhere = c.networks.Load().Local()
-		answer(w, s)
+		answer(w, c.statusOf(o))
 	}
+}
+
+func (c *control) statusOf(o *overlay.Overlay) overlay.Status {
+	s := o.Status()
+	s.Everywhere = c.networks.Load().Local()
+	return s
 }
 
 func (c *control) members(w http.ResponseWriter, _ *http.Request) {
@@ -105,13 +111,17 @@ const starting = "overlane is starting: try again in a moment"
 // waits says what the start waits for.
 func (c *control) waits(err error) { c.lacks.Store(&err) }
 
+// whyNotReady is how far the start is.
+func (c *control) whyNotReady() string {
+	if err := c.lacks.Load(); err != nil && *err != nil {
+		return fmt.Sprintf("overlane waits for this host's address: %s", *err)
+	}
+	return starting
+}
+
 // notReady tells the client that the daemon starts.
 func (c *control) notReady(w http.ResponseWriter) {
-	text := starting
-	if err := c.lacks.Load(); err != nil && *err != nil {
-		text = fmt.Sprintf("overlane waits for this host's address: %s", *err)
-	}
-	http.Error(w, text, http.StatusServiceUnavailable)
+	http.Error(w, c.whyNotReady(), http.StatusServiceUnavailable)
 }
 
 // ready is nil, and the client was told, while the daemon starts.

@@ -81,12 +81,22 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 		defer metricsListener.Close()
 	}
 
-	failed := make(chan error, 3)
+	webListener, err := s.listenWeb()
+	if err != nil {
+		return err
+	}
+
+	failed := make(chan error, 4)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ctl := newControl(func() { stop(errLeave) })
 	go func() { failed <- driver.Serve(pluginListener) }()
 	go func() { failed <- ctl.server.Serve(controlListener) }()
+	stopWeb := func() {}
+	if webListener != nil {
+		stopWeb = ctl.serveWeb(s, webListener, failed)
+		defer stopWeb()
+	}
 
 	err = s.awaitAddress(ctx, func(err error) {
 		if err != nil {
@@ -108,6 +118,8 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	driver.Ready(n.overlay, n.cluster)
 	ctl.networks.Store(n.networks)
+	stats := n.datapath.Stats
+	ctl.stats.Store(&stats)
 	ctl.overlay.Store(n.overlay)
 	var k keyring = n.cluster
 	ctl.keyring.Store(&k)
@@ -143,6 +155,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	// Both wait for answers under way.
 	ctl.server.Shutdown(context.WithoutCancel(ctx))
 	metrics.Shutdown(context.WithoutCancel(ctx))
+	stopWeb()
 	return errors.Join(err, n.stop(leaves, log))
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/internal/hostaddr"
+	"github.com/overlane/overlane/internal/page"
 	"github.com/overlane/overlane/overlay/ipam/prefix"
 )
 
@@ -46,6 +47,8 @@ type settings struct {
 	scope          string
 	static         []discovery.Static
 	metrics        string // empty: none
+	web            netip.AddrPort
+	webPassword    *page.Password // nil: none
 	logLevel       logrus.Level
 	logFormat      logrus.Formatter
 }
@@ -108,6 +111,10 @@ var daemonSettings = []setting{
 		accepted: "the path of a file with lines such as: 5000 02:42:0a:14:00:09 10.20.0.9 192.0.2.9", parse: parseStatic},
 	{name: "metrics", usage: "address and port on which to serve metrics to Prometheus, such as 127.0.0.1:9750 or :9750 (default: none)",
 		accepted: "an address and a port, such as 127.0.0.1:9750 or :9750", parse: parseMetrics},
+	{name: "web", usage: "address and port on which to serve a page that shows the cluster to browsers, such as 127.0.0.1:9751; any but a loopback one takes --web-password-file (default: none)",
+		accepted: "an IP address and a port, such as 127.0.0.1:9751 or :9751", parse: parseWeb},
+	{name: "web-password-file", usage: "file whose first line is the password for --web, of 12 characters or more (default: everybody who reaches the page is let in)",
+		accepted: "the path of a file that not everybody may read, whose first line has 12 characters or more, such as `openssl rand -hex 16` prints", parse: parseWebPassword},
 	{name: "log-level", initial: "info", usage: "least severity to log: trace, debug, info, warning, error",
 		accepted: "trace, debug, info, warning or error", parse: parseLogLevel},
 	{name: "log-format", initial: "text", usage: "form of the log: text or json",
@@ -278,15 +285,46 @@ func parseMetrics(s *settings, text string) error {
 	if text == "" {
 		return nil
 	}
-	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return errors.New("not an address and a port")
-	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "" {
-		return errors.New("not an IP address")
-	}
 	s.metrics = text
-	return parsePort(new(uint16), port)
+	_, err := parseListen(text)
+	return err
+}
+
+// parseListen takes an address and a port; without an address it is all of this host's.
+func parseListen(text string) (netip.AddrPort, error) {
+	host, text, err := net.SplitHostPort(text)
+	if err != nil {
+		return netip.AddrPort{}, errors.New("not an address and a port")
+	}
+	addr := netip.IPv6Unspecified()
+	if host != "" {
+		if addr, err = netip.ParseAddr(host); err != nil {
+			return netip.AddrPort{}, errors.New("not an IP address")
+		}
+	}
+	var port uint16
+	err = parsePort(&port, text)
+	return netip.AddrPortFrom(addr, port), err
+}
+
+func parseWeb(s *settings, text string) (err error) {
+	if text != "" {
+		s.web, err = parseListen(text)
+	}
+	return err
+}
+
+// parseWebPassword comes after --web.
+func parseWebPassword(s *settings, text string) (err error) {
+	switch {
+	case text != "" && !s.web.IsValid():
+		return errors.New("there is no page for it: give --web too")
+	case text != "":
+		s.webPassword, err = page.ReadPassword(text)
+	case s.web.IsValid() && !s.web.Addr().Unmap().IsLoopback():
+		err = fmt.Errorf("--web %s is reached by others, who need a password", s.web)
+	}
+	return err
 }
 
 func parsePort(to *uint16, text string) error {

@@ -138,6 +138,29 @@ func TestEncrypt(t *testing.T) {
 	checkWrong(t, err, []string{"--encrypt", "OVERLANE_ENCRYPT", "open to everybody (--insecure)", "without --insecure"})
 }
 
+// The page is for this host's own, unless there is a password.
+func TestWeb(t *testing.T) {
+	if s := mustRead(t, nil); s.web.IsValid() || s.webPassword != nil {
+		t.Errorf("by default a page is served on %s", s.web)
+	}
+	for _, at := range []string{"127.0.0.1:9751", "[::1]:9751", "127.9.9.9:1", "[::ffff:127.0.0.1]:9751"} {
+		if s := mustRead(t, []string{"--web", at}); s.webPassword != nil || !s.web.IsValid() {
+			t.Errorf("--web %s is %s", at, s.web)
+		}
+	}
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"192.0.2.1:9751", ":9751", "0.0.0.0:9751", "[::]:9751", "[2001:db8::1]:9751"} {
+		_, err := read(t, append([]string{"--web", at}, loopback...))
+		checkWrong(t, err, []string{"--web-password-file", "OVERLANE_WEB_PASSWORD_FILE", "reached by others", "openssl rand"})
+		if s := mustRead(t, []string{"--web", at, "--web-password-file", password}); s.webPassword == nil {
+			t.Errorf("--web %s has no password", at)
+		}
+	}
+}
+
 // A host of both families has the family of those that it joins.
 func TestFamilyOfTheHostsToJoin(t *testing.T) {
 	testns.Enter(t)
@@ -232,6 +255,10 @@ func TestWrongValues(t *testing.T) {
 		{"metrics", "9750", []string{`"9750"`, "such as 127.0.0.1:9750"}},
 		{"metrics", "host1:9750", []string{`"host1:9750"`, "not an IP address"}},
 		{"metrics", "127.0.0.1:0", []string{`"127.0.0.1:0"`, "not a port"}},
+		{"web", "9751", []string{`"9751"`, "not an address and a port", "127.0.0.1:9751"}},
+		{"web", "localhost:9751", []string{"not an IP address"}},
+		{"web", "127.0.0.1:x", []string{"not a port"}},
+		{"web-password-file", "/etc/hostname", []string{"give --web too"}},
 		{"log-level", "loud", []string{`"loud"`, "trace, debug, info"}},
 		{"log-format", "xml", []string{`"xml"`, "text or json"}},
 		{"token", "secret", []string{"no token", "overlane token"}},
