@@ -7,6 +7,7 @@ BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libipsec-mb-dev libpcap
 LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
+TEST_SERVICES  := prometheus
 DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := ethtool iperf3 iproute2 iputils-ping sockperf
@@ -104,6 +105,7 @@ test: ## Run every test there is, and say where the time went
 .PHONY: test-unit
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
+	contrib/setup/unstarted $(TEST_SERVICES)
 	$(call gotestsum,race,pkgname) -race ./...
 	ASAN_OPTIONS=detect_leaks=0 $(call gotestsum,asan,pkgname) -asan -tags dptest -skip TestUnderlays ./datapath/...
 	contrib/fuzz/run replay
@@ -151,6 +153,7 @@ soak: soak-unit soak-datapath soak-esp sim test-cards soak-lab ## The long forms
 .PHONY: soak-unit
 soak-unit: build-packages
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
+	contrib/setup/unstarted $(TEST_SERVICES)
 	go test -count=1 -timeout 2h -tags soak $$(go list ./... | grep -v /datapath)
 	go test -count=1 -timeout 2h -tags soak -run TestRandomSchedules ./discovery ./overlay/ipam -rapid.checks $(SCHEDULES)
 

@@ -113,6 +113,9 @@ func (o *Overlay) hasContainers() bool {
 	return false
 }
 
+// AddressUsage shows how full this host's parts of pools are.
+func (o *Overlay) AddressUsage() []ipam.Usage { return o.addresses.Usage() }
+
 // Addresses shows pools, blocks and addresses.
 func (o *Overlay) Addresses() ipam.Status {
 	s := o.addresses.Status()

@@ -125,7 +125,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	ctl.keyring.Store(&k)
 	var metrics http.Server
 	if metricsListener != nil {
-		metrics = http.Server{Handler: metricsHandler(traffic{stats: n.datapath.Stats, named: n.overlay.TrafficOf}, n.cluster, pipeline(n.datapath.Stats), queries(n.overlay.Names), keyAges(n.overlay.Encryption)), ReadHeaderTimeout: controlTimeout}
+		metrics = http.Server{Handler: metricsHandler(traffic{stats: n.datapath.Stats, named: n.overlay.TrafficOf}, n.cluster, pipeline(n.datapath.Stats), queries(n.overlay.Names), keyAges(n.overlay.Encryption), addressUsage(n.overlay.AddressUsage)), ReadHeaderTimeout: controlTimeout}
 		go func() { failed <- metrics.Serve(metricsListener) }()
 	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")

@@ -74,6 +74,27 @@ func (m *Manager) Status() Status {
 	return s
 }
 
+// Usage is how full this host's part of a pool is.
+type Usage struct {
+	Key    string
+	Subnet netip.Prefix
+	Used   int    // addresses in use on this host
+	Free   uint64 // that this host may hand out
+}
+
+// Usage reads that of all pools.
+func (m *Manager) Usage() (all []Usage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.core == nil {
+		return nil
+	}
+	for _, p := range m.core.sorted() {
+		all = append(all, Usage{p.Key, p.Subnet, len(p.used), p.free()})
+	}
+	return all
+}
+
 func (p *pool) status() PoolStatus {
 	s := PoolStatus{Key: p.Key, Subnet: p.Subnet, Range: p.Range, State: "ready"}
 	if at, ok := p.gateway(); ok {
