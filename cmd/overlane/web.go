@@ -32,7 +32,7 @@ const webTimeout = time.Second
 // serveWeb serves the page, until what it gives is called. While the daemon starts, or does not serve, the page says why.
 func (c *control) serveWeb(s settings, l net.Listener, failed chan<- error) (stop func()) {
 	host, _ := os.Hostname()
-	p := page.New(page.Config{Source: page.Source{Status: c.webStatus, Stats: c.webStats}, Password: s.webPassword, Host: host})
+	p := page.New(page.Config{Source: page.Source{Status: c.webStatus, Stats: c.webStats, Trace: c.webTrace}, Password: s.webPassword, Host: host})
 	go func() { failed <- p.Serve(l) }()
 	return sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), webTimeout)

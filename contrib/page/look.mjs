@@ -93,7 +93,7 @@ async function seeHosts(page, cluster) {
 
 async function seeContainers(page, cluster) {
   await view(page, 'Containers');
-  const found = page.locator('section:not([hidden]) p[role=status]');
+  const found = page.locator('section:not([hidden]) p[role=status]').first();
   await page.getByLabel('Filter').focus();
   const word = cluster.name === 'real' ? '10.20.0.2' : 'host01';
   await page.keyboard.type(word);
@@ -105,6 +105,18 @@ async function seeContainers(page, cluster) {
   await page.getByRole('button', { name: 'Receives' }).click();
   await page.getByRole('columnheader', { name: 'Receives' }).and(page.locator('[aria-sort=descending]')).waitFor();
   check(/bit\/s/.test(await rows(page, 'containers').first().textContent()), 'no rate in the first of', await found.textContent());
+}
+
+// Two containers of a network, by their names: what is known of the way, and packets where there is a password.
+async function seeTrace(page, cluster) {
+  await view(page, 'Containers');
+  const names = cluster.name === 'real' ? ['blue', 'green'] : ['web-1 (web)', 'auth-1 (auth)'];
+  for (const name of names) await page.getByRole('button', { name, exact: true }).click();
+  await page.getByRole('heading', { level: 2, name: 'Trace' }).waitFor();
+  const wants = cluster.name === 'real' ? ['It arrives.', 'ICMP 10.20.0.1 > 10.20.0.2 EchoRequest', 'green  delivered to green'] : ['It arrives.', 'by `overlane trace`'];
+  await until(page, `a trace with ${wants}`, (parts) => parts.every((part) => document.querySelector('pre').textContent.includes(part)), wants);
+  if (cluster.name === 'real') await page.getByRole('button', { name: 'Stop' }).click();
+  await page.getByText(/^Between .* (stopped|that is all)\.$/).waitFor();
 }
 
 async function seeDrops(page, cluster) {
@@ -122,7 +134,7 @@ async function seeHealth(page, cluster) {
   else await page.getByText('All is well').waitFor();
 }
 
-const views = { hosts: seeHosts, containers: seeContainers, drops: seeDrops, health: seeHealth };
+const views = { hosts: seeHosts, containers: seeContainers, trace: seeTrace, drops: seeDrops, health: seeHealth };
 
 async function seeAll(browser, cluster, size, scheme) {
   const tab = await open(browser, cluster, size, scheme);
@@ -207,7 +219,7 @@ try {
   await closed(real);
   await firstPaint(browser, real);
   await keyboard(browser, real);
-  for (const size of sizes) for (const scheme of schemes) for (const cluster of [real, simulated]) await seeAll(browser, cluster, size, scheme);
+  for (const size of sizes) for (const scheme of schemes) await Promise.all([real, simulated].map((cluster) => seeAll(browser, cluster, size, scheme)));
   await seeAll(browser, alone, sizes[1], 'light');
   await live(browser, real);
   if (plan.shots) await pictures(browser, simulated);

@@ -50,6 +50,7 @@ func TestPageInBrowser(t *testing.T) {
 	for i, d := range hosts {
 		d.attach(t, fmt.Sprintf("10.20.0.%d/16", i+1))
 	}
+	waitFor(t, "the hosts reach each other", func() bool { return hosts[0].command("ping", "-c", "1", "-W", "1", "10.20.0.2").Run() == nil })
 	hosts[0].inside(t, "ping", "-q", "-i", "0.05", "-s", "1000", "10.20.0.2")
 	hosts[0].inside(t, "ping", "-q", "-i", "0.2", "10.20.0.99") // nobody has it: such requests are dropped
 
@@ -147,10 +148,15 @@ func (d *daemon) attach(t *testing.T, addr string) {
 	})
 }
 
+// command is one in the host's network.
+func (d *daemon) command(args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net", "--target", fmt.Sprint(d.cmd.Process.Pid)}, args...)...)
+}
+
 // inside runs a command in the host's network until the test ends.
-func (d *daemon) inside(t *testing.T, command ...string) {
+func (d *daemon) inside(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := exec.Command("nsenter", append([]string{"--net", "--target", fmt.Sprint(d.cmd.Process.Pid)}, command...)...)
+	cmd := d.command(args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

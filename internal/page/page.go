@@ -3,8 +3,10 @@ package page
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -17,6 +19,8 @@ import (
 type Source struct {
 	Status func() (overlay.Status, error) // an error says in words why there is nothing to show
 	Stats  func() datapath.Stats          // the counters of it, at less cost
+	// Trace writes in words what would become of a packet, and what does of those that go, until ctx ends.
+	Trace func(ctx context.Context, query TraceQuery, out io.Writer) error
 }
 
 // Config says what is served to whom.
@@ -28,8 +32,14 @@ type Config struct {
 
 // Page is a page that is served.
 type Page struct {
-	watcher *watcher
-	server  http.Server
+	watcher  *watcher
+	password *Password
+	server   http.Server
+
+	trace   func(context.Context, TraceQuery, io.Writer) error
+	tracing sync.Mutex      // one at a time
+	ends    context.Context // with the page
+	end     context.CancelFunc
 }
 
 const (
@@ -45,11 +55,13 @@ const (
 
 // New makes a page, and begins to look at the counters.
 func New(cfg Config) *Page {
-	p := &Page{watcher: watch(cfg.Source, sampleInterval)}
+	p := &Page{watcher: watch(cfg.Source, sampleInterval), password: cfg.Password, trace: cfg.Trace}
+	p.ends, p.end = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.Handle("GET /", files())
 	mux.HandleFunc("GET /api/state", p.watcher.serveState)
 	mux.HandleFunc("GET /api/history", p.watcher.serveHistory)
+	mux.HandleFunc("POST /api/trace", p.serveTrace)
 	p.server = http.Server{
 		Handler:           guard(cfg, mux),
 		ReadHeaderTimeout: requestTimeout,
@@ -66,8 +78,9 @@ func (p *Page) Serve(l net.Listener) error {
 	return p.server.Serve(netutil.LimitListener(l, maxClients))
 }
 
-// Close waits for answers under way.
+// Close ends traces, and waits for answers under way.
 func (p *Page) Close(ctx context.Context) error {
+	p.end()
 	err := p.server.Shutdown(ctx)
 	p.watcher.close()
 	return err

@@ -267,6 +267,71 @@ func TestRatesAndHistory(t *testing.T) {
 	})
 }
 
+// A trace says how a packet would go; packets are shown to who has given a password, and no other site's page can ask.
+func TestTrace(t *testing.T) {
+	password, err := page.NewPassword("correct horse battery")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, closed := serve(t, page.Config{Source: simulated.New(3).Source()}), serve(t, page.Config{Source: simulated.New(3).Source(), Password: password})
+	post := func(kind, body string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Method, r.Body = http.MethodPost, io.NopCloser(strings.NewReader(body))
+			r.Header.Set("Content-Type", kind)
+			r.SetBasicAuth("any", "correct horse battery")
+		}
+	}
+	const query = `{"network": "network=web-net", "from": "10.20.0.2", "to": "10.20.1.2"}`
+	if answer, body := ask(t, open+"/api/trace", post("application/json", query)); answer.StatusCode != http.StatusOK || !strings.Contains(body, "It arrives") || strings.Contains(body, "ICMP") || !strings.Contains(body, "--web-password-file") {
+		t.Errorf("without a password: %s: %s", answer.Status, body)
+	}
+	if answer, body := ask(t, closed+"/api/trace", post("application/json", query)); answer.StatusCode != http.StatusOK || !strings.Contains(body, "ICMP 10.20.0.2 > 10.20.1.2") {
+		t.Errorf("with a password: %s: %s", answer.Status, body)
+	}
+	if answer, _ := ask(t, closed+"/api/trace", post("text/plain", query)); answer.StatusCode != http.StatusUnsupportedMediaType {
+		t.Errorf("what any site's page may send: %s", answer.Status)
+	}
+	if answer, body := ask(t, closed+"/api/trace", post("application/json", "{")); answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("half a query: %s: %s", answer.Status, body)
+	}
+}
+
+// One trace is under way at a time, and it ends with who looks at it.
+func TestTracesEnd(t *testing.T) {
+	source, ended := simulated.New(3).Source(), make(chan struct{}, 1)
+	source.Trace = func(ctx context.Context, _ page.TraceQuery, out io.Writer) error {
+		io.WriteString(out, "begun\n")
+		<-ctx.Done()
+		ended <- struct{}{}
+		return nil
+	}
+	url := serve(t, page.Config{Source: source})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	begin := func(ctx context.Context) *http.Response {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/trace", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	one := begin(ctx)
+	defer one.Body.Close()
+	if _, err := io.ReadFull(one.Body, make([]byte, len("begun"))); err != nil {
+		t.Fatal(err)
+	}
+	if another := begin(t.Context()); another.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("beside another trace: %s", another.Status)
+	}
+	stop()
+	<-ended
+}
+
 // While there is nothing to show, the page says why.
 func TestWhyThereIsNothing(t *testing.T) {
 	why := errors.New("overlane waits for this host's address: there is no default route")

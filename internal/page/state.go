@@ -65,6 +65,7 @@ type Container struct {
 	Name    string        `json:"name"`
 	Aliases string        `json:"aliases,omitempty"`
 	Network string        `json:"network"`
+	Key     string        `json:"key"` // the network's
 	Addrs   []netip.Addr  `json:"addrs"`
 	MAC     discovery.MAC `json:"mac"`
 	Host    string        `json:"host"`
@@ -127,7 +128,7 @@ func containersOf(s *overlay.Status, r rates) []Container {
 	all := []Container{}
 	for _, e := range s.Endpoints {
 		name, aliases := containerName(e.Names, e.ID)
-		c := Container{ID: short(e.NetworkID) + short(e.ID), Name: name, Aliases: aliases, Network: network(e.Network), Addrs: slices.Concat(e.Addrs, e.LinkLocal), MAC: e.MAC, Host: s.Node.Host, Here: true}
+		c := Container{ID: short(e.NetworkID) + short(e.ID), Name: name, Aliases: aliases, Network: network(e.Network), Key: e.Network, Addrs: slices.Concat(e.Addrs, e.LinkLocal), MAC: e.MAC, Host: s.Node.Host, Here: true}
 		if rate, known := r.ports[e.Tap]; known {
 			c.Rate = &rate
 		}
@@ -138,7 +139,7 @@ func containersOf(s *overlay.Status, r rates) []Container {
 	}
 	for _, e := range s.Remote {
 		name, aliases := containerName(e.Names, e.ID)
-		c := Container{ID: e.Network + "/" + short(e.ID) + "@" + e.Host, Name: name, Aliases: aliases, Network: network(e.Network), Addrs: e.Addrs, MAC: e.MAC, Host: e.Host}
+		c := Container{ID: e.Network + "/" + short(e.ID) + "@" + e.Host, Name: name, Aliases: aliases, Network: network(e.Network), Key: e.Network, Addrs: e.Addrs, MAC: e.MAC, Host: e.Host}
 		if e.Hidden {
 			c.State = "hidden: its host is down"
 		}

@@ -2,7 +2,9 @@
 package simulated
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -34,7 +36,16 @@ func New(hosts int) *Cluster { return &Cluster{hosts, time.Now().Add(-time.Hour)
 
 // Source is what the first host says of it.
 func (c *Cluster) Source() page.Source {
-	return page.Source{Status: func() (overlay.Status, error) { return c.status(), nil }, Stats: c.stats}
+	return page.Source{Status: func() (overlay.Status, error) { return c.status(), nil }, Stats: c.stats, Trace: trace}
+}
+
+// trace makes up how a packet goes, and one that does.
+func trace(_ context.Context, q page.TraceQuery, out io.Writer) error {
+	fmt.Fprintf(out, "1. %s sends to %s on %s\nIt arrives.\n", q.From, q.To, q.Network)
+	if q.Packets {
+		fmt.Fprintf(out, "\n08:00:00.000000  ICMP %s > %s EchoRequest id 1 seq 1\n        0 µs  host01  read from %s\n", q.From, q.To, q.From)
+	}
+	return nil
 }
 
 func host(i int) string { return fmt.Sprintf("host%02d", i+1) }

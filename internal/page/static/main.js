@@ -5,9 +5,10 @@ import { hosts } from './hosts.js';
 import { containers } from './containers.js';
 import { drops } from './drops.js';
 import { health } from './health.js';
+import { trace } from './trace.js';
 
 // Each view has a name for the address, a title, and create(root, go), which gives a function that shows a state.
-const views = [hosts, containers, drops, health];
+const views = [hosts, containers, trace, drops, health];
 
 const main = document.getElementById('main');
 const shown = new Map();

@@ -5,7 +5,7 @@ import { el, setAttribute, setText } from './dom.js';
 // columns: {title, text(row), sort(row), numeric, wide, head, button(row), pressed(row), mark(row)}: head is the row's own head; a
 // cell with a button has one that is called with the row; a wide one has a line for itself on a phone. key(row) tells rows apart.
 export class Table {
-  constructor({ caption, columns, key, limit = 200, empty }) {
+  constructor({ caption, columns, key, limit = 100, empty }) {
     Object.assign(this, { columns, key, step: limit, limit, empty, rows: [], shown: new Map(), by: 0, down: false });
     this.heads = columns.map((column, index) => el('th', { scope: 'col', role: 'columnheader', class: column.numeric ? 'number' : null },
       el('button', { type: 'button', onclick: () => this.sortBy(index) }, column.title)));
