@@ -1,9 +1,12 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/datapath/dp"
 )
@@ -42,6 +45,8 @@ type CaptureConfig struct {
 	Room   int    // bytes that wait for Take, of each worker; a power of two
 	Filter string // of the frame: pcap-filter(7); empty: all
 	Opaque bool   // also drops of which no frame can be looked at, such as what does not decrypt: of any network
+
+	Headers bool // the filter sees headers alone: what it asks of bytes behind them does not match
 }
 
 // Captured is a packet at a point of its way, or its beginning. Data is overwritten by the next Take.
@@ -79,7 +84,7 @@ func (c *CaptureConfig) check() error {
 	case len(c.Points) == 0:
 		return fmt.Errorf("capture: no point: want some of %v", Points)
 	}
-	return nil
+	return checkFilter(c.Filter)
 }
 
 // Capture begins to capture packets. At most eight captures are under way at a time.
@@ -87,7 +92,7 @@ func (d *Datapath) Capture(c CaptureConfig) (*Capture, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	config := dp.CaptureConfig{VNI: c.VNI, MAC: (*[6]byte)(c.MAC), VTEP: c.VTEP, Sample: uint32(c.Sample), Snap: uint32(c.Snap), Room: uint32(c.Room), Filter: c.Filter, Opaque: c.Opaque}
+	config := dp.CaptureConfig{VNI: c.VNI, MAC: (*[6]byte)(c.MAC), VTEP: c.VTEP, Sample: uint32(c.Sample), Snap: uint32(c.Snap), Room: uint32(c.Room), Filter: c.Filter, Opaque: c.Opaque, Headers: c.Headers}
 	for _, p := range c.Points {
 		n, err := p.number()
 		if err != nil {
@@ -95,14 +100,22 @@ func (d *Datapath) Capture(c CaptureConfig) (*Capture, error) {
 		}
 		config.Points = append(config.Points, n)
 	}
+	made, err := dp.NewCapture(config)
+	if err != nil {
+		return nil, fmt.Errorf("capture: filter %q: %w", c.Filter, err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
+		made.Free()
 		return nil, errClosed
 	}
-	number, err := dp.StartCapture(config)
+	number, err := dp.StartCapture(made)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("%d captures are under way, more are not made at a time: end one of them", dp.Captures)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("capture: filter %q: %w", c.Filter, err)
+		return nil, fmt.Errorf("capture: %w", err)
 	}
 	capture := &Capture{datapath: d, number: number}
 	for range d.workers {

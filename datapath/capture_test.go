@@ -196,9 +196,47 @@ func TestCaptureOfStream(t *testing.T) {
 	}
 }
 
+// All that tcpdump takes without looking up a name is taken here.
+func TestCaptureFilters(t *testing.T) {
+	for _, filter := range []string{
+		"tcp port 5432", "udp portrange 53-54", "host fe80::1 or net 10.0.0.0/8", "ether host 02:42:0a:3e:00:01", "icmp[icmptype] == icmp-echo",
+		"tcp[tcpflags] & (tcp-syn|tcp-ack) != 0", "tcp[32:4] = 0x47455420", "ip[6:2] & 0x1fff != 0", "not arp and greater 100", "ip6 proto 58", "len - 14 > 100", "net 10.0.0.0 mask 255.0.0.0",
+	} {
+		capture, err := plane.Capture(captureConfig(filter))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		capture.Close()
+	}
+}
+
+// Whose filter sees headers alone learns nothing of what is behind them.
+func TestCaptureOfHeaders(t *testing.T) {
+	captured(t)
+	config := captureConfig("icmp[0] = 8 and icmp[8:4] != 0x12345678") // the payload's first bytes: true of any other, if it is seen
+	config.Headers = true
+	plain := config
+	plain.Headers = false
+	headers := captureConfig("icmp[4:2] != 0xffff")
+	headers.Headers = true
+	blind, sees, known := capturing(t, config), capturing(t, plain), capturing(t, headers)
+	run(t, containerNS, "ping -c 1 -W 5 "+peerIP4)
+	waitFor(t, "both that may see it", func() bool {
+		return len(at(sees(), datapath.PointSent)) == 1 && len(at(known(), datapath.PointDelivered)) == 1
+	})
+	if got := blind(); len(got) > 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestCaptureErrors(t *testing.T) {
 	for want, change := range map[string]func(*datapath.CaptureConfig){
-		"syntax error":         func(c *datapath.CaptureConfig) { c.Filter = "tcp prot 80" },
+		"syntax error":         func(c *datapath.CaptureConfig) { c.Filter = "tcp port port 80" },
+		`"web" is neither`:     func(c *datapath.CaptureConfig) { c.Filter = "host web" },
+		`"prot" is neither`:    func(c *datapath.CaptureConfig) { c.Filter = "tcp prot 80" },
+		`"ssh" is neither`:     func(c *datapath.CaptureConfig) { c.Filter = "port ssh" },
+		`"a.example" is`:       func(c *datapath.CaptureConfig) { c.Filter = "udp and (host 10.0.0.1 or host a.example)" },
 		"snap length 0":        func(c *datapath.CaptureConfig) { c.Snap = 0 },
 		"sample 0":             func(c *datapath.CaptureConfig) { c.Sample = 0 },
 		"room for 1000000":     func(c *datapath.CaptureConfig) { c.Room = 1000000 },

@@ -9,7 +9,6 @@ import "C"
 import (
 	"errors"
 	"net/netip"
-	"syscall"
 	"unsafe"
 )
 
@@ -43,6 +42,8 @@ type CaptureConfig struct {
 	Room   uint32 // bytes that wait to be taken, of each worker; a power of two
 	Filter string // of the frame: pcap-filter(7); empty: all
 	Opaque bool   // also drops of which no frame can be looked at, such as what does not decrypt: of any network
+
+	Headers bool // the filter sees headers alone: what it asks of bytes behind them does not match
 }
 
 // Captured is a packet, or the beginning of one.
@@ -60,11 +61,17 @@ type Captured struct {
 	Data      []byte
 }
 
-// StartCapture has the workers capture packets. EBUSY: all captures are in use; EINVAL: the filter is wrong.
-func StartCapture(c CaptureConfig) (uint, error) {
+// Capture is one that does nothing until StartCapture.
+type Capture struct{ c *C.struct_dp_capture }
+
+// NewCapture makes a capture, or says what is wrong with its filter. It may be called beside all other calls, and may take a while.
+func NewCapture(c CaptureConfig) (Capture, error) {
 	filter := C.CString(c.Filter)
 	defer C.free(unsafe.Pointer(filter))
-	config := C.struct_dp_capture_config{vni: C.uint32_t(c.VNI), sample: C.uint32_t(c.Sample), snap: C.uint32_t(c.Snap), room: C.uint32_t(c.Room), filter: filter, opaque: C.bool(c.Opaque)}
+	config := C.struct_dp_capture_config{
+		vni: C.uint32_t(c.VNI), sample: C.uint32_t(c.Sample), snap: C.uint32_t(c.Snap), room: C.uint32_t(c.Room),
+		filter: filter, opaque: C.bool(c.Opaque), headers: C.bool(c.Headers),
+	}
 	if c.MAC != nil {
 		config.has_mac = true
 		for i, b := range c.MAC {
@@ -78,20 +85,24 @@ func StartCapture(c CaptureConfig) (uint, error) {
 		config.points |= 1 << p
 	}
 	var text [C.DP_ERR_LEN]C.char
-	number := C.dp_capture_start(&config, &text[0])
-	if number < 0 {
-		return 0, &captureError{errors.New(C.GoString(&text[0])), syscall.Errno(-number)}
+	capture := C.dp_capture_new(&config, &text[0])
+	if capture == nil {
+		return Capture{}, errors.New(C.GoString(&text[0]))
 	}
-	return uint(number), nil
+	return Capture{capture}, nil
 }
 
-// captureError has the pipeline's words for an errno.
-type captureError struct {
-	error
-	errno syscall.Errno
-}
+// Free takes away one that was not started.
+func (c Capture) Free() { C.dp_capture_free(c.c) }
 
-func (e *captureError) Unwrap() error { return e.errno }
+// StartCapture has the workers capture packets, and says the capture's number. EBUSY: all captures are in use, and this one is gone.
+func StartCapture(c Capture) (uint, error) {
+	number := C.dp_capture_start(c.c)
+	if number < 0 {
+		c.Free()
+	}
+	return uint(number), failed(number)
+}
 
 // TakeCaptured takes what a worker has captured, as far as it fits into the buffer, which has room for CaptureRoomMin. The packets' data lies there.
 func TakeCaptured(number, worker uint, buffer []byte) []Captured {

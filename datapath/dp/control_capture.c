@@ -8,8 +8,8 @@
 
 #include "port.h"
 
-static void
-capture_free(struct dp_capture *c)
+void
+dp_capture_free(struct dp_capture *c)
 {
 	struct bpf_program program = { .bf_insns = (struct bpf_insn *)c->program };
 
@@ -38,12 +38,11 @@ compile(struct dp_capture *c, const char *filter, char *err)
 	return ret;
 }
 
-static struct dp_capture *
-capture_new(const struct dp_capture_config *config, char *err, int *ret)
+struct dp_capture *
+dp_capture_new(const struct dp_capture_config *config, char err[DP_ERR_LEN])
 {
 	struct dp_capture *c = aligned_alloc(64, RTE_ALIGN_CEIL(sizeof(*c), 64));
 
-	*ret = -ENOMEM;
 	snprintf(err, DP_ERR_LEN, "no memory for a capture: %u bytes for each worker", config->room);
 	if (!c)
 		return NULL;
@@ -56,11 +55,10 @@ capture_new(const struct dp_capture_config *config, char *err, int *ret)
 		if (!c->rings[i].bytes)
 			goto failed;
 	}
-	*ret = *config->filter ? compile(c, config->filter, err) : 0;
-	if (!*ret)
+	if (!*config->filter || !compile(c, config->filter, err))
 		return c;
 failed:
-	capture_free(c);
+	dp_capture_free(c);
 	return NULL;
 }
 
@@ -78,22 +76,15 @@ note_captures(void)
 }
 
 int
-dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN])
+dp_capture_start(struct dp_capture *c)
 {
 	for (unsigned i = 0; i < DP_CAPTURES; i++) {
-		struct dp_capture *c;
-		int ret;
-
 		if (dp_capture_get(i))
 			continue;
-		c = capture_new(config, err, &ret);
-		if (!c)
-			return ret;
 		atomic_store_explicit(&dp_capture_slots[i], c, memory_order_release);
 		note_captures();
 		return i;
 	}
-	snprintf(err, DP_ERR_LEN, "%d captures are under way, more are not made at a time", DP_CAPTURES);
 	return -EBUSY;
 }
 
@@ -106,7 +97,7 @@ dp_capture_stop(unsigned number)
 	note_captures();
 	dp_synchronize();
 	if (c)
-		capture_free(c);
+		dp_capture_free(c);
 }
 
 uint64_t

@@ -320,6 +320,7 @@ struct dp_capture_config {
 	uint32_t sample;     /* one packet in so many, the same ones on every host; 1: all */
 	uint32_t snap;       /* bytes of a packet that are kept */
 	uint32_t room;       /* bytes that wait to be taken, of each worker; a power of two from DP_CAPTURE_ROOM_MIN on */
+	bool headers;        /* the filter is to see headers alone: what it asks of bytes behind them does not match */
 	const char *filter;  /* of the frame: pcap-filter(7); empty: all */
 };
 
@@ -347,13 +348,19 @@ struct dp_captured {
 	bool payload;        /* what came in UDP holds no frame that can be looked at, and is kept as it is */
 };
 
-/* Returns a number. err takes a line of text: the filter is wrong, -EINVAL; all are in use, -EBUSY. */
-int dp_capture_start(const struct dp_capture_config *config, char err[DP_ERR_LEN]);
+/*
+ * Makes a capture that does nothing yet, beside all other calls: it may take a while. NULL: err has a line of text, the filter is wrong or there
+ * is no memory.
+ */
+struct dp_capture *dp_capture_new(const struct dp_capture_config *config, char err[DP_ERR_LEN]);
+void dp_capture_free(struct dp_capture *capture);
+/* Starts it, and owns it from then on; returns a number. -EBUSY: all are in use. */
+int dp_capture_start(struct dp_capture *capture);
 /* Takes whole records of a worker, as many as fit; how many bytes. `to` has room for DP_CAPTURE_ROOM_MIN at least. */
 uint32_t dp_capture_take(unsigned number, unsigned worker, void *to, uint32_t len);
 /* Packets that found no room since the start. */
 uint64_t dp_capture_lost(unsigned number);
-/* The number may be used again then. */
+/* Frees it; the number may be used again then. */
 void dp_capture_stop(unsigned number);
 
 struct dp_stage_sum {

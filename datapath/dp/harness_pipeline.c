@@ -49,7 +49,8 @@ dp_harness_capture(const char *filter, uint32_t sample)
 	struct dp_worker *w = dp_harness_worker();
 	char err[DP_ERR_LEN];
 	struct dp_capture_config config = { .points = (1u << DP_POINT_COUNT) - 1, .sample = sample, .snap = DP_FRAME_MAX, .room = DP_CAPTURE_ROOM_MIN, .filter = filter, .opaque = true };
-	int number = dp_capture_start(&config, err);
+	struct dp_capture *capture = dp_capture_new(&config, err);
+	int number = capture ? dp_capture_start(capture) : -1;
 
 	if (number < 0)
 		abort();

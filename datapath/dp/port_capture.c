@@ -9,9 +9,34 @@ atomic_bool dp_capturing;
 _Atomic uint64_t dp_capture_threshold;
 _Atomic(struct dp_capture *) dp_capture_slots[DP_CAPTURES];
 
-/* Of a frame. Port is the one it came from or goes to, or NULL: what is for a group has no other MAC of the container. */
+/* Of ICMP, and of other protocols over IP, in bytes. */
+#define ICMP_HEADER 8
+
+/* How far a frame's headers go: what is behind them is nobody's business who gets headers alone. */
+static uint32_t
+headers_len(const uint8_t *frame, uint32_t len)
+{
+	struct dp_hdrs h;
+
+	if (dp_parse_fast(frame, len, &h) > DP_PARSE_NOT_IP)
+		return RTE_MIN(len, (uint32_t)DP_ETH_LEN);
+	if (!h.version)
+		return len;
+	return h.transport ? h.payload : RTE_MIN(h.end, h.l4 + (uint32_t)ICMP_HEADER);
+}
+
 static bool
-wants(const struct dp_capture *c, uint32_t vni, const uint8_t *frame, uint32_t len, const struct dp_port *port)
+matches(const struct dp_capture *c, const uint8_t *frame, uint32_t len, uint32_t whole)
+{
+	return !c->program || bpf_filter(c->program, frame, whole, c->config.headers ? headers_len(frame, len) : len);
+}
+
+/*
+ * Of the first len bytes of a frame, which is longer where it lies in pieces. Port is the one it came from or goes to, or NULL: what is for a
+ * group has no other MAC of the container.
+ */
+static bool
+wants(const struct dp_capture *c, uint32_t vni, const uint8_t *frame, uint32_t len, uint32_t whole, const struct dp_port *port)
 {
 	const struct dp_capture_config *config = &c->config;
 
@@ -21,18 +46,18 @@ wants(const struct dp_capture *c, uint32_t vni, const uint8_t *frame, uint32_t l
 		return false;
 	if (config->has_mac && (!port || memcmp(port->mac, config->mac, 6)) && (len < DP_ETH_LEN || (memcmp(frame, config->mac, 6) && memcmp(frame + 6, config->mac, 6))))
 		return false;
-	return !c->program || bpf_filter(c->program, frame, len, len);
+	return matches(c, frame, len, whole);
 }
 
 static dp_captures
-choose(uint32_t vni, const uint8_t *frame, uint32_t len, const struct dp_port *port)
+choose(uint32_t vni, const uint8_t *frame, uint32_t len, uint32_t whole, const struct dp_port *port)
 {
 	dp_captures chosen = 0;
 
 	for (unsigned i = 0; i < DP_CAPTURES; i++) {
 		const struct dp_capture *c = dp_capture_get(i);
 
-		if (c && wants(c, vni, frame, len, port))
+		if (c && wants(c, vni, frame, len, whole, port))
 			chosen |= 1u << i;
 	}
 	return chosen;
@@ -121,7 +146,7 @@ read_one(struct dp_worker *w, struct dp_frame *f, const struct dp_port *from)
 {
 	struct dp_captured head;
 
-	f->captures = choose(from->vni, f->data, f->len, from);
+	f->captures = choose(from->vni, f->data, f->len, f->len, from);
 	if (!f->captures)
 		return;
 	w->chosen = true;
@@ -163,7 +188,7 @@ dp_captures
 dp_capture_received(struct dp_worker *w, const struct dp_packet *p)
 {
 	const uint32_t vni = ntohl(((const dp_vxlan_hdr *)p->data)->vx_vni) >> 8;
-	const dp_captures chosen = choose(vni, p->data + DP_VXLAN_LEN, p->len - DP_VXLAN_LEN, NULL);
+	const dp_captures chosen = choose(vni, p->data + DP_VXLAN_LEN, p->len - DP_VXLAN_LEN, p->len - DP_VXLAN_LEN, NULL);
 	struct dp_captured head;
 
 	if (likely(!chosen))
@@ -181,14 +206,15 @@ record_pieces(const struct dp_worker *w, struct dp_captured head, const struct d
 {
 	const bool apart = n > 1 && iov[0].iov_len == skip;
 	const uint8_t *frame = apart ? iov[1].iov_base : (const uint8_t *)iov[0].iov_base + skip;
-	const dp_captures chosen = choose(head.vni, frame, apart ? iov[1].iov_len : iov[0].iov_len - skip, port);
+	const uint32_t first = apart ? iov[1].iov_len : iov[0].iov_len - skip;
+	dp_captures chosen;
 
-	if (!chosen)
-		return;
 	for (int i = 0; i < n; i++)
 		head.len += iov[i].iov_len;
 	head.len -= skip;
-	record_all(w, chosen, head, iov, n, skip);
+	chosen = choose(head.vni, frame, first, head.len, port);
+	if (chosen)
+		record_all(w, chosen, head, iov, n, skip);
 }
 
 static void
@@ -211,6 +237,8 @@ dp_capture_undelivered(struct dp_worker *w, enum dp_drop reason, const struct dp
 {
 	struct dp_captured head = head_of(DP_POINT_DROPPED, port->vni, 0, port, NULL);
 
+	if (!port->vni) /* it is the host's own traffic, and no container's */
+		return;
 	head.start.drop = reason;
 	to_port(w, head, port, iov, n);
 }
@@ -221,7 +249,7 @@ dp_capture_dropped(struct dp_worker *w, enum dp_drop reason, const struct dp_fra
 	struct dp_captured head = head_of(DP_POINT_DROPPED, f->vni, f->len, NULL, from);
 
 	head.start.drop = reason;
-	record_all(w, choose(f->vni, f->data, f->len, NULL), head, &(struct iovec){ f->data, f->len }, 1, 0);
+	record_all(w, choose(f->vni, f->data, f->len, f->len, NULL), head, &(struct iovec){ f->data, f->len }, 1, 0);
 }
 
 void

@@ -153,7 +153,7 @@ put_segments(struct dp_worker *w, struct dp_port *port, struct dp_shared *s, con
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
 	if (n < 0) {
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_drop(w, DP_DROP_OFFLOAD, f);
 		return;
 	}
 	for (int i = 0; i < n; i++) {
@@ -207,7 +207,7 @@ write_merged(struct dp_worker *w, struct dp_port *port, const struct iovec *iov,
 	if (dp_parse(f.data, f.len, &f.hdrs) == DP_PARSE_OK)
 		dp_shared_deliver(w, port, &f);
 	else
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_port_refused(w, DP_DROP_OFFLOAD, port, iov, n);
 }
 
 void

@@ -98,7 +98,7 @@ func TestCapture(t *testing.T) {
 	if n := strings.Count(string(fields), "\n"); n != 40 {
 		t.Errorf("%d packets", n)
 	}
-	_, err = hosts[0].Exec(t.Context(), "overlane", "capture", "-w", "/tmp/x", "tcp prot 80")
+	_, err = hosts[0].Exec(t.Context(), "overlane", "capture", "-w", "/tmp/x", "tcp port port 80")
 	if err == nil || !strings.Contains(err.Error(), "syntax error") {
 		t.Errorf("a wrong filter: %v", err)
 	}

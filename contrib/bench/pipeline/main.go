@@ -124,7 +124,11 @@ func measure(file string, open func(vtep uint32, w way) error) error {
 // trace captures headers of one packet in so many, until the program ends.
 func trace(sample uint32) error {
 	points := []dp.Point{dp.PointRead, dp.PointSent, dp.PointReceived, dp.PointDelivered, dp.PointDropped}
-	number, err := dp.StartCapture(dp.CaptureConfig{VNI: vni, Points: points, Sample: sample, Snap: 256, Room: 1 << 22})
+	made, err := dp.NewCapture(dp.CaptureConfig{VNI: vni, Points: points, Sample: sample, Snap: 256, Room: 1 << 22})
+	if err != nil {
+		return err
+	}
+	number, err := dp.StartCapture(made)
 	if err != nil {
 		return err
 	}
