@@ -41,10 +41,11 @@ type Packet struct {
 type Report struct {
 	Host        string // its member's ID; empty: this one
 	Captured    uint64
-	Lost        uint64 // packets that found no room, or got lost on their way here
-	HeadersOnly bool   // packets are cut off behind their headers: its operator does not give more to other hosts
-	Error       string // why it captures nothing
-	Silent      bool   // it has not answered
+	Lost        uint64        // packets that found no room, or got lost on their way here
+	Skew        time.Duration // how far its clock is ahead of this host's, if by so much that its packets' times were put right
+	HeadersOnly bool          // packets are cut off behind their headers: its operator does not give more to other hosts
+	Error       string        // why it captures nothing
+	Silent      bool          // it has not answered
 }
 
 // Source is a datapath's capture: see datapath.Capture.
@@ -69,6 +70,7 @@ type Manager struct {
 	mu       sync.Mutex
 	sessions map[uint64]*session
 	served   map[servedKey]*served
+	budget   budget // of what is captured for other hosts
 }
 
 // NewManager makes one.
@@ -85,11 +87,20 @@ const (
 	window       = 500 * time.Millisecond // in which packets of several hosts are put in order
 )
 
-// Rooms for packets that wait, of each worker.
+// Clocks that are apart by more than this count as wrong: between those of hosts that keep time a message takes longer.
+const skewTolerated = 50 * time.Millisecond
+
+// Rooms for packets that wait, of each worker, and what is taken of them at a time: the rest waits, or is lost and counted.
 const (
-	localRoom  = 1 << 25
-	servedRoom = 1 << 22
+	localRoom   = 1 << 25
+	servedRoom  = 1 << 22
+	localTakes  = 64
+	servedTakes = 8
+	mostWaiting = 1 << 26 // bytes of a session's packets
 )
+
+// packetOverhead is what a packet costs beside its bytes.
+const packetOverhead = 128
 
 var errFull = errors.New("it captures for other hosts already, as often as it does at a time")
 

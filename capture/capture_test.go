@@ -239,21 +239,6 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// Within the window, packets of hosts that are heard late come before younger ones.
-func TestWindow(t *testing.T) {
-	c := newCluster(t, true, "a", "b")
-	s := c.run(t, query, "b")
-	f := frame(t, "hello")
-	b := c.source(t, "b")
-	now := time.Now().Add(2 * time.Second).UnixNano() // so that both have come before either is given
-	c.source(t, "a").give(0, captured(f, now+2))
-	b.give(0, captured(f, now+1))
-	waitFor(t, "both are there", func() bool { return len(s.times()) == 2 })
-	if got := s.times(); got[0] != fmt.Sprintf("b%d", now+1) {
-		t.Error(got)
-	}
-}
-
 // Other hosts get headers alone, unless the operator there wants it otherwise.
 func TestHeadersOnly(t *testing.T) {
 	for _, whole := range []bool{false, true} {

@@ -68,11 +68,30 @@ func headersOf(c datapath.Captured) int {
 	if p.Layer(layers.LayerTypeARP) != nil {
 		return len(c.Data)
 	}
-	if t := p.TransportLayer(); t != nil {
-		return len(c.Data) - len(t.LayerPayload())
+	transport, length := p.TransportLayer(), 0
+	for _, l := range p.Layers() { // not by what is left behind them: Ethernet's padding may be
+		if l == p.ApplicationLayer() || l.LayerType() == gopacket.LayerTypePayload || l.LayerType() == gopacket.LayerTypeDecodeFailure {
+			break
+		}
+		if network := p.NetworkLayer(); network == nil || transport == nil && isBehind(l) {
+			break
+		}
+		length += len(l.LayerContents())
+		if transport != nil && l.LayerType() == transport.LayerType() {
+			return min(length, len(c.Data))
+		}
 	}
-	if n := p.NetworkLayer(); n != nil {
-		return min(len(c.Data), len(c.Data)-len(n.LayerPayload())+icmpHeader)
+	if p.NetworkLayer() != nil {
+		return min(length+icmpHeader, len(c.Data))
 	}
 	return min(len(c.Data), 14)
+}
+
+// isBehind is of layers behind IP and its extension headers.
+func isBehind(l gopacket.Layer) bool {
+	switch l.LayerType() {
+	case layers.LayerTypeEthernet, layers.LayerTypeIPv4, layers.LayerTypeIPv6, layers.LayerTypeIPv6HopByHop, layers.LayerTypeIPv6Routing, layers.LayerTypeIPv6Destination, layers.LayerTypeIPv6Fragment:
+		return false
+	}
+	return true
 }

@@ -3,7 +3,9 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/proto"
 
@@ -34,6 +36,8 @@ type reply struct {
 	headers                bool
 	err                    string
 	packets                []Packet
+	run                    uint64 // of the capture: another one counts anew
+	now                    time.Time
 }
 
 func (m message) encode() ([]byte, error) {
@@ -64,7 +68,7 @@ func (q *Query) wire() *wire.Ask {
 }
 
 func (r *reply) wire() *wire.Reply {
-	w := &wire.Reply{Number: r.number, Captured: r.captured, Lost: r.lost, Headers: r.headers, Error: r.err}
+	w := &wire.Reply{Number: r.number, Captured: r.captured, Lost: r.lost, Headers: r.headers, Error: r.err, Run: r.run, Now: r.now.UnixNano()}
 	for _, p := range r.packets {
 		packet := &wire.Packet{
 			Time: p.Time.UnixNano(), Drop: p.Drop, Len: uint32(p.Len), Vni: p.VNI, Gso: uint32(p.GSO),
@@ -135,6 +139,16 @@ func queryOf(w *wire.Ask) (*Query, error) {
 	return q, nil
 }
 
+// printable is a text without what a terminal obeys.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
 func macOf(b []byte) (datapath.MAC, error) {
 	if len(b) != len(datapath.MAC{}) {
 		return datapath.MAC{}, fmt.Errorf("MAC of %d bytes, want 6", len(b))
@@ -143,10 +157,13 @@ func macOf(b []byte) (datapath.MAC, error) {
 }
 
 func replyOf(w *wire.Reply) (*reply, error) {
-	r := &reply{number: w.Number, captured: w.Captured, lost: w.Lost, headers: w.Headers, err: w.Error}
+	r := &reply{number: w.Number, captured: w.Captured, lost: w.Lost, headers: w.Headers, err: printable(w.Error), run: w.Run, now: time.Unix(0, w.Now)}
 	for _, p := range w.Packets {
 		if int(p.Point) >= len(datapath.Points) {
 			return nil, fmt.Errorf("point %d, at most %d", p.Point, len(datapath.Points)-1)
+		}
+		if p.Drop != "" && datapath.DropReason(p.Drop) == "" {
+			return nil, fmt.Errorf("drop %q: no packet is dropped as that", p.Drop)
 		}
 		packet := Packet{Identity: p.Identity, Captured: datapath.Captured{
 			Time: time.Unix(0, p.Time), Point: datapath.Points[p.Point], Drop: p.Drop, Len: int(p.Len), VNI: p.Vni, GSO: int(p.Gso),

@@ -2,17 +2,39 @@ package capture
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
 // What is captured for others at a time. Of the eight that a datapath has some are left for this host.
 const maxServed = 4
 
-// maxReply bounds what a reply carries of packets, and bytesPerSecond what a host is given of them.
+// maxReply bounds what a reply carries of packets, and bytesPerSecond what all other hosts together are given of them: they go the way of all that hosts
+// say to each other, which is not to wait for them.
 const (
-	maxReply       = 1 << 20
-	bytesPerSecond = 16 << 20
+	maxReply       = 256 << 10
+	bytesPerSecond = 4 << 20
 )
+
+// budget is what may still be sent in this second.
+type budget struct {
+	second time.Time
+	left   int
+}
+
+// spend takes from it, if there is so much.
+func (m *Manager) spend(bytes int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.budget.second) >= time.Second {
+		m.budget = budget{time.Now(), bytesPerSecond}
+	}
+	if m.budget.left < bytes {
+		return false
+	}
+	m.budget.left -= bytes
+	return true
+}
 
 type servedKey struct {
 	member  string
@@ -26,7 +48,6 @@ type served struct {
 	renewed chan struct{}
 	cancel  context.CancelFunc
 	done    chan struct{}
-	budget  int // bytes that may still be sent in this second
 	reply   reply
 }
 
@@ -47,7 +68,7 @@ func (m *Manager) serve(from string, id uint64, q Query) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &served{manager: m, key: key, renewed: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), budget: bytesPerSecond, reply: reply{headers: !m.cfg.Whole}}
+	s := &served{manager: m, key: key, renewed: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), reply: reply{headers: !m.cfg.Whole, run: rand.Uint64()}}
 	m.served[key] = s
 	go s.run(ctx, q)
 }
@@ -71,7 +92,9 @@ func (s *served) run(ctx context.Context, q Query) {
 		delete(m.served, s.key)
 		m.mu.Unlock()
 	}()
-	capture, err := m.cfg.Capture(q.config(servedRoom))
+	config := q.config(servedRoom)
+	config.Headers = s.reply.headers
+	capture, err := m.cfg.Capture(config)
 	if err != nil {
 		s.send(nil, err.Error())
 		s.waitForEnd(ctx) // it asks again each second
@@ -118,7 +141,6 @@ func (s *served) captureUntilEnd(ctx context.Context, capture Source) {
 		case <-s.renewed:
 			lease.Reset(leaseTime)
 		case <-second.C:
-			s.budget = bytesPerSecond
 			s.send(nil, "")
 		case <-ticker.C:
 			if !s.takeAndSend(capture) {
@@ -128,11 +150,11 @@ func (s *served) captureUntilEnd(ctx context.Context, capture Source) {
 	}
 }
 
-// takeAndSend is false when the datapath is closed.
+// takeAndSend takes what has come, or as much of it as is taken at a time; false when the datapath is closed.
 func (s *served) takeAndSend(capture Source) bool {
 	var packets []Packet
 	size := 0
-	for {
+	for range servedTakes {
 		taken, lost, err := capture.Take()
 		if err != nil {
 			return false
@@ -146,17 +168,18 @@ func (s *served) takeAndSend(capture Source) bool {
 			if s.reply.headers {
 				keep = headersOf(p)
 			}
-			if size+keep > maxReply {
-				s.send(packets, "")
-				packets, size = nil, 0
-			}
-			if s.budget -= keep; s.budget < 0 {
+			cost := keep + packetOverhead
+			if !s.manager.spend(cost) {
 				s.reply.refused++
 				s.reply.lost++
 				continue
 			}
+			if size+cost > maxReply {
+				s.send(packets, "")
+				packets, size = nil, 0
+			}
 			packets = append(packets, packetOf(p, keep))
-			size += keep
+			size += cost
 		}
 	}
 	if len(packets) > 0 {
@@ -169,6 +192,6 @@ func (s *served) send(packets []Packet, why string) {
 	s.reply.number++
 	s.reply.captured += uint64(len(packets))
 	r := s.reply
-	r.packets, r.err = packets, why
+	r.packets, r.err, r.now = packets, why, time.Now()
 	s.manager.send(s.key.member, message{session: s.key.session, reply: &r})
 }

@@ -239,6 +239,8 @@ type Reply struct {
 	Headers       bool                   `protobuf:"varint,4,opt,name=headers,proto3" json:"headers,omitempty"`   // packets are cut off behind their headers
 	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`        // why there are none, and will be none
 	Packets       []*Packet              `protobuf:"bytes,6,rep,name=packets,proto3" json:"packets,omitempty"`
+	Run           uint64                 `protobuf:"fixed64,7,opt,name=run,proto3" json:"run,omitempty"` // of the host's capture: another one counts anew
+	Now           int64                  `protobuf:"fixed64,8,opt,name=now,proto3" json:"now,omitempty"` // nanoseconds since 1970 by the host's clock, when the reply left
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +315,20 @@ func (x *Reply) GetPackets() []*Packet {
 		return x.Packets
 	}
 	return nil
+}
+
+func (x *Reply) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *Reply) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
 }
 
 type Packet struct {
@@ -466,14 +482,16 @@ const file_capture_proto_rawDesc = "" +
 	"\x06sample\x18\x05 \x01(\rR\x06sample\x12\x12\n" +
 	"\x04snap\x18\x06 \x01(\rR\x04snap\x12\x16\n" +
 	"\x06filter\x18\a \x01(\tR\x06filter\x12\x16\n" +
-	"\x06opaque\x18\b \x01(\bR\x06opaque\"\xb6\x01\n" +
+	"\x06opaque\x18\b \x01(\bR\x06opaque\"\xda\x01\n" +
 	"\x05Reply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1a\n" +
 	"\bcaptured\x18\x02 \x01(\x04R\bcaptured\x12\x12\n" +
 	"\x04lost\x18\x03 \x01(\x04R\x04lost\x12\x18\n" +
 	"\aheaders\x18\x04 \x01(\bR\aheaders\x12\x14\n" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x125\n" +
-	"\apackets\x18\x06 \x03(\v2\x1b.overlane.capture.v1.PacketR\apackets\"\x8c\x02\n" +
+	"\apackets\x18\x06 \x03(\v2\x1b.overlane.capture.v1.PacketR\apackets\x12\x10\n" +
+	"\x03run\x18\a \x01(\x06R\x03run\x12\x10\n" +
+	"\x03now\x18\b \x01(\x10R\x03now\"\x8c\x02\n" +
 	"\x06Packet\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x10R\x04time\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\rR\x05point\x12\x12\n" +
