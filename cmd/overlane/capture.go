@@ -126,7 +126,7 @@ func pointsFlag(cmd *cobra.Command, points *[]datapath.Point) {
 // captureFile opens the file. A terminal shows nothing that can be read.
 func captureFile(cmd *cobra.Command, name string) (io.WriteCloser, error) {
 	if name != "-" {
-		return os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		return &lateFile{name: name}, nil
 	}
 	out := cmd.OutOrStdout()
 	if file, is := out.(*os.File); is {
@@ -135,6 +135,28 @@ func captureFile(cmd *cobra.Command, name string) (io.WriteCloser, error) {
 		}
 	}
 	return keepOpen{out}, nil
+}
+
+// lateFile is made with what is first written to it: what was there before stays where nothing can be captured.
+type lateFile struct {
+	name string
+	file *os.File
+}
+
+func (f *lateFile) Write(b []byte) (n int, err error) {
+	if f.file == nil {
+		if f.file, err = os.OpenFile(f.name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err != nil {
+			return 0, err
+		}
+	}
+	return f.file.Write(b)
+}
+
+func (f *lateFile) Close() error {
+	if f.file == nil {
+		return nil
+	}
+	return f.file.Close()
 }
 
 // keepOpen is closed by somebody else.
@@ -168,6 +190,9 @@ func writeCapture(ctx context.Context, socket string, r overlay.CaptureRequest, 
 	if errors.Is(err, syscall.EPIPE) {
 		return nil // who reads it has enough
 	}
+	if err != nil && reports == nil {
+		return err // nothing was captured
+	}
 	if err := errors.Join(err, file.Close(reports)); err != nil {
 		return err
 	}
@@ -196,10 +221,12 @@ func tellReports(out io.Writer, reports map[string]capture.Report, told map[stri
 		switch {
 		case r.Error != "" || r.Silent:
 			text = r.String()
+		case r.Skew != 0:
+			text = fmt.Sprintf("its clock is %s %s that of this host: its packets' times were put right", r.Skew.Abs().Round(time.Millisecond), map[bool]string{true: "ahead of", false: "behind"}[r.Skew > 0])
 		case payload && r.HeadersOnly:
 			text = "gives headers alone: its daemon has no --remote-capture"
 		}
-		if text != told[host] {
+		if (text == "") != (told[host] == "") {
 			told[host] = text
 			if text != "" {
 				fmt.Fprintf(out, "%s: %s\n", host, text)

@@ -79,9 +79,11 @@ type tracer struct {
 	json      bool
 	shown     int
 	open      []*tracedPacket // in order of their first events
+	byID      map[string]*tracedPacket
+	byFlow    map[string][]*tracedPacket
 	told      map[string]string
 	reports   map[string]capture.Report
-	refused   map[[2]string]string // what a host drops, of what comes from another, before it can look at a frame: why
+	refused   map[[2]string]capture.Event // what a host has dropped last, of what comes from another, before it could look at a frame
 }
 
 // tracedPacket is a packet, with what it was cut into and merged with.
@@ -90,56 +92,85 @@ type tracedPacket struct {
 }
 
 func newTracer(out, said io.Writer, count int, json bool) *tracer {
-	return &tracer{out: out, said: said, count: count, json: json, told: map[string]string{}, refused: map[[2]string]string{}}
+	return &tracer{
+		out: out, said: said, count: count, json: json, told: map[string]string{}, refused: map[[2]string]capture.Event{},
+		byID: map[string]*tracedPacket{}, byFlow: map[string][]*tracedPacket{},
+	}
 }
 
 func (t *tracer) take(c captured) error {
 	t.reports = c.Reports
 	tellReports(t.said, c.Reports, t.told, false)
 	for _, e := range c.Events {
-		if t.json {
-			if err := t.writeEvent(e); err != nil {
-				return err
-			}
+		if !t.json {
+			t.add(e)
 			continue
 		}
-		t.add(e)
+		if err := t.writeEvent(e); err != nil {
+			return err
+		}
 	}
 	return t.write(time.Now().Add(-settled))
 }
 
+// full says that as many packets have begun as are to be shown.
+func (t *tracer) full() bool { return t.count > 0 && t.shown+len(t.open) >= t.count }
+
+// writeEvent shows events of so many packets, and ends with the first of another one.
 func (t *tracer) writeEvent(e capture.Event) error {
-	if t.count > 0 && t.shown == t.count {
-		return errEnough
+	if t.count > 0 && t.byID[e.Identity] == nil {
+		if t.full() {
+			return errEnough
+		}
+		t.shown++
+		t.byID[e.Identity] = new(tracedPacket)
 	}
-	t.shown++
 	return json.NewEncoder(t.out).Encode(e)
 }
 
 func (t *tracer) add(e capture.Event) {
 	if e.Identity == "" {
-		t.refused[[2]string{e.Host, e.Peer}] = e.What()
+		t.refused[[2]string{e.Host, e.Peer}] = e
 		return
 	}
-	found := false
-	for _, p := range t.open {
-		if p.is(e) {
+	found := t.byID[e.Identity]
+	if found != nil {
+		found.events = append(found.events, e)
+	}
+	for _, p := range t.byFlow[e.Flow] {
+		if p != found && p.overlaps(e) {
 			p.events = append(p.events, e)
-			found = true
+			found = p
 		}
 	}
-	if !found {
-		t.open = append(t.open, &tracedPacket{[]capture.Event{e}})
+	if found != nil || t.full() {
+		return
+	}
+	p := &tracedPacket{[]capture.Event{e}}
+	t.open = append(t.open, p)
+	t.byID[e.Identity] = p
+	if e.Flow != "" {
+		t.byFlow[e.Flow] = append(t.byFlow[e.Flow], p)
 	}
 }
 
-// is says whether an event is about the packet: the same, a part of it, or what it was merged into.
-func (p *tracedPacket) is(e capture.Event) bool {
-	first := p.events[0]
-	if e.Identity != "" && e.Identity == first.Identity {
-		return true
+// close forgets the first packet that is open.
+func (t *tracer) close() {
+	first := t.open[0].events[0]
+	t.open = t.open[1:]
+	delete(t.byID, first.Identity)
+	if flow := t.byFlow[first.Flow]; len(flow) > 0 {
+		t.byFlow[first.Flow] = flow[1:] // the oldest of the flow
 	}
-	if e.Flow == "" || e.Flow != first.Flow || e.Payload == 0 || first.Payload == 0 {
+	if len(t.byFlow[first.Flow]) == 0 {
+		delete(t.byFlow, first.Flow)
+	}
+}
+
+// overlaps says whether an event of the same flow is about a part of the packet, or what it was merged into.
+func (p *tracedPacket) overlaps(e capture.Event) bool {
+	first := p.events[0]
+	if e.Payload == 0 || first.Payload == 0 {
 		return false
 	}
 	return e.Seq-first.Seq < uint32(first.Payload) || first.Seq-e.Seq < uint32(e.Payload)
@@ -148,14 +179,14 @@ func (p *tracedPacket) is(e capture.Event) bool {
 // write shows the packets that began before a moment.
 func (t *tracer) write(before time.Time) error {
 	for len(t.open) > 0 && t.open[0].events[0].Time.Before(before) {
-		if t.count > 0 && t.shown == t.count {
-			return errEnough
-		}
-		t.shown++
 		if err := t.writePacket(t.open[0]); err != nil {
 			return err
 		}
-		t.open = t.open[1:]
+		t.shown++
+		t.close()
+	}
+	if t.count > 0 && t.shown == t.count {
+		return errEnough
 	}
 	return nil
 }
@@ -210,8 +241,8 @@ func (t *tracer) verdict(events []capture.Event) string {
 	case r.Lost > 0:
 		return fmt.Sprintf("              not seen on %s, which could not show all that it received\n", sent.Peer)
 	}
-	if why := t.refused[[2]string{sent.Peer, sent.Host}]; why != "" {
-		return fmt.Sprintf("              NOT TAKEN by %s: what comes from %s is %s\n", sent.Peer, sent.Host, why)
+	if e, is := t.refused[[2]string{sent.Peer, sent.Host}]; is && e.Time.Sub(sent.Time).Abs() < settled {
+		return fmt.Sprintf("              NOT SEEN on %s: something that came from %s then was %s\n", sent.Peer, sent.Host, e.What())
 	}
 	return fmt.Sprintf("              NOT RECEIVED by %s: something between the hosts drops it, such as a firewall (UDP port %d) or a path for shorter packets\n", sent.Peer, sent.VTEP.Port())
 }
