@@ -106,6 +106,13 @@ func TestMTU(t *testing.T) {
 	if r.OK || len(failing(r)) != 2 {
 		t.Errorf("failing: %v", failing(r))
 	}
+	for _, n := range f.hosts { // also with connections over which nothing comes
+		n.mu.Lock()
+		if len(n.probes) > 0 {
+			t.Errorf("%s has a probe after the test", n.member.Host)
+		}
+		n.mu.Unlock()
+	}
 }
 
 // Hosts that can't be tested are listed with the reason, and fail the test.

@@ -139,8 +139,12 @@ func (m *Manager) obey(leader, test string, o *order) *report {
 	p := m.part
 	switch {
 	case p != nil && (p.test != test || p.leader != leader):
-		if o.Phase == end {
+		switch {
+		case o.Phase == end:
 			return &report{Phase: end}
+		case p.leader == leader: // it leads one at a time, and has given up that one
+			p.cancel()
+			return &report{}
 		}
 		return &report{Busy: m.hostName(p.leader)}
 	case p == nil && o.Phase == end:

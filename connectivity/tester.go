@@ -43,6 +43,8 @@ type tester struct {
 	mtu     int
 	names   netip.AddrPort // where queries for names go
 
+	ctx     context.Context // until it is closed
+	cancel  context.CancelFunc
 	serving sync.WaitGroup
 	places  chan struct{} // for connections
 	open    []io.Closer
@@ -50,6 +52,7 @@ type tester struct {
 
 func newTester(sandbox Sandbox, test string, probe *overlay.Probe) (*tester, error) {
 	t := &tester{sandbox: sandbox, token: test, mtu: probe.MTU, places: make(chan struct{}, maxConns)}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	for _, p := range probe.Addrs {
 		t.addrs = append(t.addrs, p.Addr())
 	}
@@ -88,6 +91,7 @@ func (t *tester) listen() error {
 }
 
 func (t *tester) close() {
+	t.cancel()
 	for _, c := range t.open {
 		c.Close()
 	}
@@ -136,6 +140,7 @@ func (t *tester) answerConns(l net.Listener) {
 		}
 		t.serving.Go(func() {
 			defer func() { conn.Close(); <-t.places }()
+			defer context.AfterFunc(t.ctx, func() { conn.Close() })()
 			conn.SetDeadline(time.Now().Add(connTime))
 			token := make([]byte, tokenLen)
 			if _, err := io.ReadFull(conn, token); err == nil && string(token) == t.token {

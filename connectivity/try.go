@@ -198,7 +198,8 @@ func (e *echoes) settle(ctx context.Context) (took time.Duration, err error) {
 	return 0, err
 }
 
-// largest finds the size up to which they are answered, in some rounds of many sizes each.
+// largest finds the size up to which they are answered, in some rounds of many sizes each. They grow within a round: the kernel puts datagrams together
+// that do not, and what lies between would see longer ones than were sent.
 func (e *echoes) largest(ctx context.Context, passes, fails int) int {
 	const each, rounds = 16, 6
 	for range rounds {
@@ -207,27 +208,27 @@ func (e *echoes) largest(ctx context.Context, passes, fails int) int {
 		}
 		step := max((fails-passes)/(each+1), 1)
 		first := e.number
-		var sizes []int
-		for size := passes + step; size < fails && len(sizes) < each; size += step {
-			sizes = append(sizes, size, size) // one may get lost
-			e.send(size)
-			e.send(size)
-		}
-		end := time.Now().Add(tryTime)
-		for got := 0; got < len(sizes); got++ {
-			number, size, err := e.receive(end)
-			if err != nil {
-				break
+		passed := passes
+		for range 2 { // one may get lost
+			sent := 0
+			for size := passes + step; size < fails && sent < each; size += step {
+				e.send(size)
+				sent++
 			}
-			if number > first {
-				passes = max(passes, size)
-			}
-		}
-		for _, size := range sizes {
-			if size > passes {
-				fails = min(fails, size)
+			for end := time.Now().Add(tryTime / 2); sent > 0; sent-- {
+				number, size, err := e.receive(end)
+				if err != nil {
+					break
+				}
+				if number > first {
+					passed = max(passed, size)
+				}
 			}
 		}
+		if next := passed + step; next < fails && next <= passes+each*step { // it was tried
+			fails = next
+		}
+		passes = passed
 	}
 	return passes
 }
@@ -244,6 +245,7 @@ func (t *tester) exchange(ctx context.Context, to netip.AddrPort) (took time.Dur
 		return 0, fmt.Errorf("no connection: %w", plain(err))
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	conn.SetDeadline(time.Now().Add(exchangeTime))
 	data := make([]byte, exchangeSize)
 	rand.Read(data) // never fails (crypto/rand)
