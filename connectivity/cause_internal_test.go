@@ -19,8 +19,8 @@ func failedPair() *evidence {
 	return &evidence{
 		from: at(1), to: at(2),
 		there: report{Phase: collect, Sent: 100}, back: report{Phase: collect, Sent: 100},
-		found:   found{ID: "2", Announced: true, Sent: 10, Received: 10, Checks: silence},
-		reverse: found{ID: "1", Announced: true, Sent: 10, Received: 10},
+		found:   found{ID: "2", Announced: true, Sent: 10, Received: 10, SentBytes: 10000, ReceivedBytes: 9200, Checks: silence},
+		reverse: found{ID: "1", Announced: true, Sent: 10, Received: 10, SentBytes: 10000, ReceivedBytes: 9200},
 	}
 }
 
@@ -40,12 +40,21 @@ func TestCauses(t *testing.T) {
 		{"no record", func(e *evidence) { e.found.Announced = false }, "host1 has not heard of an endpoint on host2"},
 		{"no record there", func(e *evidence) { e.reverse.Announced = false }, "host2 has not heard of an endpoint on host1"},
 		{"full", func(e *evidence) { e.there.Unapplied = []string{"MAC 02:00:00:00:00:01: the table is full"} }, "on host1 it is not in force: MAC 02:00:00:00:00:01: the table is full"},
+		{"unlike", func(e *evidence) {
+			e.found.Announced, e.found.Otherwise = false, overlay.Health{Reason: "the network is encrypted on host1, and plain on host2", Advice: "make it anew"}
+		}, "the network is encrypted on host1, and plain on host2"},
 		{"no key", func(e *evidence) { e.reverse.NoKey = "no key yet" }, "the network is encrypted, and host2 has no key for host1: no key yet"},
 		{"dead worker", func(e *evidence) { e.back.Sent = 0 }, "packet workers of host2 take no packets"},
 		{"no route", func(e *evidence) { e.found.Sent, e.there.Drops = 0, map[string]uint64{"underlay_unreachable": 9} }, "host1 sends host2 nothing: underlay_unreachable, no route to the VTEP"},
-		{"firewall", func(e *evidence) { e.reverse.Received = 0 }, "UDP port 4789 does not pass from host1 to host2: of 10 packets none came"},
-		{"firewall back", func(e *evidence) { e.found.Received = 0 }, "UDP port 4789 does not pass from host2 to host1: of 10 packets none came"},
-		{"translation", func(e *evidence) { e.reverse.Received, e.back.Drops = 0, map[string]uint64{"vtep_unknown": 10} }, "packets of host1 come to host2 from another address than 192.0.2.1, its VTEP"},
+		{"firewall", func(e *evidence) { e.reverse.Received, e.reverse.ReceivedBytes = 0, 0 }, "UDP port 4789 does not pass from host1 to host2: of 10 packets none came"},
+		{"firewall back", func(e *evidence) { e.found.Received, e.found.ReceivedBytes = 0, 0 }, "UDP port 4789 does not pass from host2 to host1: of 10 packets none came"},
+		{"translation", func(e *evidence) {
+			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 10}
+		}, "packets of host1 come to host2 from another address than 192.0.2.1, its VTEP"},
+		{"some flows translated", func(e *evidence) {
+			e.partial(Check{Name: "udp", OK: true}, Check{Name: "tcp", Problem: "no connection"})
+			e.reverse.ReceivedBytes, e.back.Drops = 4000, map[string]uint64{"vtep_unknown": 6}
+		}, "packets of host1 come to host2 from another address than 192.0.2.1, its VTEP"},
 		{"dropped there", func(e *evidence) { e.back.Drops = map[string]uint64{"spoofed_mac": 10, "probe": 99} }, "packets of host1 come to host2, and are dropped there: spoofed_mac"},
 		{"sizes", func(e *evidence) {
 			e.partial(Check{Name: "udp", OK: true}, Check{Name: "ping", OK: true}, Check{Name: "mtu", Problem: "packets of up to 1372 bytes pass, and not those of 1450"}, Check{Name: "tcp", Problem: "no answer"})
@@ -56,8 +65,8 @@ func TestCauses(t *testing.T) {
 		}, "tcp: no connection: refused"},
 		{"loss", func(e *evidence) {
 			e.partial(Check{Name: "udp", OK: true}, Check{Name: "ping", Problem: "no answer"})
-			e.reverse.Received = 5
-		}, "ping: no answer; of 10 packets from host1 5 came"},
+			e.reverse.ReceivedBytes = 5000
+		}, "ping: no answer; much of what host1 sends host2 gets lost"},
 		{"names off", func(e *evidence) {
 			e.partial(Check{Name: "udp", OK: true}, Check{Name: "name", Problem: "its name is not known"})
 			e.there.NoNames = "Linux 5.9 is the first that can"

@@ -118,12 +118,13 @@ func TestMTU(t *testing.T) {
 // Hosts that can't be tested are listed with the reason, and fail the test.
 func TestHostsThatAreNotTested(t *testing.T) {
 	t.Parallel()
-	f := newFabric(t, 4)
+	f := newFabric(t, 5)
 	f.hosts[1].member.State = discovery.StateDead
+	f.hosts[4].member.State, f.hosts[4].member.VTEP = discovery.StateDead, f.hosts[3].member.VTEP // host 4 was set up anew
 	f.hosts[2].member.Tests = false
 	f.hosts[0].health = overlay.Health{Reason: "last seen yesterday"}
 	r := f.test(0, "")
-	if r.OK || len(r.Pairs) != 2 {
+	if r.OK || len(r.Pairs) != 2 || len(r.Hosts) != 4 {
 		t.Errorf("%+v", r)
 	}
 	for i, want := range map[int]string{1: "last seen yesterday", 2: "does not know this test"} {
@@ -208,5 +209,5 @@ func (f *fabric) isolate(nodes ...*node) {
 
 // counts says what a host has counted after a test: what the workers took from its probe, and packets to and from another host.
 func (n *node) counts(probe uint64, other *node, sent, received uint64) {
-	n.counted = overlay.ProbeCounts{Sent: probe, Paths: []overlay.HostTraffic{{Host: other.member.Host, VTEP: other.member.VTEP, Traffic: datapath.Traffic{TxPackets: sent, RxPackets: received}}}}
+	n.counted = overlay.ProbeCounts{Sent: probe, Paths: []overlay.HostTraffic{{Host: other.member.Host, VTEP: other.member.VTEP, Traffic: datapath.Traffic{TxPackets: sent, RxPackets: received, TxBytes: 100 * sent, RxBytes: 100 * received}}}}
 }

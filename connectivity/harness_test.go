@@ -220,6 +220,8 @@ func (n *node) CountProbe(*overlay.Probe) overlay.ProbeCounts {
 
 func (n *node) Unapplied(*overlay.Probe) []string { return nil }
 
+func (n *node) Otherwise(*overlay.Probe) map[string]overlay.Health { return nil }
+
 func (n *node) Members() (all []overlay.MemberStatus) {
 	for _, m := range (cluster{n}).Members() {
 		all = append(all, overlay.MemberStatus{ID: m.ID, Host: m.Host, State: m.State, Health: n.health})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 	askPace   = 250 * time.Millisecond
 	wordPace  = 2 * time.Second
 	manyHosts = 64
+	// maxReports bounds those that wait to be read. More are lost, and asked for again.
+	maxReports = 4096
 	// everyPair is up to how many hosts each is tested with each; of more, each with some others.
 	everyPair = 32
 	some      = 4
@@ -101,7 +104,7 @@ func (m *Manager) begin(say func(string)) (*lead, error) {
 	}
 	var id [4]byte
 	rand.Read(id[:]) // never fails (crypto/rand)
-	m.leads, m.reports = hex.EncodeToString(id[:]), make(chan told, 4*maxPeers)
+	m.leads, m.reports = hex.EncodeToString(id[:]), make(chan told, maxReports)
 	m.running.Add(1)
 	return &lead{m: m, c: m.cluster, test: m.leads, said: map[string]report{}, say: say, reports: m.reports}, nil
 }
@@ -119,10 +122,17 @@ func (l *lead) findHosts() {
 	for _, s := range l.m.cfg.Overlay.Members() {
 		health[s.ID] = s.Health
 	}
-	for _, member := range l.c.Members() {
+	members := l.c.Members()
+	up := map[netip.AddrPort]bool{}
+	for _, member := range members {
+		up[member.VTEP] = up[member.VTEP] || member.State == discovery.StateAlive || member.State == discovery.StateSuspect
+	}
+	for _, member := range members {
 		h := &host{Member: member, number: len(l.hosts) + 1}
 		switch {
 		case member.State == discovery.StateLeft:
+			continue
+		case member.State == discovery.StateDead && up[member.VTEP]: // it was set up anew
 			continue
 		case member.State == discovery.StateDead:
 			h.Health = health[member.ID]

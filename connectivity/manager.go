@@ -27,6 +27,7 @@ type Overlay interface {
 	Announced(*overlay.Probe, netip.Addr) bool
 	CountProbe(*overlay.Probe) overlay.ProbeCounts
 	Unapplied(*overlay.Probe) []string
+	Otherwise(*overlay.Probe) map[string]overlay.Health
 	Members() []overlay.MemberStatus
 	NetworkNamed(string) (key string, err error)
 	Encryption() []overlay.EncryptionStatus
@@ -58,7 +59,8 @@ type Manager struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	part    *part // this host's in a test; nil: there is none
+	part    *part  // this host's in a test; nil: there is none
+	ended   string // the last test that this host has had a part in: an order of it may come late
 	leads   string
 	reports chan told // of the test that this host leads
 }
@@ -148,8 +150,9 @@ func (m *Manager) obey(leader, test string, o *order) *report {
 		}
 		return &report{Busy: m.hostName(p.leader)}
 	case p == nil && o.Phase == end:
+		m.ended = test
 		return &report{Phase: end}
-	case p == nil && o.Phase != prepare:
+	case p == nil && (o.Phase != prepare || test == m.ended):
 		return &report{Error: "it has given up: it did not hear from this host in time"}
 	case p == nil:
 		p = newPart(m, leader, test, *o)
@@ -158,7 +161,7 @@ func (m *Manager) obey(leader, test string, o *order) *report {
 			p.take()
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			m.part = nil
+			m.part, m.ended = nil, test
 		})
 	}
 	return p.obey(o)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/overlay"
 )
 
 // ProtocolVersion is the first byte of every message: no other part of overlane's has it. JSON follows, in which fields that a version does not know
@@ -85,8 +86,13 @@ type found struct {
 	Announced bool    `json:"announced"`         // it has heard of the other's probe
 	Largest   int     `json:"largest,omitempty"` // bytes of IP packet that pass, where those of the MTU do not
 	NoKey     string  `json:"no_key,omitempty"`  // of an encrypted network
-	Sent      uint64  `json:"sent"`              // packets of VXLAN that went to the other's VTEP meanwhile, for whatever container
-	Received  uint64  `json:"received"`          // and that came from there
+	// How the other has the network otherwise; zero: it has not.
+	Otherwise overlay.Health `json:"otherwise,omitzero"`
+	// VXLAN that went to the other's VTEP meanwhile, for whatever container, and that came from there.
+	Sent          uint64 `json:"sent"` // packets
+	Received      uint64 `json:"received"`
+	SentBytes     uint64 `json:"sent_bytes"`
+	ReceivedBytes uint64 `json:"received_bytes"`
 }
 
 // Check is one thing that was tried.

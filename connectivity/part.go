@@ -109,7 +109,7 @@ func (p *part) through() (err error) {
 	}
 	defer func() {
 		if err := p.m.cfg.Overlay.RemoveProbe(probe); err != nil {
-			p.log.WithError(err).Error("what a test of connectivity has made is not removed: it goes with the daemon's next start")
+			p.log.WithError(err).Error("what a test of connectivity has made is not removed: overlane tries again")
 		}
 	}()
 	t, err := newTester(sandbox, p.test, probe)
@@ -117,9 +117,9 @@ func (p *part) through() (err error) {
 		return err
 	}
 	defer t.close()
-	before := p.m.cfg.Overlay.CountProbe(probe)
+	before, names := p.m.cfg.Overlay.CountProbe(probe), p.m.cfg.Overlay.Names()
 	p.tell(func(r *report) {
-		r.Phase, r.Network, r.MTU, r.NoNames = prepare, probe.Network, probe.MTU, p.m.cfg.Overlay.Names().Off
+		r.Phase, r.Network, r.MTU, r.NoNames = prepare, probe.Network, probe.MTU, cmp.Or(names.Off, names.Failed[sandbox.Path()])
 		for _, a := range probe.Addrs {
 			r.Addrs = append(r.Addrs, a.Addr())
 		}
@@ -174,10 +174,13 @@ func (p *part) count(r *report, all []found, peers []peer, probe *overlay.Probe,
 			keys[s.ID] = s
 		}
 	}
+	otherwise := o.Otherwise(probe)
 	was, is := pathsOf(before), pathsOf(after)
 	for i, to := range peers {
 		f := &all[i]
-		f.Sent, f.Received = is[to.VTEP].TxPackets-was[to.VTEP].TxPackets, is[to.VTEP].RxPackets-was[to.VTEP].RxPackets
+		b, a := was[to.VTEP], is[to.VTEP]
+		f.Sent, f.Received, f.SentBytes, f.ReceivedBytes = a.TxPackets-b.TxPackets, a.RxPackets-b.RxPackets, a.TxBytes-b.TxBytes, a.RxBytes-b.RxBytes
+		f.Otherwise = otherwise[to.ID]
 		for _, addr := range to.Addrs {
 			f.Announced = f.Announced || o.Announced(probe, addr)
 		}

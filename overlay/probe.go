@@ -227,17 +227,28 @@ func (o *Overlay) Unapplied(p *Probe) (reasons []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
+	defer unlock()
 	for _, s := range n.pending() {
 		reasons = append(reasons, s.What+": "+s.Reason)
 	}
-	key := n.Key
-	unlock()
-	for _, c := range refusedNetworks(o.cluster.Conflicts()) {
-		if c.Key == key || c.TheirKey == key {
-			reasons = append(reasons, fmt.Sprintf("host %s has the network otherwise: %s", c.TheirHost, c.Advice))
-		}
-	}
 	return reasons
+}
+
+// Otherwise says which hosts have a probe's network otherwise than this one, so that neither takes the other's endpoints, and how, by member ID.
+func (o *Overlay) Otherwise(p *Probe) map[string]Health {
+	all := map[string]Health{}
+	self := o.cluster.Self().Host
+	for _, c := range o.cluster.Conflicts() {
+		if c.Ours.Key != p.Network && c.Theirs.Key != p.Network {
+			continue
+		}
+		reason := fmt.Sprintf("%s has network %s with VNI %d, and %s has %s with VNI %d", self, c.Ours.Key, c.Ours.VNI, c.Host, c.Theirs.Key, c.Theirs.VNI)
+		if c.Ours.Encrypted != c.Theirs.Encrypted {
+			reason = fmt.Sprintf("the network is %s on %s, and %s on %s", protection(c.Ours.Encrypted), self, protection(c.Theirs.Encrypted), c.Host)
+		}
+		all[c.Member] = Health{reason, "seen from " + self + ": " + c.Advice()}
+	}
+	return all
 }
 
 // NetworkNamed is the key of the network of this host that somebody named, as with `overlane attach`.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/overlane/overlane/hostnet"
 	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
 // probeBox is a namespace that a probe is moved into.
@@ -101,6 +102,25 @@ func TestProbeWithoutPool(t *testing.T) {
 	h.must(h.CreateNetwork(overlay.NetworkSpec{ID: netID, Pools: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}}))
 	_, err := h.AddProbe(overlay.ProbeSpec{Network: "10.20.0.0/16", Sandbox: &probeBox{h: h, path: sandbox}})
 	wantError(t, err, "handed out by Docker", "without -n")
+}
+
+// A host that has the network otherwise is named.
+func TestProbeOfANetworkThatIsOtherwiseElsewhere(t *testing.T) {
+	h := newHost(t)
+	box := &probeBox{h: h, path: sandbox}
+	p, err := h.AddProbe(overlay.ProbeSpec{Own: overlay.OwnNetwork{Name: "other", VNI: 4711, Addrs: []netip.Prefix{netip.MustParsePrefix("198.18.0.1/15")}}, Sandbox: box})
+	h.must(err)
+	const want = "host1 has network vni=5000 with VNI 5000, and host2 has network=other with VNI 5000" // as the stand-in of the cluster has it
+	if other := h.Otherwise(p)[overlaytest.Peer.ID]; other.Reason != want || other.Advice == "" {
+		t.Errorf("%+v, want %s", other, want)
+	}
+	if left := h.Unapplied(p); len(left) > 0 {
+		t.Errorf("not applied: %v", left)
+	}
+	h.must(h.RemoveProbe(p))
+	if gone := h.Unapplied(p); len(gone) != 1 {
+		t.Errorf("after its end: %v", gone)
+	}
 }
 
 // A daemon that is killed leaves a probe in its store; its namespace is gone then, and the next daemon forgets both probe and network.

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/overlane/overlane/connectivity"
 	"github.com/overlane/overlane/datapath"
@@ -291,18 +292,14 @@ func summary(r connectivity.Result) string {
 	if r.Sample > 0 {
 		text += fmt.Sprintf(", each with at least %d others chosen at random, since there are so many", r.Sample)
 	}
-	if r.OK {
-		return text + ": all reach each other"
+	if failed > 0 {
+		return fmt.Sprintf("%s: %d of %d ways from host to host fail", text, failed, len(r.Pairs))
 	}
-	return fmt.Sprintf("%s: %d of %d ways from host to host fail", text, failed, len(r.Pairs))
+	return text + ": all of these reach each other"
 }
 
 // isTerminal says whether somebody sees what is written.
 func isTerminal(out any) bool {
 	file, is := out.(*os.File)
-	if !is {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return is && term.IsTerminal(int(file.Fd()))
 }

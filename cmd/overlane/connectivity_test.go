@@ -72,7 +72,7 @@ func TestConnectivityTables(t *testing.T) {
 
 func TestConnectivitySummary(t *testing.T) {
 	all := connectivity.Result{OK: true, Network: "subnet=10.20.0.0/16", Seconds: 1, Sample: 4, Hosts: []connectivity.HostResult{{Tested: true}, {Tested: true}}}
-	if got, want := summary(all), "2 of 2 hosts tested on network subnet=10.20.0.0/16 in 1.0 s, each with at least 4 others chosen at random, since there are so many: all reach each other"; got != want {
+	if got, want := summary(all), "2 of 2 hosts tested on network subnet=10.20.0.0/16 in 1.0 s, each with at least 4 others chosen at random, since there are so many: all of these reach each other"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -85,7 +85,7 @@ func TestConnectivityCommand(t *testing.T) {
 		want string // in what is shown
 		err  string
 	}{
-		"all well":   {[]testNews{{Progress: "making probes"}, {Result: &connectivity.Result{OK: true}}}, "", "all reach each other", ""},
+		"all well":   {[]testNews{{Progress: "making probes"}, {Result: &connectivity.Result{OK: true}}}, "", "all of these reach each other", ""},
 		"one fails":  {[]testNews{{Result: func() *connectivity.Result { r := aTest(); return &r }()}}, "-o json", `"from": "host2"`, errTestFailed.Error()},
 		"refused":    {[]testNews{{Error: "a test is under way"}}, "", "", "a test is under way"},
 		"broken off": {[]testNews{{Progress: "making probes"}}, "", "", "ended before the test did"},

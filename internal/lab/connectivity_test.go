@@ -6,10 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tested is the part of `overlane connectivity -o json` that the tests look at.
@@ -156,4 +163,121 @@ func TestConnectivity(t *testing.T) {
 	acquainted(t, c)
 	untested(t, c, 1)
 	shells(t, c.Hosts, func(*Host) string { return "docker network rm app" })
+}
+
+// Each kind of black hole is told apart.
+func TestConnectivityNamesCauses(t *testing.T) {
+	c := cluster(t)
+	acquainted(t, c)
+	one, two := c.Hosts[0], c.Hosts[1]
+	name := func(h *Host) string { return strings.TrimSpace(shell(t, h, "hostname")) }
+	// Flows that are tracked already would keep their addresses.
+	rule := func(h *Host, table, rule string) func() {
+		do := func(how string) {
+			shell(t, h, fmt.Sprintf("iptables -t %s -%s %s; conntrack -D -p udp --dport 4789 >/dev/null 2>&1 || :", table, how, rule))
+		}
+		do("A")
+		undo := sync.OnceFunc(func() { do("D") })
+		putBack(t, undo)
+		return undo
+	}
+	for _, hole := range []struct {
+		name string
+		dig  func() (fill func())
+		args string
+		want string // in the cause of each pair that fails
+		bad  int    // of these there are so many
+	}{
+		{"MTU", func() func() {
+			return rule(two, "raw", "PREROUTING -p udp --dport 4789 -m length --length 1351: -j DROP")
+		}, "", "packets of up to 1300 bytes pass, and not those of 1450", 4},
+		{"another VTEP", func() func() {
+			return rule(one, "nat", fmt.Sprintf("POSTROUTING -p udp --dport 4789 -d %s -j SNAT --to-source 192.0.2.77", two.Addr))
+		}, "", fmt.Sprintf("packets of %s come to %s from another address than %s, its VTEP", name(one), name(two), one.Addr), 2},
+		{"dead worker", func() func() { return freeze(t, two) }, "", "the packet workers of " + name(two) + " take no packets from containers", 4},
+		{"encryption", func() func() { return unlike(t, c) }, "-n app", "the network is encrypted on " + name(two) + ", and plain on ", 4},
+	} {
+		fill := hole.dig()
+		bad := connectivity(t, c.Hosts[2], hole.args).failing()
+		for pair, cause := range bad {
+			if !strings.Contains(cause, hole.want) && !strings.Contains(cause, "plain on "+strings.Fields(pair)[0]+", and encrypted on "+name(two)) {
+				t.Errorf("%s: %s: %q, want %q", hole.name, pair, cause, hole.want)
+			}
+		}
+		if len(bad) != hole.bad {
+			t.Errorf("%s: failing are %q", hole.name, bad)
+		}
+		fill()
+	}
+	green(t, connectivity(t, one, ""), 3)
+}
+
+// freeze stops the packet worker of a host's daemon, and no other thread of it.
+func freeze(t *testing.T, h *Host) (thaw func()) {
+	t.Helper()
+	own, err := os.Readlink(h.proc("ns/pid"))
+	must(t, err)
+	comms, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/comm")
+	must(t, err)
+	worker := 0
+	for _, comm := range comms {
+		called, _ := os.ReadFile(comm) // threads come and go
+		at, _ := os.Readlink(filepath.Join(filepath.Dir(comm), "ns/pid"))
+		if strings.HasPrefix(string(called), "rte-worker") && at == own {
+			worker, err = strconv.Atoi(filepath.Base(filepath.Dir(comm)))
+			must(t, err)
+		}
+	}
+	frozen, end, thawed := make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(thawed)
+		runtime.LockOSThread() // for good: the thread that attaches is the one that may detach
+		err := unix.PtraceAttach(worker)
+		if err == nil {
+			_, err = unix.Wait4(worker, nil, unix.WALL, nil)
+		}
+		frozen <- err
+		<-end
+		unix.PtraceDetach(worker)
+	}()
+	if err := <-frozen; err != nil {
+		t.Fatalf("freeze thread %d of %s: %v", worker, h.Name, err)
+	}
+	return func() { close(end); <-thawed }
+}
+
+// unlike has the second host make a network encrypted that the others have in plain, while it is cut off from them.
+func unlike(t *testing.T, c *Cluster) (undo func()) {
+	t.Helper()
+	create := func(options string) string {
+		return "docker network create -d overlane --ipam-driver overlane --ipv6 --subnet 10.66.0.0/24 --subnet fd66::/64 " + options + " app"
+	}
+	two := c.Hosts[1]
+	cut := func(how string) {
+		var script strings.Builder
+		for _, chain := range []string{"INPUT", "OUTPUT"} {
+			for _, proto := range []string{"tcp", "udp"} {
+				fmt.Fprintf(&script, "iptables -%s %s -p %s --dport 7950 -j DROP\n", how, chain, proto)
+			}
+		}
+		shell(t, two, script.String())
+	}
+	join := sync.OnceFunc(func() { cut("D") })
+	putBack(t, join)
+	cut("A")
+	everyHost(t, c, "sees them apart", func(h *Host) error {
+		if h == two {
+			return alive(t, h, 1)
+		}
+		return alive(t, h, 2)
+	})
+	shells(t, c.Hosts, func(h *Host) string {
+		if h == two {
+			return create("-o encrypted")
+		}
+		return create("")
+	})
+	join()
+	acquainted(t, c)
+	return func() { shells(t, c.Hosts, func(*Host) string { return "docker network rm app" }) }
 }
