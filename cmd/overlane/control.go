@@ -50,6 +50,7 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
 	mux.HandleFunc("POST /capture", c.capture)
+	mux.HandleFunc("GET /top", c.top)
 	mux.HandleFunc("GET /resolve", c.resolve)
 	mux.HandleFunc("POST /connectivity", c.connectivity)
 	mux.HandleFunc("GET /ipam", c.addresses)
