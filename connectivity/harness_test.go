@@ -52,6 +52,7 @@ type node struct {
 	deaf    map[string]bool // members whose messages do not get here
 	health  overlay.Health
 	noNames string
+	first   []byte // message that got here
 	// Those that are do not reach each other.
 	isolated bool
 }
@@ -143,6 +144,9 @@ func (n cluster) Send(to string, text []byte) error {
 	for _, other := range n.f.hosts {
 		other.mu.Lock()
 		hears := other.member.ID == to && !other.deaf[n.member.ID]
+		if hears && other.first == nil {
+			other.first = slices.Clone(text)
+		}
 		other.mu.Unlock()
 		if hears {
 			other.Receive(n.member.ID, slices.Clone(text))
