@@ -31,8 +31,6 @@ type fabric struct {
 	wire  *hostnet.Sandbox // in which the bridge is
 	names *names.Table
 	hosts []*node
-
-	mu sync.Mutex
 }
 
 // node is one host.
