@@ -139,7 +139,7 @@ func open(cfg Config, listen listener) (*Cluster, error) {
 }
 
 func (c *Cluster) start(listen listener) error {
-	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: c.keys.fingerprints(), claim: c.affiliation.claim(), whole: c.cfg.Whole, networks: true}
+	m := meta{host: c.cfg.Host, vtep: c.cfg.VTEP, incarnation: c.identity.incarnation, keys: c.keys.fingerprints(), claim: c.affiliation.claim(), whole: c.cfg.Whole, networks: true, tests: true}
 	g, err := newGossip(c.ctx, c, m, listen)
 	if err != nil {
 		return err

@@ -70,12 +70,13 @@ type meta struct {
 	claim       claim
 	whole       bool // it takes super-frames in one piece
 	networks    bool // it takes messages about networks that are everywhere
+	tests       bool // and about tests of connectivity
 }
 
 func encodeMeta(m meta) ([]byte, error) { return encode(wireMeta(m)) }
 
 func wireMeta(m meta) *wire.Meta {
-	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu, Cluster: encodeClaim(m.claim), Whole: m.whole, Networks: m.networks}
+	w := &wire.Meta{Host: m.host, Vtep: encodeAddrPort(m.vtep), Incarnation: m.incarnation, Mtu: m.mtu, Cluster: encodeClaim(m.claim), Whole: m.whole, Networks: m.networks, Tests: m.tests}
 	for _, f := range m.keys.list() {
 		w.Keys = append(w.Keys, f[:])
 	}
@@ -93,7 +94,7 @@ func decodeMeta(b []byte) (meta, error) {
 }
 
 func (d *decoder) meta(w *wire.Meta) meta {
-	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu(), claim: d.claim(w.GetCluster()), whole: w.GetWhole(), networks: w.GetNetworks()}
+	m := meta{host: w.GetHost(), vtep: d.addrPort(w.GetVtep()), incarnation: d.incarnation(w.GetIncarnation()), mtu: w.GetMtu(), claim: d.claim(w.GetCluster()), whole: w.GetWhole(), networks: w.GetNetworks(), tests: w.GetTests()}
 	if len(w.GetKeys()) > maxKeys {
 		d.fail("keys", "%d, at most %d", len(w.Keys), maxKeys)
 		return m

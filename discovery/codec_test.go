@@ -212,7 +212,7 @@ func FuzzDecodePacket(f *testing.F) {
 }
 
 func FuzzDecodeMeta(f *testing.F) {
-	b, err := encodeMeta(meta{"host", netip.MustParseAddrPort("192.0.2.1:4789"), 5, keys{{1}, {2}}, 9000, claim{true, clusterID{7}}, true, true})
+	b, err := encodeMeta(meta{"host", netip.MustParseAddrPort("192.0.2.1:4789"), 5, keys{{1}, {2}}, 9000, claim{true, clusterID{7}}, true, true, true})
 	if err != nil {
 		f.Fatal(err)
 	}

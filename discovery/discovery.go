@@ -106,6 +106,7 @@ type Member struct {
 	MTU         int           // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
 	Whole       bool          // it takes super-frames of VXLAN in one piece, with a checksum inside that nobody has computed
 	Networks    bool          // it takes messages about networks that are everywhere; versions before do not
+	Tests       bool          // likewise about tests of connectivity
 	Cluster     string        // identity of its cluster; empty: none yet, or a version that knows none
 	Deaf        bool          // it gets no datagrams of this node's, and is sent streams
 	Mute        bool          // this node gets no datagrams of its, but streams

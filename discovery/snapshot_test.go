@@ -13,8 +13,8 @@ import (
 func someSnapshot() []ownerSnapshot {
 	address := netip.MustParseAddrPort("192.0.2.7:7950")
 	return []ownerSnapshot{
-		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []announcedNetwork{{appNet, 12}, {Network{"vni=1", 1, true}, 13}}}, meta{"host7", address, 8, keys{{7}}, 1500, claim{true, clusterID{7}}, true, true}, address},
-		{announce{owner: nodeID{8}, incarnation: 8, version: 9, left: true, down: time.Hour}, meta{"host8", address, 8, keys{}, 0, claim{}, false, false}, address},
+		{announce{owner: nodeID{7}, incarnation: 8, version: 9, networks: []announcedNetwork{{appNet, 12}, {Network{"vni=1", 1, true}, 13}}}, meta{"host7", address, 8, keys{{7}}, 1500, claim{true, clusterID{7}}, true, true, true}, address},
+		{announce{owner: nodeID{8}, incarnation: 8, version: 9, left: true, down: time.Hour}, meta{"host8", address, 8, keys{}, 0, claim{}, false, false, false}, address},
 	}
 }
 

@@ -40,6 +40,7 @@ func (c *core) member(now time.Time, o *owner) Member {
 		MTU:         int(o.meta.mtu),
 		Whole:       o.meta.whole,
 		Networks:    o.meta.networks,
+		Tests:       o.meta.tests,
 		Cluster:     o.meta.claim.cluster.String(),
 		Frozen:      o.frozen && !o.left,
 		Deaf:        o.member && o.deaf,

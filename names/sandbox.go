@@ -106,9 +106,19 @@ var moreMemory = sync.OnceFunc(func() { rlimit.RemoveMemlock() }) // without the
 func Try() error {
 	done := make(chan error, 1)
 	go func() {
-		// The thread is never given back, and ends with this goroutine.
 		done <- func() error {
 			runtime.LockOSThread()
+			own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return fmt.Errorf("own namespace: %w", err)
+			}
+			defer unix.Close(own)
+			// It may be the main thread, which never ends, and is what others see of this process.
+			defer func() {
+				if unix.Setns(own, unix.CLONE_NEWNET) == nil {
+					runtime.UnlockOSThread()
+				}
+			}()
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("make a network namespace: %w", err)
 			}

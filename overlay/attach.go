@@ -191,6 +191,13 @@ func (n *network) isAttached() bool {
 	return n.ownEndpoint() != nil
 }
 
+// hasEndpoints is for a network that is not locked.
+func (n *network) hasEndpoints() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.endpoints) > 0
+}
+
 func (n *network) attachment(ep *endpoint, members []discovery.Member) Attachment {
 	a := Attachment{Network: n.Key, Called: n.called, Interface: ep.Host.Name, Addrs: ep.Host.Addrs, MAC: ep.MAC, Names: ep.Names}
 	a.Hosts = hostsAt(members, n.remotes.hasVTEP)

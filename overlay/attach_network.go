@@ -346,7 +346,7 @@ func (o *Overlay) secondSubnet(key string) netip.Prefix {
 func (o *Overlay) unmakeNetwork(id string) error {
 	o.mu.Lock()
 	n := o.networks[id]
-	if n == nil || !n.Made || n.isAttached() {
+	if n == nil || !n.Made || n.hasEndpoints() {
 		o.mu.Unlock()
 		return nil
 	}
@@ -375,7 +375,7 @@ func (o *Overlay) unmakeUnused() {
 	var unused []string
 	for _, n := range o.networks {
 		n.mu.Lock()
-		if n.Made && n.ownEndpoint() == nil {
+		if n.Made && len(n.endpoints) == 0 {
 			unused = append(unused, n.ID)
 		}
 		n.mu.Unlock()

@@ -24,6 +24,12 @@ type HostTraffic struct {
 	datapath.Traffic
 }
 
+// Counted is what the datapath has counted.
+func (o *Overlay) Counted() datapath.Stats { return o.cfg.Datapath.Stats() }
+
+// Host is what this host is called.
+func (o *Overlay) Host() string { return o.cluster.Self().Host }
+
 // TrafficOf tells by names what the datapath has counted, as the containers and this host see it: received is what came to them.
 func (o *Overlay) TrafficOf(s datapath.Stats) (endpoints []EndpointTraffic, hosts []HostTraffic) {
 	taps := make(map[string]datapath.Traffic, len(s.Ports))

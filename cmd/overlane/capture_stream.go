@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -63,17 +62,11 @@ func captureFrom(ctx context.Context, socket string, request overlay.CaptureRequ
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
 	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://overlane/capture", strings.NewReader(string(body)))
 	if err != nil {
 		return err
 	}
-	answer, err := client.Do(post)
+	answer, err := controlClient(socket).Do(post)
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/overlane/overlane/connectivity"
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/networks"
@@ -28,6 +29,7 @@ type control struct {
 	// Networks that are everywhere; likewise.
 	networks atomic.Pointer[networks.Manager]
 	stats    atomic.Pointer[func() datapath.Stats] // likewise
+	tests    atomic.Pointer[connectivity.Manager]  // likewise
 	refused  atomic.Pointer[discovery.TwinError]   // why this host does not serve; nil: it does
 	answers  sync.RWMutex                          // held to read by every answer under way
 	lacks    atomic.Pointer[error]                 // what the start waits for
@@ -48,7 +50,9 @@ func newControl(stop func()) *control {
 	mux.HandleFunc("GET /records", c.records)
 	mux.HandleFunc("GET /stages", c.stages)
 	mux.HandleFunc("POST /capture", c.capture)
+	mux.HandleFunc("GET /top", c.top)
 	mux.HandleFunc("GET /resolve", c.resolve)
+	mux.HandleFunc("POST /connectivity", c.connectivity)
 	mux.HandleFunc("GET /ipam", c.addresses)
 	mux.HandleFunc("POST /ipam/reclaim", c.reclaim)
 	mux.HandleFunc("POST /ipam/take", c.take)
@@ -172,21 +176,25 @@ func post(cmd *cobra.Command, f *controlFlags, what, argument string) error {
 	return err
 }
 
-// exchange sends a request to a control socket. What the daemon refuses is an error in its words.
-func exchange(ctx context.Context, path, method, what string, body io.Reader) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{
+// controlClient speaks HTTP to a control socket.
+func controlClient(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
 	}}
+}
+
+// exchange sends a request to a control socket. What the daemon refuses is an error in its words.
+func exchange(ctx context.Context, path, method, what string, body io.Reader) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, "http://overlane/"+what, body)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := client.Do(request)
+	answer, err := controlClient(path).Do(request)
 	if err != nil {
 		return nil, unreachable(path, err)
 	}

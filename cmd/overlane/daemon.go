@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/overlane/overlane/connectivity"
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/engine"
@@ -118,6 +119,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	}
 	driver.Ready(n.overlay, n.cluster)
 	ctl.networks.Store(n.networks)
+	ctl.tests.Store(n.tests)
 	stats := n.datapath.Stats
 	ctl.stats.Store(&stats)
 	ctl.overlay.Store(n.overlay)
@@ -144,10 +146,12 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	case err = <-failed:
 	case twin := <-n.cluster.Fenced():
 		stopFollowing()
+		n.tests.Close() // an answer under way waits for its test
 		refuse(twin, driver, ctl, log)
 		metrics.Shutdown(context.WithoutCancel(ctx))
 		return errors.Join(n.close(), stay(ctx, failed))
 	}
+	n.tests.Close() // an answer under way waits for its test, whose endpoints are no containers
 	leaves := n.leaves(context.Cause(ctx))
 	stopFollowing()
 	n.networks.Close() // whose engine waits for answers of the driver's
@@ -170,6 +174,7 @@ type node struct {
 	overlay  *overlay.Overlay
 	cluster  *discovery.Cluster
 	networks *networks.Manager
+	tests    *connectivity.Manager
 	engine   atomic.Pointer[engine.Watcher] // nil: there is none yet, or it is not to be asked
 }
 
@@ -216,6 +221,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		return n, err
 	}
 	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Encrypt: s.encrypt, Encrypted: n.overlay.IsEncrypted, Log: log})
+	n.tests = connectivity.Open(connectivity.Config{Overlay: n.overlay, Sandbox: newSandbox, Encrypt: s.encrypt, Log: log})
 	host, err := os.Hostname()
 	if err != nil {
 		return n, fmt.Errorf("host name: %w", err)
@@ -251,6 +257,7 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	}
 	n.overlay.Attach(n.cluster)
 	n.networks.Attach(n.cluster)
+	n.tests.Attach(n.cluster)
 	if twin := n.cluster.Unique(uniqueTime); twin != nil {
 		return n, twin
 	}
@@ -261,6 +268,15 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		}))
 	}
 	return n, nil
+}
+
+// newSandbox is where a test of connectivity has its endpoint.
+func newSandbox() (connectivity.Sandbox, error) {
+	s, err := hostnet.NewSandbox()
+	if err != nil {
+		return nil, err // and no *hostnet.Sandbox that is nil
+	}
+	return s, nil
 }
 
 // underlayMTU is what both the kernel and the underlay's device carry: either may send a packet.

@@ -24,7 +24,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(daemonCommand(), checkCommand(), statusCommand(), networkCommand(), resolveCommand(), traceCommand(), captureCommand(), ipamCommand(), tokenCommand(), withdrawCommand(), attachCommand(), detachCommand(), leaveCommand(), bugreportCommand(), versionCommand(), manCommand())
+	root.AddCommand(daemonCommand(), checkCommand(), statusCommand(), topCommand(), networkCommand(), resolveCommand(), connectivityCommand(), traceCommand(), captureCommand(), ipamCommand(), tokenCommand(), withdrawCommand(), attachCommand(), detachCommand(), leaveCommand(), bugreportCommand(), versionCommand(), manCommand())
 	return root
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/overlane/overlane/connectivity"
 	"github.com/overlane/overlane/engine"
 	"github.com/overlane/overlane/networks"
 )
@@ -43,11 +44,14 @@ func (s settings) makesNetworks() error {
 
 // receive gives a user message to whom it is for.
 func (n *node) receive(from string, text []byte) {
-	if len(text) > 0 && text[0] == networks.ProtocolVersion {
+	switch {
+	case len(text) > 0 && text[0] == networks.ProtocolVersion:
 		n.networks.Receive(from, text)
-		return
+	case len(text) > 0 && text[0] == connectivity.ProtocolVersion:
+		n.tests.Receive(from, text)
+	default:
+		n.overlay.Receive(from, text)
 	}
-	n.overlay.Receive(from, text)
 }
 
 func networkCommand() *cobra.Command {

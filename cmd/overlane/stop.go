@@ -39,6 +39,9 @@ func (n *node) close() error {
 	if w := n.engine.Load(); w != nil {
 		w.Close()
 	}
+	if n.tests != nil {
+		n.tests.Close()
+	}
 	if n.networks != nil {
 		n.networks.Close()
 	}

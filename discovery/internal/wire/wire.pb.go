@@ -998,6 +998,7 @@ type Meta struct {
 	Mtu           uint32                 `protobuf:"varint,60,opt,name=mtu,proto3" json:"mtu,omitempty"`            // of the device on which it receives VXLAN, in bytes of outer IP packet; 0: not known
 	Whole         bool                   `protobuf:"varint,110,opt,name=whole,proto3" json:"whole,omitempty"`       // it takes super-frames in one piece, with a checksum that nobody has computed
 	Networks      bool                   `protobuf:"varint,130,opt,name=networks,proto3" json:"networks,omitempty"` // it takes messages about networks that are everywhere
+	Tests         bool                   `protobuf:"varint,160,opt,name=tests,proto3" json:"tests,omitempty"`       // it takes messages about tests of connectivity
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1084,6 +1085,13 @@ func (x *Meta) GetWhole() bool {
 func (x *Meta) GetNetworks() bool {
 	if x != nil {
 		return x.Networks
+	}
+	return false
+}
+
+func (x *Meta) GetTests() bool {
+	if x != nil {
+		return x.Tests
 	}
 	return false
 }
@@ -1282,7 +1290,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"SetVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\xc3\x01\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\xda\x01\n" +
 	"\x04Meta\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12 \n" +
@@ -1291,7 +1299,8 @@ const file_wire_proto_rawDesc = "" +
 	"\acluster\x182 \x01(\fR\acluster\x12\x10\n" +
 	"\x03mtu\x18< \x01(\rR\x03mtu\x12\x14\n" +
 	"\x05whole\x18n \x01(\bR\x05whole\x12\x1b\n" +
-	"\bnetworks\x18\x82\x01 \x01(\bR\bnetworks\"^\n" +
+	"\bnetworks\x18\x82\x01 \x01(\bR\bnetworks\x12\x15\n" +
+	"\x05tests\x18\xa0\x01 \x01(\bR\x05tests\"^\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05saved\x18\x01 \x01(\x04R\x05saved\x12<\n" +
 	"\x06owners\x18\x02 \x03(\v2$.overlane.discovery.v1.OwnerSnapshotR\x06owners\"\x97\x01\n" +

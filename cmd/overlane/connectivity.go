@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/overlane/overlane/connectivity"
+	"github.com/overlane/overlane/datapath"
+)
+
+func connectivityCommand() *cobra.Command {
+	f := new(controlFlags)
+	var spec connectivity.Spec
+	cmd := &cobra.Command{
+		Use:   "connectivity",
+		Short: "Test whether containers of all hosts reach each other, and say of those that do not why",
+		Long: "Test whether containers of all hosts reach each other, and say of those that do not why: by ping, UDP and TCP, with packets of up to the\n" +
+			"MTU, over IPv4 and IPv6, and by name. Each host tries it from an endpoint that overlane makes for that, and that is gone afterwards; it\n" +
+			"takes no image and no container, and half a minute at most. The exit status is 1 when something fails. What goes through Docker's own bridge,\n" +
+			"the way out and published ports, is not tested.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return testConnectivity(cmd, f, spec) },
+	}
+	cmd.Flags().StringVarP(&spec.Network, "network", "n", "", "a network of this host, by name, key or subnet, with addresses that overlane hands out (default: one that is made for the test)")
+	f.addOutput(cmd)
+	f.addSocket(cmd)
+	return cmd
+}
+
+// testNews is a line of the daemon's answer: how far it is, and what came of it.
+type testNews struct {
+	Progress string               `json:"progress,omitempty"`
+	Result   *connectivity.Result `json:"result,omitempty"`
+	Error    string               `json:"error,omitempty"`
+}
+
+// errTestFailed ends the command with status 1. What failed is shown already.
+var errTestFailed = errors.New("not all hosts reach each other")
+
+func testConnectivity(cmd *cobra.Command, f *controlFlags, spec connectivity.Spec) error {
+	if err := f.checkOutput(); err != nil {
+		return err
+	}
+	wish, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(cmd.ErrOrStderr())
+	r, err := followTest(cmd.Context(), f.socket, wish, progress.show)
+	progress.clear()
+	if err != nil {
+		return err
+	}
+	color := isTerminal(cmd.OutOrStdout())
+	if err := write(cmd.OutOrStdout(), f, r, func(out io.Writer, r connectivity.Result) error { return writeConnectivity(out, r, color) }); err != nil {
+		return err
+	}
+	if !r.OK {
+		return errTestFailed
+	}
+	return nil
+}
+
+// followTest has the daemon test. It goes on as long as somebody reads its answer.
+func followTest(ctx context.Context, path string, wish []byte, progress func(string)) (r connectivity.Result, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://overlane/connectivity", bytes.NewReader(wish))
+	if err != nil {
+		return r, err
+	}
+	answer, err := controlClient(path).Do(request)
+	if err != nil {
+		return r, unreachable(path, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(answer.Body)
+		return r, errors.New(strings.TrimSpace(string(text)))
+	}
+	for news := json.NewDecoder(bufio.NewReader(answer.Body)); ; {
+		var n testNews
+		if err := news.Decode(&n); err != nil {
+			return r, fmt.Errorf("the daemon on %s ended before the test did: %w", path, err)
+		}
+		switch {
+		case n.Result != nil:
+			return *n.Result, nil
+		case n.Error != "":
+			return r, errors.New(n.Error)
+		}
+		progress(n.Progress)
+	}
+}
+
+// connectivity tests for as long as the client is there.
+func (c *control) connectivity(w http.ResponseWriter, r *http.Request) {
+	if c.ready(w) == nil {
+		return
+	}
+	var spec connectivity.Spec
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxArgument)).Decode(&spec); err != nil {
+		http.Error(w, fmt.Sprintf("what to test is not understood: %v", err), http.StatusBadRequest)
+		return
+	}
+	io.Copy(io.Discard, r.Body) // else nobody notices that the client goes away
+	news := json.NewEncoder(w)
+	tell := func(n testNews) {
+		news.Encode(n) // an error is the client's going away
+		http.NewResponseController(w).Flush()
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	result, err := c.tests.Load().Test(r.Context(), spec, func(text string) { tell(testNews{Progress: text}) })
+	if err != nil {
+		tell(testNews{Error: err.Error()})
+		return
+	}
+	tell(testNews{Result: &result})
+}
+
+// progress is a line on a terminal that is written over; elsewhere it is nothing.
+type progress struct{ out io.Writer }
+
+func newProgress(out io.Writer) progress {
+	if !isTerminal(out) {
+		return progress{io.Discard}
+	}
+	return progress{out}
+}
+
+// clearLine has a line of a terminal begin anew: ECMA-48, EL.
+const clearLine = "\r\x1b[K"
+
+func (p progress) show(text string) { fmt.Fprint(p.out, clearLine, text) }
+func (p progress) clear()           { fmt.Fprint(p.out, clearLine) }
+
+// checkColumns are the columns of the table, and the checks that each sums up.
+var checkColumns = []struct {
+	title string
+	names []string
+}{
+	{"PING", []string{"ping"}}, {"SIZES", []string{"mtu"}}, {"TCP", []string{"tcp"}}, {"UDP", []string{"udp"}},
+	{"IPV6", []string{"ping6", "mtu6", "tcp6", "udp6"}}, {"NAME", []string{"name"}},
+}
+
+// writeConnectivity writes a line for each host, with how many of the others it reaches, and then one for each that it does not. Tables that would be
+// empty are left out.
+func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
+	hosts, untested, failed, drops := &lines{}, &lines{red: color}, &lines{red: color}, &lines{}
+	titles := []any{"HOST"}
+	for _, c := range checkColumns {
+		titles = append(titles, c.title)
+	}
+	hosts.title(append(titles, "MTU", "ADDRESSES")...)
+	untested.title("NOT TESTED", "BECAUSE", "NEXT STEP")
+	failed.title("FAILED FROM", "TO", "WHAT", "BECAUSE", "NEXT STEP")
+	drops.title("DROPPED MEANWHILE", "ON", "PACKETS", "BECAUSE")
+	from := map[string][]connectivity.PairResult{}
+	for _, p := range r.Pairs {
+		from[p.FromID] = append(from[p.FromID], p)
+		if !p.OK {
+			failed.row(p.From, p.To, strings.Join(failedChecks(p.Checks), ","), p.Reason, p.Advice)
+		}
+	}
+	for _, h := range r.Hosts {
+		switch {
+		case h.Absent:
+			untested.row(h.Host, "it has no part in the network", "")
+		case h.Reason != "":
+			untested.row(h.Host, h.Reason, h.Advice)
+		}
+		if h.Tested {
+			cells := []any{h.Host}
+			for _, c := range checkColumns {
+				cells = append(cells, reached(from[h.ID], c.names))
+			}
+			hosts.row(append(cells, h.MTU, list(h.Addrs))...)
+		}
+		for _, name := range slices.Sorted(maps.Keys(h.Drops)) {
+			if !connectivity.IsUsual(name) {
+				drops.row(name, h.Host, h.Drops[name], datapath.DropReason(name))
+			}
+		}
+	}
+	for _, table := range []*lines{hosts, untested, failed, drops} {
+		if err := table.write(out); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(out, summary(r))
+	return err
+}
+
+// lines are those of a table, which may be red on a terminal: a colour within a line would count as width.
+type lines struct {
+	red    bool
+	titles []any
+	rows   [][]any
+}
+
+func (l *lines) title(cells ...any) { l.titles = cells }
+func (l *lines) row(cells ...any)   { l.rows = append(l.rows, cells) }
+
+// Colours of a terminal: ECMA-48, SGR.
+const (
+	inRed   = "\x1b[31m"
+	inPlain = "\x1b[0m"
+)
+
+func (l *lines) write(out io.Writer) error {
+	if len(l.rows) == 0 {
+		return nil
+	}
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	row(w, l.titles...)
+	for _, cells := range l.rows {
+		row(w, cells...)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	title, rows, _ := strings.Cut(text.String(), "\n")
+	if l.red {
+		rows = inRed + rows + inPlain
+	}
+	_, err := fmt.Fprintf(out, "%s\n%s\n", title, rows)
+	return err
+}
+
+// reached says of how many pairs some checks went well, and of how many they were made.
+func reached(pairs []connectivity.PairResult, names []string) string {
+	good, all := 0, 0
+	for _, p := range pairs {
+		tried, failed := false, false
+		for _, c := range p.Checks {
+			if slices.Contains(names, c.Name) && c.Skipped == "" {
+				tried, failed = true, failed || !c.OK
+			}
+		}
+		if tried {
+			all++
+		}
+		if tried && !failed {
+			good++
+		}
+	}
+	if all == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", good, all)
+}
+
+func failedChecks(checks []connectivity.Check) (names []string) {
+	for _, c := range checks {
+		if c.Problem != "" {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func summary(r connectivity.Result) string {
+	tested, failed := 0, 0
+	for _, h := range r.Hosts {
+		if h.Tested {
+			tested++
+		}
+	}
+	for _, p := range r.Pairs {
+		if !p.OK {
+			failed++
+		}
+	}
+	on := "network " + r.Network
+	if r.Own {
+		on = "a network made for the test"
+	}
+	text := fmt.Sprintf("%d of %d hosts tested on %s in %.1f s", tested, len(r.Hosts), on, r.Seconds)
+	if r.Sample > 0 {
+		text += fmt.Sprintf(", each with at least %d others chosen at random, since there are so many", r.Sample)
+	}
+	if failed > 0 {
+		return fmt.Sprintf("%s: %d of %d ways from host to host fail", text, failed, len(r.Pairs))
+	}
+	return text + ": all of these reach each other"
+}
+
+// isTerminal says whether somebody sees what is written.
+func isTerminal(out any) bool {
+	file, is := out.(*os.File)
+	return is && term.IsTerminal(int(file.Fd()))
+}
