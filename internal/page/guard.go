@@ -138,7 +138,7 @@ func guard(cfg Config, next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !isHere(r.Host, cfg.Host) {
-			http.Error(w, fmt.Sprintf("%q is not this host: ask by its address, by localhost or as %s", r.Host, cfg.Host), http.StatusMisdirectedRequest)
+			refuse(w, fmt.Sprintf("%q is not this host: ask by its address, by localhost or as %s", r.Host, cfg.Host), http.StatusMisdirectedRequest)
 			return
 		}
 		if cfg.Password != nil {
@@ -146,15 +146,21 @@ func guard(cfg Config, next http.Handler) http.Handler {
 			case http.StatusOK:
 			case http.StatusUnauthorized:
 				h.Set("WWW-Authenticate", `Basic realm="overlane", charset="UTF-8"`)
-				http.Error(w, "the password is that of --web-password-file, for any user name", status)
+				refuse(w, "the password is that of --web-password-file, for any user name", status)
 				return
 			default:
-				http.Error(w, "too many wrong passwords: try again in some seconds", status)
+				refuse(w, "too many wrong passwords: try again in some seconds", status)
 				return
 			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuse ends the connection too: it would take the place of somebody who is let in.
+func refuse(w http.ResponseWriter, why string, status int) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, why, status)
 }
 
 // isHere says whether a request names this host by what no other site can have as its name: an address, localhost or the host's own
