@@ -24,6 +24,10 @@ const (
 	triesInterval = time.Second
 	// maxGuessers is how many addresses are remembered that gave wrong ones.
 	maxGuessers = 1024
+	// From addresses that have used theirs up so many more are looked at in a second, of all together: who knows the password is not
+	// to be kept out by a neighbour behind the same proxy who gives an old one. For guessing that is harmless: of 12 random hexadecimal
+	// digits, the weakest that are likely, so many a second try one in 100,000 in two years.
+	spareTries = 50
 )
 
 // Password is what lets clients in.
@@ -31,6 +35,7 @@ type Password struct {
 	digest   [sha256.Size]byte
 	mu       sync.Mutex
 	guessers map[netip.Prefix]*rate.Limiter
+	spare    *rate.Limiter // of wrong ones from guessers that have used theirs up
 }
 
 // NewPassword takes a text of enough characters.
@@ -38,7 +43,11 @@ func NewPassword(text string) (*Password, error) {
 	if len(text) < minPassword {
 		return nil, fmt.Errorf("a password of %d characters can be guessed", len(text))
 	}
-	return &Password{digest: sha256.Sum256([]byte(text)), guessers: map[netip.Prefix]*rate.Limiter{}}, nil
+	return &Password{
+		digest:   sha256.Sum256([]byte(text)),
+		guessers: map[netip.Prefix]*rate.Limiter{},
+		spare:    rate.NewLimiter(spareTries, spareTries),
+	}, nil
 }
 
 // ReadPassword takes the first line of a file that not everybody on this host may read.
@@ -76,23 +85,32 @@ func (p *Password) lets(r *http.Request) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from := network(r.RemoteAddr)
-	guesser := p.guessers[from]
-	if guesser != nil && guesser.Tokens() < 1 {
-		return http.StatusTooManyRequests
+	tries, refusal := p.guessers[from], http.StatusUnauthorized
+	if tries != nil && tries.Tokens() < 1 {
+		tries, refusal = p.spare, http.StatusTooManyRequests
+	}
+	if tries != nil && tries.Tokens() < 1 {
+		return refusal
 	}
 	digest := sha256.Sum256([]byte(text))
 	if subtle.ConstantTimeCompare(digest[:], p.digest[:]) == 1 {
 		return http.StatusOK
 	}
-	if guesser == nil {
-		if len(p.guessers) == maxGuessers {
-			clear(p.guessers)
-		}
-		guesser = rate.NewLimiter(rate.Every(triesInterval), triesAtOnce)
-		p.guessers[from] = guesser
+	if tries == nil {
+		tries = p.remember(from)
 	}
-	guesser.Allow()
-	return http.StatusUnauthorized
+	tries.Allow()
+	return refusal
+}
+
+// remember gives the tries of an address that gave a wrong password for the first time. It is called with the lock held.
+func (p *Password) remember(from netip.Prefix) *rate.Limiter {
+	if len(p.guessers) == maxGuessers {
+		clear(p.guessers)
+	}
+	tries := rate.NewLimiter(rate.Every(triesInterval), triesAtOnce)
+	p.guessers[from] = tries
+	return tries
 }
 
 // network is who a client counts as: of IPv6 a host has as many addresses as it likes.
@@ -120,7 +138,7 @@ func guard(cfg Config, next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !isHere(r.Host, cfg.Host) {
-			http.Error(w, fmt.Sprintf("%q is not this host: ask by its address, by localhost or as %s", r.Host, cfg.Host), http.StatusMisdirectedRequest)
+			refuse(w, fmt.Sprintf("%q is not this host: ask by its address, by localhost or as %s", r.Host, cfg.Host), http.StatusMisdirectedRequest)
 			return
 		}
 		if cfg.Password != nil {
@@ -128,15 +146,21 @@ func guard(cfg Config, next http.Handler) http.Handler {
 			case http.StatusOK:
 			case http.StatusUnauthorized:
 				h.Set("WWW-Authenticate", `Basic realm="overlane", charset="UTF-8"`)
-				http.Error(w, "the password is that of --web-password-file, for any user name", status)
+				refuse(w, "the password is that of --web-password-file, for any user name", status)
 				return
 			default:
-				http.Error(w, "too many wrong passwords: try again in some seconds", status)
+				refuse(w, "too many wrong passwords: try again in some seconds", status)
 				return
 			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuse ends the connection too: it would take the place of somebody who is let in.
+func refuse(w http.ResponseWriter, why string, status int) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, why, status)
 }
 
 // isHere says whether a request names this host by what no other site can have as its name: an address, localhost or the host's own

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -43,9 +44,11 @@ type Page struct {
 }
 
 const (
-	// maxClients is how many connections are served at a time; a browser opens up to six.
-	maxClients = 64
-	// How long a client may take to ask, and to take an answer; a page that is looked at asks each second.
+	// How many connections are served at a time, and of those from one address, which may be that of a proxy; a browser opens up to six.
+	maxClients = 128
+	maxFromOne = 48
+	// How long a client may take to ask, and to take an answer; a page that is looked at asks each second. Who has given no password has
+	// no connection for longer than that: it idles only after an answer that was no refusal.
 	requestTimeout = 5 * time.Second
 	answerTimeout  = 20 * time.Second
 	idleTimeout    = time.Minute
@@ -69,6 +72,7 @@ func New(cfg Config) *Page {
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnState:         (&crowd{from: map[netip.Prefix]int{}}).count,
 	}
 	return p
 }

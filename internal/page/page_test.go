@@ -64,6 +64,14 @@ func ask(t *testing.T, url string, change func(*http.Request)) (*http.Response, 
 	return answer, string(body)
 }
 
+// clientAt is a browser that has an address.
+func clientAt(t *testing.T, ip net.IP) *http.Client {
+	t.Helper()
+	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}).DialContext}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
 // waitFor waits until a condition holds.
 func waitFor(t *testing.T, what string, holds func() bool) {
 	t.Helper()
@@ -126,11 +134,17 @@ func TestPassword(t *testing.T) {
 		}
 		return answer.StatusCode == http.StatusTooManyRequests
 	})
-	if answer, _ := ask(t, url+"/", basic(right)); answer.StatusCode != http.StatusTooManyRequests {
-		t.Errorf("who guesses is told when he is right: %s", answer.Status)
+	if answer, _ := ask(t, url+"/", basic(right)); answer.StatusCode != http.StatusOK {
+		t.Errorf("the right password, from the address of one that gives wrong ones: %s", answer.Status)
 	}
-	elsewhere := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
-	defer elsewhere.CloseIdleConnections()
+	waitFor(t, "who guesses fast is not told when he is right", func() bool {
+		for range 20 {
+			ask(t, url+"/", basic("correct horse batterx"))
+		}
+		answer, _ := ask(t, url+"/", basic(right))
+		return answer.StatusCode == http.StatusTooManyRequests
+	})
+	elsewhere := clientAt(t, net.IPv4(127, 0, 0, 2))
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
