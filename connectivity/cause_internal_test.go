@@ -97,7 +97,7 @@ func TestPairs(t *testing.T) {
 			if len(h.order.Peers) == 0 || len(h.order.Peers) > maxPeers {
 				t.Errorf("of %d hosts one is tested with %d", n, len(h.order.Peers))
 			}
-			if err := h.order.check(); err != nil {
+			if err := h.order.check(""); err != nil {
 				t.Error(err)
 			}
 		}
@@ -125,6 +125,7 @@ func TestDecode(t *testing.T) {
 		"", "x", "C", `C{}`, `C{"test":"0123abcd"}`, `C{"test":"../etc","order":{"phase":2}}`, `C{"test":"0123abcd","order":{"phase":9}}`,
 		`C{"test":"0123abcd","order":{"phase":1,"vni":5000}}`, `C{"test":"0123abcd","order":{"phase":1,"vni":0,"number":1}}`, `C{"test":"0123abcd","order":{"phase":1,"vni":16777216,"number":1}}`,
 		`C{"test":"0123abcd","order":{"phase":4},"report":{"phase":4}}`, `C{"test":"0123abcd","order":{"phase":2,"peers":[{"addrs":["10.0.0.1","10.0.0.2","10.0.0.3"]}]}}`,
+		`C{"test":"0123abcd","order":{"phase":2,"peers":[{"name":"db","addrs":["10.0.0.1"]}]}}`, `C{"test":"0123abcd","order":{"phase":2,"peers":[{"name":"overlane-test-4567abcd-1"}]}}`,
 		`C{"test":"0123abcd","report":{"phase":1,"addrs":["10.0.0.1","10.0.0.2","10.0.0.3"]}}`,
 		`C{"test":"0123abcd","order":{"phase":2,"peers":[` + strings.Repeat("{},", maxPeers) + `{}]}}`, "C" + strings.Repeat(" ", maxMessage),
 	} {
