@@ -51,6 +51,12 @@ func TestCauses(t *testing.T) {
 		{"translation", func(e *evidence) {
 			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 10}
 		}, "packets of host1 come to host2 from another address than 192.0.2.1, its VTEP"},
+		{"firewall beside a stranger", func(e *evidence) {
+			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 2}
+		}, "UDP port 4789 does not pass from host1 to host2: of 10 packets none came"},
+		{"firewall beside a busy stranger", func(e *evidence) {
+			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 1000}
+		}, "its VTEP, or get lost: of 10 packets 0 came, and host2 dropped 1000 from addresses that are no host's, which may be strangers'"},
 		{"some flows translated", func(e *evidence) {
 			e.partial(Check{Name: "udp", OK: true}, Check{Name: "tcp", Problem: "no connection"})
 			e.reverse.ReceivedBytes, e.back.Drops = 4000, map[string]uint64{"vtep_unknown": 6}
