@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
@@ -116,6 +117,31 @@ func TestPairs(t *testing.T) {
 		}
 	}
 }
+
+// A host that is slow, and answers, is told apart from one that is silent.
+func TestSlowHost(t *testing.T) {
+	l := &lead{said: map[string]report{}, reports: make(chan told, 1), m: Open(Config{Overlay: noOverlay{}})}
+	slow := &host{Member: discovery.Member{ID: "1"}, order: order{Phase: run}, others: 3}
+	l.c = deafCluster{}
+	l.reports <- told{"1", report{Phase: prepare, Tested: 2}}
+	if err := l.ask(t.Context(), []*host{slow}, time.Minute, func(r report) bool { return r.Tested == 2 }, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l.late(slow); !strings.Contains(slow.Reason, "it answers, and had not finished after 20s: 2 of 3 others tested") || slow.Advice == "" {
+		t.Errorf("%+v", slow.Health)
+	}
+}
+
+// deafCluster sends nothing.
+type deafCluster struct{ Cluster }
+
+func (deafCluster) Self() discovery.Member    { return discovery.Member{} }
+func (deafCluster) Send(string, []byte) error { return nil }
+
+// noOverlay knows nobody.
+type noOverlay struct{ Overlay }
+
+func (noOverlay) Members() []overlay.MemberStatus { return nil }
 
 // What no host says is not taken.
 func TestDecode(t *testing.T) {

@@ -46,6 +46,7 @@ type lead struct {
 	test    string
 	hosts   []*host
 	said    map[string]report // by member ID
+	heard   map[string]bool   // since the hosts were last given something else to do
 	say     func(string)      // tells the operator how far it is
 	reports chan told
 }
@@ -57,6 +58,7 @@ type host struct {
 	number         int
 	absent         bool // it has no part in the network
 	order          order
+	others         int // with so many it tests
 }
 
 func (h *host) tested() bool { return h.Reason == "" && !h.absent }
@@ -217,6 +219,8 @@ func (l *lead) pair() int {
 			continue
 		}
 		a.order.Peers, b.order.Peers = append(a.order.Peers, l.peer(b)), append(b.order.Peers, l.peer(a))
+		a.others++
+		b.others++
 		pairs++
 	}
 	return pairs
@@ -279,6 +283,7 @@ func (l *lead) ask(ctx context.Context, hosts []*host, limit time.Duration, done
 	if len(hosts) > manyHosts {
 		pace = wordPace
 	}
+	l.heard = map[string]bool{}
 	again := time.NewTicker(askPace / 5)
 	defer again.Stop()
 	asked := map[string]time.Time{}
@@ -308,7 +313,7 @@ func (l *lead) ask(ctx context.Context, hosts []*host, limit time.Duration, done
 			return nil
 		case <-again.C:
 		case t := <-l.reports:
-			l.said[t.from] = t.report
+			l.said[t.from], l.heard[t.from] = t.report, true
 		}
 	}
 }

@@ -92,6 +92,11 @@ func (l *lead) late(h *host) {
 	switch {
 	case said.Error != "":
 		h.Health = overlay.Health{Reason: said.Error, Advice: "see overlane's log there"}
+	case said.Phase < collect && l.heard[h.ID]:
+		h.Health = overlay.Health{
+			Reason: fmt.Sprintf("it answers, and had not finished after %v: %d of %d others tested", runTime+collectTime, said.Tested, h.others),
+			Advice: "look at that host's load, and at overlane's log there",
+		}
 	case said.Phase < collect:
 		h.Health = l.silence(h)
 	}
