@@ -256,7 +256,8 @@ func (l *lead) run(ctx context.Context, pairs int) error {
 	return l.ask(ctx, hosts, collectTime, func(r report) bool { return r.Phase >= collect || r.Error != "" }, nil)
 }
 
-// end has all hosts take away what they have made. Those that do not hear of it do so by themselves.
+// end has all hosts take away what they have made, and waits for that unless this daemon stops, which hears nothing more. Those that do not hear of
+// it do so by themselves.
 func (l *lead) end() {
 	var waited []*host
 	for _, h := range l.hosts {
@@ -270,7 +271,7 @@ func (l *lead) end() {
 			l.send(h)
 		}
 	}
-	l.ask(context.Background(), waited, endTime, func(r report) bool { return r.Phase >= end }, nil)
+	l.ask(l.m.ctx, waited, endTime, func(r report) bool { return r.Phase >= end }, nil)
 }
 
 // ask tells hosts what to do until each has done it, or time is up. It fails when ctx ends.
