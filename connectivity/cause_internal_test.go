@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
@@ -164,5 +165,25 @@ func TestDecode(t *testing.T) {
 		if m, err := decode([]byte(bad)); err == nil {
 			t.Errorf("%.80q is taken as %+v", bad, m)
 		}
+	}
+}
+
+// No text of another host's commands the terminal on which it is shown.
+func TestReportsArePlain(t *testing.T) {
+	const bad = "a\x1b[2J\u009b\u202eb\nc"
+	text, err := (&message{Test: "0123abcd", Report: &report{
+		Busy: bad, Error: bad, Network: bad, NoNames: bad, Unapplied: []string{bad}, Drops: map[string]uint64{bad: 1},
+		Peers: []found{{ID: bad, NoKey: bad, Otherwise: overlay.Health{Reason: bad, Advice: bad}, Checks: []Check{{Name: bad, Skipped: bad, Problem: bad}}}},
+	}}).encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprintf("%+v", *m.Report)
+	if i := strings.IndexFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 || strings.Count(shown, "a?[2J??b c") != 13 {
+		t.Errorf("%d: %q", i, shown)
 	}
 }

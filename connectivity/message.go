@@ -129,6 +129,7 @@ func decode(text []byte) (*message, error) {
 	case m.Order != nil:
 		return &m, m.Order.check(m.Test)
 	}
+	m.Report.clean()
 	return &m, m.Report.check()
 }
 
