@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+	"unicode"
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
@@ -51,6 +53,12 @@ func TestCauses(t *testing.T) {
 		{"translation", func(e *evidence) {
 			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 10}
 		}, "packets of host1 come to host2 from another address than 192.0.2.1, its VTEP"},
+		{"firewall beside a stranger", func(e *evidence) {
+			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 2}
+		}, "UDP port 4789 does not pass from host1 to host2: of 10 packets none came"},
+		{"firewall beside a busy stranger", func(e *evidence) {
+			e.reverse.Received, e.reverse.ReceivedBytes, e.back.Drops = 0, 0, map[string]uint64{"vtep_unknown": 1000}
+		}, "its VTEP, or get lost: of 10 packets 0 came, and host2 dropped 1000 from addresses that are no host's, which may be strangers'"},
 		{"some flows translated", func(e *evidence) {
 			e.partial(Check{Name: "udp", OK: true}, Check{Name: "tcp", Problem: "no connection"})
 			e.reverse.ReceivedBytes, e.back.Drops = 4000, map[string]uint64{"vtep_unknown": 6}
@@ -97,7 +105,7 @@ func TestPairs(t *testing.T) {
 			if len(h.order.Peers) == 0 || len(h.order.Peers) > maxPeers {
 				t.Errorf("of %d hosts one is tested with %d", n, len(h.order.Peers))
 			}
-			if err := h.order.check(); err != nil {
+			if err := h.order.check(""); err != nil {
 				t.Error(err)
 			}
 		}
@@ -110,6 +118,31 @@ func TestPairs(t *testing.T) {
 		}
 	}
 }
+
+// A host that is slow, and answers, is told apart from one that is silent.
+func TestSlowHost(t *testing.T) {
+	l := &lead{said: map[string]report{}, reports: make(chan told, 1), m: Open(Config{Overlay: noOverlay{}})}
+	slow := &host{Member: discovery.Member{ID: "1"}, order: order{Phase: run}, others: 3}
+	l.c = deafCluster{}
+	l.reports <- told{"1", report{Phase: prepare, Tested: 2}}
+	if err := l.ask(t.Context(), []*host{slow}, time.Minute, func(r report) bool { return r.Tested == 2 }, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l.late(slow); !strings.Contains(slow.Reason, "it answers, and had not finished after 20s: 2 of 3 others tested") || slow.Advice == "" {
+		t.Errorf("%+v", slow.Health)
+	}
+}
+
+// deafCluster sends nothing.
+type deafCluster struct{ Cluster }
+
+func (deafCluster) Self() discovery.Member    { return discovery.Member{} }
+func (deafCluster) Send(string, []byte) error { return nil }
+
+// noOverlay knows nobody.
+type noOverlay struct{ Overlay }
+
+func (noOverlay) Members() []overlay.MemberStatus { return nil }
 
 // What no host says is not taken.
 func TestDecode(t *testing.T) {
@@ -125,11 +158,32 @@ func TestDecode(t *testing.T) {
 		"", "x", "C", `C{}`, `C{"test":"0123abcd"}`, `C{"test":"../etc","order":{"phase":2}}`, `C{"test":"0123abcd","order":{"phase":9}}`,
 		`C{"test":"0123abcd","order":{"phase":1,"vni":5000}}`, `C{"test":"0123abcd","order":{"phase":1,"vni":0,"number":1}}`, `C{"test":"0123abcd","order":{"phase":1,"vni":16777216,"number":1}}`,
 		`C{"test":"0123abcd","order":{"phase":4},"report":{"phase":4}}`, `C{"test":"0123abcd","order":{"phase":2,"peers":[{"addrs":["10.0.0.1","10.0.0.2","10.0.0.3"]}]}}`,
+		`C{"test":"0123abcd","order":{"phase":2,"peers":[{"name":"db","addrs":["10.0.0.1"]}]}}`, `C{"test":"0123abcd","order":{"phase":2,"peers":[{"name":"overlane-test-4567abcd-1"}]}}`,
 		`C{"test":"0123abcd","report":{"phase":1,"addrs":["10.0.0.1","10.0.0.2","10.0.0.3"]}}`,
 		`C{"test":"0123abcd","order":{"phase":2,"peers":[` + strings.Repeat("{},", maxPeers) + `{}]}}`, "C" + strings.Repeat(" ", maxMessage),
 	} {
 		if m, err := decode([]byte(bad)); err == nil {
 			t.Errorf("%.80q is taken as %+v", bad, m)
 		}
+	}
+}
+
+// No text of another host's commands the terminal on which it is shown.
+func TestReportsArePlain(t *testing.T) {
+	const bad = "a\x1b[2J\u009b\u202eb\nc"
+	text, err := (&message{Test: "0123abcd", Report: &report{
+		Busy: bad, Error: bad, Network: bad, NoNames: bad, Unapplied: []string{bad}, Drops: map[string]uint64{bad: 1},
+		Peers: []found{{ID: bad, NoKey: bad, Otherwise: overlay.Health{Reason: bad, Advice: bad}, Checks: []Check{{Name: bad, Skipped: bad, Problem: bad}}}},
+	}}).encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprintf("%+v", *m.Report)
+	if i := strings.IndexFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 || strings.Count(shown, "a?[2J??b c") != 13 {
+		t.Errorf("%d: %q", i, shown)
 	}
 }

@@ -205,6 +205,33 @@ func TestBrokenOff(t *testing.T) {
 	t.Logf("gone after %v", time.Since(began))
 }
 
+// A leader whose daemon stops has the others end their part, and waits for no word of theirs, which it would not hear.
+func TestLeaderStops(t *testing.T) {
+	t.Parallel()
+	f := newFabric(t, 3)
+	f.isolate(f.hosts[0], f.hosts[1]) // so that it takes some time
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.hosts[0].Test(t.Context(), connectivity.Spec{}, func(string) {})
+		done <- err
+	}()
+	for _, n := range f.hosts {
+		wait(t, n.member.Host+" has a probe", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.probes) == 1 })
+	}
+	began := time.Now()
+	f.hosts[0].Close()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it stopped after %v", took)
+	}
+	if err := <-done; err == nil {
+		t.Error("a test that is broken off has a result")
+	}
+	f.empty()
+	if took := time.Since(began); took > 5*time.Second { // by themselves they do so after eight
+		t.Errorf("the others ended their part after %v", took)
+	}
+}
+
 // isolate has two hosts reach the others alone. It counts from when their probes are there.
 func (f *fabric) isolate(nodes ...*node) {
 	for _, n := range nodes {

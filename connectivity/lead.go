@@ -46,6 +46,7 @@ type lead struct {
 	test    string
 	hosts   []*host
 	said    map[string]report // by member ID
+	heard   map[string]bool   // since the hosts were last given something else to do
 	say     func(string)      // tells the operator how far it is
 	reports chan told
 }
@@ -57,6 +58,7 @@ type host struct {
 	number         int
 	absent         bool // it has no part in the network
 	order          order
+	others         int // with so many it tests
 }
 
 func (h *host) tested() bool { return h.Reason == "" && !h.absent }
@@ -217,6 +219,8 @@ func (l *lead) pair() int {
 			continue
 		}
 		a.order.Peers, b.order.Peers = append(a.order.Peers, l.peer(b)), append(b.order.Peers, l.peer(a))
+		a.others++
+		b.others++
 		pairs++
 	}
 	return pairs
@@ -252,7 +256,8 @@ func (l *lead) run(ctx context.Context, pairs int) error {
 	return l.ask(ctx, hosts, collectTime, func(r report) bool { return r.Phase >= collect || r.Error != "" }, nil)
 }
 
-// end has all hosts take away what they have made. Those that do not hear of it do so by themselves.
+// end has all hosts take away what they have made, and waits for that unless this daemon stops, which hears nothing more. Those that do not hear of
+// it do so by themselves.
 func (l *lead) end() {
 	var waited []*host
 	for _, h := range l.hosts {
@@ -266,7 +271,7 @@ func (l *lead) end() {
 			l.send(h)
 		}
 	}
-	l.ask(context.Background(), waited, endTime, func(r report) bool { return r.Phase >= end }, nil)
+	l.ask(l.m.ctx, waited, endTime, func(r report) bool { return r.Phase >= end }, nil)
 }
 
 // ask tells hosts what to do until each has done it, or time is up. It fails when ctx ends.
@@ -279,6 +284,7 @@ func (l *lead) ask(ctx context.Context, hosts []*host, limit time.Duration, done
 	if len(hosts) > manyHosts {
 		pace = wordPace
 	}
+	l.heard = map[string]bool{}
 	again := time.NewTicker(askPace / 5)
 	defer again.Stop()
 	asked := map[string]time.Time{}
@@ -308,7 +314,7 @@ func (l *lead) ask(ctx context.Context, hosts []*host, limit time.Duration, done
 			return nil
 		case <-again.C:
 		case t := <-l.reports:
-			l.said[t.from] = t.report
+			l.said[t.from], l.heard[t.from] = t.report, true
 		}
 	}
 }

@@ -24,7 +24,7 @@ type Cluster interface {
 type Overlay interface {
 	AddProbe(overlay.ProbeSpec) (*overlay.Probe, error)
 	RemoveProbe(*overlay.Probe) error
-	Announced(*overlay.Probe, netip.Addr) bool
+	Announced(p *overlay.Probe, member, name string, addr netip.Addr) bool
 	CountProbe(*overlay.Probe) overlay.ProbeCounts
 	Unapplied(*overlay.Probe) []string
 	Otherwise(*overlay.Probe) map[string]overlay.Health

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strings"
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/overlay"
@@ -126,12 +127,13 @@ func decode(text []byte) (*message, error) {
 	case (m.Order == nil) == (m.Report == nil):
 		return nil, errors.New("want an order or a report")
 	case m.Order != nil:
-		return &m, m.Order.check()
+		return &m, m.Order.check(m.Test)
 	}
+	m.Report.clean()
 	return &m, m.Report.check()
 }
 
-func (o *order) check() error {
+func (o *order) check(test string) error {
 	switch {
 	case o.Phase < prepare || o.Phase > end:
 		return fmt.Errorf("phase %d: is none", o.Phase)
@@ -143,8 +145,11 @@ func (o *order) check() error {
 		return fmt.Errorf("%d hosts to test with, at most %d", len(o.Peers), maxPeers)
 	}
 	for _, p := range o.Peers {
-		if len(p.Addrs) > 2 {
+		switch {
+		case len(p.Addrs) > 2:
 			return fmt.Errorf("%d addresses of a host, at most 2", len(p.Addrs))
+		case !strings.HasPrefix(p.Name, ownName(test)+"-"):
+			return fmt.Errorf("probe %q: want one of the test's own, %s…", p.Name, ownName(test)+"-")
 		}
 	}
 	return nil

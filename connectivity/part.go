@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -143,7 +144,7 @@ func (p *part) work(t *tester, probe *overlay.Probe, before overlay.ProbeCounts)
 		trying.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			all[i] = t.try(p.ctx, to)
+			all[i] = t.try(p.ctx, to, p.heardOf(probe, to))
 			p.tell(func(r *report) { r.Tested++ })
 		})
 	}
@@ -156,6 +157,17 @@ func (p *part) work(t *tester, probe *overlay.Probe, before overlay.ProbeCounts)
 	}
 	p.tell(func(r *report) { p.count(r, all, peers, probe, before) })
 	<-p.ctx.Done()
+}
+
+// heardOf gives those of a peer's addresses that it has announced as its probe's. Others are not tried: who leads could have this host send to any
+// container. It waits for gossip.
+func (p *part) heardOf(probe *overlay.Probe, to peer) (addrs []netip.Addr) {
+	for end := time.Now().Add(settleTime); ; time.Sleep(settleTime / 60) {
+		addrs = slices.DeleteFunc(slices.Clone(to.Addrs), func(a netip.Addr) bool { return !p.m.cfg.Overlay.Announced(probe, to.ID, to.Name, a) })
+		if len(addrs) == len(to.Addrs) || p.ctx.Err() != nil || time.Now().After(end) {
+			return addrs
+		}
+	}
 }
 
 // count adds what is known of the time since before.
@@ -181,9 +193,6 @@ func (p *part) count(r *report, all []found, peers []peer, probe *overlay.Probe,
 		b, a := was[to.VTEP], is[to.VTEP]
 		f.Sent, f.Received, f.SentBytes, f.ReceivedBytes = a.TxPackets-b.TxPackets, a.RxPackets-b.RxPackets, a.TxBytes-b.TxBytes, a.RxBytes-b.RxBytes
 		f.Otherwise = otherwise[to.ID]
-		for _, addr := range to.Addrs {
-			f.Announced = f.Announced || o.Announced(probe, addr)
-		}
 		if s := keys[to.ID]; probe.Encrypted && s.Cipher == "" {
 			f.NoKey = cmp.Or(s.Reason, "no key is agreed on yet")
 		}

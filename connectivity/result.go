@@ -92,6 +92,11 @@ func (l *lead) late(h *host) {
 	switch {
 	case said.Error != "":
 		h.Health = overlay.Health{Reason: said.Error, Advice: "see overlane's log there"}
+	case said.Phase < collect && l.heard[h.ID]:
+		h.Health = overlay.Health{
+			Reason: fmt.Sprintf("it answers, and had not finished after %v: %d of %d others tested", runTime+collectTime, said.Tested, h.others),
+			Advice: "look at that host's load, and at overlane's log there",
+		}
 	case said.Phase < collect:
 		h.Health = l.silence(h)
 	}
@@ -240,12 +245,27 @@ func (e *evidence) ways() []way {
 // counts as one packet.
 func lossy(sent, came uint64) bool { return came < sent*9/10 }
 
-// translated is what comes from an address that is not its sender's, of some flows at least.
+// foreign says that a host has dropped about as many packets of no host's VTEP as it lacks of the other's. They may be somebody else's: no more is
+// counted than how many there were.
+func (w way) foreign() bool {
+	dropped := w.takes.Drops["vtep_unknown"]
+	return dropped > 0 && dropped >= (w.sent-min(w.came, w.sent))/2
+}
+
+// port has the firewalls looked at in one direction.
+func (w way) port() string {
+	return fmt.Sprintf("let the firewalls of both hosts and between them pass UDP from %s to %s port %d", w.on.VTEP.Addr(), w.to.VTEP.Addr(), w.to.VTEP.Port())
+}
+
+// translated is what comes from an address that is not its sender's, of some flows at least, or is lost beside what strangers send.
 func (e *evidence) translated() overlay.Health {
 	for _, w := range e.ways() {
-		if w.lost && w.takes.Drops["vtep_unknown"] > 0 {
-			return overlay.Health{Reason: fmt.Sprintf("packets of %s come to %s from another address than %s, its VTEP", w.on.Host, w.to.Host, w.on.VTEP.Addr()),
-				Advice: fmt.Sprintf("run `overlane check` on %s: address translation between the hosts, or a wrong --advertise", w.on.Host)}
+		if w.lost && w.foreign() {
+			return overlay.Health{
+				Reason: fmt.Sprintf("packets of %s come to %s from another address than %s, its VTEP, or get lost: of %d packets %d came, and %s dropped %d from addresses that are no host's, which may be strangers'",
+					w.on.Host, w.to.Host, w.on.VTEP.Addr(), w.sent, w.came, w.to.Host, w.takes.Drops["vtep_unknown"]),
+				Advice: fmt.Sprintf("run `overlane check` on %s: address translation between the hosts, or a wrong --advertise; if it is none of these, %s", w.on.Host, w.port()),
+			}
 		}
 	}
 	return overlay.Health{}
@@ -260,11 +280,11 @@ func (e *evidence) lost() overlay.Health {
 		switch {
 		case w.sent == 0 && i == 0:
 			return overlay.Health{Reason: fmt.Sprintf("%s sends %s nothing%s", w.on.Host, w.to.Host, because(w.sends.Drops)), Advice: "see the table PATH TO of `overlane status` there"}
-		case w.sent > 0 && w.came == 0 && w.takes.Drops["vtep_unknown"] > 0:
+		case w.sent > 0 && w.came == 0 && w.foreign():
 			return e.translated()
 		case w.sent > 0 && w.came == 0:
 			return overlay.Health{Reason: fmt.Sprintf("UDP port %d does not pass from %s to %s: of %d packets none came. A firewall?", w.to.VTEP.Port(), w.on.Host, w.to.Host, w.sent),
-				Advice: fmt.Sprintf("let the firewalls of both hosts and between them pass UDP from %s to %s port %d", w.on.VTEP.Addr(), w.to.VTEP.Addr(), w.to.VTEP.Port())}
+				Advice: w.port()}
 		}
 	}
 	for _, w := range e.ways() {

@@ -40,14 +40,14 @@ const (
 	headers6 = 40 + 8
 )
 
-// try tests all there is between this probe and another.
-func (t *tester) try(ctx context.Context, to peer) found {
-	f := found{ID: to.ID}
+// try tests all there is between this probe and another, of whose addresses some are known here.
+func (t *tester) try(ctx context.Context, to peer, known []netip.Addr) found {
+	f := found{ID: to.ID, Announced: len(known) > 0}
 	var four, six []Check
 	var name Check
 	var trying sync.WaitGroup
-	trying.Go(func() { four, f.Largest = t.tryFamily(ctx, to, netip.Addr.Is4, "") })
-	trying.Go(func() { six, _ = t.tryFamily(ctx, to, netip.Addr.Is6, "6") })
+	trying.Go(func() { four, f.Largest = t.tryFamily(ctx, to, known, netip.Addr.Is4, "") })
+	trying.Go(func() { six, _ = t.tryFamily(ctx, to, known, netip.Addr.Is6, "6") })
 	trying.Go(func() { name = t.tryName(ctx, to) })
 	trying.Wait()
 	f.Checks = append(slices.Concat(four, six), name)
@@ -55,7 +55,7 @@ func (t *tester) try(ctx context.Context, to peer) found {
 }
 
 // tryFamily tests by one version of IP, if both have it. What passes of sizes is given where not all do.
-func (t *tester) tryFamily(ctx context.Context, to peer, is func(netip.Addr) bool, suffix string) (checks []Check, largest int) {
+func (t *tester) tryFamily(ctx context.Context, to peer, known []netip.Addr, is func(netip.Addr) bool, suffix string) (checks []Check, largest int) {
 	here, there := slices.IndexFunc(t.addrs, is), slices.IndexFunc(to.Addrs, is)
 	if here < 0 || there < 0 {
 		return nil, 0
@@ -63,6 +63,12 @@ func (t *tester) tryFamily(ctx context.Context, to peer, is func(netip.Addr) boo
 	at := netip.AddrPortFrom(to.Addrs[there], echoPort)
 	mtu, tcp, ping := Check{Name: "mtu" + suffix}, Check{Name: "tcp" + suffix}, Check{Name: "ping" + suffix}
 	udp := Check{Name: "udp" + suffix}
+	if !slices.Contains(known, at.Addr()) {
+		for _, c := range []*Check{&ping, &mtu, &tcp, &udp} {
+			c.note(0, errUnheard)
+		}
+		return []Check{ping, mtu, tcp, udp}, 0
+	}
 	conn, err := t.dialPackets(at)
 	if err != nil {
 		udp.Problem = err.Error()
@@ -85,6 +91,9 @@ func (t *tester) tryFamily(ctx context.Context, to peer, is func(netip.Addr) boo
 	trying.Wait()
 	return []Check{ping, mtu, tcp, udp}, largest
 }
+
+// errUnheard is why an address is not tried.
+var errUnheard = errors.New("this host does not know yet that the other's probe has the address")
 
 // note is how it went.
 func (c *Check) note(took time.Duration, err error) {

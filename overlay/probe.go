@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/overlane/overlane/discovery"
@@ -196,9 +195,16 @@ func (o *Overlay) RemoveProbe(p *Probe) error {
 	return errors.Join(o.giveBack(p.Addrs), o.unmakeNetwork(p.networkID))
 }
 
-// Announced says whether another host is known to have an address on a probe's network.
-func (o *Overlay) Announced(p *Probe, addr netip.Addr) bool {
-	return slices.ContainsFunc(o.cluster.Claims(p.Network, discovery.MAC{}, []netip.Addr{addr}), func(r discovery.Record) bool { return !r.Hidden })
+// Announced says whether packets from a probe to an address go to the probe that another host has announced by a name, and not to somebody else.
+func (o *Overlay) Announced(p *Probe, member, name string, addr netip.Addr) bool {
+	n, unlock, err := o.lock(p.networkID)
+	if err != nil {
+		return false
+	}
+	here := n.owns(discovery.Extra{Addr: addr})
+	unlock()
+	claims := o.cluster.Claims(p.Network, discovery.MAC{}, []netip.Addr{addr}) // the one that is in force comes first
+	return !here && len(claims) > 0 && !claims[0].Hidden && claims[0].Owner == member && claims[0].Endpoint.Names == name
 }
 
 // ProbeCounts is what the datapath has counted.

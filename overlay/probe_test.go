@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/hostnet"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
@@ -151,5 +152,36 @@ func TestProbeBesideAttachment(t *testing.T) {
 	h.wantDetached()
 	if s := h.Status(); len(s.Networks) > 0 {
 		t.Errorf("left: %+v", s.Networks)
+	}
+}
+
+// An address is another host's probe's when packets to it go there: not when it is a container's, on whatever host, or another member announces it.
+func TestProbeThatIsAnnounced(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.probe()
+	at := netip.MustParseAddr("198.18.0.2")
+	record := func(names string) discovery.Record {
+		return discovery.Record{Network: discovery.Network{Key: p.Network, VNI: 4711}, Endpoint: discovery.Endpoint{MAC: discovery.MAC{2, 0, 0, 0, 0, 2}, Addrs: []netip.Addr{at, p.Addrs[0].Addr()}, Names: names}}
+	}
+	hidden, strange := record("probe-2"), record("probe-2")
+	hidden.Hidden, strange.Owner = true, "33333333333333333333333333333333"
+	for _, test := range []struct {
+		name    string
+		records []discovery.Record
+		addr    netip.Addr
+		want    bool
+	}{
+		{"its probe's", []discovery.Record{record("probe-2")}, at, true},
+		{"nobody's", nil, at, false},
+		{"a container's", []discovery.Record{record("db")}, at, false},
+		{"another member's", []discovery.Record{strange}, at, false},
+		{"another member's first", []discovery.Record{strange, record("probe-2")}, at, false},
+		{"not in force", []discovery.Record{hidden}, at, false},
+		{"also this host's", []discovery.Record{record("probe-2")}, p.Addrs[0].Addr(), false},
+	} {
+		h.cluster.Announce(test.records...)
+		if is := h.Announced(p, overlaytest.Peer.ID, "probe-2", test.addr); is != test.want {
+			t.Errorf("%s: %v", test.name, is)
+		}
 	}
 }

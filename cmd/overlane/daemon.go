@@ -146,7 +146,6 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	case err = <-failed:
 	case twin := <-n.cluster.Fenced():
 		stopFollowing()
-		n.tests.Close() // an answer under way waits for its test
 		refuse(twin, driver, ctl, log)
 		metrics.Shutdown(context.WithoutCancel(ctx))
 		return errors.Join(n.close(), stay(ctx, failed))

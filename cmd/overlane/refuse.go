@@ -11,12 +11,15 @@ import (
 	"github.com/overlane/overlane/plugin"
 )
 
-// refuse has Docker and the operator's commands told why this host does not serve, and waits for answers under way.
+// refuse has Docker and the operator's commands told why this host does not serve, and waits for answers under way, of which a test's is ended.
 func refuse(reason *discovery.TwinError, driver *plugin.Plugin, ctl *control, log logrus.FieldLogger) {
 	log.Error(reason)
 	driver.Refuse(reason)
 	ctl.refused.Store(reason)
 	ctl.endStreams()
+	if tests := ctl.tests.Load(); tests != nil {
+		tests.Close()
+	}
 	ctl.answers.Lock()
 	defer ctl.answers.Unlock()
 }
