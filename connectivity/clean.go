@@ -29,7 +29,7 @@ func (f *found) clean() {
 	}
 }
 
-// plainly has spaces for the ends of lines, which errors of several have, and question marks for what else is not printed.
+// plainly does so for texts: it has spaces for the ends of lines, which errors of several have, and question marks for what else is not printed.
 func plainly(texts ...*string) {
 	for _, text := range texts {
 		*text = strings.Map(func(r rune) rune {

@@ -127,6 +127,7 @@ func TestHostsThatAreNotTested(t *testing.T) {
 	f.hosts[1].member.State = discovery.StateDead
 	f.hosts[4].member.State, f.hosts[4].member.VTEP = discovery.StateDead, f.hosts[3].member.VTEP // host 4 was set up anew
 	f.hosts[2].member.Tests = false
+	f.hosts[2].member.Host = "host3\x1b[2J"
 	f.hosts[0].health = overlay.Health{Reason: "last seen yesterday"}
 	r := f.test(0, "")
 	if r.OK || len(r.Pairs) != 2 || len(r.Hosts) != 4 {
@@ -136,6 +137,9 @@ func TestHostsThatAreNotTested(t *testing.T) {
 		if h := r.Hosts[i]; h.Tested || !strings.Contains(h.Reason, want) {
 			t.Errorf("%+v, want %s", h, want)
 		}
+	}
+	if called := r.Hosts[2].Host; called != "host3?[2J" {
+		t.Errorf("a host is called %q, which a terminal obeys", called)
 	}
 	f.empty()
 }

@@ -131,6 +131,7 @@ func (l *lead) findHosts() {
 	}
 	for _, member := range members {
 		h := &host{Member: member, number: len(l.hosts) + 1}
+		plainly(&h.Host)
 		switch {
 		case member.State == discovery.StateLeft:
 			continue
@@ -188,7 +189,7 @@ func (l *lead) prepare(ctx context.Context, o order) error {
 func (l *lead) silence(h *host) overlay.Health {
 	for _, s := range l.m.cfg.Overlay.Members() {
 		if s.ID == h.ID && s.Reason != "" {
-			return overlay.Health{Reason: fmt.Sprintf("it does not answer: %s is %s: %s", s.Host, s.State, s.Reason), Advice: s.Advice}
+			return overlay.Health{Reason: fmt.Sprintf("it does not answer: %s is %s: %s", h.Host, s.State, s.Reason), Advice: s.Advice}
 		}
 	}
 	return overlay.Health{Reason: "it does not answer, though gossip takes it for alive", Advice: "look whether overlane hangs there: `overlane status` on that host"}

@@ -170,6 +170,7 @@ func (m *Manager) obey(leader, test string, o *order) *report {
 func (m *Manager) hostName(id string) string {
 	for _, member := range m.cluster.Members() {
 		if member.ID == id {
+			plainly(&member.Host)
 			return member.Host
 		}
 	}
