@@ -3,14 +3,13 @@ package capture
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/overlane/overlane/capture/internal/wire"
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/internal/plain"
 )
 
 // ProtocolVersion is the first byte of every message: no other part of overlane's has it.
@@ -139,16 +138,6 @@ func queryOf(w *wire.Ask) (*Query, error) {
 	return q, nil
 }
 
-// printable is a text without what a terminal obeys.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text)
-}
-
 func macOf(b []byte) (datapath.MAC, error) {
 	if len(b) != len(datapath.MAC{}) {
 		return datapath.MAC{}, fmt.Errorf("MAC of %d bytes, want 6", len(b))
@@ -157,7 +146,7 @@ func macOf(b []byte) (datapath.MAC, error) {
 }
 
 func replyOf(w *wire.Reply) (*reply, error) {
-	r := &reply{number: w.Number, captured: w.Captured, lost: w.Lost, headers: w.Headers, err: printable(w.Error), run: w.Run, now: time.Unix(0, w.Now)}
+	r := &reply{number: w.Number, captured: w.Captured, lost: w.Lost, headers: w.Headers, err: plain.Text(w.Error), run: w.Run, now: time.Unix(0, w.Now)}
 	for _, p := range w.Packets {
 		if int(p.Point) >= len(datapath.Points) {
 			return nil, fmt.Errorf("point %d, at most %d", p.Point, len(datapath.Points)-1)

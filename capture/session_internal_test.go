@@ -119,9 +119,3 @@ func TestRoom(t *testing.T) {
 		t.Errorf("%+v", v.reply)
 	}
 }
-
-func TestPrintable(t *testing.T) {
-	if got := printable("a\x1b[2Jb\nc\u202e"); got != "a?[2Jb?c?" {
-		t.Errorf("%q", got)
-	}
-}

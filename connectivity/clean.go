@@ -1,9 +1,6 @@
 package connectivity
 
-import (
-	"strings"
-	"unicode"
-)
+import "github.com/overlane/overlane/internal/plain"
 
 // clean takes out of a report's texts what a terminal would obey: they are shown as they are, and are another host's.
 func (r *report) clean() {
@@ -29,17 +26,9 @@ func (f *found) clean() {
 	}
 }
 
-// plainly does so for texts: it has spaces for the ends of lines, which errors of several have, and question marks for what else is not printed.
+// plainly does so for texts.
 func plainly(texts ...*string) {
 	for _, text := range texts {
-		*text = strings.Map(func(r rune) rune {
-			switch {
-			case r == '\n':
-				return ' '
-			case !unicode.IsPrint(r):
-				return '?'
-			}
-			return r
-		}, *text)
+		*text = plain.Text(*text)
 	}
 }

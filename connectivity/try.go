@@ -251,7 +251,7 @@ func (t *tester) exchange(ctx context.Context, to netip.AddrPort) (took time.Dur
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("no connection: %w", plain(err))
+		return 0, fmt.Errorf("no connection: %w", inShort(err))
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -268,7 +268,7 @@ func (t *tester) exchange(ctx context.Context, to netip.AddrPort) (took time.Dur
 		conn.Close()
 	}
 	if err := errors.Join(err, <-sent); err != nil {
-		return 0, fmt.Errorf("connected, and then %d of %d bytes came back: %w", len(back), exchangeSize, plain(err))
+		return 0, fmt.Errorf("connected, and then %d of %d bytes came back: %w", len(back), exchangeSize, inShort(err))
 	}
 	if string(back) != string(data) {
 		return 0, fmt.Errorf("%d bytes were sent, and %d others came back", exchangeSize, len(back))
@@ -276,8 +276,8 @@ func (t *tester) exchange(ctx context.Context, to netip.AddrPort) (took time.Dur
 	return time.Since(began), nil
 }
 
-// plain says a network error without the addresses, which people do not know.
-func plain(err error) error {
+// inShort says a network error without the addresses, which people do not know.
+func inShort(err error) error {
 	var op *net.OpError
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errors.New("no answer")
@@ -305,7 +305,7 @@ func (t *tester) ping(ctx context.Context, to netip.Addr) (took time.Duration, e
 		return 0, errNoRight
 	}
 	if err != nil {
-		return 0, plain(err)
+		return 0, inShort(err)
 	}
 	defer conn.Close()
 	echo := &icmp.Echo{ID: echoPort, Data: []byte(t.token)}

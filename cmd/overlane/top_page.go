@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/internal/plain"
 )
 
 // plainWidth is of a page where no terminal says how wide it is.
@@ -246,12 +246,7 @@ func short10(v float64) string {
 
 // fit cuts a text, or fills it up, to so many columns. What others call themselves does not command the terminal.
 func fit(text string, width int) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
+	text = plain.Text(text)
 	runes := []rune(text)
 	switch {
 	case width <= 0:
