@@ -4,12 +4,20 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/overlane/overlane/internal/testns"
 )
+
+// kept is a host whose rules stay until the test ends: they go with the socket that owns them, which the collector closes when nobody has it any more.
+func kept(t *testing.T) *Host {
+	h := new(Host)
+	t.Cleanup(func() { runtime.KeepAlive(h) })
+	return h
+}
 
 // spoofTest is a host with a container behind a bridge that masquerades it, as Docker's does, another host of the cluster behind a card, and a
 // third one that this host forwards for.
@@ -109,7 +117,7 @@ func TestAntispoof(t *testing.T) {
 	}
 	all("before", forged, true)
 	all("before", honest, true)
-	h := new(Host)
+	h := kept(t)
 	must(t, h.Antispoof(vteps[:1]))
 	must(t, h.Antispoof(vteps))
 	all("with the rules", forged, false)
@@ -128,7 +136,7 @@ func TestAntispoofOfManyHosts(t *testing.T) {
 		vteps = append(vteps, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 4789),
 			netip.AddrPortFrom(netip.AddrFrom16([16]byte{0xfd, 1, 14: byte(i >> 8), 15: byte(i)}), 4789))
 	}
-	h := new(Host)
+	h := kept(t)
 	for range 2 {
 		must(t, h.Antispoof(append(vteps, netip.MustParseAddrPort("192.0.2.2:4789"))))
 		if arrives(t, "box", "172.18.0.2", "other", "192.0.2.2:4789") {
@@ -137,7 +145,9 @@ func TestAntispoofOfManyHosts(t *testing.T) {
 		vteps = vteps[:8000]
 	}
 	out, err := output("nft list table inet overlane-antispoof")
-	must(t, err)
+	if err != nil {
+		t.Fatalf("%v: %.2000s", err, out)
+	}
 	for host, want := range map[string]bool{"10.1.0.0": true, "10.1.15.159": true, "10.1.15.160": false, "192.0.2.2": true} {
 		if strings.Contains(out, host+" . 4789") != want {
 			t.Errorf("%s is listed: %v", host, !want)
@@ -159,7 +169,7 @@ func TestAntispoofLeavesSwitchedPackets(t *testing.T) {
 	}
 	testns.Run(t, "sysctl -qw net.bridge.bridge-nf-call-iptables=1", "nft add table inet seen", "nft 'add chain inet seen forward { type filter hook forward priority -400; }'",
 		"nft add rule inet seen forward udp dport 4789 counter")
-	h := new(Host)
+	h := kept(t)
 	for _, vteps := range [][]string{{"203.0.113.2:4789"}, {"203.0.113.1:4789", "203.0.113.2:4789"}} { // the first is no host of the cluster, and is one
 		var all []netip.AddrPort
 		for _, v := range vteps {

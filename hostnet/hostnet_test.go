@@ -123,7 +123,7 @@ func machine(t *testing.T) (Interface, *Host) {
 	testns.Run(t, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
 		"nft add table inet nat", "nft 'add chain inet nat post { type nat hook postrouting priority 100; }'", "nft 'add rule inet nat post masquerade'",
 		"nft 'add chain inet nat pre { type nat hook prerouting priority -100; }'", "nft add rule inet nat pre fib daddr type local tcp dport 8080 dnat ip to 172.17.0.2:80")
-	return attachment("ol-app", "10.20.0.9/16", "fd20::9/64"), new(Host)
+	return attachment("ol-app", "10.20.0.9/16", "fd20::9/64"), kept(t)
 }
 
 // within calls f on a thread of a namespace: what sockets it opens belong there.
