@@ -1,12 +1,13 @@
 package capture
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
 
-	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
 
 	"github.com/overlane/overlane/datapath"
 )
@@ -91,76 +92,63 @@ func Describe(p Packet) Event {
 }
 
 func (e *Event) summary(p Packet) string {
-	packet := parse(p.Data)
-	if arp, is := packet.Layer(layers.LayerTypeARP).(*layers.ARP); is {
-		return arpSummary(arp)
-	}
-	network := packet.NetworkLayer()
-	if network == nil {
+	h := parse(p.Data)
+	switch {
+	case h.arp:
+		return arpSummary(h.data[etherHeader:])
+	case h.l4 == 0:
 		return fmt.Sprintf("%d bytes that are no IP", p.Len)
+	case h.payload > 0 && h.proto == unix.IPPROTO_TCP:
+		return e.tcpSummary(&h)
+	case h.payload > 0:
+		from, to := h.ports()
+		return fmt.Sprintf("UDP %s > %s, %d bytes", netip.AddrPortFrom(h.from, from), netip.AddrPortFrom(h.to, to), h.end-h.payload)
+	case h.proto == unix.IPPROTO_ICMP && len(h.transport()) >= icmpHeader:
+		return fmt.Sprintf("ICMP %s > %s %s", h.from, h.to, icmpSummary(h.transport(), 8, 0))
+	case h.proto == unix.IPPROTO_ICMPV6 && len(h.transport()) >= icmpHeader:
+		return fmt.Sprintf("ICMPv6 %s > %s %s", h.from, h.to, icmpSummary(h.transport(), 128, 129))
 	}
-	from, to := network.NetworkFlow().Endpoints()
-	switch l := packet.TransportLayer().(type) {
-	case *layers.TCP:
-		e.Flow = fmt.Sprintf("%s:%d > %s:%d", from, l.SrcPort, to, l.DstPort)
-		e.Seq, e.Payload = l.Seq, p.Len-(len(p.Data)-len(l.Payload))
-		return fmt.Sprintf("TCP %s:%d > %s:%d %s seq %d, %d bytes", from, l.SrcPort, to, l.DstPort, tcpFlags(l), l.Seq, e.Payload)
-	case *layers.UDP:
-		return fmt.Sprintf("UDP %s:%d > %s:%d, %d bytes", from, l.SrcPort, to, l.DstPort, p.Len-(len(p.Data)-len(l.Payload)))
-	}
-	if icmp, is := packet.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); is {
-		return fmt.Sprintf("ICMP %s > %s %s", from, to, icmpSummary(icmp))
-	}
-	if icmp, is := packet.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); is {
-		return fmt.Sprintf("ICMPv6 %s > %s %s, %d bytes", from, to, icmp.TypeCode, p.Len)
-	}
-	return fmt.Sprintf("%s > %s %s, %d bytes", from, to, protocolOf(network), p.Len)
+	return fmt.Sprintf("%s > %s, IP protocol %d, %d bytes", h.from, h.to, h.proto, p.Len)
 }
 
-func arpSummary(a *layers.ARP) string {
-	asker, _ := netip.AddrFromSlice(a.SourceProtAddress)
-	target, _ := netip.AddrFromSlice(a.DstProtAddress)
-	if a.Operation == layers.ARPReply {
-		return fmt.Sprintf("ARP %s is at %s, to %s", asker, macText(a.SourceHwAddress), target)
+func (e *Event) tcpSummary(h *headers) string {
+	from, to := h.ports()
+	e.Flow = fmt.Sprintf("%s > %s", netip.AddrPortFrom(h.from, from), netip.AddrPortFrom(h.to, to))
+	e.Seq, e.Payload = binary.BigEndian.Uint32(h.transport()[4:]), h.end-h.payload
+	return fmt.Sprintf("TCP %s %s seq %d, %d bytes", e.Flow, tcpFlags(h.transport()[13]), e.Seq, e.Payload)
+}
+
+// arpSummary is of RFC 826, for IPv4.
+func arpSummary(arp []byte) string {
+	asker, target := netip.AddrFrom4([4]byte(arp[14:18])), netip.AddrFrom4([4]byte(arp[24:28]))
+	if binary.BigEndian.Uint16(arp[6:]) == 2 {
+		return fmt.Sprintf("ARP %s is at %s, to %s", asker, datapath.MAC(arp[8:14]), target)
 	}
 	return fmt.Sprintf("ARP %s asks for %s", asker, target)
 }
 
-func macText(b []byte) string {
-	if len(b) != 6 {
-		return "?"
+// icmpSummary is of RFC 792 and RFC 4443, whose echo request and reply have these types.
+func icmpSummary(icmp []byte, request, reply byte) string {
+	id, seq := binary.BigEndian.Uint16(icmp[4:]), binary.BigEndian.Uint16(icmp[6:])
+	switch icmp[0] {
+	case request:
+		return fmt.Sprintf("echo request, id %d, seq %d", id, seq)
+	case reply:
+		return fmt.Sprintf("echo reply, id %d, seq %d", id, seq)
 	}
-	return datapath.MAC(b).String()
-}
-
-func icmpSummary(l *layers.ICMPv4) string {
-	switch l.TypeCode.Type() {
-	case layers.ICMPv4TypeEchoRequest, layers.ICMPv4TypeEchoReply:
-		return fmt.Sprintf("%s id %d seq %d", l.TypeCode, l.Id, l.Seq)
-	}
-	return l.TypeCode.String()
+	return fmt.Sprintf("type %d, code %d", icmp[0], icmp[1])
 }
 
 // tcpFlags are letters as tcpdump has them.
-func tcpFlags(l *layers.TCP) string {
-	flags := ""
+func tcpFlags(flags byte) string {
+	letters := ""
 	for _, f := range []struct {
-		set    bool
+		bit    byte
 		letter string
-	}{{l.SYN, "S"}, {l.FIN, "F"}, {l.RST, "R"}, {l.PSH, "P"}, {l.ACK, "."}} {
-		if f.set {
-			flags += f.letter
+	}{{2, "S"}, {1, "F"}, {4, "R"}, {8, "P"}, {16, "."}} {
+		if flags&f.bit != 0 {
+			letters += f.letter
 		}
 	}
-	return "[" + flags + "]"
-}
-
-func protocolOf(network any) string {
-	switch ip := network.(type) {
-	case *layers.IPv4:
-		return ip.Protocol.String()
-	case *layers.IPv6:
-		return ip.NextHeader.String()
-	}
-	return ""
+	return "[" + letters + "]"
 }

@@ -43,7 +43,7 @@ func (c *Cluster) Source() page.Source {
 func trace(_ context.Context, q page.TraceQuery, out io.Writer) error {
 	fmt.Fprintf(out, "1. %s sends to %s on %s\nIt arrives.\n", q.From, q.To, q.Network)
 	if q.Packets {
-		fmt.Fprintf(out, "\n08:00:00.000000  ICMP %s > %s EchoRequest id 1 seq 1\n        0 µs  host01  read from %s\n", q.From, q.To, q.From)
+		fmt.Fprintf(out, "\n08:00:00.000000  ICMP %s > %s echo request, id 1, seq 1\n        0 µs  host01  read from %s\n", q.From, q.To, q.From)
 	}
 	return nil
 }
