@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+# pkg-config gives it with DPDK 24.11 and later, and cgo takes no flag it does not know.
+export CGO_CFLAGS_ALLOW := -mrtm
 
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libipsec-mb-dev libpcap-dev
 LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
