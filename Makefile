@@ -27,6 +27,10 @@ export GOTESTSUM := gotest.tools/gotestsum@v1.13.0
 # A test run whose events are kept for the table of the slowest, in bin/tests/NAME.json: $(call gotestsum,NAME,FORMAT) FLAGS
 gotestsum = go run $(GOTESTSUM) --format $(2) --jsonfile-timing-events bin/tests/$(1).json --
 
+# The C code of a test run under AddressSanitizer and UndefinedBehaviorSanitizer: $(sanitized) go test -asan. DPDK's hashes load words
+# wherever they lie.
+sanitized = ASAN_OPTIONS=detect_leaks=0 CGO_CFLAGS='-g -O2 -fsanitize=undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined' CGO_LDFLAGS=-fsanitize=undefined
+
 # What `overlane version` prints: the tag, the commits since and the last one's hash, or the hash alone where there is no tag.
 RELEASE = $(shell git describe --tags --always --dirty --match 'v[0-9]*')
 # Of the Debian package.
@@ -109,7 +113,7 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
 	contrib/setup/unstarted $(TEST_SERVICES)
 	$(call gotestsum,race,pkgname) -race ./...
-	ASAN_OPTIONS=detect_leaks=0 $(call gotestsum,asan,pkgname) -asan -tags dptest -skip TestUnderlays ./datapath/...
+	$(sanitized) $(call gotestsum,asan,pkgname) -asan -tags dptest -skip TestUnderlays ./datapath/...
 	contrib/fuzz/run replay
 
 .PHONY: test-deb
@@ -163,7 +167,7 @@ soak-unit: build-packages
 soak-datapath: build-packages
 	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES) $(GUEST_PACKAGES)
 	go test -race -tags soak -timeout 60m ./datapath/...
-	ASAN_OPTIONS=detect_leaks=0 go test -asan -tags dptest,soak -timeout 60m ./datapath/...
+	$(sanitized) go test -asan -tags dptest,soak -timeout 60m ./datapath/...
 	contrib/fuzz/run fuzz $(RUNS)
 
 .PHONY: soak-esp
