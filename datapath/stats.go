@@ -13,6 +13,7 @@ import (
 type Stats struct {
 	Workers    []int             `json:"workers"`   // CPU of each worker
 	Ran        []time.Duration   `json:"ran_ns"`    // how long each has run; one that has nothing to do sleeps
+	Bursts     []WorkerBursts    `json:"bursts"`    // of each
 	Hugepages  bool              `json:"hugepages"` // packet memory lies on hugepages
 	MbufsInUse uint32            `json:"mbufs_in_use"`
 	MbufsTotal uint32            `json:"mbufs_total"`
@@ -25,6 +26,15 @@ type Stats struct {
 	Paths      []PathStats       `json:"paths"`            // to VTEPs that are in use
 	Drops      map[string]uint64 `json:"drops"`            // packets by the name of the reason; every name is present
 }
+
+// WorkerBursts are the bursts of packets that a worker took through the pipeline.
+type WorkerBursts struct {
+	Ports    Bursts `json:"ports"` // from containers
+	Underlay Bursts `json:"underlay"`
+}
+
+// Bursts counts bursts by their size: Sizes[i] of at most 1<<i packets, and more than half as many. A super-frame is a packet.
+type Bursts = dp.Bursts
 
 // PathStats is what the way to a VTEP carries.
 type PathStats struct {
@@ -67,6 +77,8 @@ type PortStats struct {
 	Trusted   uint64 `json:"trusted_packets"`    // of those received: from a source that is not the port's own
 	Kind      string `json:"kind"`               // KindTap, KindVhost or KindMemif
 	Connected bool   `json:"connected,omitzero"` // a native port's: its program's rings are in use
+
+	Drops map[string]uint64 `json:"drops,omitempty"` // of what the container sent, or was to get, by the name of the reason; those that happened
 }
 
 // Kinds of port.
@@ -113,6 +125,7 @@ func (d *Datapath) Stats() Stats {
 		Cut:        text(d.whyNotWhole),
 		Workers:    d.workers,
 		Ran:        read.CPU[:len(d.workers)],
+		Bursts:     make([]WorkerBursts, len(d.workers)),
 		Hugepages:  d.hugepages,
 		MbufsInUse: read.MbufsInUse,
 		MbufsTotal: read.MbufsTotal,
@@ -124,17 +137,20 @@ func (d *Datapath) Stats() Stats {
 		Whole:      d.wholeStats(read.Whole),
 		Paths:      make([]PathStats, 0, len(d.vteps)),
 	}
+	for i := range stats.Bursts {
+		stats.Bursts[i] = WorkerBursts{read.Bursts[i][0], read.Bursts[i][1]}
+	}
 	for at, v := range d.vteps {
 		stats.Paths = append(stats.Paths, d.pathStats(at, v))
 	}
 	slices.SortFunc(stats.Paths, func(a, b PathStats) int { return a.VTEP.Compare(b.VTEP) })
 	for id, p := range d.ports {
-		traffic, err := dp.ReadPort(uint32(id))
+		traffic, drops, err := dp.ReadPort(uint32(id))
 		if err != nil {
 			d.log.WithError(err).Errorf("counters of port %s", p.config.Name)
 		}
 		kind, connected := p.kind()
-		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, trafficOf(traffic), traffic.Trusted, kind, connected})
+		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, trafficOf(traffic), traffic.Trusted, kind, connected, drops})
 	}
 	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
 	return stats

@@ -28,7 +28,7 @@ func within(namespace int, f func() error) error {
 			}
 			if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
 				runtime.UnlockOSThread()
-				return fmt.Errorf("enter namespace: %w", err)
+				return entering(err)
 			}
 			result := f()
 			if err := unix.Setns(own, unix.CLONE_NEWNET); err == nil {
@@ -38,6 +38,15 @@ func within(namespace int, f func() error) error {
 		}()
 	}()
 	return <-done
+}
+
+// entering says why a namespace is not entered. Docker mounts it on a file, which is an empty one to who does not see the mount.
+func entering(err error) error {
+	if errors.Is(err, unix.EINVAL) {
+		return errors.New("the file of the container's namespace is an empty one to overlane, which does not see what Docker mounts:" +
+			" start overlane in the host's mount namespace, or in one that is its slave (MountFlags=slave of systemd)")
+	}
+	return fmt.Errorf("enter namespace: %w", err)
 }
 
 func same(a, b int) bool {

@@ -15,6 +15,7 @@ type EndpointTraffic struct {
 	Network  string // Docker's name; the key where it is not known
 	Endpoint string // the container's name; the endpoint's short ID where it is not known
 	datapath.Traffic
+	Drops map[string]uint64 // of what it sent, or was to get, by reason; those that happened
 }
 
 // HostTraffic is what another host has sent here, and was sent.
@@ -32,10 +33,9 @@ func (o *Overlay) Host() string { return o.cluster.Self().Host }
 
 // TrafficOf tells by names what the datapath has counted, as the containers and this host see it: received is what came to them.
 func (o *Overlay) TrafficOf(s datapath.Stats) (endpoints []EndpointTraffic, hosts []HostTraffic) {
-	taps := make(map[string]datapath.Traffic, len(s.Ports))
+	taps := make(map[string]datapath.PortStats, len(s.Ports))
 	for _, p := range s.Ports {
-		// The pipeline receives what the container sends.
-		taps[p.Name] = datapath.Traffic{RxPackets: p.TxPackets, RxBytes: p.TxBytes, TxPackets: p.RxPackets, TxBytes: p.RxBytes}
+		taps[p.Name] = p
 	}
 	o.mu.RLock()
 	for _, id := range slices.Sorted(maps.Keys(o.networks)) {
@@ -50,14 +50,16 @@ func (o *Overlay) TrafficOf(s datapath.Stats) (endpoints []EndpointTraffic, host
 }
 
 // traffic is that of its endpoints, by the names of their taps.
-func (n *network) traffic(taps map[string]datapath.Traffic) (all []EndpointTraffic) {
+func (n *network) traffic(taps map[string]datapath.PortStats) (all []EndpointTraffic) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 		ep := n.endpoints[id]
-		if t, counted := taps[ep.Tap()]; counted {
+		if p, counted := taps[ep.Tap()]; counted {
 			name, _, _ := strings.Cut(ep.Names, " ")
-			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(name, short(id)), t})
+			// The pipeline receives what the container sends.
+			t := datapath.Traffic{RxPackets: p.TxPackets, RxBytes: p.TxBytes, TxPackets: p.RxPackets, TxBytes: p.RxBytes}
+			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(name, short(id)), t, p.Drops})
 		}
 	}
 	return all

@@ -35,13 +35,14 @@ func metricsOfEverything(cluster prometheus.Collector) http.Handler {
 			Ports:      []datapath.PortStats{{Name: "ov1", Kind: datapath.KindVhost, Connected: true, Trusted: 9}, {Name: "ov2", Kind: datapath.KindMemif}},
 			Workers:    []int{3},
 			Ran:        []time.Duration{1500 * time.Millisecond},
+			Bursts:     []datapath.WorkerBursts{{Ports: datapath.Bursts{Packets: 35, Sizes: [7]uint64{2, 0, 1, 0, 1}}}},
 			MbufsInUse: 7,
 			MbufsTotal: 70,
 		}
 	}
 	seen := func(datapath.Stats) ([]overlay.EndpointTraffic, []overlay.HostTraffic) {
 		one := datapath.Traffic{RxPackets: 1, RxBytes: 100, TxPackets: 2, TxBytes: 200}
-		return []overlay.EndpointTraffic{{Network: "app", Endpoint: "web", Traffic: one}, {Network: "app", Endpoint: "db", Traffic: one}, {Network: "app", Endpoint: "db", Traffic: one}},
+		return []overlay.EndpointTraffic{{Network: "app", Endpoint: "web", Traffic: one}, {Network: "app", Endpoint: "db", Traffic: one, Drops: map[string]uint64{"spoofed_ip": 2}}, {Network: "app", Endpoint: "db", Traffic: one, Drops: map[string]uint64{"spoofed_ip": 3}}},
 			[]overlay.HostTraffic{{Host: "blue", VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), Traffic: one}}
 	}
 	named := func() overlay.NamesStatus {
@@ -67,6 +68,9 @@ func TestMetricsAreServed(t *testing.T) {
 		`overlane_endpoint_receive_packets_total{endpoint="web",network="app"} 1`, `overlane_endpoint_receive_bytes_total{endpoint="web",network="app"} 100`,
 		`overlane_endpoint_transmit_packets_total{endpoint="web",network="app"} 2`, `overlane_endpoint_transmit_bytes_total{endpoint="db",network="app"} 400`,
 		`overlane_network_receive_bytes_total{network="app"} 300`, `overlane_host_transmit_packets_total{host="blue",vtep="192.0.2.2:4789"} 2`,
+		`overlane_endpoint_dropped_packets_total{endpoint="db",network="app",reason="spoofed_ip"} 5`,
+		`overlane_worker_burst_packets_bucket{cpu="3",from="containers",worker="0",le="2"} 2`, `overlane_worker_burst_packets_bucket{cpu="3",from="containers",worker="0",le="16"} 4`,
+		`overlane_worker_burst_packets_sum{cpu="3",from="containers",worker="0"} 35`, `overlane_worker_burst_packets_count{cpu="3",from="underlay",worker="0"} 0`,
 		`overlane_worker_cpu_seconds_total{cpu="3",worker="0"} 1.5`, "overlane_packet_buffers 70", "overlane_packet_buffers_used 7",
 		`overlane_encryption_key_age_seconds{host="blue",vtep="192.0.2.2:4789"} 60`, `overlane_encryption_unwell{host="blue",vtep="192.0.2.2:4789"} 0`,
 		`overlane_encryption_unwell{host="red",vtep="192.0.2.3:4789"} 1`,

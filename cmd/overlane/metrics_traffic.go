@@ -40,6 +40,8 @@ var (
 	endpointDescs = newTrafficDescs("endpoint", "a container of this host", "network", "endpoint")
 	networkDescs  = newTrafficDescs("network", "the containers of this host on a network", "network")
 	hostDescs     = newTrafficDescs("host", "this host, in VXLAN from another one or to it,", "host", "vtep")
+	refusedDesc   = prometheus.NewDesc("overlane_endpoint_dropped_packets_total", "Packets that a container of this host sent, or was to get, and that were dropped, by reason.", []string{"network", "endpoint", "reason"}, nil)
+	burstDesc     = prometheus.NewDesc("overlane_worker_burst_packets", "Packets that a worker took through the pipeline together, from containers or from the underlay.", []string{"worker", "cpu", "from"}, nil)
 	workerDesc    = prometheus.NewDesc("overlane_worker_cpu_seconds_total", "How long a packet worker has run. One that has nothing to do sleeps.", []string{"worker", "cpu"}, nil)
 	buffersDesc   = prometheus.NewDesc("overlane_packet_buffers", "Packet buffers of the workers.", nil, nil)
 	usedDesc      = prometheus.NewDesc("overlane_packet_buffers_used", "Packet buffers that are not free, with those that workers keep to read into.", nil, nil)
@@ -52,6 +54,8 @@ func (c traffic) Describe(ch chan<- *prometheus.Desc) {
 			ch <- desc
 		}
 	}
+	ch <- refusedDesc
+	ch <- burstDesc
 	ch <- workerDesc
 	ch <- buffersDesc
 	ch <- usedDesc
@@ -62,11 +66,14 @@ func (c traffic) Collect(ch chan<- prometheus.Metric) {
 	s := c.stats()
 	endpoints, hosts := c.named(s)
 	// Names may be had twice, series may not: such are counted together.
-	networks, named := map[string]datapath.Traffic{}, map[[2]string]datapath.Traffic{}
+	networks, named, refused := map[string]datapath.Traffic{}, map[[2]string]datapath.Traffic{}, map[[3]string]uint64{}
 	for _, e := range endpoints {
 		networks[e.Network] = networks[e.Network].Plus(e.Traffic)
 		key := [2]string{e.Network, e.Endpoint}
 		named[key] = named[key].Plus(e.Traffic)
+		for reason, n := range e.Drops {
+			refused[[3]string{e.Network, e.Endpoint, reason}] += n
+		}
 	}
 	for network, t := range networks {
 		networkDescs.collect(ch, t, network)
@@ -75,13 +82,29 @@ func (c traffic) Collect(ch chan<- prometheus.Metric) {
 		for key, t := range named {
 			endpointDescs.collect(ch, t, key[:]...)
 		}
+		for key, n := range refused {
+			ch <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(n), key[:]...)
+		}
 	}
 	for _, h := range hosts {
 		hostDescs.collect(ch, h.Traffic, h.Host, h.VTEP.String())
 	}
 	for i, ran := range s.Ran {
-		ch <- prometheus.MustNewConstMetric(workerDesc, prometheus.CounterValue, ran.Seconds(), strconv.Itoa(i), strconv.Itoa(s.Workers[i]))
+		worker, cpu := strconv.Itoa(i), strconv.Itoa(s.Workers[i])
+		ch <- prometheus.MustNewConstMetric(workerDesc, prometheus.CounterValue, ran.Seconds(), worker, cpu)
+		collectBursts(ch, s.Bursts[i].Ports, worker, cpu, "containers")
+		collectBursts(ch, s.Bursts[i].Underlay, worker, cpu, "underlay")
 	}
 	ch <- prometheus.MustNewConstMetric(buffersDesc, prometheus.GaugeValue, float64(s.MbufsTotal))
 	ch <- prometheus.MustNewConstMetric(usedDesc, prometheus.GaugeValue, float64(s.MbufsInUse))
+}
+
+func collectBursts(ch chan<- prometheus.Metric, b datapath.Bursts, labels ...string) {
+	var count uint64
+	buckets := map[float64]uint64{}
+	for i, n := range b.Sizes {
+		count += n
+		buckets[float64(uint(1)<<i)] = count
+	}
+	ch <- prometheus.MustNewConstHistogram(burstDesc, count, float64(b.Packets), buckets, labels...)
 }

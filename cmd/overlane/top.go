@@ -51,6 +51,7 @@ type sample struct {
 	Drops     map[string]uint64         `json:"drops"`
 	CPUs      []int                     `json:"cpus"` // of each worker
 	Ran       []time.Duration           `json:"ran_ns"`
+	Bursts    []datapath.WorkerBursts   `json:"bursts"`
 }
 
 func (c *control) top(w http.ResponseWriter, _ *http.Request) {
@@ -59,7 +60,7 @@ func (c *control) top(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	stats := o.Counted()
-	s := sample{At: time.Now(), Host: o.Host(), Underlay: stats.Underlay, Drops: stats.Drops, CPUs: stats.Workers, Ran: stats.Ran}
+	s := sample{At: time.Now(), Host: o.Host(), Underlay: stats.Underlay, Drops: stats.Drops, CPUs: stats.Workers, Ran: stats.Ran, Bursts: stats.Bursts}
 	s.Endpoints, s.Hosts = o.TrafficOf(stats)
 	answer(w, s)
 }

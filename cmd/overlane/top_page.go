@@ -11,6 +11,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/internal/plain"
+	"github.com/overlane/overlane/overlay"
 )
 
 // plainWidth is of a page where no terminal says how wide it is.
@@ -180,13 +181,24 @@ func (t *top) head(width int) string {
 	return left + strings.Repeat(" ", max(width-utf8.RuneCountInString(left)-len(keys), 1)) + keys
 }
 
-// workers tells how busy each is, and what passes all of them to other hosts and from there.
+// taken is how many packets a second a worker took through the pipeline.
+func (t *top) taken(worker int) float64 {
+	packets := func(s sample) uint64 {
+		if worker >= len(s.Bursts) { // of an older daemon
+			return 0
+		}
+		return s.Bursts[worker].Ports.Packets + s.Bursts[worker].Underlay.Packets
+	}
+	return float64(grown(packets(t.before), packets(t.last))) / t.seconds()
+}
+
+// workers tells how busy each is, how many packets it takes, and what passes all of them to other hosts and from there.
 func (t *top) workers() []string {
 	var busy []string
 	for i, ran := range t.last.Ran {
 		if i < len(t.before.Ran) && i < len(t.last.CPUs) {
 			share := grown(uint64(t.before.Ran[i]), uint64(ran))
-			busy = append(busy, fmt.Sprintf("CPU %d %.0f %%", t.last.CPUs[i], min(100, time.Duration(share).Seconds()/t.seconds()*100)))
+			busy = append(busy, fmt.Sprintf("CPU %d %.0f %% %s/s", t.last.CPUs[i], min(100, time.Duration(share).Seconds()/t.seconds()*100), short10(t.taken(i))))
 		}
 	}
 	b, l := t.before.Underlay, t.last.Underlay
@@ -218,16 +230,27 @@ func (t *top) traffic(what, where string, of func(sample) map[[2]string]datapath
 
 // dropped is a table of what was dropped since the first sample, the latest first.
 func (t *top) dropped() []string {
-	lines := []string{fmt.Sprintf("%-20s %10s %12s  %-8s  %s", "DROPPED", "PKT/S", "ALL", "LAST", "BECAUSE")}
+	lines := []string{fmt.Sprintf("%-20s %7s %10s  %-8s  %-15s %s", "DROPPED", "PKT/S", "ALL", "LAST", "MOST OF", "BECAUSE")}
 	names := slices.SortedFunc(maps.Keys(t.drops), func(a, b string) int {
 		rate := func(name string) uint64 { return grown(t.before.Drops[name], t.last.Drops[name]) }
 		return cmp.Or(t.drops[b].Compare(t.drops[a]), cmp.Compare(rate(b), rate(a)), cmp.Compare(a, b))
 	})
 	for _, name := range names {
 		rate := float64(grown(t.before.Drops[name], t.last.Drops[name])) / t.seconds()
-		lines = append(lines, fmt.Sprintf("%-20s %10s %12d  %-8s  %s", name, short10(rate), t.last.Drops[name], t.drops[name].Local().Format(time.TimeOnly), datapath.DropReason(name)))
+		lines = append(lines, fmt.Sprintf("%-20s %7s %10d  %-8s  %s %s", name, short10(rate), t.last.Drops[name], t.drops[name].Local().Format(time.TimeOnly), fit(t.whose(name), 15), datapath.DropReason(name)))
 	}
 	return lines
+}
+
+// whose is the container that has most of what was dropped for a reason; "-" where that is no container's.
+func (t *top) whose(reason string) string {
+	most := slices.MaxFunc(append(t.last.Endpoints, overlay.EndpointTraffic{Endpoint: "-"}), func(a, b overlay.EndpointTraffic) int {
+		return cmp.Compare(a.Drops[reason], b.Drops[reason])
+	})
+	if most.Drops[reason] == 0 {
+		return "-"
+	}
+	return most.Endpoint
 }
 
 // short10 writes a number in a few characters, by powers of a thousand.

@@ -41,7 +41,9 @@ func samples() (before, after sample) {
 		Hosts:    []overlay.HostTraffic{{Host: "node2", VTEP: vtep, Traffic: datapath.Traffic{RxPackets: 40, RxBytes: 4000}}},
 		Underlay: datapath.Traffic{RxPackets: 40, TxPackets: 1234},
 		Drops:    map[string]uint64{"fdb_miss": 7, "spoofed_ip": 26, "vlan": 0},
+		Bursts:   []datapath.WorkerBursts{{Ports: datapath.Bursts{Packets: 1300}, Underlay: datapath.Bursts{Packets: 200}}, {}},
 	}
+	after.Endpoints[1].Drops, after.Endpoints[2].Drops = map[string]uint64{"spoofed_ip": 20}, map[string]uint64{"spoofed_ip": 6, "fdb_miss": 7}
 	return before, after
 }
 
@@ -58,7 +60,7 @@ func TestTopPage(t *testing.T) {
 	page := aTop().page(80, 0)
 	want := []string{
 		"node1 12:00:01 by total; keys: t r s p n sort, q quits",
-		"workers CPU 2 50 %, CPU 3 3 %",
+		"workers CPU 2 50 % 1.5k/s, CPU 3 3 % 0/s",
 		"underlay 40 packets/s received, 1.2k sent",
 		"",
 		"CONTAINER NETWORK RX PKT/S RX BIT/S TX PKT/S TX BIT/S",
@@ -69,8 +71,8 @@ func TestTopPage(t *testing.T) {
 		"HOST VTEP RX PKT/S RX BIT/S TX PKT/S TX BIT/S",
 		"node2 192.0.2.2 40 32k 0 0",
 		"",
-		"DROPPED PKT/S ALL LAST BECAUSE",
-		"spoofed_ip 25 26 12:00:01 source address is not o…",
+		"DROPPED PKT/S ALL LAST MOST OF BECAUSE",
+		"spoofed_ip 25 26 12:00:01 web source addre…",
 	}
 	if got := fields(page); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -79,6 +79,7 @@ dp_stats(struct dp_stats *stats)
 		add(&stats->underlay, &w->underlay);
 		stats->whole += w->whole;
 		stats->cpu_ns[i] = cpu_time(w);
+		memcpy(stats->bursts[i], w->bursts, sizeof(w->bursts));
 		for (unsigned d = 0; d < DP_DROP_COUNT; d++)
 			stats->drops[d] += w->drops[d];
 		stats->drops[DP_DROP_UNDERLAY_OVERFLOW] += dp_udp_overflows(&w->udp);
@@ -101,14 +102,18 @@ dp_vtep_stats(uint32_t id, struct dp_traffic *traffic)
 
 /* Called by the control thread: a port read here cannot go away meanwhile. */
 int
-dp_port_stats(uint32_t id, struct dp_traffic *traffic)
+dp_port_stats(uint32_t id, struct dp_traffic *traffic, uint64_t drops[DP_DROP_COUNT])
 {
 	const struct dp_port *port = dp_port_get(id);
 
 	if (!port)
 		return -ENOENT;
 	*traffic = (struct dp_traffic){ 0 };
-	for (unsigned i = 0; i < dp.config.n_workers; i++)
+	memset(drops, 0, DP_DROP_COUNT * sizeof(*drops));
+	for (unsigned i = 0; i < dp.config.n_workers; i++) {
 		add(traffic, &port->worker[i].traffic);
+		for (unsigned d = 0; d < DP_DROP_COUNT; d++)
+			drops[d] += port->drops[i][d];
+	}
 	return 0;
 }

@@ -128,6 +128,13 @@ type Stats struct {
 	Whole                  uint64 // super-frames that left as such
 	Drops                  map[string]uint64
 	CPU                    []time.Duration // that each worker has run
+	Bursts                 [][2]Bursts     // of each worker: from ports, and from the underlay
+}
+
+// Bursts counts those that went through the pipeline: Sizes[i] of at most 1<<i packets, and more than half as many.
+type Bursts struct {
+	Packets uint64                   `json:"packets"`
+	Sizes   [C.DP_BURST_SIZES]uint64 `json:"sizes"`
 }
 
 func address(addr netip.Addr) C.struct_dp_addr {
@@ -588,10 +595,21 @@ func ReadStats() Stats {
 	for _, ns := range s.cpu_ns {
 		stats.CPU = append(stats.CPU, time.Duration(ns))
 	}
+	for _, b := range s.bursts {
+		stats.Bursts = append(stats.Bursts, [2]Bursts{bursts(b[C.DP_ORIGIN_PORTS]), bursts(b[C.DP_ORIGIN_UNDERLAY])})
+	}
 	for i, count := range s.drops {
 		stats.Drops[C.GoString(C.dp_drop_name(C.unsigned(i)))] = uint64(count)
 	}
 	return stats
+}
+
+func bursts(b C.struct_dp_bursts) Bursts {
+	counted := Bursts{Packets: uint64(b.packets)}
+	for i, n := range b.sizes {
+		counted.Sizes[i] = uint64(n)
+	}
+	return counted
 }
 
 // Stage is what one stage of the workers' turns has cost while it was measured.
@@ -618,11 +636,18 @@ func ReadStages() []Stage {
 // CyclesHz is how many of a stage's cycles are a second.
 func CyclesHz() uint64 { return uint64(C.dp_cycles_hz()) }
 
-// ReadPort reads one port's counters; it must exist.
-func ReadPort(id uint32) (Traffic, error) {
+// ReadPort reads one port's counters, and the reasons for which what its container sent or was to get was dropped; it must exist.
+func ReadPort(id uint32) (Traffic, map[string]uint64, error) {
 	var t C.struct_dp_traffic
-	err := failed(C.dp_port_stats(C.uint32_t(id), &t))
-	return traffic(t), err
+	var counts [C.DP_DROP_COUNT]C.uint64_t
+	err := failed(C.dp_port_stats(C.uint32_t(id), &t, &counts[0]))
+	drops := map[string]uint64{}
+	for i, count := range counts {
+		if count > 0 {
+			drops[C.GoString(C.dp_drop_name(C.unsigned(i)))] = uint64(count)
+		}
+	}
+	return traffic(t), drops, err
 }
 
 // ReadVTEP reads a VTEP's counters, of VXLAN packets as UDP payload; it must exist.

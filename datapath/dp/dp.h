@@ -288,12 +288,28 @@ struct dp_traffic {
 	uint64_t trusted; /* of those received on a port: from a source that is not its own */
 };
 
+/* Where a worker's bursts come from. */
+enum dp_origin {
+	DP_ORIGIN_PORTS,
+	DP_ORIGIN_UNDERLAY,
+	DP_ORIGIN_COUNT,
+};
+
+#define DP_BURST_SIZES 7 /* up to 1, 2, 4 ... 64 packets */
+
+/* Bursts that went through the pipeline. */
+struct dp_bursts {
+	uint64_t packets;               /* of all */
+	uint64_t sizes[DP_BURST_SIZES]; /* how many bursts were of so many packets, and more than the next smaller size */
+};
+
 struct dp_stats {
 	uint32_t mbufs_in_use, mbufs_total;
 	struct dp_traffic underlay;
 	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
 	uint64_t cpu_ns[DP_MAX_WORKERS]; /* that each worker has run */
+	struct dp_bursts bursts[DP_MAX_WORKERS][DP_ORIGIN_COUNT];
 };
 
 void dp_stats(struct dp_stats *stats);
@@ -375,7 +391,7 @@ const char *dp_stage_name(unsigned stage);
 const char *dp_stage_help(unsigned stage);
 /* Frames as the device itself counts them. */
 int dp_device_stats(uint32_t device, struct dp_traffic *traffic);
-int dp_port_stats(uint32_t port, struct dp_traffic *traffic);
+int dp_port_stats(uint32_t port, struct dp_traffic *traffic, uint64_t drops[DP_DROP_COUNT]);
 /* VXLAN packets, as UDP payload: from the VTEP, whether or not they were taken then, and to it. */
 int dp_vtep_stats(uint32_t vtep, struct dp_traffic *traffic);
 const char *dp_drop_name(unsigned drop);

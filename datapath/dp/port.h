@@ -78,6 +78,7 @@ struct dp_port {
 	struct dp_addr link_local;          /* the MAC's: RFC 4291 appendix A */
 	int fds[DP_MAX_WORKERS];            /* -1 where there are none */
 	_Atomic(struct dp_shared *) shared; /* rings, of a port that shares them; NULL: its container is not there */
+	uint64_t (*drops)[DP_DROP_COUNT];   /* of each worker: what its container sent, or was to get */
 	struct {
 		struct dp_traffic traffic;
 		uint64_t work;       /* done for the port and not yet held against one of its turns */
@@ -142,6 +143,7 @@ struct dp_worker {
 	struct dp_claims *claims;
 	uint8_t *fragments; /* DP_FRAGMENTS_LEN bytes for those of one frame */
 	struct dp_traffic underlay;
+	struct dp_bursts bursts[DP_ORIGIN_COUNT];
 	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
 	bool capturing; /* somebody captures packets, since the turn began */
@@ -171,11 +173,21 @@ dp_count(struct dp_worker *w, enum dp_drop reason)
 	w->drops[reason]++;
 }
 
-/* Counts a frame that ends here. */
+/* Counts what a port's container sent, or was to get. */
 static inline void
-dp_drop(struct dp_worker *w, enum dp_drop reason, const struct dp_frame *f)
+dp_port_count(struct dp_worker *w, enum dp_drop reason, const struct dp_port *port)
 {
 	dp_count(w, reason);
+	port->drops[w->id][reason]++;
+}
+
+/* Counts a frame that ends here; `port` is whose container sent it, or was to get it, NULL where that is nobody, or not known. */
+static inline void
+dp_drop(struct dp_worker *w, enum dp_drop reason, const struct dp_frame *f, const struct dp_port *port)
+{
+	dp_count(w, reason);
+	if (port)
+		port->drops[w->id][reason]++;
 	if (unlikely(w->capturing))
 		dp_capture_dropped(w, reason, f, NULL);
 }
@@ -202,7 +214,7 @@ dp_port_deliver(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 static inline void
 dp_port_refused(struct dp_worker *w, enum dp_drop reason, const struct dp_port *port, const struct iovec *iov, int n)
 {
-	dp_count(w, reason);
+	dp_port_count(w, reason, port);
 	if (unlikely(w->capturing))
 		dp_capture_undelivered(w, reason, port, iov, n);
 }
@@ -214,6 +226,14 @@ dp_drop_payload(struct dp_worker *w, enum dp_drop reason, const struct dp_vtep *
 	dp_count(w, reason);
 	if (unlikely(w->capturing))
 		dp_capture_payload(w, reason, &from->addr, data, len);
+}
+
+/* Counts a burst of n packets, at least one. */
+static inline void
+dp_burst(struct dp_worker *w, enum dp_origin from, unsigned n)
+{
+	w->bursts[from].packets += n;
+	w->bursts[from].sizes[n > 1 ? rte_fls_u32(n - 1) : 0]++;
 }
 
 /* Ends a stage of n packets: the cycles since the last one ended are its own. */

@@ -14,6 +14,8 @@ static void
 drop_rest(struct dp_worker *w, typeof(((struct dp_eth *)0)->worker[0]) *queue, unsigned sent, enum dp_drop reason)
 {
 	w->drops[reason] += queue->n_tx - sent;
+	if (queue->port)
+		queue->port->drops[w->id][reason] += queue->n_tx - sent;
 	for (unsigned i = sent; unlikely(w->capturing && queue->port) && i < queue->n_tx; i++) {
 		struct virtio_net_hdr none = { 0 };
 		struct rte_mbuf *m = queue->tx[i];

@@ -44,7 +44,7 @@ read_frame(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, s
 	case DP_RING_OK:
 		break;
 	case DP_RING_TOO_LONG:
-		dp_count(w, DP_DROP_OVERSIZE);
+		dp_port_count(w, DP_DROP_OVERSIZE, port);
 		return DP_READ_DROPPED;
 	case DP_RING_BROKEN:
 		dp_shared_broke(w, &m->shared, m->from.fault);

@@ -20,7 +20,7 @@ dp_native_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf **mbuf
 
 		bytes += mbufs[i]->pkt_len;
 		if (unlikely(mbufs[i]->nb_segs > 1)) {
-			dp_count(w, DP_DROP_OVERSIZE);
+			dp_port_count(w, DP_DROP_OVERSIZE, port);
 			continue;
 		}
 		f->data = rte_pktmbuf_mtod(mbufs[i], uint8_t *);

@@ -20,6 +20,7 @@ unregister_port(struct dp_port *port)
 {
 	atomic_store_explicit(&dp.ports[port->id], NULL, memory_order_release);
 	dp_synchronize();
+	free(port->drops);
 	free(port);
 }
 
@@ -39,6 +40,11 @@ register_port(const struct dp_port *model)
 	if (!port)
 		return -ENOMEM;
 	*port = *model;
+	port->drops = calloc(DP_MAX_WORKERS, sizeof(*port->drops));
+	if (!port->drops) {
+		free(port);
+		return -ENOMEM;
+	}
 	port->id = id;
 	port->generation = ++generation & 0xffffff;
 	atomic_store_explicit(&dp.ports[id], port, memory_order_release);

@@ -153,7 +153,7 @@ put_segments(struct dp_worker *w, struct dp_port *port, struct dp_shared *s, con
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
 	if (n < 0) {
-		dp_drop(w, DP_DROP_OFFLOAD, f);
+		dp_drop(w, DP_DROP_OFFLOAD, f, port);
 		return;
 	}
 	for (int i = 0; i < n; i++) {

@@ -104,11 +104,11 @@ dp_tap_read(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, 
 		return DP_READ_EMPTY;
 	}
 	if ((size_t)got < DP_VNET_LEN) {
-		dp_count(w, DP_DROP_RUNT);
+		dp_port_count(w, DP_DROP_RUNT, port);
 		return DP_READ_DROPPED;
 	}
 	if (got == READ_LEN) {
-		dp_count(w, DP_DROP_OVERSIZE);
+		dp_port_count(w, DP_DROP_OVERSIZE, port);
 		return DP_READ_DROPPED;
 	}
 	f->data = data;

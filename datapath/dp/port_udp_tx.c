@@ -227,7 +227,7 @@ complete(struct dp_worker *w, struct dp_frame *f, bool takes_partial)
 	if (!(f->vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || (takes_partial && dp_leave_partial(f)))
 		return true;
 	if (dp_csum_complete(f->data, f->len, f->vnet.csum_start, f->vnet.csum_offset)) {
-		dp_drop(w, DP_DROP_OFFLOAD, f);
+		dp_drop(w, DP_DROP_OFFLOAD, f, NULL);
 		return false;
 	}
 	f->vnet.flags = 0; /* done, should the frame go to another VTEP as well */
@@ -241,7 +241,7 @@ send_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
 	if (n < 0) {
-		dp_drop(w, DP_DROP_OFFLOAD, f);
+		dp_drop(w, DP_DROP_OFFLOAD, f, NULL);
 		return;
 	}
 	for (int i = 0; i < n; i++) {
@@ -303,7 +303,7 @@ seal_segments(struct dp_worker *w, struct dp_frame *f, struct dp_udp_run run)
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &f->vnet);
 
 	if (n < 0) {
-		dp_drop(w, DP_DROP_OFFLOAD, f);
+		dp_drop(w, DP_DROP_OFFLOAD, f, NULL);
 		return;
 	}
 	if (!dp_esp_begin(w, f, run.to, n, &esp))

@@ -73,7 +73,7 @@ read_frame(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, s
 	case DP_RING_OK:
 		break;
 	case DP_RING_TOO_LONG:
-		dp_count(w, DP_DROP_OVERSIZE);
+		dp_port_count(w, DP_DROP_OVERSIZE, port);
 		return DP_READ_DROPPED;
 	case DP_RING_BROKEN:
 		dp_shared_broke(w, &v->shared, fault(&v->shared));
@@ -82,7 +82,7 @@ read_frame(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, s
 		return DP_READ_EMPTY;
 	}
 	if (got < v->hdr_len) {
-		dp_count(w, DP_DROP_RUNT);
+		dp_port_count(w, DP_DROP_RUNT, port);
 		return DP_READ_DROPPED;
 	}
 	memcpy(&f->vnet, data - v->hdr_len, DP_VNET_LEN);
@@ -91,7 +91,7 @@ read_frame(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, s
 	/* The other flags are a device's word, not a driver's: virtio 1.2 section 5.1.6.2. */
 	f->vnet.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	if (unlikely(f->vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) && !super_frame_ok(v, f)) {
-		dp_count(w, DP_DROP_OFFLOAD);
+		dp_port_count(w, DP_DROP_OFFLOAD, port);
 		return DP_READ_DROPPED;
 	}
 	dp_shared_got(w, port, f, data, f->len);

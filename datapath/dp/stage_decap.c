@@ -139,7 +139,7 @@ flood_local(struct dp_worker *w, struct dp_frame *f)
 		nobody = false;
 	}
 	if (nobody)
-		dp_drop(w, (enum dp_drop)DROP_NOBODY, f);
+		dp_drop(w, (enum dp_drop)DROP_NOBODY, f, NULL);
 }
 
 static void
@@ -189,7 +189,7 @@ cut(struct dp_worker *w, struct dp_port *port, struct dp_frame *f, uint16_t gso_
 	int n = dp_gso_plan(&gso, f->data, &f->hdrs, &vnet);
 
 	if (n < 0) {
-		dp_drop(w, DP_DROP_OFFLOAD, f);
+		dp_drop(w, DP_DROP_OFFLOAD, f, port);
 		return;
 	}
 	for (int i = 0; i < n; i++) {

@@ -151,7 +151,7 @@ flood(struct dp_worker *w, struct dp_frame *f, struct dp_port *from)
 		nobody = false;
 	}
 	if (nobody)
-		dp_drop(w, (enum dp_drop)DROP_NOBODY, f);
+		dp_drop(w, (enum dp_drop)DROP_NOBODY, f, from);
 }
 
 static enum edge
@@ -191,7 +191,7 @@ dispatch(struct dp_worker *w, struct dp_frame *f, struct dp_port *from, enum edg
 		dp_neigh_correct(w, from, f);
 		/* fallthrough */
 	default:
-		dp_drop(w, (enum dp_drop)edge, f);
+		dp_drop(w, (enum dp_drop)edge, f, from);
 	}
 	return true;
 }
@@ -204,7 +204,7 @@ send_run(struct dp_worker *w, struct dp_frame **frames, struct dp_port *first, c
 	unsigned run = 0;
 
 	if (unlikely(!vtep)) {
-		dp_drop(w, (enum dp_drop)DROP_FDB_MISS, frames[0]);
+		dp_drop(w, (enum dp_drop)DROP_FDB_MISS, frames[0], first);
 		return 1;
 	}
 	if (unlikely(dp_is_too_big(frames[0], vtep))) {

@@ -207,7 +207,7 @@ dp_neigh_respond(struct dp_worker *w, struct dp_port *from, struct dp_frame *f)
 	enum edge edge = edge_of(w, from, f);
 
 	if (edge < ANSWERED)
-		dp_drop(w, (enum dp_drop)edge, f);
+		dp_drop(w, (enum dp_drop)edge, f, from);
 	return edge != STAYS;
 }
 

@@ -178,7 +178,7 @@ send_fragments(struct dp_worker *w, const struct dp_frame *packet, struct dp_vte
 	const uint32_t size = dp_fragment_size(&packet->hdrs, longest), room = DP_HEADROOM + packet->hdrs.l4 + size;
 
 	if (!size) {
-		dp_drop(w, (enum dp_drop)DROP_UNTOLD, packet);
+		dp_drop(w, (enum dp_drop)DROP_UNTOLD, packet, NULL);
 		return used;
 	}
 	for (uint32_t at = 0, all = packet->hdrs.end - packet->hdrs.l4; !at || at < all; at += size) {
@@ -248,5 +248,5 @@ dp_too_big(struct dp_worker *w, struct dp_port *from, struct dp_frame *f, struct
 		return;
 	if (edge == DROP_TOO_BIG)
 		tell(w, from, f, mtu);
-	dp_drop(w, (enum dp_drop)edge, f);
+	dp_drop(w, (enum dp_drop)edge, f, from);
 }

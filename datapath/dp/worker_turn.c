@@ -13,8 +13,10 @@ turn_sockets(struct dp_worker *w)
 	bool more = dp_udp_read(w);
 	unsigned n;
 
-	while ((n = dp_udp_packets(w, packets)))
+	while ((n = dp_udp_packets(w, packets))) {
+		dp_burst(w, DP_ORIGIN_UNDERLAY, n);
 		dp_decap(w, packets, dp_esp_open(w, packets, n));
+	}
 	dp_decap_flush(w);
 	if (more)
 		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_half_full(&w->udp));
@@ -53,6 +55,7 @@ turn_device(struct dp_worker *w, struct dp_eth *eth)
 	n = dp_eth_read(w, eth, mbufs);
 	if (!n)
 		return 0;
+	dp_burst(w, port ? DP_ORIGIN_PORTS : DP_ORIGIN_UNDERLAY, n);
 	if (port)
 		dp_turn_native(w, port, mbufs, n);
 	else
@@ -80,6 +83,7 @@ turn_devices(struct dp_worker *w)
 static void
 burst_from_ports(struct dp_worker *w)
 {
+	dp_burst(w, DP_ORIGIN_PORTS, w->n_frames);
 	dp_encap(w, w->frames, w->from, w->n_frames);
 	dp_udp_flush(w);
 	dp_stage(w, DP_STAGE_SEND, w->n_frames);

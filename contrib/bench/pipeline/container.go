@@ -169,7 +169,7 @@ func (p protocol) local(args []string, _ int) (func() (uint64, error), error) {
 
 // taken are the packets that a container got.
 func taken(port uint32) func() (uint64, error) {
-	return func() (uint64, error) { t, err := dp.ReadPort(port); return t.TxPackets, err }
+	return func() (uint64, error) { t, _, err := dp.ReadPort(port); return t.TxPackets, err }
 }
 
 var errUsage = errors.New("want: frames INNER OUTER, encap INNER, decap OUTER, and with a protocol, vhost or memif, before it: encap SOCKET, decap OUTER SOCKET, or local SOCKET SOCKET")
