@@ -154,7 +154,6 @@ var badOptions = []mistake{
 // Those that Docker finds itself, in words of its own, are here for the user's sake: the driver need not be asked. Newer engines find more.
 var badPools = []mistake{
 	{creates + "--ipam-driver null", []string{"no subnet", "--subnet", "-o vni=NUMBER", "-o network=NAME"}},
-	{creates + "--ipv6 --subnet 10.37.0.0/24", []string{"IPv6"}},
 	{pools + "--subnet 10.37.0.0", []string{"10.37.0.0"}},
 	{pools + "--subnet 10.37.0.1/24", []string{"subnet 10.37.0.1/24", "10.37.0.0/24"}},
 	{pools + "--subnet fd00:30::1/64 --ipv6", []string{"subnet fd00:30::1/64", "fd00:30::/64"}},
