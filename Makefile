@@ -17,7 +17,7 @@ NODE_PACKAGES  := iproute2 iputils-ping
 GUEST_PACKAGES := kmod user-mode-linux
 CARDS_PACKAGES := busybox-static debootstrap iperf3 iproute2 iputils-ping kmod
 XDP_PACKAGES   := clang libbpf-dev llvm
-FUZZ_PACKAGES  := clang libclang-rt-14-dev
+FUZZ_PACKAGES  := clang libclang-rt-dev
 PAGE_PACKAGES  := chromium iproute2 iputils-ping nodejs
 LINT_PACKAGES  := clang-format clang-tidy shellcheck
 
@@ -39,6 +39,17 @@ VERSION = $(shell contrib/deb/version)
 # The version of the managed plugin, and the registry that plugin-push takes it to.
 TAG      := latest
 REGISTRY :=
+
+# The platforms of the lab's hosts, as contrib/compose/build knows them: this machine's Debian, or those of a list such as
+# bookworm,trixie, which a cluster's hosts have in turn.
+HOSTS :=
+unexport HOSTS # contrib/compose/ci counts by it
+export PLATFORMS = $(HOSTS)
+# Those of test-mixed: today's stable and another, this machine's if it is one.
+OWN   := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+MIXED := trixie,$(if $(filter trixie,$(OWN)),bookworm,$(OWN))
+# The short form of test-lab: what differs by engine, distribution and release of DPDK.
+SHORT := ^Test(Demo|EncryptedNetwork|EveryPair|Gateway|Names|TrafficOutlivesEngine|UserErrors)$$
 
 # What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
 FLOWS := 1024
@@ -92,9 +103,15 @@ plugin-push: build engine ## Make the managed plugin and take it to a registry o
 	docker plugin rm $(REGISTRY)/overlane:$(TAG)
 
 .PHONY: image
-image: build engine ## Build overlane/host, the image of the lab's hosts
+image: build engine ## Build overlane/host, the image of the lab's hosts. HOSTS=bookworm,trixie,forky,engine29, or some of them
 	contrib/setup/packages $(LAB_PACKAGES)
-	contrib/compose/build
+	PACKAGES="$(BUILD_PACKAGES) dpdk-dev" contrib/compose/build $(HOSTS)
+
+# What the image needs of bin, on a platform other than this machine's.
+.PHONY: image-files
+image-files: build
+	contrib/setup/packages dpdk-dev
+	contrib/compose/files
 
 .PHONY: demo
 demo: image ## Three Docker hosts, one network, and a look at all it does; the hosts stay up
@@ -106,7 +123,7 @@ demo-down: engine ## Remove all that the demo left
 
 .PHONY: test
 test: ## Run every test there is, and say where the time went
-	@contrib/ci/test lint test-unit test-deb test-page test-lab
+	@contrib/ci/test lint test-unit test-deb test-page test-lab test-mixed
 
 .PHONY: test-unit
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers
@@ -143,9 +160,23 @@ page-library: page-modules ## Make the page's charting library anew, of the vers
 	contrib/page/library $(CURDIR)/bin/page/node_modules
 
 .PHONY: test-lab
-test-lab: image ## Tests on several Docker hosts
+test-lab: image ## Tests on several Docker hosts. HOSTS=trixie, or a list for a mixed cluster
 	contrib/setup/packages $(TEST_PACKAGES)
 	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 2 ./internal/lab/...
+
+.PHONY: test-short
+test-short: image ## The short form of test-lab. HOSTS=trixie, or a list for a mixed cluster
+	contrib/setup/packages $(TEST_PACKAGES)
+	$(call gotestsum,short,testname) -tags lab -count=1 -timeout 20m -parallel 2 -run '$(SHORT)' ./internal/lab
+
+.PHONY: test-mixed
+test-mixed: ## The short form of test-lab on hosts of two Debians, their engines and their releases of DPDK
+	@$(MAKE) --no-print-directory test-short HOSTS=$(MIXED)
+
+.PHONY: test-platforms
+test-platforms: engine ## Build, lint and test on Debian 12 to 14 and with engines 20.10 to 29; how it went in a last line RESULT
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES)
+	PACKAGES="$(BUILD_PACKAGES) $(LAB_PACKAGES) $(TEST_PACKAGES) $(TEST_SERVICES) $(LINT_PACKAGES)" contrib/ci/platforms
 
 .PHONY: test-cards
 test-cards: build ## Network cards as QEMU emulates them, in the hands of two guests' daemons
@@ -154,7 +185,7 @@ test-cards: build ## Network cards as QEMU emulates them, in the hands of two gu
 	contrib/cards/run bin/cards
 
 .PHONY: soak
-soak: soak-unit soak-datapath soak-esp sim test-cards soak-lab ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
+soak: soak-unit soak-datapath soak-esp sim test-cards soak-lab test-platforms ## The long forms of the tests, for an hour or two. SCHEDULES=3000 RUNS=1000000
 
 .PHONY: soak-unit
 soak-unit: build-packages

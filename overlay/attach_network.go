@@ -215,7 +215,7 @@ func (o *Overlay) usePools(all []sharedPool) error {
 		}
 		for _, r := range s.reserve {
 			_, err := o.addresses.RequestAddress(pool, r)
-			if named := r.Addr.IsValid(); err != nil && named { // engines from 28 on have no gateway but one that is named: it may be a container's
+			if named := r.Addr.IsValid(); err != nil && named { // a network whose addresses are all in use goes on without a gateway
 				return err
 			}
 		}

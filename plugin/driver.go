@@ -9,20 +9,15 @@ import (
 // driver turns the helper's requests into the overlay's terms.
 type driver struct{ *Plugin }
 
-// capabilities are the helper's, and what it does not know: that Docker may ask whether a network needs a gateway.
-type capabilities struct {
-	*network.CapabilitiesResponse
-	GwAllocChecker bool
-}
-
-// gwAllocAnswer answers that question: no. Engines before 28 reserve one, which nobody uses, see Join.
+// gwAllocAnswer is that to the question whether a network can do without a gateway. Nobody uses one, see Join, but engines before 28
+// reserve it and do not ask. Were it left out where an engine asks, it would be a container's there, and who made the network first
+// would decide whether the others can.
 type gwAllocAnswer struct{ SkipIPv4, SkipIPv6 bool }
 
-// handle adds to the helper's methods. Docker asks for capabilities while it activates the plugin, so this never waits.
+// handle adds to the helper's methods. An engine asks the question only of a driver that says so among its capabilities. This one does not,
+// but one that has found the plugin as it was before goes on asking until it starts again.
 func (d driver) handle(h *network.Handler) {
-	own, _ := d.GetCapabilities()
-	handleStatic(h, "NetworkDriver.GetCapabilities", capabilities{own, true})
-	handleStatic(h, "NetworkDriver.GwAllocCheck", gwAllocAnswer{true, true})
+	handleStatic(h, "NetworkDriver.GwAllocCheck", gwAllocAnswer{false, false})
 }
 
 // GetCapabilities says who keeps a network (Scope): Docker on each host for itself, or a swarm's managers for all nodes.

@@ -154,7 +154,7 @@ func TestActivation(t *testing.T) {
 	if got, code := d.call("Plugin.Activate", ""); got != `{"Implements":["NetworkDriver","IpamDriver"]}` || code != http.StatusOK {
 		t.Errorf("Plugin.Activate: %d %s", code, got)
 	}
-	d.driver("GetCapabilities", "", `{"Scope":"local","ConnectivityScope":"global","GwAllocChecker":true}`)
+	d.driver("GetCapabilities", "", `{"Scope":"local","ConnectivityScope":"global"}`)
 }
 
 func TestContainerLife(t *testing.T) {

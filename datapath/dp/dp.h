@@ -201,7 +201,7 @@ int dp_vtep_next_hop(uint32_t vtep, uint32_t device, const uint8_t mac[6]);
 int dp_vtep_by_kernel(uint32_t vtep);
 
 /* Files of a tap for super-frames: as with sockets each worker has one for each source port, so that a full one stops no other. */
-#define DP_GSO_FILES(workers) ((workers)*DP_UDP_SOURCES)
+#define DP_GSO_FILES(workers) (DP_UDP_SOURCES * (workers))
 /*
  * A tap that takes super-frames inside of VXLAN (TUN_F_UDP_TUNNEL_GSO), and lives as long as its DP_GSO_FILES(n_workers) files. What is
  * written to one has the number of the interface by which it is to leave in the last four bytes of its Ethernet source, in network

@@ -28,7 +28,13 @@ headers_len(const uint8_t *frame, uint32_t len)
 static bool
 matches(const struct dp_capture *c, const uint8_t *frame, uint32_t len, uint32_t whole)
 {
-	return !c->program || bpf_filter(c->program, frame, whole, c->config.headers ? headers_len(frame, len) : len);
+	const struct bpf_program program = { .bf_insns = (struct bpf_insn *)c->program };
+	struct pcap_pkthdr packet = { .len = whole };
+
+	if (!c->program)
+		return true;
+	packet.caplen = c->config.headers ? headers_len(frame, len) : len;
+	return pcap_offline_filter(&program, &packet, frame);
 }
 
 /*

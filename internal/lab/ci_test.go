@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const ciImage = "lab-testci"
 // host's death.
 func TestCI(t *testing.T) {
 	t.Parallel()
-	_, err := run(exec.CommandContext(t.Context(), "sh", "-ec", `docker run --rm --entrypoint cat overlane/host /usr/local/share/box.tar |
+	_, err := run(exec.CommandContext(t.Context(), "sh", "-ec", `docker run --rm --entrypoint cat overlane/host:`+cmp.Or(platforms[0], "latest")+` /usr/local/share/box.tar |
 		docker import --change 'CMD ["sh", "-c", "echo $(hostname) serves; exec serve"]' - `+ciImage))
 	must(t, err)
 	t.Cleanup(func() {
@@ -89,7 +90,7 @@ func ci(t *testing.T, check string) (said, logs string, status int) {
 		}
 	})
 	cmd := exec.CommandContext(t.Context(), "../../contrib/compose/ci", ciImage, "sh", "-ec", check)
-	cmd.Env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+c.opts.Name, "WIRE_SUBNET6="+c.wireSubnet6(), "LOGS="+logs)
+	cmd.Env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+c.opts.Name, "WIRE_SUBNET6="+c.wireSubnet6(), "LOGS="+logs, "PLATFORM="+platforms[0])
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, t.Output()
 	err := runGroup(ciTimeout, cmd)

@@ -34,7 +34,9 @@ type Options struct {
 type Cluster struct {
 	Hosts []*Host
 	Token string // of overlane on all of them
-	opts  Options
+
+	opts     Options
+	platform string // of the hosts that Compose starts next
 }
 
 // Up starts a cluster and waits until each of its hosts has an engine, overlane and the image `box`. One of the same name
@@ -46,7 +48,7 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	if err := c.Down(ctx); err != nil {
 		return c, err
 	}
-	if _, err := c.compose(ctx, "up", "-d", "--scale", "host="+strconv.Itoa(opts.Hosts)); err != nil {
+	if err := c.start(ctx); err != nil {
 		return c, err
 	}
 	if err := c.findHosts(ctx); err != nil {
@@ -58,6 +60,26 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 		}
 	}
 	return c, nil
+}
+
+// start starts the hosts: at once, or where they are of several platforms each by itself, with the image of its own.
+func (c *Cluster) start(ctx context.Context) error {
+	if len(platforms) == 1 {
+		return c.scale(ctx, platforms[0], c.opts.Hosts)
+	}
+	for i := range c.opts.Hosts {
+		if err := c.scale(ctx, platforms[i%len(platforms)], i+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scale has Compose start so many hosts; those that run already stay what they are.
+func (c *Cluster) scale(ctx context.Context, platform string, hosts int) error {
+	c.platform = platform
+	_, err := c.compose(ctx, "up", "-d", "--no-recreate", "--scale", "host="+strconv.Itoa(hosts))
+	return err
 }
 
 // Down removes the hosts of the cluster with all they hold, and its wire. Nobody is left to say goodbye to, so it kills.
@@ -75,7 +97,7 @@ func Down(ctx context.Context, name string) error {
 func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
 	cmd := composeCommand(ctx, append([]string{"-p", c.opts.Name, "-f", "-"}, args...)...)
 	cmd.Stdin = strings.NewReader(compose.Cluster)
-	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay, "OVERLANE_TOKEN="+c.Token)
+	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay, "OVERLANE_TOKEN="+c.Token, "PLATFORM="+c.platform)
 	return run(cmd)
 }
 

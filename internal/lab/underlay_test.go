@@ -13,7 +13,7 @@ const underlayVariable = "LAB_UNDERLAY"
 var (
 	underlay    = os.Getenv(underlayVariable)
 	sharedName  = "lab-" + cmp.Or(underlay, "tests")
-	sharedHosts = 3
+	sharedHosts = max(3, len(platforms))
 )
 
 func init() {

@@ -417,6 +417,58 @@ func TestMergeForgetsReserved(t *testing.T) {
 	}
 }
 
+// A network that was made without a gateway gets one where a host wants it: an address that is no container's, there or here, the same on
+// all hosts, and none that is reserved.
+func TestGatewayBesideContainers(t *testing.T) {
+	s := newSimulation(3, "10.20.0.0/28", 1, t.Errorf)
+	for _, h := range s.hosts {
+		h.start()
+	}
+	s.run(10 * time.Second)
+	openOn(s, s.hosts...)
+	s.run(10 * time.Second)
+	a, b := s.hosts[0], s.hosts[1]
+	for range 4 {
+		for _, h := range s.hosts {
+			h.container(netip.Addr{})
+			s.run(100 * time.Millisecond)
+		}
+		if _, first := a.containers[netip.MustParseAddr("10.20.0.1")]; first {
+			break
+		}
+	}
+	a.step(func() {
+		a.core.request(s.pool, Request{Addr: netip.MustParseAddr("10.20.0.14")}, func(netip.Addr, error) {})
+	})
+	s.run(time.Second)
+	var gateways []netip.Addr
+	for _, h := range []*simHost{b, a, s.hosts[2]} {
+		h.step(func() {
+			h.core.request(s.pool, Request{Gateway: true}, func(addr netip.Addr, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				gateways = append(gateways, addr)
+			})
+		})
+		s.run(time.Second)
+	}
+	if len(gateways) != 3 || gateways[0] != gateways[1] || gateways[0] != gateways[2] {
+		t.Fatalf("gateways %v, want one on all hosts", gateways)
+	}
+	for range 14 {
+		for _, h := range s.hosts {
+			h.container(netip.Addr{})
+			s.run(time.Second)
+		}
+	}
+	for _, h := range s.hosts {
+		if c, has := h.containers[gateways[0]]; has {
+			t.Errorf("%s, the gateway, is container %s's", gateways[0], c.mac)
+		}
+	}
+}
+
 // What Status gives is a copy: it is read without the core's lock.
 func TestStatusShares(t *testing.T) {
 	c, p := testCore("a.1", "b.1")

@@ -223,9 +223,30 @@ func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
 		return at, true, nil
 	}
 	if !r.exact {
-		r.at, _ = prefix.Bounds(p.Subnet)
+		lo, hi := prefix.Bounds(p.Subnet)
+		for r.at = max(r.at, lo); c.unfit(p, r); r.at++ {
+			if r.at == hi {
+				return 0, false, c.full(p, r)
+			}
+		}
 	}
 	return c.reserve(p, r, "gateway", ownerGateway)
+}
+
+// unfit says whether somebody has the address that might be the gateway: engines from 28 on made networks without one for older daemons,
+// whose containers have addresses from the first on. An owner that has refused it may have the next.
+func (c *core) unfit(p *pool, r *request) bool {
+	s, _ := p.Table.of(r.at)
+	_, held := p.holder(r.at)
+	if p.inUse(r.at) || held || s.Owner == ownerReserved {
+		return true
+	}
+	node := nodeOf(s.Owner)
+	if why := r.refused[node]; why == "" || why == silent {
+		return false
+	}
+	delete(r.refused, node)
+	return true
 }
 
 // reserve makes an address nobody's, on all hosts.
