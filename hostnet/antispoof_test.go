@@ -153,6 +153,12 @@ func TestAntispoofOfManyHosts(t *testing.T) {
 			t.Errorf("%s is listed: %v", host, !want)
 		}
 	}
+	// Newer nft ends where it is not told what the keys of a set are, and a set without is listed as of type integer or none.
+	for _, of := range []string{"iface_index . iface_index", "ipv4_addr . inet_service", "ipv6_addr . inet_service", "ipv4_addr", "ipv6_addr"} {
+		if !strings.Contains(out, "type "+of+"\n") {
+			t.Errorf("no set of type %s in\n%.2000s", of, out)
+		}
+	}
 }
 
 // What a bridge switches from one machine to another passes, also where br_netfilter takes it through the host's rules, and the host has no

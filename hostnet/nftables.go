@@ -238,7 +238,8 @@ type set struct {
 // elementsPerMessage keeps a list of elements below the 64 KiB that an attribute has (struct nlattr of linux/netlink.h).
 const elementsPerMessage = 1000
 
-// set adds a set, which has the same kind of keys each time. What kind is for `nft list` alone, the length is in bytes.
+// set adds a set, which has the same kind of keys each time. What kind is for `nft list` alone, of which newer versions (1.1.3) end where it
+// is not told; the length is in bytes.
 func (b *batch) set(s set, keyType int32, keyLength int) {
 	b.add(unix.NFT_MSG_NEWSET, netlink.Create, attrs{
 		{Type: unix.NFTA_SET_TABLE, Data: text(b.table)}, {Type: unix.NFTA_SET_NAME, Data: text(s.name)},
