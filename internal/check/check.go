@@ -65,6 +65,9 @@ func Run(c Config) []Result {
 	if c.Interface != "" {
 		results = append(results, xdp(c.Interface))
 	}
+	if c.DockerSocket != "" {
+		results = append(results, forwarding("/proc/sys/net/ipv4/ip_forward"))
+	}
 	results = append(results, hugepages("/sys/kernel/mm/hugepages"), clock(time.Now(), c.Built))
 	results = append(results, ports(c)...)
 	results = append(results, firewall(c.VXLANPort))

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,19 @@ func engineSocket(path string) Result {
 		return Result{check, Warn, seen + ": overlane is tested with 20.10 and later", "upgrade Docker to 20.10 or later"}
 	}
 	return Result{check, OK, seen, ""}
+}
+
+// forwarding looks at what containers' way to the outside takes of the kernel. Docker's engine turns it on, but not with nftables as its firewall.
+func forwarding(path string) Result {
+	const check = "forwarding"
+	text, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		return Result{check, Warn, fmt.Sprintf("can't tell whether the kernel forwards packets: %v", err), "run the command where /proc is the host's"}
+	case strings.TrimSpace(string(text)) == "0":
+		return Result{check, Warn, "net.ipv4.ip_forward is 0: containers reach nothing outside of their networks, and nobody outside their published ports", "sysctl -w net.ipv4.ip_forward=1, and the same line in /etc/sysctl.d; with --ip-forward=false or firewall-backend=nftables Docker does not do it"}
+	}
+	return Result{check, OK, "the kernel forwards packets between containers and the outside", ""}
 }
 
 // numbers are major, minor and patch of a version, without what Debian or others put behind: 20.10.24+dfsg1. What is none is 0.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,5 +31,19 @@ func TestEngine(t *testing.T) {
 	}
 	if r := engineSocket(filepath.Join(t.TempDir(), "none")); r.State != Warn {
 		t.Errorf("no engine: %+v", r)
+	}
+}
+
+// An engine that leaves forwarding off gives its containers no way out.
+func TestForwarding(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ip_forward")
+	says(t, forwarding(path), Warn, "can't tell")
+	for text, want := range map[string]State{"0\n": Warn, "1\n": OK} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := forwarding(path); r.State != want || (want == Warn && !strings.Contains(r.Cure, "ip_forward=1")) {
+			t.Errorf("%q: %+v, want %s", text, r, want)
+		}
 	}
 }
