@@ -2,15 +2,42 @@
 
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
-# pkg-config gives it with DPDK 24.11 and later, and cgo takes no flag it does not know.
-export CGO_CFLAGS_ALLOW := -mrtm
+# pkg-config gives them with DPDK 24.11 and on arm64, and cgo takes no flag it does not know.
+export CGO_CFLAGS_ALLOW := -mrtm|-moutline-atomics
 
-BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libipsec-mb-dev libpcap-dev
+# Another architecture's are built in a container of a suite, and so are another suite's: contrib/setup/inside, which sets INSIDE.
+OWN_ARCH  := $(shell dpkg --print-architecture)
+OWN_SUITE := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+ARCH      := $(OWN_ARCH)
+SUITE     := $(if $(filter $(OWN_ARCH),$(ARCH)),,$(OWN_SUITE))
+INSIDE    ?=
+elsewhere := $(if $(INSIDE),,$(SUITE))
+inside     = PACKAGES="$(BUILD_PACKAGES) $(1)" ARCH=$(ARCH) contrib/setup/inside $(SUITE)
+# Where that lies, and what it is of.
+there     := bin/$(if $(elsewhere),$(SUITE)$(if $(filter $(OWN_ARCH),$(ARCH)),,-$(ARCH))/)
+of        := $(or $(SUITE),$(OWN_SUITE)) $(ARCH)
+
+ifneq ($(ARCH),$(OWN_ARCH))
+triplet_arm64 := aarch64-linux-gnu
+triplet       := $(or $(triplet_$(ARCH)),$(error ARCH=$(ARCH): want amd64 or arm64))
+foreign       := :$(ARCH)
+ifneq ($(INSIDE),)
+export GOARCH := $(ARCH)
+export CGO_ENABLED := 1
+export CC := $(triplet)-gcc
+export PKG_CONFIG_LIBDIR := /usr/lib/$(triplet)/pkgconfig
+endif
+endif
+
+BUILD_PACKAGES := $(if $(foreign),crossbuild-essential-$(ARCH),build-essential) pkg-config \
+  $(addsuffix $(foreign),libdpdk-dev libpcap-dev $(if $(filter amd64,$(ARCH)),libipsec-mb-dev,libssl-dev))
 LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
+SUITE_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
 TEST_SERVICES  := prometheus
 DEB_TEST_PACKAGES := systemd
+ARM64_PACKAGES := ethtool iproute2 procps
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := ethtool iperf3 iproute2 iputils-ping sockperf
 NODE_PACKAGES  := iproute2 iputils-ping
@@ -30,7 +57,7 @@ gotestsum = go run $(GOTESTSUM) --format $(2) --jsonfile-timing-events bin/tests
 # What `overlane version` prints: the tag, the commits since and the last one's hash, or the hash alone where there is no tag.
 RELEASE = $(shell git describe --tags --always --dirty --match 'v[0-9]*')
 # Of the Debian package.
-VERSION = $(shell contrib/deb/version)
+VERSION = $(shell contrib/deb/version $(SUITE))
 
 # The version of the managed plugin, and the registry that plugin-push takes it to.
 TAG      := latest
@@ -54,11 +81,16 @@ TIME := 2m
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
-build: build-packages ## Build bin/overlane
+build: $(if $(elsewhere),engine,build-packages) ## Build bin/overlane; with SUITE= or ARCH=arm64 one for another Debian or architecture, in bin/SUITE-ARCH
+ifneq ($(elsewhere),)
+	contrib/setup/packages $(SUITE_PACKAGES)
+	$(call inside) make ARCH=$(ARCH) build
+else
 	go build -ldflags '-X main.release=$(RELEASE)' -o bin/overlane ./cmd/overlane
+endif
 
 .PHONY: install
 install: build ## Build overlane and install it into /usr/local/bin, as a service where systemd runs
@@ -66,8 +98,13 @@ install: build ## Build overlane and install it into /usr/local/bin, as a servic
 	contrib/systemd/install
 
 .PHONY: deb
-deb: build ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=that of the tag or commit
-	contrib/deb/build $(VERSION)
+deb: $(if $(elsewhere),engine,build) ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=that of the tag or commit SUITE= ARCH=
+ifneq ($(elsewhere),)
+	contrib/setup/packages $(SUITE_PACKAGES)
+	$(call inside) make ARCH=$(ARCH) VERSION=$(VERSION) deb
+else
+	contrib/deb/build $(VERSION) $(ARCH)
+endif
 
 .PHONY: man
 man: build ## Write the manual pages of all commands into bin/man
@@ -115,7 +152,7 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 .PHONY: test-deb
 test-deb: deb ## Look into the Debian package, and have systemd look at the service
 	contrib/setup/packages $(DEB_TEST_PACKAGES)
-	contrib/deb/test bin/overlane_$(VERSION)_$$(dpkg --print-architecture).deb
+	contrib/deb/test bin/overlane_$(VERSION)_$(ARCH).deb
 
 # What comes by npm, at the versions and with the hashes of contrib/page/package-lock.json; Debian's npm where nodejs brings none.
 .PHONY: page-modules
@@ -123,6 +160,19 @@ page-modules:
 	@contrib/setup/packages $(PAGE_PACKAGES)
 	@command -v npm >/dev/null || contrib/setup/packages npm
 	@contrib/page/modules $(CURDIR)/bin/page
+
+.PHONY: test-arm64
+test-arm64: engine ## arm64: built here, its C code tested and its daemon started by QEMU; how it went in a last line RESULT. SUITE=
+	contrib/setup/packages $(SUITE_PACKAGES)
+	@$(MAKE) --no-print-directory ARCH=arm64 test-arm64-inside
+
+.PHONY: test-arm64-inside
+test-arm64-inside:
+	$(call inside,$(ARM64_PACKAGES)) contrib/arm64/test
+
+.PHONY: dp-test
+dp-test: build-packages
+	go test -c -tags dptest -o bin/dp.test ./datapath/dp
 
 .PHONY: test-page
 test-page: build page-modules ## The page in a browser, of three hosts and of a hundred; how it went in a last line RESULT
@@ -251,6 +301,7 @@ lint-shell:
 .PHONY: lint-c
 lint-c:
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) datapath/dp/*.c
+	$(CC) -DDP_AEAD_OPENSSL -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror datapath/dp/pure_aead_openssl.c
 	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
 	ls datapath/dp/*.c | grep -v harness_ | xargs -P2 -I{} clang-tidy --quiet {} -- -D_GNU_SOURCE -std=gnu11 $$(pkg-config --cflags libdpdk)
 
