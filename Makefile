@@ -12,7 +12,7 @@ ARCH      := $(OWN_ARCH)
 SUITE     := $(if $(filter $(OWN_ARCH),$(ARCH)),,$(OWN_SUITE))
 INSIDE    ?=
 elsewhere := $(if $(INSIDE),,$(SUITE))
-inside     = PACKAGES="$(BUILD_PACKAGES) $(1)" ARCH=$(ARCH) contrib/setup/inside $(SUITE)
+inside     = PACKAGES="$(BUILD_PACKAGES)" ARCH=$(ARCH) contrib/setup/inside $(SUITE)
 # Where that lies, and what it is of.
 there     := bin/$(if $(elsewhere),$(SUITE)$(if $(filter $(OWN_ARCH),$(ARCH)),,-$(ARCH))/)
 of        := $(or $(SUITE),$(OWN_SUITE)) $(ARCH)
@@ -37,7 +37,6 @@ SUITE_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
 TEST_SERVICES  := prometheus
 DEB_TEST_PACKAGES := systemd
-ARM64_PACKAGES := ethtool iproute2 procps
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := ethtool iperf3 iproute2 iputils-ping sockperf
 NODE_PACKAGES  := iproute2 iputils-ping
@@ -59,8 +58,9 @@ RELEASE = $(shell git describe --tags --always --dirty --match 'v[0-9]*')
 # Of the Debian package.
 VERSION = $(shell contrib/deb/version $(SUITE))
 
-# The version of the managed plugin, and the registry that plugin-push takes it to.
-TAG      := latest
+# The version of the managed plugin, and the registry that plugin-push takes it to. Docker installs no plugin from a manifest of several
+# architectures (findings/plugin-manifest-list.sh): arm64 has a tag of its own.
+TAG      := latest$(if $(filter amd64,$(ARCH)),,-$(ARCH))
 REGISTRY :=
 
 # What bench-pipeline sends: flows over so many MACs, frames of so many bytes.
@@ -87,7 +87,7 @@ help: ## Show this list
 build: $(if $(elsewhere),engine,build-packages) ## Build bin/overlane; with SUITE= or ARCH=arm64 one for another Debian or architecture, in bin/SUITE-ARCH
 ifneq ($(elsewhere),)
 	contrib/setup/packages $(SUITE_PACKAGES)
-	$(call inside) make ARCH=$(ARCH) build
+	$(inside) make ARCH=$(ARCH) build
 else
 	go build -ldflags '-X main.release=$(RELEASE)' -o bin/overlane ./cmd/overlane
 endif
@@ -101,7 +101,7 @@ install: build ## Build overlane and install it into /usr/local/bin, as a servic
 deb: $(if $(elsewhere),engine,build) ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=that of the tag or commit SUITE= ARCH=
 ifneq ($(elsewhere),)
 	contrib/setup/packages $(SUITE_PACKAGES)
-	$(call inside) make ARCH=$(ARCH) VERSION=$(VERSION) deb
+	$(inside) make ARCH=$(ARCH) VERSION=$(VERSION) deb
 else
 	contrib/deb/build $(VERSION) $(ARCH)
 endif
@@ -112,17 +112,26 @@ man: build ## Write the manual pages of all commands into bin/man
 	bin/overlane man bin/man
 
 .PHONY: plugin
-plugin: build engine ## Make the managed plugin overlane/overlane:TAG in this machine's engine. TAG=latest
+plugin: build engine ## Make the managed plugin overlane/overlane:TAG in this machine's engine. TAG=latest SUITE= ARCH=
 	contrib/setup/packages $(PLUGIN_PACKAGES)
-	contrib/plugin/create overlane/overlane:$(TAG)
+	contrib/plugin/create overlane/overlane:$(TAG) $(of) $(there)overlane
 
 .PHONY: plugin-push
-plugin-push: build engine ## Make the managed plugin and take it to a registry of yours. REGISTRY=host:port TAG=latest
+plugin-push: build engine ## Make the managed plugin and take it to a registry of yours. REGISTRY=host:port TAG=latest SUITE= ARCH=
 	@[ -n "$(REGISTRY)" ] || { echo "where to? make plugin-push REGISTRY=host:port" >&2; exit 1; }
 	contrib/setup/packages $(PLUGIN_PACKAGES)
-	contrib/plugin/create $(REGISTRY)/overlane:$(TAG)
+	contrib/plugin/create $(REGISTRY)/overlane:$(TAG) $(of) $(there)overlane
 	docker plugin push $(REGISTRY)/overlane:$(TAG)
 	docker plugin rm $(REGISTRY)/overlane:$(TAG)
+
+.PHONY: release
+release: engine ## Make the release of the tag that is here in bin/release: packages, plugins, what is in them, checksums
+	contrib/setup/packages $(SUITE_PACKAGES)
+	contrib/release/build
+
+.PHONY: release-part
+release-part:
+	$(inside) contrib/release/part $(VERSION) $(ARCH)
 
 .PHONY: image
 image: build engine ## Build overlane/host, the image of the lab's hosts
@@ -168,7 +177,7 @@ test-arm64: engine ## arm64: built here, its C code tested and its daemon starte
 
 .PHONY: test-arm64-inside
 test-arm64-inside:
-	$(call inside,$(ARM64_PACKAGES)) contrib/arm64/test
+	$(inside) contrib/arm64/test
 
 .PHONY: dp-test
 dp-test: build-packages
