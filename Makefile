@@ -200,6 +200,7 @@ page-library: page-modules ## Make the page's charting library anew, of the vers
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts
 	contrib/setup/packages $(TEST_PACKAGES)
+	contrib/release/previous
 	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 2 ./internal/lab/...
 
 .PHONY: test-cards
@@ -233,6 +234,7 @@ soak-esp: build-packages ## Encrypted networks and a Linux kernel's IPsec, both 
 .PHONY: soak-lab
 soak-lab: image
 	contrib/setup/packages $(TEST_PACKAGES)
+	contrib/release/previous
 	go test -count=1 -timeout 3h -tags lab,soak -parallel 2 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
