@@ -36,6 +36,7 @@ PLUGIN_PACKAGES := debootstrap
 SUITE_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
 TEST_SERVICES  := prometheus
+DEB_PACKAGES   := dpkg-dev
 DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := ethtool iperf3 iproute2 iputils-ping sockperf
@@ -103,6 +104,7 @@ ifneq ($(elsewhere),)
 	contrib/setup/packages $(SUITE_PACKAGES)
 	$(inside) make ARCH=$(ARCH) VERSION=$(VERSION) deb
 else
+	contrib/setup/packages $(DEB_PACKAGES)
 	contrib/deb/build $(VERSION) $(ARCH)
 endif
 
