@@ -1,23 +1,21 @@
-# The root file system of the managed plugin: overlane, the libraries it loads, and nothing else. contrib/plugin/create gives the
-# argument, an image of the Debian that bin/overlane was built on.
+# The root file system of the managed plugin: overlane, the libraries it loads, and nothing else. contrib/plugin/files gives the files and
+# the arguments: an image of the Debian that the binary was built on, of this machine's architecture, and the plugin's architecture.
 ARG BASE
 FROM ${BASE} AS files
+ARG ARCH
 
-# What --underlay can name: the virtual devices, and the cards of servers and clouds.
-RUN apt-get update \
+# What --underlay can name: the virtual devices, and the cards of servers and clouds. QEMU asks another architecture's loader which
+# libraries it takes.
+RUN dpkg --add-architecture "$ARCH" \
+ && apt-get update \
  && apt-get install -y --no-install-recommends \
-      '^librte-(ethdev|hash|mempool-ring)[0-9]+$' '^libipsec-mb[0-9]+$' '^libpcap0.8(t64)?$' \
-      '^librte-net-(af-packet|af-xdp|memif|virtio)[0-9]+$' \
-      '^librte-net-(bnxt|e1000-|ena|i40e|iavf|ice|igc|ixgbe|vmxnet3-)[0-9]+$'
-COPY bin/overlane /usr/bin/overlane
-
-# DPDK opens its drivers by their place, and counts one twice that lies at two: links stay links.
-RUN mkdir -p /plugin/usr/lib /plugin/usr/lib64 /plugin/run /plugin/tmp /plugin/var \
- && ln -s usr/lib usr/lib64 /plugin/ && ln -s ../run /plugin/var/run \
- && for file in /usr/bin/overlane /usr/lib/*/dpdk/pmds-*/*.so*; do \
-      echo "$file"; ldd "$file" | grep -o '/[^ ]*'; \
-    done | sort -u | while read -r file; do echo "$file"; realpath "$file"; done | sort -u \
-    | xargs cp -a --parents -t /plugin
+      $([ "$ARCH" = "$(dpkg --print-architecture)" ] || echo qemu-user-static) \
+      "^librte-(ethdev|hash|mempool-ring)[0-9]+$:$ARCH" "^lib(ipsec-mb|ssl)[0-9]+(t64)?$:$ARCH" "^libpcap0.8(t64)?$:$ARCH" \
+      "^librte-net-(af-packet|af-xdp|memif|virtio)[0-9]+$:$ARCH" \
+      "^librte-net-(bnxt|e1000-|ena|i40e|iavf|ice|igc|ixgbe|vmxnet3-)[0-9]+$:$ARCH"
+COPY overlane /usr/bin/overlane
+COPY gather /usr/local/bin/
+RUN gather "$ARCH" /plugin
 LABEL image=overlane/plugin
 
 FROM scratch

@@ -2,14 +2,41 @@
 
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
-# pkg-config gives it with DPDK 24.11 and later, and cgo takes no flag it does not know.
-export CGO_CFLAGS_ALLOW := -mrtm
+# pkg-config gives them with DPDK 24.11 and on arm64, and cgo takes no flag it does not know.
+export CGO_CFLAGS_ALLOW := -mrtm|-moutline-atomics
 
-BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libipsec-mb-dev libpcap-dev
+# Another architecture's are built in a container of a suite, and so are another suite's: contrib/setup/inside, which sets INSIDE.
+OWN_ARCH  := $(shell dpkg --print-architecture)
+OWN_SUITE := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+ARCH      := $(OWN_ARCH)
+SUITE     := $(if $(filter $(OWN_ARCH),$(ARCH)),,$(OWN_SUITE))
+INSIDE    ?=
+elsewhere := $(if $(INSIDE),,$(SUITE))
+inside     = PACKAGES="$(BUILD_PACKAGES)" ARCH=$(ARCH) contrib/setup/inside $(SUITE)
+# Where that lies, and what it is of.
+there     := bin/$(if $(elsewhere),$(SUITE)$(if $(filter $(OWN_ARCH),$(ARCH)),,-$(ARCH))/)
+of        := $(or $(SUITE),$(OWN_SUITE)) $(ARCH)
+
+ifneq ($(ARCH),$(OWN_ARCH))
+triplet_arm64 := aarch64-linux-gnu
+triplet       := $(or $(triplet_$(ARCH)),$(error ARCH=$(ARCH): want amd64 or arm64))
+foreign       := :$(ARCH)
+ifneq ($(INSIDE),)
+export GOARCH := $(ARCH)
+export CGO_ENABLED := 1
+export CC := $(triplet)-gcc
+export PKG_CONFIG_LIBDIR := /usr/lib/$(triplet)/pkgconfig
+endif
+endif
+
+BUILD_PACKAGES := $(if $(foreign),crossbuild-essential-$(ARCH),build-essential) pkg-config \
+  $(addsuffix $(foreign),libdpdk-dev libpcap-dev $(if $(filter amd64,$(ARCH)),libipsec-mb-dev,libssl-dev))
 LAB_PACKAGES   := debootstrap dpdk-dev ethtool iproute2 iptables procps
 PLUGIN_PACKAGES := debootstrap
+SUITE_PACKAGES := debootstrap
 TEST_PACKAGES  := docker-registry dpdk-dev iperf3 iputils-ping jq nftables tcpdump tshark
 TEST_SERVICES  := prometheus
+DEB_PACKAGES   := dpkg-dev
 DEB_TEST_PACKAGES := systemd
 PIPELINE_PACKAGES := debootstrap dpdk-dev iproute2 openvswitch-switch-dpdk
 HOSTS_PACKAGES := ethtool iperf3 iproute2 iputils-ping sockperf
@@ -34,10 +61,11 @@ sanitized = ASAN_OPTIONS=detect_leaks=0 CGO_CFLAGS='-g -O2 -fsanitize=undefined 
 # What `overlane version` prints: the tag, the commits since and the last one's hash, or the hash alone where there is no tag.
 RELEASE = $(shell git describe --tags --always --dirty --match 'v[0-9]*')
 # Of the Debian package.
-VERSION = $(shell contrib/deb/version)
+VERSION = $(shell contrib/deb/version $(SUITE))
 
-# The version of the managed plugin, and the registry that plugin-push takes it to.
-TAG      := latest
+# The version of the managed plugin, and the registry that plugin-push takes it to. Docker installs no plugin from a manifest of several
+# architectures (findings/plugin-manifest-list.sh): arm64 has a tag of its own.
+TAG      := latest$(if $(filter amd64,$(ARCH)),,-$(ARCH))
 REGISTRY :=
 
 # The platforms of the lab's hosts, as contrib/compose/build knows them: this machine's Debian, or those of a list such as
@@ -69,11 +97,16 @@ TIME := 2m
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
-build: build-packages ## Build bin/overlane
+build: $(if $(elsewhere),engine,build-packages) ## Build bin/overlane; with SUITE= or ARCH=arm64 one for another Debian or architecture, in bin/SUITE-ARCH
+ifneq ($(elsewhere),)
+	contrib/setup/packages $(SUITE_PACKAGES)
+	$(inside) make ARCH=$(ARCH) build
+else
 	go build -ldflags '-X main.release=$(RELEASE)' -o bin/overlane ./cmd/overlane
+endif
 
 .PHONY: install
 install: build ## Build overlane and install it into /usr/local/bin, as a service where systemd runs
@@ -81,8 +114,14 @@ install: build ## Build overlane and install it into /usr/local/bin, as a servic
 	contrib/systemd/install
 
 .PHONY: deb
-deb: build ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=that of the tag or commit
-	contrib/deb/build $(VERSION)
+deb: $(if $(elsewhere),engine,build) ## Build bin/overlane_VERSION_ARCH.deb, a Debian package of the service. VERSION=that of the tag or commit SUITE= ARCH=
+ifneq ($(elsewhere),)
+	contrib/setup/packages $(SUITE_PACKAGES)
+	$(inside) make ARCH=$(ARCH) VERSION=$(VERSION) deb
+else
+	contrib/setup/packages $(DEB_PACKAGES)
+	contrib/deb/build $(VERSION) $(ARCH)
+endif
 
 .PHONY: man
 man: build ## Write the manual pages of all commands into bin/man
@@ -90,17 +129,26 @@ man: build ## Write the manual pages of all commands into bin/man
 	bin/overlane man bin/man
 
 .PHONY: plugin
-plugin: build engine ## Make the managed plugin overlane/overlane:TAG in this machine's engine. TAG=latest
+plugin: build engine ## Make the managed plugin overlane/overlane:TAG in this machine's engine. TAG=latest SUITE= ARCH=
 	contrib/setup/packages $(PLUGIN_PACKAGES)
-	contrib/plugin/create overlane/overlane:$(TAG)
+	contrib/plugin/create overlane/overlane:$(TAG) $(of) $(there)overlane
 
 .PHONY: plugin-push
-plugin-push: build engine ## Make the managed plugin and take it to a registry of yours. REGISTRY=host:port TAG=latest
+plugin-push: build engine ## Make the managed plugin and take it to a registry of yours. REGISTRY=host:port TAG=latest SUITE= ARCH=
 	@[ -n "$(REGISTRY)" ] || { echo "where to? make plugin-push REGISTRY=host:port" >&2; exit 1; }
 	contrib/setup/packages $(PLUGIN_PACKAGES)
-	contrib/plugin/create $(REGISTRY)/overlane:$(TAG)
+	contrib/plugin/create $(REGISTRY)/overlane:$(TAG) $(of) $(there)overlane
 	docker plugin push $(REGISTRY)/overlane:$(TAG)
 	docker plugin rm $(REGISTRY)/overlane:$(TAG)
+
+.PHONY: release
+release: engine ## Make the release of the tag that is here in bin/release: packages, plugins, what is in them, checksums
+	contrib/setup/packages $(SUITE_PACKAGES)
+	contrib/release/build
+
+.PHONY: release-part
+release-part:
+	$(inside) contrib/release/part $(VERSION) $(ARCH)
 
 .PHONY: image
 image: build engine ## Build overlane/host, the image of the lab's hosts. HOSTS=bookworm,trixie,forky,engine29, or some of them
@@ -136,7 +184,7 @@ test-unit: build-packages ## Tests of the packages, under the race detector; the
 .PHONY: test-deb
 test-deb: deb ## Look into the Debian package, and have systemd look at the service
 	contrib/setup/packages $(DEB_TEST_PACKAGES)
-	contrib/deb/test bin/overlane_$(VERSION)_$$(dpkg --print-architecture).deb
+	contrib/deb/test bin/overlane_$(VERSION)_$(ARCH).deb
 
 # What comes by npm, at the versions and with the hashes of contrib/page/package-lock.json; Debian's npm where nodejs brings none.
 .PHONY: page-modules
@@ -144,6 +192,19 @@ page-modules:
 	@contrib/setup/packages $(PAGE_PACKAGES)
 	@command -v npm >/dev/null || contrib/setup/packages npm
 	@contrib/page/modules $(CURDIR)/bin/page
+
+.PHONY: test-arm64
+test-arm64: engine ## arm64: built here, its C code tested and its daemon started by QEMU; how it went in a last line RESULT. SUITE=
+	contrib/setup/packages $(SUITE_PACKAGES)
+	@$(MAKE) --no-print-directory ARCH=arm64 test-arm64-inside
+
+.PHONY: test-arm64-inside
+test-arm64-inside:
+	$(inside) contrib/arm64/test
+
+.PHONY: dp-test
+dp-test: build-packages
+	go test -c -tags dptest -o bin/dp.test ./datapath/dp
 
 .PHONY: test-page
 test-page: build page-modules ## The page in a browser, of three hosts and of a hundred; how it went in a last line RESULT
@@ -162,6 +223,7 @@ page-library: page-modules ## Make the page's charting library anew, of the vers
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts. HOSTS=trixie, or a list for a mixed cluster
 	contrib/setup/packages $(TEST_PACKAGES)
+	contrib/release/previous
 	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 2 ./internal/lab/...
 
 .PHONY: test-short
@@ -209,6 +271,7 @@ soak-esp: build-packages ## Encrypted networks and a Linux kernel's IPsec, both 
 .PHONY: soak-lab
 soak-lab: image
 	contrib/setup/packages $(TEST_PACKAGES)
+	contrib/release/previous
 	go test -count=1 -timeout 3h -tags lab,soak -parallel 2 -v ./internal/lab/...
 
 .PHONY: bench-pipeline
@@ -286,6 +349,7 @@ lint-shell:
 .PHONY: lint-c
 lint-c:
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror $$(pkg-config --cflags libdpdk) datapath/dp/*.c
+	$(CC) -DDP_AEAD_OPENSSL -std=gnu11 -O2 -fsyntax-only -Wall -Wextra -Werror datapath/dp/pure_aead_openssl.c
 	clang-format --dry-run -Werror $$(git ls-files '*.[ch]')
 	ls datapath/dp/*.c | grep -v harness_ | xargs -P2 -I{} clang-tidy --quiet {} -- -D_GNU_SOURCE -std=gnu11 $$(pkg-config --cflags libdpdk)
 

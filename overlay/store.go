@@ -60,7 +60,7 @@ func openStore(dir string, log logrus.FieldLogger) (s *store, err error) {
 		_, err1 := tx.CreateBucketIfNotExists(bucketNetworks)
 		_, err2 := tx.CreateBucketIfNotExists(bucketEndpoints)
 		_, err3 := tx.CreateBucketIfNotExists(bucketAllocations)
-		return errors.Join(err1, err2, err3)
+		return errors.Join(err1, err2, err3, putFormat(tx))
 	})
 	if err != nil {
 		db.Close()
@@ -76,6 +76,9 @@ func makeWhole(path string, log logrus.FieldLogger) error {
 		return beginAnew(path, log)
 	}
 	found, damage, err := examine(path)
+	if err == nil {
+		err = found.checkFormat(path)
+	}
 	switch {
 	case err != nil:
 		return err

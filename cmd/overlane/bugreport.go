@@ -30,6 +30,10 @@ func bugreportCommand() *cobra.Command {
 			"the host's network stands. Tokens are left out. Names and addresses of hosts and containers are in it: look before you give it away.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if to == "" {
+				host, _ := os.Hostname()
+				to = fmt.Sprintf("overlane-%s-%s.tar.gz", host, time.Now().Format("20060102-150405"))
+			}
 			file, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 			if err != nil {
 				return fmt.Errorf("--to: %w: choose another name", err)
@@ -42,8 +46,8 @@ func bugreportCommand() *cobra.Command {
 			return err
 		},
 	}
-	host, _ := os.Hostname()
-	cmd.Flags().StringVar(&to, "to", fmt.Sprintf("overlane-%s-%s.tar.gz", host, time.Now().Format("20060102-150405")), "the archive, which must not be there yet")
+	// The manual shows defaults, and is the same wherever and whenever it is made.
+	cmd.Flags().StringVar(&to, "to", "", "the archive, which must not be there yet (default: overlane-HOST-TIME.tar.gz)")
 	f.addSocket(cmd)
 	return cmd
 }

@@ -88,3 +88,10 @@ func TestBugreport(t *testing.T) {
 		t.Errorf("over a file that is there: %v", err)
 	}
 }
+
+// The manual is the same on every host.
+func TestReportsNameIsNoDefault(t *testing.T) {
+	if flag := bugreportCommand().Flag("to"); flag.DefValue != "" {
+		t.Errorf("the manual says that --to is %s", flag.DefValue)
+	}
+}

@@ -6,7 +6,9 @@ package dp
 
 /*
 #cgo pkg-config: libdpdk
-#cgo LDFLAGS: -lIPSec_MB -lpcap
+#cgo LDFLAGS: -lpcap
+#cgo amd64 LDFLAGS: -lIPSec_MB
+#cgo !amd64 LDFLAGS: -lcrypto
 // libdpdk's -march names a CPU of 2008, whose instructions are all right, but code arranged for it is slow on others.
 #cgo CFLAGS: -D_GNU_SOURCE -std=gnu11 -O3 -mtune=generic -Wall
 #include "dp.h"

@@ -162,14 +162,13 @@ dp_harness_masked(uint32_t port)
 uint32_t
 dp_harness_throttle_after(uint32_t normal_us, uint32_t turn_us, uint32_t then_us)
 {
-	const uint64_t us = dp_cycles(1), start = us * US_PER_S;
+	const uint64_t start = dp_cycles(US_PER_S), now = start + dp_cycles(20000); /* a window less than a turn */
 	struct dp_throttle throttle = { .since = start };
-	uint64_t now = start + 20000 * us; /* a window less than a turn */
 
-	dp_throttle_normal(&throttle, now - normal_us * us, now);
-	dp_throttle_normal(&throttle, now, now + us);
-	dp_throttle_flooding(&throttle, 1, now, now + turn_us * us);
-	return dp_throttle_left(&throttle, now + (turn_us + then_us) * us);
+	dp_throttle_normal(&throttle, now - dp_cycles(normal_us), now);
+	dp_throttle_normal(&throttle, now, now + dp_cycles(1));
+	dp_throttle_flooding(&throttle, 1, now, now + dp_cycles(turn_us));
+	return dp_throttle_left(&throttle, now + dp_cycles(turn_us + then_us));
 }
 
 void
@@ -193,7 +192,7 @@ void
 dp_harness_charge(uint64_t mac, uint64_t us)
 {
 	for (uint64_t i = 0; i < us; i++)
-		dp_rx_fairness_charge(&dp_harness_worker()->fairness, mac, dp_cycles(1));
+		dp_rx_fairness_charge(&dp_harness_worker()->fairness, mac, dp_cycles(i + 1) - dp_cycles(i));
 }
 
 bool

@@ -45,7 +45,7 @@ dp_esp_begin(struct dp_worker *w, const struct dp_frame *f, const struct dp_vtep
 uint32_t
 dp_esp_seal(struct dp_esp_run *run, uint32_t vni, uint8_t *packet, uint32_t frame_len)
 {
-	const struct dp_sa *sa = run->sa;
+	struct dp_sa *sa = run->sa;
 	const uint64_t number = run->number++;
 	const uint32_t text_len = dp_esp_text(frame_len), inner = DP_ESP_FRONT - sizeof(struct dp_esp_hdr) + frame_len, pad = text_len - inner - DP_ESP_TRAILER;
 	struct dp_esp_hdr hdr = { htonl(sa->spi), htonl((uint32_t)number), rte_cpu_to_be_64((uint64_t)run->time << IV_NUMBER_BITS | (number & (DP_SA_PACKETS - 1))) };

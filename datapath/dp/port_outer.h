@@ -3,9 +3,8 @@
 #define DP_OUTER_H
 
 /* The outer headers of a packet that a device has received: what is checked before its payload is taken for VXLAN. */
-#include <smmintrin.h>
-
 #include "pure_csum.h"
+#include "pure_lanes.h"
 #include "port.h"
 
 /* The headers of a plain packet, in whole vectors. */
@@ -15,7 +14,7 @@ union dp_outer_plain {
 		struct rte_ipv4_hdr ip;
 		struct rte_udp_hdr udp;
 	};
-	__m128i vectors[3];
+	dp_lanes vectors[3];
 };
 
 /* What the packets of a burst are held against. */
@@ -69,12 +68,10 @@ dp_outer_sum_ok(const dp_ipv4_hdr *ip, uint32_t len)
 	return sum % 0xffff == 0;
 }
 
-static inline __m128i
+static inline dp_lanes
 dp_outer_differs(const struct dp_outer *o, const uint8_t *data, unsigned i)
 {
-	__m128i header = _mm_loadu_si128((const __m128i *)data + i);
-
-	return _mm_xor_si128(_mm_and_si128(header, dp_outer_mask.vectors[i]), o->plain.vectors[i]);
+	return (dp_lanes_load(data + i * sizeof(dp_lanes)) & dp_outer_mask.vectors[i]) ^ o->plain.vectors[i];
 }
 
 /*
@@ -88,12 +85,12 @@ dp_outer_plain(struct dp_outer *o, struct rte_mbuf **m, struct dp_packet *p)
 	const dp_ipv4_hdr *ip = (const void *)(d + DP_ETH_LEN);
 	const dp_udp_hdr *udp = (const void *)(d + DP_ETH_LEN + sizeof(*ip));
 	uint32_t len = (*m)->data_len;
-	__m128i differs;
+	dp_lanes differs;
 
 	if ((*m)->nb_segs > 1 || len < DP_OUTER4_LEN)
 		return false;
-	differs = _mm_or_si128(_mm_or_si128(dp_outer_differs(o, d, 0), dp_outer_differs(o, d, 1)), dp_outer_differs(o, d, 2));
-	if (!_mm_testz_si128(differs, differs) || ntohs(ip->total_length) != len - DP_ETH_LEN || ntohs(udp->dgram_len) != len - DP_ETH_LEN - sizeof(*ip) ||
+	differs = dp_outer_differs(o, d, 0) | dp_outer_differs(o, d, 1) | dp_outer_differs(o, d, 2);
+	if (!dp_lanes_zero(differs) || ntohs(ip->total_length) != len - DP_ETH_LEN || ntohs(udp->dgram_len) != len - DP_ETH_LEN - sizeof(*ip) ||
 	    !dp_outer_sum_ok(ip, sizeof(*ip)))
 		return false;
 	p->data = d + DP_OUTER4_LEN - DP_VXLAN_LEN;

@@ -279,7 +279,7 @@ memory_info(const struct dp_udp *udp, uint32_t info[SK_MEMINFO_VARS])
 {
 	socklen_t len = SK_MEMINFO_VARS * sizeof(*info);
 
-	return !getsockopt(udp->rx_fd, SOL_SOCKET, SO_MEMINFO, info, &len);
+	return !getsockopt(udp->rx_fd, SOL_SOCKET, SO_MEMINFO, info, &len) && len == SK_MEMINFO_VARS * sizeof(*info);
 }
 
 bool

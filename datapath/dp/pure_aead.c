@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "pure_aead.h"
+
+#ifndef DP_AEAD_OPENSSL
+
 #include <errno.h>
 
-#include "pure_aead.h"
 #include "pure_bytes.h"
 
 /* Its functions keep nothing between calls: all workers use one. */
@@ -25,7 +28,7 @@ dp_aead_init(void)
 	return -ENOTSUP;
 }
 
-void
+int
 dp_aead_key(struct dp_aead *aead, const uint8_t *key, unsigned key_len)
 {
 	if (key_len == IMB_GCM_128_KEY_LEN) {
@@ -37,10 +40,17 @@ dp_aead_key(struct dp_aead *aead, const uint8_t *key, unsigned key_len)
 		aead->seal = library->gcm256_enc;
 		aead->open = library->gcm256_dec;
 	}
+	return 0;
 }
 
 void
-dp_aead_seal(const struct dp_aead *aead, const uint8_t nonce[DP_AEAD_NONCE], const void *aad, uint32_t aad_len, uint8_t *text, uint32_t len, uint8_t tag[DP_AEAD_TAG])
+dp_aead_forget(struct dp_aead *aead)
+{
+	explicit_bzero(aead, sizeof(*aead));
+}
+
+void
+dp_aead_seal(struct dp_aead *aead, const uint8_t nonce[DP_AEAD_NONCE], const void *aad, uint32_t aad_len, uint8_t *text, uint32_t len, uint8_t tag[DP_AEAD_TAG])
 {
 	struct gcm_context_data context;
 
@@ -48,7 +58,7 @@ dp_aead_seal(const struct dp_aead *aead, const uint8_t nonce[DP_AEAD_NONCE], con
 }
 
 bool
-dp_aead_open(const struct dp_aead *aead, const uint8_t nonce[DP_AEAD_NONCE], const void *aad, uint32_t aad_len, uint8_t *text, uint32_t len, const uint8_t tag[DP_AEAD_TAG])
+dp_aead_open(struct dp_aead *aead, const uint8_t nonce[DP_AEAD_NONCE], const void *aad, uint32_t aad_len, uint8_t *text, uint32_t len, const uint8_t tag[DP_AEAD_TAG])
 {
 	struct gcm_context_data context;
 	uint8_t want[DP_AEAD_TAG];
@@ -57,3 +67,5 @@ dp_aead_open(const struct dp_aead *aead, const uint8_t nonce[DP_AEAD_NONCE], con
 	/* In the same time wherever they differ. */
 	return !((dp_load64(want) ^ dp_load64(tag)) | (dp_load64(want + 8) ^ dp_load64(tag + 8)));
 }
+
+#endif

@@ -19,7 +19,7 @@
 
 /* What was charged is taken off all deficits in equal parts: who took more is left with one, for a while. */
 static void
-decay(struct dp_rx_fairness *f, uint64_t passed)
+decay(struct dp_rx_fairness *f, uint64_t shrink)
 {
 	unsigned active = 0;
 	uint64_t part;
@@ -28,7 +28,7 @@ decay(struct dp_rx_fairness *f, uint64_t passed)
 		active += f->deficit[i] > 0;
 	if (!active)
 		return;
-	part = f->charged / active + passed / DECAY;
+	part = f->charged / active + shrink;
 	for (unsigned i = 0; i < DP_RX_SOURCES; i++)
 		f->deficit[i] -= RTE_MIN(f->deficit[i], part);
 	f->charged = 0;
@@ -37,16 +37,17 @@ decay(struct dp_rx_fairness *f, uint64_t passed)
 void
 dp_rx_fairness_settle(struct dp_rx_fairness *f, bool full)
 {
-	uint64_t now = rte_rdtsc();
+	uint64_t now = rte_rdtsc(), passed = now - f->settled;
 
 	if (!f->waiting)
 		f->waiting = now;
 	if (now - f->waiting <= dp_cycles(CONGESTED_US))
 		return;
-	decay(f, now - f->settled);
+	decay(f, passed / DECAY);
 	f->congested = true;
 	f->ahead = dp_cycles(full ? AHEAD_FULL_US : AHEAD_US);
-	f->settled = now;
+	/* The rest counts the next time: where time is counted slowly, as on arm64, there may be no more than that between two bursts. */
+	f->settled = now - passed % DECAY;
 }
 
 static uint64_t *

@@ -35,7 +35,7 @@ dp_throttle_left(const struct dp_throttle *t, uint64_t now)
 {
 	int64_t left = t->until - now;
 
-	return t->contended && left > 0 ? (left - 1) / dp_cycles(1) + 1 : 0;
+	return t->contended && left > 0 ? (left - 1) * US_PER_S / rte_get_tsc_hz() + 1 : 0;
 }
 
 bool

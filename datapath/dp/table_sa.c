@@ -30,6 +30,14 @@ sa_alloc(bool *locked)
 	return sa;
 }
 
+static void
+sa_free(struct dp_sa *sa)
+{
+	dp_aead_forget(&sa->aead);
+	explicit_bzero(sa, sizeof(*sa));
+	munmap(sa, sizeof(*sa));
+}
+
 int
 dp_sa_add(const struct dp_sa_config *config, bool *locked)
 {
@@ -46,7 +54,11 @@ dp_sa_add(const struct dp_sa_config *config, bool *locked)
 	sa = sa_alloc(locked);
 	if (!sa)
 		return -ENOMEM;
-	dp_aead_key(&sa->aead, config->key, config->key_len);
+	ret = dp_aead_key(&sa->aead, config->key, config->key_len);
+	if (ret) {
+		sa_free(sa);
+		return ret;
+	}
 	sa->spi = config->spi;
 	memcpy(sa->salt, config->salt, sizeof(sa->salt));
 	sas[id] = sa;
@@ -61,8 +73,7 @@ dp_sa_del(uint32_t id)
 	if (!sa)
 		return;
 	sas[id] = NULL;
-	explicit_bzero(sa, sizeof(*sa));
-	munmap(sa, sizeof(*sa));
+	sa_free(sa);
 }
 
 uint64_t
