@@ -74,8 +74,7 @@ HOSTS :=
 unexport HOSTS # contrib/compose/ci counts by it
 export PLATFORMS = $(HOSTS)
 # Those of test-mixed: today's stable and another, this machine's if it is one.
-OWN   := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
-MIXED := trixie,$(if $(filter trixie,$(OWN)),bookworm,$(OWN))
+MIXED := trixie,$(if $(filter trixie,$(OWN_SUITE)),bookworm,$(OWN_SUITE))
 # The short form of test-lab: what differs by engine, distribution and release of DPDK.
 SHORT := ^Test(Demo|EncryptedNetwork|EveryPair|Gateway|Names|TrafficOutlivesEngine|UserErrors)$$
 
