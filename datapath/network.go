@@ -1,8 +1,10 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 
 	"github.com/overlane/overlane/datapath/dp"
 )
@@ -63,7 +65,11 @@ func (d *Datapath) AddNetwork(vni uint32, encrypted bool) error {
 	if len(d.nets) == dp.MaxNetworks {
 		return fmt.Errorf("VNI %d: there are %d networks, and room for no more: remove one", vni, dp.MaxNetworks)
 	}
-	if err := dp.AddNet(vni, encrypted); err != nil {
+	err := dp.AddNet(vni, encrypted)
+	if errors.Is(err, syscall.ENOTSUP) {
+		return fmt.Errorf("VNI %d: this machine's CPU can't encrypt networks, it has no AES instructions (AES-NI, PCLMULQDQ): where it is a virtual machine, have the hypervisor pass its CPU's features on", vni)
+	}
+	if err != nil {
 		return fmt.Errorf("VNI %d: %w", vni, tableFull(err, "MAC addresses", dp.MaxMACs))
 	}
 	d.nets[vni] = &network{

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "pure_aead.h"
 #include "table.h"
 
 struct dp_net {
@@ -49,6 +50,9 @@ dp_net_add(uint32_t vni, bool encrypted)
 
 	if (net)
 		return net->encrypted == encrypted ? 0 : -EEXIST;
+	ret = encrypted ? dp_aead_init() : 0;
+	if (ret)
+		return ret;
 	while (id < DP_MAX_NETS && atomic_load(&nets[id]))
 		id++;
 	if (id == DP_MAX_NETS)
