@@ -41,6 +41,7 @@ var (
 	networkDescs  = newTrafficDescs("network", "the containers of this host on a network", "network")
 	hostDescs     = newTrafficDescs("host", "this host, in VXLAN from another one or to it,", "host", "vtep")
 	refusedDesc   = prometheus.NewDesc("overlane_endpoint_dropped_packets_total", "Packets that a container of this host sent, or was to get, and that were dropped, by reason.", []string{"network", "endpoint", "reason"}, nil)
+	queueDesc     = prometheus.NewDesc("overlane_worker_queue_ratio", "How full the queue is of what a worker has to read from the underlay's sockets, from 0 to 1.", []string{"worker", "cpu"}, nil)
 	burstDesc     = prometheus.NewDesc("overlane_worker_burst_packets", "Packets that a worker took through the pipeline together, from containers or from the underlay.", []string{"worker", "cpu", "from"}, nil)
 	workerDesc    = prometheus.NewDesc("overlane_worker_cpu_seconds_total", "How long a packet worker has run. One that has nothing to do sleeps.", []string{"worker", "cpu"}, nil)
 	buffersDesc   = prometheus.NewDesc("overlane_packet_buffers", "Packet buffers of the workers.", nil, nil)
@@ -55,6 +56,7 @@ func (c traffic) Describe(ch chan<- *prometheus.Desc) {
 		}
 	}
 	ch <- refusedDesc
+	ch <- queueDesc
 	ch <- burstDesc
 	ch <- workerDesc
 	ch <- buffersDesc
@@ -92,6 +94,7 @@ func (c traffic) Collect(ch chan<- prometheus.Metric) {
 	for i, ran := range s.Ran {
 		worker, cpu := strconv.Itoa(i), strconv.Itoa(s.Workers[i])
 		ch <- prometheus.MustNewConstMetric(workerDesc, prometheus.CounterValue, ran.Seconds(), worker, cpu)
+		ch <- prometheus.MustNewConstMetric(queueDesc, prometheus.GaugeValue, s.QueueFill[i], worker, cpu)
 		collectBursts(ch, s.Bursts[i].Ports, worker, cpu, "containers")
 		collectBursts(ch, s.Bursts[i].Underlay, worker, cpu, "underlay")
 	}

@@ -130,6 +130,7 @@ type Stats struct {
 	Whole                  uint64 // super-frames that left as such
 	Drops                  map[string]uint64
 	CPU                    []time.Duration // that each worker has run
+	QueueFill              []float64       // of what each worker has to read from the underlay by sockets, from 0 to 1
 	Bursts                 [][2]Bursts     // of each worker: from ports, and from the underlay
 }
 
@@ -596,6 +597,9 @@ func ReadStats() Stats {
 	}
 	for _, ns := range s.cpu_ns {
 		stats.CPU = append(stats.CPU, time.Duration(ns))
+	}
+	for _, fill := range s.queue_fill {
+		stats.QueueFill = append(stats.QueueFill, float64(fill))
 	}
 	for _, b := range s.bursts {
 		stats.Bursts = append(stats.Bursts, [2]Bursts{bursts(b[C.DP_ORIGIN_PORTS]), bursts(b[C.DP_ORIGIN_UNDERLAY])})

@@ -308,7 +308,8 @@ struct dp_stats {
 	struct dp_traffic underlay;
 	uint64_t whole; /* super-frames that left as such */
 	uint64_t drops[DP_DROP_COUNT];
-	uint64_t cpu_ns[DP_MAX_WORKERS]; /* that each worker has run */
+	uint64_t cpu_ns[DP_MAX_WORKERS];   /* that each worker has run */
+	double queue_fill[DP_MAX_WORKERS]; /* of what each worker has to read from the underlay by sockets, from 0 to 1 */
 	struct dp_bursts bursts[DP_MAX_WORKERS][DP_ORIGIN_COUNT];
 };
 

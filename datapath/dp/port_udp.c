@@ -282,12 +282,12 @@ memory_info(const struct dp_udp *udp, uint32_t info[SK_MEMINFO_VARS])
 	return !getsockopt(udp->rx_fd, SOL_SOCKET, SO_MEMINFO, info, &len) && len == SK_MEMINFO_VARS * sizeof(*info);
 }
 
-bool
-dp_udp_half_full(const struct dp_udp *udp)
+double
+dp_udp_fill(const struct dp_udp *udp)
 {
 	uint32_t info[SK_MEMINFO_VARS];
 
-	return memory_info(udp, info) && info[SK_MEMINFO_RMEM_ALLOC] > info[SK_MEMINFO_RCVBUF] / 2;
+	return memory_info(udp, info) ? (double)info[SK_MEMINFO_RMEM_ALLOC] / info[SK_MEMINFO_RCVBUF] : 0;
 }
 
 /* The kernel counts what its filter drops among them: then they cannot be told. */

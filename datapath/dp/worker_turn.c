@@ -19,7 +19,7 @@ turn_sockets(struct dp_worker *w)
 	}
 	dp_decap_flush(w);
 	if (more)
-		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_half_full(&w->udp));
+		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_fill(&w->udp) > 0.5);
 	else
 		dp_rx_fairness_idle(&w->fairness);
 	return more;
