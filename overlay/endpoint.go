@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -76,6 +77,7 @@ type endpoint struct {
 	port          datapath.PortID
 	setUp         bool // of an attachment: the interface has all that it is to have
 	announced     bool
+	was           string    // what its container was called last, now that it has left
 	takenBy       string    // the host that has taken over one of its addresses; empty: none has
 	retry         retry     // of these
 	changed       time.Time // when it was created, joined, or taken from the store: its container may be about to start
@@ -351,5 +353,15 @@ func (o *Overlay) lock(id string) (n *network, unlock func(), err error) {
 }
 
 func (n *network) logOf(ep *endpoint) logrus.FieldLogger {
-	return n.log.WithField("endpoint", short(ep.ID))
+	log := n.log.WithField("endpoint", short(ep.ID))
+	if name := ep.container(); name != "" {
+		log = log.WithField("container", name)
+	}
+	return log
+}
+
+// container is what its container is called, or was when it left; empty where that is not known.
+func (ep *endpoint) container() string {
+	name, _, _ := strings.Cut(ep.Names, " ")
+	return cmp.Or(name, ep.was)
 }

@@ -112,7 +112,7 @@ func (o *Overlay) NameNetwork(id, name string) {
 	}
 	defer unlock()
 	if n.called != name {
-		n.called = name
+		n.call(name)
 		o.cfg.Table.Call(n.Key, name)
 	}
 }
@@ -133,7 +133,11 @@ func (o *Overlay) NameContainer(networkID, endpointID string, called []string) {
 			n.logOf(ep).WithError(err).Error("what its container is called is not told of")
 			return err
 		}
+		before := ep.container()
 		ep.Endpoint = named
+		if ep.container() != before {
+			n.logOf(ep).Info("container named")
+		}
 		o.nameLocal(n, ep)
 		if ep.announced {
 			o.cluster.Put(n.Key, ep.record())

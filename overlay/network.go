@@ -110,9 +110,14 @@ func (o *Overlay) newNetwork(n Network) *network {
 // setNetwork says what is stored of it.
 func (n *network) setNetwork(stored Network) {
 	n.Network = stored
-	n.log = n.base.WithFields(logrus.Fields{"network": short(stored.ID), "key": stored.Key, "vni": stored.VNI})
+	n.call(cmp.Or(stored.Called, n.called))
+}
+
+// call says what Docker calls it; empty where that is not known.
+func (n *network) call(name string) {
+	n.called = name
+	n.log = n.base.WithFields(logrus.Fields{"network": cmp.Or(name, short(n.ID)), "network_id": short(n.ID), "key": n.Key, "vni": n.VNI})
 	n.remotes.log = n.log
-	n.called = cmp.Or(stored.Called, n.called)
 }
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.
@@ -323,7 +328,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 	defer n.mu.Unlock()
 	// Docker removes a network only when it has no endpoints: those left are ones whose removal did not get here.
 	for _, ep := range n.endpoints {
-		n.log.WithField("endpoint", short(ep.ID)).Warn("endpoint removed with its network")
+		n.logOf(ep).Warn("endpoint removed with its network")
 		if err := o.remove(n, ep); err != nil {
 			return err
 		}

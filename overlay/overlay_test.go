@@ -55,6 +55,7 @@ type host struct {
 	newCluster  func() *overlaytest.Cluster
 	cipher      int
 	opened      func(*overlay.Overlay) // before it is attached
+	logTo       io.Writer
 }
 
 func newHost(t *testing.T) *host {
@@ -68,6 +69,7 @@ func newHost(t *testing.T) *host {
 // newHostAs is a host whose daemon was not started yet.
 func newHostAs(t *testing.T) *host {
 	h := &host{t: t, dir: t.TempDir(), taps: overlaytest.NewTaps(), vtep: overlaytest.Self.VTEP.Addr(), mtu: 1500, routes: func() {}}
+	h.logTo = io.Discard
 	h.defined = func(string) *networks.Definition { return nil }
 	h.inContainer, h.own = h.taps.InContainer, overlaytest.NewHost(h.taps)
 	h.receives.Store(1500)
@@ -87,7 +89,7 @@ func (h *host) start() {
 func (h *host) open() {
 	h.t.Helper()
 	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log.SetOutput(h.logTo)
 	h.table, h.names = names.NewTable(), &overlaytest.Names{}
 	o, err := overlay.Open(overlay.Config{
 		Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Table: h.table, Names: h.names, Version: "test", Log: log,

@@ -124,6 +124,7 @@ func (o *Overlay) withdraw(n *network, ep *endpoint) {
 	if ep.Sandbox != "" {
 		o.cfg.Names.Release(ep.Sandbox, n.Key)
 	}
+	ep.was = ep.container()
 	ep.State, ep.Sandbox, ep.Names, ep.announced = StateCreated, "", "", false
 	o.nameLocal(n, ep)
 	o.clearExtras(n, ep)

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/overlane/overlane/datapath"
 )
@@ -56,10 +55,9 @@ func (n *network) traffic(taps map[string]datapath.PortStats) (all []EndpointTra
 	for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 		ep := n.endpoints[id]
 		if p, counted := taps[ep.Tap()]; counted {
-			name, _, _ := strings.Cut(ep.Names, " ")
 			// The pipeline receives what the container sends.
 			t := datapath.Traffic{RxPackets: p.TxPackets, RxBytes: p.TxBytes, TxPackets: p.RxPackets, TxBytes: p.RxBytes}
-			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(name, short(id)), t, p.Drops})
+			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(ep.container(), short(id)), t, p.Drops})
 		}
 	}
 	return all
