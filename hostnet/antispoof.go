@@ -86,7 +86,7 @@ func (b *batch) passSwitched(bridges []int) {
 		index := binary.NativeEndian.AppendUint32(nil, uint32(i))
 		same.keys = append(same.keys, append(index, index...))
 	}
-	b.set(same, 0, 8)
+	b.set(same, indexType<<concatBits|indexType, 8)
 	b.rule("forward", []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}, &expr.Meta{Key: expr.MetaKeyOIF, Register: second32}, &expr.Lookup{SourceRegister: 1, SetName: same.name},
 	}, expr.VerdictAccept)
@@ -129,6 +129,7 @@ func (b *batch) antispoof(vteps []netip.AddrPort, proto byte, size int) {
 // Types of keys as nft numbers them (enum datatypes of its datatype.h).
 const (
 	serviceType = 13 // inet_service
+	indexType   = 20 // iface_index
 	concatBits  = 6
 )
 
