@@ -156,7 +156,7 @@ func startPrometheus(t *testing.T, target string) promServer {
 			t.Log(log.String())
 		}
 	})
-	listens := regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+	listens := regexp.MustCompile(`msg="Listening on" (?:component=web )?address=(\S+)`)
 	var at []string
 	within(t, "Prometheus listens", func() bool {
 		at = listens.FindStringSubmatch(log.String())

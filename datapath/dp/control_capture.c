@@ -11,9 +11,7 @@
 void
 dp_capture_free(struct dp_capture *c)
 {
-	struct bpf_program program = { .bf_insns = (struct bpf_insn *)c->program };
-
-	pcap_freecode(&program);
+	pcap_freecode(&c->program);
 	for (unsigned i = 0; i < dp.config.n_workers; i++)
 		free(c->rings[i].bytes);
 	free(c);
@@ -24,17 +22,15 @@ static int
 compile(struct dp_capture *c, const char *filter, char *err)
 {
 	pcap_t *ethernet = pcap_open_dead(DLT_EN10MB, DP_FRAME_MAX);
-	struct bpf_program program = { 0 };
 	int ret = 0;
 
 	if (!ethernet)
 		return -ENOMEM;
-	if (pcap_compile(ethernet, &program, filter, 1, PCAP_NETMASK_UNKNOWN)) {
+	if (pcap_compile(ethernet, &c->program, filter, 1, PCAP_NETMASK_UNKNOWN)) {
 		snprintf(err, DP_ERR_LEN, "%s", pcap_geterr(ethernet));
 		ret = -EINVAL;
 	}
 	pcap_close(ethernet);
-	c->program = program.bf_insns;
 	return ret;
 }
 

@@ -28,13 +28,12 @@ headers_len(const uint8_t *frame, uint32_t len)
 static bool
 matches(const struct dp_capture *c, const uint8_t *frame, uint32_t len, uint32_t whole)
 {
-	const struct bpf_program program = { .bf_insns = (struct bpf_insn *)c->program };
 	struct pcap_pkthdr packet = { .len = whole };
 
-	if (!c->program)
+	if (!c->program.bf_insns)
 		return true;
 	packet.caplen = c->config.headers ? headers_len(frame, len) : len;
-	return pcap_offline_filter(&program, &packet, frame);
+	return pcap_offline_filter(&c->program, &packet, frame);
 }
 
 /*
@@ -285,7 +284,7 @@ dp_capture_payload(struct dp_worker *w, enum dp_drop reason, const struct dp_add
 	for (unsigned i = 0; i < DP_CAPTURES; i++) {
 		const struct dp_capture *c = dp_capture_get(i);
 
-		if (c && (c->config.opaque || (!c->config.vni && !c->config.has_mac && !c->program)))
+		if (c && (c->config.opaque || (!c->config.vni && !c->config.has_mac && !c->program.bf_insns)))
 			chosen |= 1u << i;
 	}
 	head.payload = true;

@@ -6,6 +6,7 @@
  * Captures: copies of packets at points of their way, for whoever asked. While nobody captures nothing is looked at: w->capturing says so, and
  * is asked before each call. What finds no room in a worker's ring is counted; no worker waits for a reader.
  */
+#include <pcap/pcap.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -60,12 +61,10 @@ struct dp_capture_ring {
 /* A record of this point fills the end of a ring, which the next one did not fit into. */
 #define DP_POINT_PAD UINT16_MAX
 
-struct bpf_insn;
-
 struct dp_capture {
 	struct dp_capture_config config;
-	uint64_t threshold;             /* the upper half of what dp_sample_hash gives of packets in the sample is less */
-	const struct bpf_insn *program; /* NULL: all packets */
+	uint64_t threshold;         /* the upper half of what dp_sample_hash gives of packets in the sample is less */
+	struct bpf_program program; /* without instructions: all packets */
 	struct dp_capture_ring rings[DP_MAX_WORKERS];
 };
 

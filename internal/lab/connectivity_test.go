@@ -227,7 +227,7 @@ func freeze(t *testing.T, h *Host) (thaw func()) {
 	for _, comm := range comms {
 		called, _ := os.ReadFile(comm) // threads come and go
 		at, _ := os.Readlink(filepath.Join(filepath.Dir(comm), "ns/pid"))
-		if strings.HasPrefix(string(called), "rte-worker") && at == own {
+		if strings.Contains(string(called), "-worker") && at == own {
 			worker, err = strconv.Atoi(filepath.Base(filepath.Dir(comm)))
 			must(t, err)
 		}
