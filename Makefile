@@ -170,7 +170,7 @@ demo-down: engine ## Remove all that the demo left
 
 .PHONY: test
 test: ## Run every test there is, and say where the time went
-	@contrib/ci/test lint test-unit test-deb test-page test-lab test-mixed
+	@contrib/ci/test lint test-unit test-deb test-arm64 test-page test-lab test-mixed
 
 .PHONY: test-unit
 test-unit: build-packages ## Tests of the packages, under the race detector; the C code and the fuzzers' corpus under sanitizers

@@ -2,7 +2,7 @@
 // that are linked or, in the managed plugin, brought along. Beside each file F it wants F.binary, the program in it, and F.packages, lines of
 // a Debian package's name, version and architecture.
 //
-//	spdx VERSION SECONDS FILE ...
+//	spdx VERSION SECONDS FILE [FILE ...]
 //
 // SECONDS since 1970 is when the release's commit was made: of the same files comes the same list.
 package main
@@ -33,7 +33,7 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	if len(args) < 3 {
-		return errors.New("usage: spdx VERSION SECONDS FILE ...")
+		return errors.New("usage: spdx VERSION SECONDS FILE [FILE ...]")
 	}
 	seconds, err := strconv.ParseInt(args[1], 10, 64)
 	if err != nil {
