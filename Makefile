@@ -222,7 +222,7 @@ page-library: page-modules ## Make the page's charting library anew, of the vers
 .PHONY: test-lab
 test-lab: image ## Tests on several Docker hosts. HOSTS=trixie, or a list for a mixed cluster
 	contrib/setup/packages $(TEST_PACKAGES)
-	contrib/release/previous
+	PACKAGES="$(BUILD_PACKAGES)" contrib/release/previous $(HOSTS)
 	$(call gotestsum,lab,testname) -tags lab -count=1 -timeout 60m -parallel 2 ./internal/lab/...
 
 .PHONY: test-short
@@ -257,9 +257,10 @@ soak-unit: build-packages
 
 .PHONY: soak-datapath
 soak-datapath: build-packages
-	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES) $(GUEST_PACKAGES)
+	contrib/setup/packages $(LAB_PACKAGES) $(TEST_PACKAGES) $(FUZZ_PACKAGES) $(GUEST_PACKAGES) libssl-dev
 	go test -race -tags soak -timeout 60m ./datapath/...
 	$(sanitized) go test -asan -tags dptest,soak -timeout 60m ./datapath/...
+	ASAN_OPTIONS=detect_leaks=0 CGO_CFLAGS='-g -O2 -DDP_AEAD_OPENSSL' CGO_LDFLAGS=-lcrypto go test -asan -tags dptest -run ESP ./datapath/dp # arm64's cipher
 	contrib/fuzz/run fuzz $(RUNS)
 
 .PHONY: soak-esp

@@ -31,12 +31,16 @@ func TestStoreOfLaterVersion(t *testing.T) {
 
 // What is of today, or was written before formats had numbers, is read.
 func TestStoreOfEarlierVersion(t *testing.T) {
-	for _, format := range []string{"", "0", "1", "?"} {
+	for _, format := range []string{"none", "", "0", "1", "?"} {
 		h := newHost(t)
 		h.network()
 		h.run(epID, "10.20.0.2")
 		h.must(h.Close())
-		h.write("format", "version", format)
+		if format == "none" {
+			h.unwrite("format")
+		} else {
+			h.write("format", "version", format)
+		}
 		h.start()
 		if got := len(h.Status().Endpoints); got != 1 || len(h.aside()) > 0 {
 			t.Errorf("format %q: %d endpoints and %d damaged stores, want 1 and none", format, got, len(h.aside()))

@@ -117,7 +117,7 @@ func (n *network) setNetwork(stored Network) {
 func (n *network) call(name string) {
 	n.called = name
 	n.log = n.base.WithFields(logrus.Fields{"network": cmp.Or(name, short(n.ID)), "network_id": short(n.ID), "key": n.Key, "vni": n.VNI})
-	n.remotes.log = n.log
+	n.remotes.logTo(n.log)
 }
 
 // CreateNetwork makes this host take part in a network. The same wish again succeeds.

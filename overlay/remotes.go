@@ -98,6 +98,13 @@ func (o *Overlay) Observe(changes []discovery.Change) {
 	}
 }
 
+// logTo says where to log.
+func (r *remotes) logTo(log logrus.FieldLogger) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = log
+}
+
 // observe applies a change, or keeps it to be tried again, in place of an older one with its key.
 func (r *remotes) observe(dp Datapath, c discovery.Change) (applied bool) {
 	r.mu.Lock()

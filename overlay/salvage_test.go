@@ -252,6 +252,15 @@ func (h *host) write(bucket, key, value string) {
 	h.must(db.Close())
 }
 
+// unwrite has the store be one that never had a bucket.
+func (h *host) unwrite(bucket string) {
+	h.t.Helper()
+	db, err := bbolt.Open(filepath.Join(h.dir, "overlane.db"), 0o600, nil)
+	h.must(err)
+	h.must(db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(bucket)) }))
+	h.must(db.Close())
+}
+
 // What its containers have is not handed out again by a host that has forgotten its pools.
 func TestForgottenAddressesStayInUse(t *testing.T) {
 	subnet := netip.MustParsePrefix("10.20.0.0/16")

@@ -11,7 +11,6 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/internal/plain"
-	"github.com/overlane/overlane/overlay"
 )
 
 // plainWidth is of a page where no terminal says how wide it is.
@@ -242,15 +241,22 @@ func (t *top) dropped() []string {
 	return lines
 }
 
-// whose is the container that has most of what was dropped for a reason; "-" where that is no container's.
+// whose is the container that has most of what was dropped for a reason since the sample before, or in all where nothing was since; "-"
+// where that is no container's.
 func (t *top) whose(reason string) string {
-	most := slices.MaxFunc(append(t.last.Endpoints, overlay.EndpointTraffic{Endpoint: "-"}), func(a, b overlay.EndpointTraffic) int {
-		return cmp.Compare(a.Drops[reason], b.Drops[reason])
-	})
-	if most.Drops[reason] == 0 {
-		return "-"
+	type key struct{ network, endpoint string }
+	before := map[key]uint64{}
+	for _, e := range t.before.Endpoints {
+		before[key{e.Network, e.Endpoint}] = e.Drops[reason]
 	}
-	return most.Endpoint
+	name, most := "-", [2]uint64{}
+	for _, e := range t.last.Endpoints {
+		all := e.Drops[reason]
+		if counted := [2]uint64{grown(before[key{e.Network, e.Endpoint}], all), all}; slices.Compare(counted[:], most[:]) > 0 {
+			name, most = e.Endpoint, counted
+		}
+	}
+	return name
 }
 
 // short10 writes a number in a few characters, by powers of a thousand.

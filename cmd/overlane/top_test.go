@@ -43,7 +43,8 @@ func samples() (before, after sample) {
 		Drops:    map[string]uint64{"fdb_miss": 7, "spoofed_ip": 26, "vlan": 0},
 		Bursts:   []datapath.WorkerBursts{{Ports: datapath.Bursts{Packets: 1300}, Underlay: datapath.Bursts{Packets: 200}}, {}},
 	}
-	after.Endpoints[1].Drops, after.Endpoints[2].Drops = map[string]uint64{"spoofed_ip": 20}, map[string]uint64{"spoofed_ip": 6, "fdb_miss": 7}
+	after.Endpoints[1].Drops, after.Endpoints[2].Drops = map[string]uint64{"spoofed_ip": 20}, map[string]uint64{"spoofed_ip": 106, "fdb_miss": 7}
+	before.Endpoints[1].Drops = map[string]uint64{"spoofed_ip": 101} // db, long ago
 	return before, after
 }
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -30,13 +31,13 @@ func main() {
 		fmt.Fprintf(os.Stderr, "record: argument %q: there are none but flags\n", flag.Arg(0))
 		os.Exit(2)
 	}
-	if err := serve(ctx, *from, *to); err != nil {
+	if err := serve(ctx, os.Stdout, *from, *to); err != nil {
 		fmt.Fprintln(os.Stderr, "record:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(ctx context.Context, from, to string) error {
+func serve(ctx context.Context, out io.Writer, from, to string) error {
 	if _, err := os.Stat(to); err != nil {
 		return fmt.Errorf("overlane does not listen there (-to): %w. Start it with --plugin-socket %s", err, to)
 	}
@@ -47,8 +48,10 @@ func serve(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	server := http.Server{Handler: newRecorder(os.Stdout, to), ReadHeaderTimeout: 10 * time.Second}
+	server := http.Server{Handler: newRecorder(out, to), ReadHeaderTimeout: 10 * time.Second}
+	finished := make(chan struct{})
 	go func() {
+		defer close(finished)
 		<-ctx.Done()
 		last, done := context.WithTimeout(context.Background(), time.Minute) // as long as an engine waits for an answer
 		defer done()
@@ -57,5 +60,6 @@ func serve(ctx context.Context, from, to string) error {
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-finished
 	return nil
 }

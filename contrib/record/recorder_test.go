@@ -3,24 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // plugin listens on a socket, and answers as one that knows the method Ask alone.
 func plugin(t *testing.T) (socket string) {
-	t.Helper()
-	socket = filepath.Join(t.TempDir(), "overlane.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return listen(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/NetworkDriver.Ask" {
 			w.WriteHeader(http.StatusInternalServerError)
 			io.WriteString(w, `{"Err":"what?"}`)
@@ -28,7 +25,17 @@ func plugin(t *testing.T) (socket string) {
 		}
 		text, _ := io.ReadAll(r.Body)
 		io.WriteString(w, `{"Asked":`+string(text)+`}`+"\n")
-	}))
+	})
+}
+
+func listen(t *testing.T, answer http.HandlerFunc) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "overlane.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(answer)
 	server.Listener = listener
 	server.Start()
 	t.Cleanup(server.Close)
@@ -64,6 +71,48 @@ func TestExchangesAreRecorded(t *testing.T) {
 	}
 }
 
+// What is under way when it is told to stop is answered, and recorded.
+func TestStopWaitsForAnswers(t *testing.T) {
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	to := listen(t, func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-goOn
+		io.WriteString(w, "{}")
+	})
+	from := filepath.Join(t.TempDir(), "overlane.sock")
+	var out bytes.Buffer
+	ctx, stop := context.WithCancel(t.Context())
+	served, answered := make(chan error), make(chan error)
+	go func() { served <- serve(ctx, &out, from, to) }()
+	engine := newRecorder(io.Discard, from).plugin
+	go func() {
+		for {
+			answer, err := engine.Post("http://overlane/NetworkDriver.Ask", "application/json", nil)
+			if err == nil {
+				answer.Body.Close()
+			}
+			if !errors.Is(err, fs.ErrNotExist) { // it listens
+				answered <- err
+				return
+			}
+		}
+	}()
+	<-asked
+	stop()
+	select {
+	case err := <-served:
+		t.Errorf("ended before the answer: %v", err)
+	case <-time.After(50 * time.Millisecond): // as long as it takes to be wrong
+	}
+	close(goOn)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil || !strings.Contains(out.String(), "NetworkDriver.Ask\n= {}\n") {
+		t.Errorf("%v, recorded %q", err, out.String())
+	}
+}
+
 // Who starts it in the wrong order is told which is the right one.
 func TestSocketsInTheWay(t *testing.T) {
 	taken, free := plugin(t), filepath.Join(t.TempDir(), "overlane.sock")
@@ -71,7 +120,7 @@ func TestSocketsInTheWay(t *testing.T) {
 		"overlane is where it was": {taken, taken, "is there already: stop overlane"},
 		"overlane is nowhere":      {free, free, "Start it with --plugin-socket " + free},
 	} {
-		err := serve(context.Background(), c.from, c.to)
+		err := serve(t.Context(), io.Discard, c.from, c.to)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}

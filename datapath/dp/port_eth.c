@@ -50,6 +50,8 @@ prepare(struct dp_worker *w, struct dp_eth *eth, typeof(eth->worker[0]) *queue)
 
 	while (unlikely(n < queue->n_tx)) {
 		dp_count(w, DP_DROP_OFFLOAD);
+		if (queue->port)
+			queue->port->drops[w->id][DP_DROP_OFFLOAD]++;
 		queue->bytes -= queue->tx[n]->pkt_len;
 		rte_pktmbuf_free(queue->tx[n]);
 		queue->n_tx--;

@@ -96,8 +96,7 @@ bool dp_udp_read(struct dp_worker *w);
 void dp_udp_take(struct dp_worker *w, struct dp_udp_datagram d);
 /* The next packets of what was read last, DP_BURST at most; 0 when there are no more. */
 unsigned dp_udp_packets(struct dp_worker *w, struct dp_packet *packets);
-/* Is half of the receive buffer taken? The kernel gives back what was read in quarters of it. */
-/* How full the queue of what has been received is, from 0 to 1; a datagram may go beyond. */
+/* How full the queue of what has been received is, from 0 to 1; a datagram may go beyond. The kernel gives back what was read in quarters. */
 double dp_udp_fill(const struct dp_udp *udp);
 uint64_t dp_udp_overflows(const struct dp_udp *udp);
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The tests build the other one on x86-64 too, with -DDP_AEAD_OPENSSL. */
+/* `make soak` tests the other one on x86-64 too, with -DDP_AEAD_OPENSSL. */
 #if !defined(__x86_64__) && !defined(DP_AEAD_OPENSSL)
 #define DP_AEAD_OPENSSL
 #endif

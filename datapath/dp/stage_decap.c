@@ -284,6 +284,8 @@ dispatch(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key
 		break;
 	default:
 		dp_count(w, (enum dp_drop)edge);
+		if (port)
+			port->drops[w->id][edge]++;
 		if (unlikely(w->capturing))
 			dp_capture_dropped(w, (enum dp_drop)edge, &f, p->from);
 	}

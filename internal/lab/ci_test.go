@@ -90,7 +90,7 @@ func ci(t *testing.T, check string) (said, logs string, status int) {
 		}
 	})
 	cmd := exec.CommandContext(t.Context(), "../../contrib/compose/ci", ciImage, "sh", "-ec", check)
-	cmd.Env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+c.opts.Name, "WIRE_SUBNET6="+c.wireSubnet6(), "LOGS="+logs, "PLATFORM="+platforms[0])
+	cmd.Env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+c.opts.Name, "WIRE_SUBNET6="+c.wireSubnet6(), "LOGS="+logs, "HOST_PLATFORM="+platforms[0])
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, t.Output()
 	err := runGroup(ciTimeout, cmd)

@@ -97,7 +97,7 @@ func Down(ctx context.Context, name string) error {
 func (c *Cluster) compose(ctx context.Context, args ...string) (string, error) {
 	cmd := composeCommand(ctx, append([]string{"-p", c.opts.Name, "-f", "-"}, args...)...)
 	cmd.Stdin = strings.NewReader(compose.Cluster)
-	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay, "OVERLANE_TOKEN="+c.Token, "PLATFORM="+c.platform)
+	cmd.Env = append(os.Environ(), "WIRE_SUBNET6="+c.wireSubnet6(), "UNDERLAY="+c.opts.Underlay, "OVERLANE_TOKEN="+c.Token, "HOST_PLATFORM="+c.platform)
 	return run(cmd)
 }
 

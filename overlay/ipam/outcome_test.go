@@ -437,6 +437,9 @@ func TestGatewayBesideContainers(t *testing.T) {
 			break
 		}
 	}
+	if _, first := a.containers[netip.MustParseAddr("10.20.0.1")]; !first {
+		t.Fatalf("the first address is none of %s's containers': %v", a.id, a.containers)
+	}
 	a.step(func() {
 		a.core.request(s.pool, Request{Addr: netip.MustParseAddr("10.20.0.14")}, func(netip.Addr, error) {})
 	})
