@@ -1,5 +1,5 @@
-# The root file system of the managed plugin: overlane, the libraries it loads, and nothing else. contrib/plugin/files gives the files and
-# the arguments: an image of the Debian that the binary was built on, of this machine's architecture, and the plugin's architecture.
+# The root file system of the managed plugin: overlane, the libraries it loads, their licences, and nothing else. contrib/plugin/files gives
+# the files and the arguments: an image of the Debian that the binary was built on, of this machine's architecture, and the plugin's architecture.
 ARG BASE
 FROM ${BASE} AS files
 ARG ARCH
@@ -14,6 +14,7 @@ RUN dpkg --add-architecture "$ARCH" \
       "^librte-net-(af-packet|af-xdp|memif|virtio)[0-9]+$:$ARCH" \
       "^librte-net-(bnxt|e1000-|ena|i40e|iavf|ice|igc|ixgbe|vmxnet3-)[0-9]+$:$ARCH"
 COPY overlane /usr/bin/overlane
+COPY copyright /usr/share/doc/overlane/
 COPY gather qemu /usr/local/bin/
 RUN gather "$ARCH" /plugin
 LABEL image=overlane/plugin

@@ -12,12 +12,13 @@ ARCH      := $(OWN_ARCH)
 SUITE     := $(if $(filter $(OWN_ARCH),$(ARCH)),,$(OWN_SUITE))
 INSIDE    ?=
 elsewhere := $(if $(INSIDE),,$(SUITE))
-inside     = PACKAGES="$(BUILD_PACKAGES)" ARCH=$(ARCH) contrib/setup/inside $(SUITE)
+inside     = PACKAGES="$(BUILD_PACKAGES)" ARCH=$(ARCH) contrib/setup/inside $(or $(SUITE),$(OWN_SUITE))
 # Where that lies, and what it is of.
 there     := bin/$(if $(elsewhere),$(SUITE)$(if $(filter $(OWN_ARCH),$(ARCH)),,-$(ARCH))/)
 of        := $(or $(SUITE),$(OWN_SUITE)) $(ARCH)
 
 ifneq ($(ARCH),$(OWN_ARCH))
+triplet_amd64 := x86_64-linux-gnu
 triplet_arm64 := aarch64-linux-gnu
 triplet       := $(or $(triplet_$(ARCH)),$(error ARCH=$(ARCH): want amd64 or arm64))
 foreign       := :$(ARCH)
@@ -199,7 +200,7 @@ test-arm64: engine ## arm64: built here, its C code tested and its daemon starte
 
 .PHONY: test-arm64-inside
 test-arm64-inside:
-	$(inside) contrib/arm64/test
+	ENGINE=1 $(inside) contrib/arm64/test
 
 .PHONY: dp-test
 dp-test: build-packages

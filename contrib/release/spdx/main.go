@@ -122,12 +122,16 @@ func (d *document) add(file string) error {
 	}
 	sum := sha256.Sum256(content)
 	base := filepath.Base(file)
+	linked, license := strings.HasSuffix(file, ".deb"), noAssertion
+	if linked {
+		license = "Apache-2.0" // the plugin has others' programs in it
+	}
 	of := d.put(pkg{
-		Name: "overlane", ID: id("file", base), Version: d.version, FileName: base, LicenseDeclared: "Apache-2.0",
+		Name: "overlane", ID: id("file", base), Version: d.version, FileName: base, LicenseDeclared: license,
 		Checksums: []checksum{{"SHA256", hex.EncodeToString(sum[:])}},
 	})
 	d.relate(d.ID, "DESCRIBES", of)
-	return errors.Join(d.addModules(of, file+".binary"), d.addPackages(of, file+".packages", strings.HasSuffix(file, ".deb")))
+	return errors.Join(d.addModules(of, file+".binary"), d.addPackages(of, file+".packages", linked))
 }
 
 func (d *document) addModules(of, binary string) error {

@@ -54,7 +54,9 @@ func TestList(t *testing.T) {
 	files := release(t)
 	text, d := list(t, files...)
 	byID := map[string]pkg{"SPDXRef-DOCUMENT": {}}
+	licenses := map[string]string{}
 	for _, p := range d.Packages {
+		licenses[p.FileName] = p.LicenseDeclared
 		if _, twice := byID[p.ID]; twice || notInID.MatchString(p.ID) {
 			t.Errorf("ID %s is there twice, or none", p.ID)
 		}
@@ -67,6 +69,12 @@ func TestList(t *testing.T) {
 		}
 		for _, reference := range byID[r.Related].References {
 			related[byID[r.Of].FileName] = append(related[byID[r.Of].FileName], r.Kind+" "+reference.Locator)
+		}
+	}
+	// The plugin has in it what is not overlane's, under licences of its own.
+	for file, want := range map[string]string{files[0]: "Apache-2.0", files[1]: "NOASSERTION"} {
+		if got := licenses[filepath.Base(file)]; got != want {
+			t.Errorf("the licence of %s is %q, want %s", file, got, want)
 		}
 	}
 	for file, kind := range map[string]string{files[0]: "DYNAMIC_LINK", files[1]: "CONTAINS"} {
