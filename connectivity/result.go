@@ -215,7 +215,7 @@ func (e *evidence) worker() overlay.Health {
 		report report
 	}{{e.from, e.there}, {e.to, e.back}} {
 		if e.silent() && way.report.Phase >= collect && way.report.Sent == 0 {
-			return overlay.Health{Reason: fmt.Sprintf("the packet workers of %s take no packets from containers", way.on.Host), Advice: "look at `overlane status --datapath` and overlane's log there, and restart it if they are dead: containers keep running"}
+			return overlay.Health{Reason: fmt.Sprintf("the packet workers of %s take no packets from containers", way.on.Host), Advice: "restart overlane there: containers keep running. `overlane bugreport` before that says why"}
 		}
 	}
 	return overlay.Health{}
@@ -254,7 +254,7 @@ func (w way) foreign() bool {
 
 // port has the firewalls looked at in one direction.
 func (w way) port() string {
-	return fmt.Sprintf("let the firewalls of both hosts and between them pass UDP from %s to %s port %d", w.on.VTEP.Addr(), w.to.VTEP.Addr(), w.to.VTEP.Port())
+	return fmt.Sprintf("let the firewalls of both hosts and between them pass UDP from %s to %s port %d: `overlane check` on %s names the rule, where it is there", w.on.VTEP.Addr(), w.to.VTEP.Addr(), w.to.VTEP.Port(), w.to.Host)
 }
 
 // translated is what comes from an address that is not its sender's, of some flows at least, or is lost beside what strangers send.
@@ -302,7 +302,7 @@ func (e *evidence) sizes() overlay.Health {
 	}
 	return overlay.Health{
 		Reason: fmt.Sprintf("small packets pass, longer ones do not: %s. Something between the hosts carries less than the VTEPs' devices (MTU)", e.problem("mtu")),
-		Advice: fmt.Sprintf("see `path to` in `overlane check`; raise the MTU of what lies between, or make the networks with -o %s=%d", overlay.OptionMTU, e.found.Largest),
+		Advice: fmt.Sprintf("see `firewall` and `path to` in `overlane check` on both: a rule may drop long packets, and `path to` be well; raise the MTU of what lies between, or make the networks with -o %s=%d", overlay.OptionMTU, e.found.Largest),
 	}
 }
 

@@ -295,6 +295,12 @@ func summary(r connectivity.Result) string {
 	if failed > 0 {
 		return fmt.Sprintf("%s: %d of %d ways from host to host fail", text, failed, len(r.Pairs))
 	}
+	switch untested := len(r.Hosts) - tested; {
+	case untested > 0 && tested < 2:
+		return fmt.Sprintf("%s: %d could not be, so that nothing is known", text, untested)
+	case untested > 0:
+		return fmt.Sprintf("%s: these reach each other, %d could not be tested", text, untested)
+	}
 	return text + ": all of these reach each other"
 }
 

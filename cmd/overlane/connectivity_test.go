@@ -75,6 +75,16 @@ func TestConnectivitySummary(t *testing.T) {
 	if got, want := summary(all), "2 of 2 hosts tested on network subnet=10.20.0.0/16 in 1.0 s, each with at least 4 others chosen at random, since there are so many: all of these reach each other"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	// A host that is not there is no good news.
+	for hosts, want := range map[int]string{3: "2 of 3 hosts tested on network app in 1.0 s: these reach each other, 1 could not be tested", 2: "1 of 2 hosts tested on network app in 1.0 s: 1 could not be, so that nothing is known"} {
+		some := connectivity.Result{Network: "app", Seconds: 1, Hosts: make([]connectivity.HostResult, hosts)}
+		for i := range hosts - 1 {
+			some.Hosts[i].Tested = true
+		}
+		if got := summary(some); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // The command shows what the daemon finds, and ends with an error when something fails.

@@ -62,7 +62,7 @@ func resolveCommand() *cobra.Command {
 
 func writeResolutions(out io.Writer, name string, found []overlay.Resolution) error {
 	if len(found) == 0 {
-		_, err := fmt.Fprintf(out, "no container on this host's networks is called %s, as far as overlane knows: Docker's server is asked, and by it this host's resolvers\n", name)
+		_, err := fmt.Fprintf(out, "no container on this host's networks is called %s, as far as overlane knows: Docker's server is asked, and by it this host's resolvers. If one is, the line `names` of `overlane status` on its host says why\n", name)
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

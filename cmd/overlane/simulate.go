@@ -61,7 +61,7 @@ func (s simulation) write(out io.Writer, transport []string) error {
 	case len(transport) > 0:
 		fmt.Fprintf(out, "It arrives. overlane lets all of %s pass: whether something there listens is the container's.\n", strings.Join(transport, " port "))
 	default:
-		fmt.Fprintln(out, "It arrives.")
+		fmt.Fprintln(out, "It arrives, if the container has kept its address.")
 	}
 	return nil
 }
