@@ -67,7 +67,7 @@ func memberHealth(m discovery.Member, here netip.AddrPort) Health {
 		return Health{"it went down together with many others: this host seems cut off, and their endpoints stay in use",
 			"look at the network between the hosts; if it is those that are down, run `overlane withdraw --down` here"}
 	case m.State == discovery.StateDead:
-		return Health{fmt.Sprintf("it answers neither UDP nor TCP, and was last seen %s; its endpoints are hidden", m.LastSeen.Local().Format(time.DateTime)), fmt.Sprintf("see by `overlane status` there whether it runs, and start it; if it does, see that UDP and TCP port %d is open between the hosts", m.Addr.Port())}
+		return Health{fmt.Sprintf("it answers neither UDP nor TCP, and was last seen %s; its endpoints are hidden", m.LastSeen.Local().Format(time.DateTime)), fmt.Sprintf("see by `overlane status` there whether it runs, and start it; if it does, `overlane check` on both says whether UDP and TCP port %d is open between them", m.Addr.Port())}
 	case m.State == discovery.StateLeft:
 		return Health{"it was shut down, or left for good; its endpoints are withdrawn", "start overlane there, if it is to be back"}
 	}

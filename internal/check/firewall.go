@@ -23,12 +23,12 @@ func firewall(port uint16) Result {
 		r.Cure = fmt.Sprintf("remove the rule, or accept UDP port %d from the other hosts before it", port)
 	case found.drops != nil:
 		r.State, r.Seen = Warn, "drops some VXLAN: "+texts(found.drops)
-		r.Cure = "see that the rule is not about the other hosts"
+		r.Cure = "see that the rule is about none of the other hosts, and about no packets of theirs, such as long ones; else remove it"
 	case found.closed != nil && found.accepts == nil:
 		r.State, r.Seen = Warn, "drops what no rule accepts, and none names VXLAN: "+strings.Join(found.closed, "; ")
 		r.Cure = fmt.Sprintf("accept UDP port %d from the other hosts, unless a rule does so that names no port", port)
 	default:
-		r.Seen = fmt.Sprintf("%s: no rule that drops UDP port %d", strings.Join(asked, ", "), port)
+		r.Seen = fmt.Sprintf("%s: no rule that drops UDP port %d; of gossip see below", strings.Join(asked, ", "), port)
 	}
 	return r
 }

@@ -24,7 +24,14 @@ func gossip(own netip.Addr, p Peer) Result {
 	conn, err := net.DialTimeout("tcp", p.Gossip.String(), dialTime)
 	if err != nil {
 		r.State, r.Seen = Fail, err.Error()
-		r.Cure = fmt.Sprintf("start overlane there, and open TCP and UDP port %d between the hosts", p.Gossip.Port())
+		switch {
+		case errors.Is(err, unix.ECONNREFUSED):
+			r.Cure = fmt.Sprintf("start overlane there: nothing listens, or its firewall refuses TCP and UDP port %d", p.Gossip.Port())
+		case os.IsTimeout(err):
+			r.Cure = fmt.Sprintf("open TCP and UDP port %d between the hosts, if that one is up: no answer of any kind comes", p.Gossip.Port())
+		default:
+			r.Cure = fmt.Sprintf("start overlane there, and open TCP and UDP port %d between the hosts", p.Gossip.Port())
+		}
 		if misplaced := hostaddr.Misplaced(own, p.Gossip.Addr()); misplaced != "" {
 			r.Cure = misplaced + "; else " + r.Cure
 		}

@@ -49,4 +49,6 @@ func TestPeersThatAdvertiseOneAddress(t *testing.T) {
 		"iptables -A OUTPUT -d 192.0.2.2 -p tcp -j REJECT --reject-with tcp-reset")
 	r := gossip(netip.MustParseAddr("10.0.2.15"), Peer{Name: "host2", Gossip: netip.MustParseAddrPort("192.0.2.2:7950")})
 	says(t, r, Fail, "this host advertises 10.0.2.15", "--advertise 192.0.2.1 here", "else start overlane there")
+	silent := gossip(netip.MustParseAddr("192.0.2.1"), Peer{Name: "host3", Gossip: netip.MustParseAddrPort("192.0.2.3:7950")})
+	says(t, silent, Fail, "timeout", "TCP and UDP port 7950", "no answer of any kind")
 }
