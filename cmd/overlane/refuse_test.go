@@ -32,7 +32,7 @@ func TestAFencedHostEndsItsTest(t *testing.T) {
 	tests.Attach(silentCluster{})
 	ctl := newControl(func() {})
 	ctl.tests.Store(tests)
-	begun, hold, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	begun, hold, ended := make(chan struct{}, 1), make(chan struct{}), make(chan error, 1)
 	go func() { // as an answer
 		ctl.answers.RLock()
 		defer ctl.answers.RUnlock()

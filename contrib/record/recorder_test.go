@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -85,17 +83,22 @@ func TestStopWaitsForAnswers(t *testing.T) {
 	served, answered := make(chan error), make(chan error)
 	go func() { served <- serve(ctx, &out, from, to) }()
 	engine := newRecorder(io.Discard, from).plugin
-	go func() {
-		for {
-			answer, err := engine.Post("http://overlane/NetworkDriver.Ask", "application/json", nil)
-			if err == nil {
-				answer.Body.Close()
-			}
-			if !errors.Is(err, fs.ErrNotExist) { // it listens
-				answered <- err
-				return
-			}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("unix", from)
+		if err == nil {
+			conn.Close()
+			break
 		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	go func() {
+		answer, err := engine.Post("http://overlane/NetworkDriver.Ask", "application/json", nil)
+		if err == nil {
+			answer.Body.Close()
+		}
+		answered <- err
 	}()
 	<-asked
 	stop()
