@@ -234,14 +234,11 @@ func (c *core) gateway(p *pool, r *request) (uint64, bool, error) {
 }
 
 // unfit says whether somebody has the address that might be the gateway: engines from 28 on made networks without one for older daemons,
-// whose containers have addresses from the first on. An owner that is down can't be asked, and one that has refused it may have the next.
+// whose containers have addresses from the first on. An owner that has refused it may have the next.
 func (c *core) unfit(p *pool, r *request) bool {
 	s, _ := p.Table.of(r.at)
 	_, held := p.holder(r.at)
 	if p.inUse(r.at) || held || s.Owner == ownerReserved {
-		return true
-	}
-	if isHost(s.Owner) && s.Owner != p.Owner && !c.there(p, s.Owner) {
 		return true
 	}
 	node := nodeOf(s.Owner)
