@@ -113,7 +113,7 @@ async function seeTrace(page, cluster) {
   const names = cluster.name === 'real' ? ['blue', 'green'] : ['web-1 (web)', 'auth-1 (auth)'];
   for (const name of names) await page.getByRole('button', { name, exact: true }).click();
   await page.getByRole('heading', { level: 2, name: 'Trace' }).waitFor();
-  const wants = cluster.name === 'real' ? ['It arrives.', 'ICMP 10.20.0.1 > 10.20.0.2 echo request', 'green  delivered to green'] : ['It arrives.', 'by `overlane trace`'];
+  const wants = cluster.name === 'real' ? ['It arrives', 'ICMP 10.20.0.1 > 10.20.0.2 echo request', 'green  delivered to green'] : ['It arrives.', 'by `overlane trace`'];
   await until(page, `a trace with ${wants}`, (parts) => parts.every((part) => document.querySelector('pre').textContent.includes(part)), wants);
   if (cluster.name === 'real') await page.getByRole('button', { name: 'Stop' }).click();
   await page.getByText(/^Between .* (stopped|that is all)\.$/).waitFor();
