@@ -46,7 +46,14 @@ func TestTokenIsRotatedUnderWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		nodes[1].waitOnly(f)
 		for _, n := range nodes {
+			n.keysMu.Lock()
+			own := n.keys.fingerprints().list()
+			n.keysMu.Unlock()
+			if !slices.Equal(own, []Fingerprint{f}) {
+				t.Errorf("%s lets hosts in with %v when %s says that %s alone does", n.cfg.Host, own, nodes[1].cfg.Host, f)
+			}
 			n.waitOnly(f)
 			if token, err := n.Token(); err != nil || token.fingerprint() != f {
 				t.Errorf("%s hands out %s (%v), want %s", n.cfg.Host, token, err, f)

@@ -89,14 +89,16 @@ func (c *Cluster) takeKey(t Token) error {
 	return c.setKeys(next)
 }
 
-// Keyring lists this node's keys, the one in use first. Hosts that left do not count; those that are down do, for they are to come back.
+// Keyring lists this node's keys, the one in use first, then those that only others still have, who let hosts in with them. Hosts that left do
+// not count; those that are down are named as lacking a key, for they are to come back.
 func (c *Cluster) Keyring() []KeyStatus {
 	members := c.Members()
 	c.keysMu.Lock()
 	defer c.keysMu.Unlock()
+	own := c.keys.fingerprints().list()
 	all := []KeyStatus{}
-	for i, f := range c.keys.fingerprints().list() {
-		s := KeyStatus{Fingerprint: f.String(), InUse: i == 0, UsedBy: []string{}, Have: []string{}, Lack: []string{}}
+	for i, f := range slices.Concat(own, othersKeys(own, members)) {
+		s := KeyStatus{Fingerprint: f.String(), InUse: i == 0 && len(own) > 0, UsedBy: []string{}, Have: []string{}, Lack: []string{}}
 		for _, m := range members {
 			at := slices.Index(m.Keys, f)
 			switch {
@@ -113,6 +115,21 @@ func (c *Cluster) Keyring() []KeyStatus {
 		all = append(all, s)
 	}
 	return all
+}
+
+// othersKeys are the keys that members have who are up, and this node has not.
+func othersKeys(own []Fingerprint, members []Member) (keys []Fingerprint) {
+	for _, m := range members {
+		if m.Self || m.State != StateAlive && m.State != StateSuspect {
+			continue
+		}
+		for _, f := range m.Keys {
+			if !slices.Contains(own, f) && !slices.Contains(keys, f) {
+				keys = append(keys, f)
+			}
+		}
+	}
+	return keys
 }
 
 // runRotation takes the node's steps.

@@ -104,7 +104,8 @@ func rotateCommand(f *controlFlags) *cobra.Command {
 	return cmd
 }
 
-// awaitRotation waits until a token is the only one on this host, which it is when all hosts use it.
+// awaitRotation waits until a token is the only one: on this host, which it is when all hosts use it, and on the others that are up, each of
+// which gives the old one up by itself.
 func awaitRotation(cmd *cobra.Command, f *controlFlags, fingerprint string) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), rotatePatience)
 	defer cancel()

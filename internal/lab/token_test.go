@@ -43,11 +43,12 @@ func TestTokenRotation(t *testing.T) {
 	said, err := c.Hosts[1].Exec(t.Context(), "overlane", "token", "rotate")
 	must(t, err)
 	token := strings.TrimSpace(shell(t, c.Hosts[0], "overlane token"))
-	for _, h := range c.Hosts {
+	everyHost(t, c, "knows of the new token alone", func(h *Host) error {
 		if now := fingerprints(t, h); len(old) != 1 || len(now) != 1 || now[0] == old[0] || !strings.Contains(said, now[0]) || token == c.Token {
-			t.Errorf("%s has %v after %v, and was told %s", h.Name, now, old, said)
+			return fmt.Errorf("%v after %v; the command said %s", now, old, said)
 		}
-	}
+		return nil
+	})
 	eventually(t, "the keys for packets are others", settleTimeout, func() error {
 		for spi, which := range spis(t, c.Hosts) {
 			if before[spi] != "" {
