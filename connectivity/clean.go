@@ -14,6 +14,10 @@ func (r *report) clean() {
 		drops[name] += n
 	}
 	r.Drops = drops
+	for i := range r.Unwell {
+		u := &r.Unwell[i]
+		plainly(&u.What, &u.Host, &u.Reason, &u.Advice)
+	}
 	for i := range r.Peers {
 		r.Peers[i].clean()
 	}

@@ -2,6 +2,7 @@ package connectivity_test
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/overlane/overlane/connectivity"
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/hostnet"
+	"github.com/overlane/overlane/internal/testns"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -95,6 +98,68 @@ func TestFirewall(t *testing.T) {
 		}
 	}
 	f.empty()
+}
+
+// A container whose interface was changed is told of, by its host, though all probes reach each other.
+func TestContainerThatIsNotWell(t *testing.T) {
+	t.Parallel()
+	f := newFabric(t, 2)
+	f.hosts[1].unwell = []overlay.Problem{{What: "container web\x1b[2J on network=app", Health: overlay.Health{Reason: "its interface is down", Advice: "restart it"}}}
+	r := f.test(0, "")
+	if r.OK || len(failing(r)) > 0 || len(r.Hosts[0].Unwell) > 0 || len(r.Hosts[1].Unwell) != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if u := r.Hosts[1].Unwell[0]; !strings.HasPrefix(u.What, "container web") || strings.Contains(u.What, "\x1b") || u.Reason == "" || u.Advice == "" {
+		t.Errorf("%+v", u)
+	}
+	f.empty()
+}
+
+// The way out is tested from a container that has one, and says where it ends. A host without such a container says that.
+func TestEgress(t *testing.T) {
+	t.Parallel()
+	f := newFabric(t, 2)
+	for i, n := range f.hosts {
+		n.member.VTEP = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + i)}), 4789) // this machine answers to these
+	}
+	egress := func() (checks []connectivity.Check, reasons []string) {
+		r, err := f.hosts[0].Test(t.Context(), connectivity.Spec{Egress: true}, func(string) {})
+		must(t, err)
+		for _, p := range r.Pairs {
+			checks, reasons = append(checks, p.Checks[len(p.Checks)-1]), append(reasons, p.Reason)
+		}
+		f.empty()
+		return checks, reasons
+	}
+	checks, reasons := egress()
+	for i, c := range checks {
+		if c.Name != "egress" || c.Skipped != "no container of this host has a way out" || reasons[i] != "" {
+			t.Errorf("without containers: %+v, %s", c, reasons[i])
+		}
+	}
+	internal, open, shut := newContainer(t), newContainer(t), newContainer(t)
+	must(t, internal.Do(func() error { testns.Run(t, "ip addr flush dev lo"); return nil }))
+	must(t, shut.Do(func() error {
+		testns.Run(t, "nft add table ip t", "nft 'add chain ip t o { type filter hook output priority 0; policy drop; }'")
+		return nil
+	}))
+	f.hosts[0].containers, f.hosts[1].containers = []string{"/gone", internal.Path(), open.Path()}, []string{shut.Path()}
+	checks, reasons = egress()
+	if !checks[0].OK || reasons[0] != "" {
+		t.Errorf("a way out: %+v, %s", checks[0], reasons[0])
+	}
+	if checks[1].OK || checks[1].Problem == "" || !strings.Contains(reasons[1], "a container of host2 gets no answer from 127.0.0.1 through Docker's bridge") {
+		t.Errorf("no way out: %+v, %s", checks[1], reasons[1])
+	}
+}
+
+// newContainer is a namespace like a container's.
+func newContainer(t *testing.T) *hostnet.Sandbox {
+	t.Helper()
+	s, err := hostnet.NewSandbox()
+	must(t, err)
+	t.Cleanup(s.Close)
+	return s
 }
 
 // A path that carries less than the interfaces do in silence is named, with what it carries.

@@ -51,6 +51,9 @@ type node struct {
 	deaf    map[string]bool // members whose messages do not get here
 	health  overlay.Health
 	noNames string
+	unwell  []overlay.Problem
+	// Paths of network namespaces.
+	containers []string
 	first   []byte // message that got here
 	last    []byte
 	// Those that are do not reach each other.
@@ -82,16 +85,21 @@ func (f *fabric) add(number int) {
 	n.server, err = names.NewServer(f.names, n.log)
 	must(f.t, err)
 	f.t.Cleanup(func() { n.server.Close() })
-	n.Manager = connectivity.Open(connectivity.Config{Overlay: n, Log: n.log, Sandbox: func() (connectivity.Sandbox, error) {
-		s, err := hostnet.NewSandbox()
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
-	}})
+	n.Manager = connectivity.Open(connectivity.Config{
+		Overlay: n, Log: n.log,
+		Sandbox:   func() (connectivity.Sandbox, error) { return sandboxed(hostnet.NewSandbox()) },
+		Container: func(path string) (connectivity.Sandbox, error) { return sandboxed(hostnet.OpenSandbox(path)) },
+	})
 	f.hosts = append(f.hosts, n)
 	n.Attach(cluster{n})
 	f.t.Cleanup(n.Close)
+}
+
+func sandboxed(s *hostnet.Sandbox, err error) (connectivity.Sandbox, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // shell runs commands where the bridge is.
@@ -253,6 +261,10 @@ func (n *node) Encryption() []overlay.EncryptionStatus { return nil }
 func (n *node) Names() overlay.NamesStatus {
 	return overlay.NamesStatus{Status: names.Status{Off: n.noNames}}
 }
+
+func (n *node) Sandboxes() []string { return n.containers }
+
+func (n *node) ContainerProblems() []overlay.Problem { return n.unwell }
 
 func (n *node) NetworkNamed(text string) (string, error) {
 	if key := n.has[text]; key != "" {

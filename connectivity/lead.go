@@ -37,6 +37,7 @@ const (
 // Spec is an operator's wish for a test.
 type Spec struct {
 	Network string `json:"network"` // name, key, subnet or ID; empty: one that is made for the test
+	Egress  bool   `json:"egress"`  // a container of each host pings the other hosts, too
 }
 
 // lead is a test that this host leads.
@@ -74,7 +75,7 @@ func (m *Manager) Test(ctx context.Context, spec Spec, say func(string)) (Result
 	defer cancel()
 	defer context.AfterFunc(m.ctx, cancel)()
 	began := time.Now()
-	network := order{Phase: prepare, Encrypted: m.cfg.Encrypt}
+	network := order{Phase: prepare, Encrypted: m.cfg.Encrypt, Egress: spec.Egress}
 	if spec.Network != "" {
 		if network.Network, err = m.cfg.Overlay.NetworkNamed(spec.Network); err != nil {
 			return Result{}, err

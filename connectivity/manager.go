@@ -32,6 +32,8 @@ type Overlay interface {
 	NetworkNamed(string) (key string, err error)
 	Encryption() []overlay.EncryptionStatus
 	Names() overlay.NamesStatus
+	ContainerProblems() []overlay.Problem
+	Sandboxes() []string
 }
 
 // Sandbox is what it needs of hostnet.Sandbox.
@@ -44,8 +46,10 @@ type Sandbox interface {
 // Config says how to open a Manager.
 type Config struct {
 	Overlay Overlay
-	Sandbox func() (Sandbox, error)
-	Encrypt bool // networks for tests are encrypted
+	Sandbox func() (Sandbox, error) // makes one
+	// The one at a path, which is a container's.
+	Container func(path string) (Sandbox, error)
+	Encrypt   bool // networks for tests are encrypted
 	Log     logrus.FieldLogger
 }
 

@@ -20,6 +20,8 @@ const (
 	maxMessage = 1 << 20 // bytes
 	// maxPeers bounds with how many others a host tests, and what it tells of.
 	maxPeers = 64
+	// maxUnwell bounds how many containers a host tells of.
+	maxUnwell = 64
 	// maxHosts bounds the hosts of a test, which have an address each in its own network.
 	maxHosts = 1 << 16
 )
@@ -48,6 +50,7 @@ type order struct {
 	VNI       uint32 `json:"vni,omitempty"`     // of that
 	Number    int    `json:"number,omitempty"`  // of this host in it, from 1
 	Encrypted bool   `json:"encrypted,omitempty"`
+	Egress    bool   `json:"egress,omitempty"` // is tested, too
 	Peers     []peer `json:"peers,omitempty"` // with run
 }
 
@@ -78,6 +81,8 @@ type report struct {
 	Sent      uint64            `json:"sent,omitempty"`  // packets that the workers took from the probe
 	Drops     map[string]uint64 `json:"drops,omitempty"` // that grew meanwhile
 	Unapplied []string          `json:"unapplied,omitempty"`
+	// Containers that are not well, up to maxUnwell.
+	Unwell []overlay.Problem `json:"unwell,omitempty"`
 }
 
 // found is what a host has found about another.
@@ -156,6 +161,9 @@ func (o *order) check(test string) error {
 }
 
 func (r *report) check() error {
+	if len(r.Unwell) > maxUnwell {
+		return fmt.Errorf("%d containers that are not well, at most %d", len(r.Unwell), maxUnwell)
+	}
 	if len(r.Peers) > maxPeers || len(r.Addrs) > 2 {
 		return fmt.Errorf("%d hosts tested with, at most %d, from %d addresses, at most 2", len(r.Peers), maxPeers, len(r.Addrs))
 	}

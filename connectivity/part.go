@@ -75,7 +75,7 @@ func (p *part) obey(o *order) *report {
 	defer p.mu.Unlock()
 	r := p.report
 	if o.Phase < collect {
-		r.Peers = nil
+		r.Peers, r.Unwell = nil, nil
 	}
 	return &r
 }
@@ -145,6 +145,9 @@ func (p *part) work(t *tester, probe *overlay.Probe, before overlay.ProbeCounts)
 			places <- struct{}{}
 			defer func() { <-places }()
 			all[i] = t.try(p.ctx, to, p.heardOf(probe, to))
+			if p.spec.Egress {
+				all[i].Checks = append(all[i].Checks, p.egress(p.ctx, to))
+			}
 			p.tell(func(r *report) { r.Tested++ })
 		})
 	}
@@ -175,6 +178,8 @@ func (p *part) count(r *report, all []found, peers []peer, probe *overlay.Probe,
 	o := p.m.cfg.Overlay
 	after := o.CountProbe(probe)
 	r.Phase, r.Sent, r.Drops, r.Unapplied = collect, after.Sent, map[string]uint64{}, o.Unapplied(probe)
+	r.Unwell = o.ContainerProblems()
+	r.Unwell = r.Unwell[:min(len(r.Unwell), maxUnwell)]
 	for name, n := range after.Drops {
 		if n > before.Drops[name] {
 			r.Drops[name] = n - before.Drops[name]

@@ -33,7 +33,8 @@ type HostResult struct {
 	Addrs  []netip.Addr `json:"addrs,omitempty"`
 	MTU    int          `json:"mtu,omitempty"`
 	overlay.Health
-	Drops map[string]uint64 `json:"drops,omitempty"` // packets of any container that were dropped meanwhile
+	Drops  map[string]uint64 `json:"drops,omitempty"`  // packets of any container that were dropped meanwhile
+	Unwell []overlay.Problem `json:"unwell,omitempty"` // containers whose interfaces somebody has changed
 }
 
 // PairResult is what a host found as it tried to reach another.
@@ -67,8 +68,8 @@ func (l *lead) result(took time.Duration) Result {
 	}
 	for _, h := range l.hosts {
 		said := l.said[h.ID]
-		r.Hosts = append(r.Hosts, HostResult{h.ID, h.Host, h.tested(), h.absent, said.Addrs, said.MTU, h.Health, said.Drops})
-		r.OK = r.OK && (h.tested() || h.absent)
+		r.Hosts = append(r.Hosts, HostResult{h.ID, h.Host, h.tested(), h.absent, said.Addrs, said.MTU, h.Health, said.Drops, said.Unwell})
+		r.OK = r.OK && (h.tested() || h.absent) && len(said.Unwell) == 0
 		h.State = now[h.ID]
 		at[h.ID] = h
 	}
@@ -151,7 +152,7 @@ func (e *evidence) problem(name string) string {
 
 // cause names the most likely one, beginning with what explains all.
 func (e *evidence) cause() overlay.Health {
-	for _, look := range []func() overlay.Health{e.down, e.unknown, e.noKey, e.worker, e.lost, e.sizes, e.translated, e.partly, e.name} {
+	for _, look := range []func() overlay.Health{e.down, e.unknown, e.noKey, e.worker, e.lost, e.sizes, e.translated, e.partly, e.name, e.egress} {
 		if h := look(); h.Reason != "" {
 			return h
 		}
@@ -334,6 +335,17 @@ func (e *evidence) name() overlay.Health {
 		return overlay.Health{Reason: fmt.Sprintf("names are off on %s: %s", e.from.Host, e.there.NoNames), Advice: "see `names` in `overlane check` there"}
 	}
 	return overlay.Health{Reason: fmt.Sprintf("%s does not answer for names: %s", e.from.Host, e.problem("name")), Advice: "see `names` in `overlane status` there"}
+}
+
+// egress is Docker's: packets of it do not pass through overlane.
+func (e *evidence) egress() overlay.Health {
+	if !e.failed("egress") {
+		return overlay.Health{}
+	}
+	return overlay.Health{
+		Reason: fmt.Sprintf("a container of %s gets no answer from %s through Docker's bridge, and %s itself does: it is not forwarded there, not translated, or a rule keeps containers from the hosts", e.from.Host, e.to.VTEP.Addr(), e.from.Host),
+		Advice: fmt.Sprintf("see `forwarding` in `overlane check` on %s, and its rules for docker_gwbridge: iptables -S FORWARD, iptables -t nat -S, or nft list ruleset", e.from.Host),
+	}
 }
 
 // usual are reasons for which packets are dropped on a host that is well: new interfaces announce themselves, and ask for routers.

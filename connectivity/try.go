@@ -61,13 +61,13 @@ func (t *tester) tryFamily(ctx context.Context, to peer, known []netip.Addr, is 
 		return nil, 0
 	}
 	at := netip.AddrPortFrom(to.Addrs[there], echoPort)
-	mtu, tcp, ping := Check{Name: "mtu" + suffix}, Check{Name: "tcp" + suffix}, Check{Name: "ping" + suffix}
+	mtu, tcp, echo := Check{Name: "mtu" + suffix}, Check{Name: "tcp" + suffix}, Check{Name: "ping" + suffix}
 	udp := Check{Name: "udp" + suffix}
 	if !slices.Contains(known, at.Addr()) {
-		for _, c := range []*Check{&ping, &mtu, &tcp, &udp} {
+		for _, c := range []*Check{&echo, &mtu, &tcp, &udp} {
 			c.note(0, errUnheard)
 		}
-		return []Check{ping, mtu, tcp, udp}, 0
+		return []Check{echo, mtu, tcp, udp}, 0
 	}
 	conn, err := t.dialPackets(at)
 	if err != nil {
@@ -81,7 +81,7 @@ func (t *tester) tryFamily(ctx context.Context, to peer, known []netip.Addr, is 
 	}
 	udp.note(e.settle(ctx))
 	var trying sync.WaitGroup
-	trying.Go(func() { ping.note(t.ping(ctx, at.Addr())) })
+	trying.Go(func() { echo.note(ping(ctx, t.sandbox, t.token, at.Addr())) })
 	trying.Go(func() { tcp.note(t.exchange(ctx, at)) })
 	if udp.OK {
 		largest = t.trySizes(ctx, e, min(t.mtu, to.MTU), &mtu)
@@ -89,7 +89,7 @@ func (t *tester) tryFamily(ctx context.Context, to peer, known []netip.Addr, is 
 		mtu.Skipped = "no answer by UDP"
 	}
 	trying.Wait()
-	return []Check{ping, mtu, tcp, udp}, largest
+	return []Check{echo, mtu, tcp, udp}, largest
 }
 
 // errUnheard is why an address is not tried.
@@ -291,8 +291,11 @@ func inShort(err error) error {
 // errNoRight says that this daemon can't ping.
 var errNoRight = errors.New("the daemon lacks CAP_NET_RAW")
 
+// namespace is one of network in which sockets are opened.
+type namespace interface{ Do(func() error) error }
+
 // ping has an echo request answered (RFC 792, RFC 4443).
-func (t *tester) ping(ctx context.Context, to netip.Addr) (took time.Duration, err error) {
+func ping(ctx context.Context, from namespace, token string, to netip.Addr) (took time.Duration, err error) {
 	network, protocol := "ip4:icmp", 1
 	var request, reply icmp.Type = ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply
 	if to.Is6() {
@@ -300,7 +303,7 @@ func (t *tester) ping(ctx context.Context, to netip.Addr) (took time.Duration, e
 		request, reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
 	}
 	var conn *net.IPConn
-	err = t.sandbox.Do(func() (err error) { conn, err = net.DialIP(network, nil, &net.IPAddr{IP: to.AsSlice()}); return err })
+	err = from.Do(func() (err error) { conn, err = net.DialIP(network, nil, &net.IPAddr{IP: to.AsSlice()}); return err })
 	if errors.Is(err, os.ErrPermission) {
 		return 0, errNoRight
 	}
@@ -308,7 +311,7 @@ func (t *tester) ping(ctx context.Context, to netip.Addr) (took time.Duration, e
 		return 0, inShort(err)
 	}
 	defer conn.Close()
-	echo := &icmp.Echo{ID: echoPort, Data: []byte(t.token)}
+	echo := &icmp.Echo{ID: echoPort, Data: []byte(token)}
 	b := make([]byte, 1500)
 	for range tries {
 		if ctx.Err() != nil {
@@ -334,7 +337,7 @@ func (t *tester) ping(ctx context.Context, to netip.Addr) (took time.Duration, e
 			if err != nil || m.Type != reply {
 				continue
 			}
-			if body, is := m.Body.(*icmp.Echo); is && body.Seq == echo.Seq && string(body.Data) == t.token {
+			if body, is := m.Body.(*icmp.Echo); is && body.Seq == echo.Seq && string(body.Data) == token {
 				return time.Since(began), nil
 			}
 		}

@@ -141,8 +141,18 @@ func (d *Datapath) isKept(p *port, netns string) (bool, error) {
 	return false, d.survey.err
 }
 
-// TapAddrs gives the addresses of the port's tap in the network namespace at c.Netns, once it is up: ErrTapGone when it is not there.
-func (d *Datapath) TapAddrs(c PortConfig) (addrs []netip.Addr, up bool, err error) {
+// TapState is a port's tap as it is in its container, where somebody may have changed it.
+type TapState struct {
+	Name   string // that it has there
+	Up     bool
+	MAC    MAC
+	MTU    int // bytes of IP packet
+	Addrs  []netip.Addr
+	Others []netip.Addr // addresses of the namespace's other interfaces
+}
+
+// Tap looks at the port's tap in the network namespace at c.Netns: ErrTapGone when it is not there.
+func (d *Datapath) Tap(c PortConfig) (s TapState, err error) {
 	err = inNamespace(c.Netns, func() error {
 		name, err := findTap(c)
 		if err != nil {
@@ -152,16 +162,20 @@ func (d *Datapath) TapAddrs(c PortConfig) (addrs []netip.Addr, up bool, err erro
 		if err != nil {
 			return err
 		}
-		up = link.Attrs().Flags&net.FlagUp != 0
-		all, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-		for _, a := range all {
-			if addr, ok := netip.AddrFromSlice(a.IP); ok {
-				addrs = append(addrs, addr.Unmap())
+		a := link.Attrs()
+		s = TapState{Name: name, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU, MAC: MAC(a.HardwareAddr)} // of six bytes: findTap has looked
+		all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		for _, addr := range all {
+			ip, _ := netip.AddrFromSlice(addr.IP)
+			if addr.LinkIndex == a.Index {
+				s.Addrs = append(s.Addrs, ip.Unmap())
+			} else {
+				s.Others = append(s.Others, ip.Unmap())
 			}
 		}
 		return err
 	})
-	return addrs, up, err
+	return s, err
 }
 
 // tapNamespace is the inode number of the namespace that a tap is in.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,34 @@ func addNamespace(t *testing.T) (del func()) {
 	del = sync.OnceFunc(func() { must(t, exec.Command("ip", "netns", "del", movedNS).Run()) })
 	t.Cleanup(del)
 	return del
+}
+
+// A tap tells how it is in its container, and what the namespace has beside it.
+func TestTapInContainer(t *testing.T) {
+	must(t, plane.AddNetwork(vni, false))
+	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
+	addNamespace(t)
+	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
+	port := testPort("/run/netns/" + containerNS)
+	look := func() datapath.TapState {
+		t.Helper()
+		s, err := plane.Tap(port)
+		must(t, err)
+		s.Addrs = slices.DeleteFunc(s.Addrs, netip.Addr.IsLinkLocalUnicast)
+		return s
+	}
+	own, mac := netip.MustParseAddr(hostIP4), port.MAC
+	if s := look(); s.Name != "eth0" || !s.Up || s.MAC != mac || s.MTU != innerMTU || !slices.Equal(s.Addrs, []netip.Addr{own}) || slices.Contains(s.Others, own) {
+		t.Errorf("as it was made: %+v", s)
+	}
+	run(t, containerNS, "ip addr del "+hostIP4+"/24 dev eth0; ip addr add "+hostIP4+"/32 dev lo; ip link set eth0 down; ip link set eth0 address 02:00:00:00:77:77; ip link set eth0 mtu 1280")
+	if s := look(); s.Up || s.MAC == mac || s.MTU != 1280 || len(s.Addrs) > 0 || !slices.Contains(s.Others, own) {
+		t.Errorf("changed: %+v", s)
+	}
+	run(t, containerNS, "ip link del eth0")
+	if s, err := plane.Tap(port); !errors.Is(err, datapath.ErrTapGone) {
+		t.Errorf("gone: %+v, %v", s, err)
+	}
 }
 
 // A container's interface is the container's wherever it is and whatever it is called, for the daemon that made it and for the next

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sandbox is a network namespace of this process alone, in which an endpoint is used as in a container. It has no name: a thread and the
-// sockets in it keep it, so that nothing is left of it when the process ends, however that ends.
+// Sandbox is a network namespace: a container's, or one of this process alone in which an endpoint is used as in a container. That has no
+// name: a thread and the sockets in it keep it, so that nothing is left of it when the process ends, however that ends.
 type Sandbox struct {
 	path string
 	file int           // of the namespace
@@ -32,6 +32,15 @@ func NewSandbox() (*Sandbox, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// OpenSandbox is a container's, at a path. It stays the container's.
+func OpenSandbox(path string) (*Sandbox, error) {
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	return &Sandbox{path: path, file: file, end: make(chan struct{})}, nil
 }
 
 // make moves its thread into the namespace.

@@ -63,6 +63,12 @@ func (ep *Endpoint) Interface() string {
 	return ep.Tap()
 }
 
+// container is what it is called; empty: that is not known.
+func (ep *Endpoint) container() string {
+	name, _, _ := strings.Cut(ep.Names, " ")
+	return name
+}
+
 // alias is by what the tap is found again, whatever it is called by then (IFLA_IFALIAS).
 func (ep *Endpoint) alias() string { return "overlane:" + ep.ID }
 
@@ -83,6 +89,7 @@ type endpoint struct {
 	changed       time.Time // when it was created, joined, or taken from the store: its container may be about to start
 	joined        time.Time // zero: before this daemon started
 	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
+	seen, health  Health    // of its interface, at the last look and by two. See interfaces.go
 
 	unanswered map[netip.Addr]int // questions for each extra address. See extra.go
 	full       bool               // it has been said that it has no room for more
@@ -361,7 +368,4 @@ func (n *network) logOf(ep *endpoint) logrus.FieldLogger {
 }
 
 // container is what its container is called, or was when it left; empty where that is not known.
-func (ep *endpoint) container() string {
-	name, _, _ := strings.Cut(ep.Names, " ")
-	return cmp.Or(name, ep.was)
-}
+func (ep *endpoint) container() string { return cmp.Or(ep.Endpoint.container(), ep.was) }

@@ -12,6 +12,9 @@ func (o *Overlay) AskExtras() {
 	}
 }
 
+// LookAtInterfaces looks once at those in containers.
+func (o *Overlay) LookAtInterfaces() { o.lookAtInterfaces() }
+
 // ExtraBurst is how many extra addresses an endpoint may claim at once.
 const ExtraBurst = extraBurst
 

@@ -232,7 +232,7 @@ func TestTooManyLinkLocalIPs(t *testing.T) {
 	for i := range discovery.MaxAddrs {
 		addrs = append(addrs, netip.AddrFrom4([4]byte{169, 254, 7, byte(1 + i)}))
 	}
-	h.datapath.SetTapAddrs(addrs...)
+	h.datapath.ChangeTaps(func(s *datapath.TapState) { s.Addrs = slices.Clone(addrs) })
 	h.run(epID, "10.20.0.2")
 	waitUntil(t, "as many as can be are announced", func() bool {
 		own := h.cluster.Own(key)
@@ -274,7 +274,7 @@ func TestLinkLocalIPIsTheEndpointsOwn(t *testing.T) {
 	h := newHost(t)
 	h.network()
 	linkLocal := netip.MustParseAddr("169.254.7.7")
-	h.datapath.SetTapAddrs(netip.MustParseAddr("10.20.0.2"), linkLocal, vip, netip.MustParseAddr("fe80::1"))
+	h.datapath.ChangeTaps(func(s *datapath.TapState) { s.Addrs = append(s.Addrs, linkLocal, vip, netip.MustParseAddr("fe80::1")) })
 	h.run(epID, "10.20.0.2")
 	has := func() bool {
 		own := h.cluster.Own(key)

@@ -51,9 +51,9 @@ func (o *Overlay) awaitInterface(port datapath.PortConfig) (linkLocal []netip.Ad
 			return nil, false
 		case <-time.After(pace):
 		}
-		addrs, up, err := o.cfg.Datapath.TapAddrs(port)
-		if err == nil && up {
-			return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.Is4() || !a.IsLinkLocalUnicast() || slices.Contains(port.Addrs, a) }), true
+		tap, err := o.cfg.Datapath.Tap(port)
+		if err == nil && tap.Up {
+			return slices.DeleteFunc(tap.Addrs, func(a netip.Addr) bool { return !a.Is4() || !a.IsLinkLocalUnicast() || slices.Contains(port.Addrs, a) }), true
 		}
 	}
 	return nil, false

@@ -66,7 +66,7 @@ type Datapath interface {
 	DelExtra(id datapath.PortID, addr netip.Addr) error
 	AskExtra(id datapath.PortID, addr netip.Addr) error
 	Claims(context.Context) ([]datapath.Claim, error)
-	TapAddrs(datapath.PortConfig) (addrs []netip.Addr, up bool, err error)
+	Tap(datapath.PortConfig) (datapath.TapState, error)
 	SetReceiveMTUs(map[netip.AddrPort]int)
 	SetTakeWhole(map[netip.AddrPort]bool)
 	NewSA(datapath.SAConfig) (*datapath.SA, error)
@@ -166,6 +166,7 @@ func (o *Overlay) Attach(c Cluster) {
 	o.encryption.attach(&o.cfg, c.Self())
 	o.captures.Store(capture.NewManager(capture.Config{Capture: o.openCapture, Send: c.Send, Whole: o.cfg.Whole, Called: o.hostCalled, Log: o.log}))
 	o.running.Go(o.runGarbage)
+	o.running.Go(o.runInterfaces)
 	o.running.Go(o.runNames)
 	o.running.Go(o.runAntispoof)
 	o.running.Go(o.runClaims)

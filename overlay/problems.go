@@ -74,6 +74,15 @@ func (s *Status) hereProblems() []Problem {
 // isUnnamed is of a container without a name. A host that has none may do without Docker.
 func isUnnamed(e EndpointStatus) bool { return e.Endpoint.Host == nil && e.Names == "" }
 
+func containerProblems(endpoints []EndpointStatus) (all []Problem) {
+	for _, e := range endpoints {
+		if e.Reason != "" {
+			all = append(all, Problem{What: fmt.Sprintf("container %s on %s", cmp.Or(e.container(), short(e.ID)), e.Network), Health: e.Health})
+		}
+	}
+	return all
+}
+
 // networkProblems are those of networks and containers.
 func (s *Status) networkProblems() (all []Problem) {
 	note := func(what, reason, advice string) {
@@ -87,6 +96,7 @@ func (s *Status) networkProblems() (all []Problem) {
 			note("network "+n.Name, "it is not as defined for all hosts: "+n.Reason, "see `overlane network ls`")
 		}
 	}
+	all = append(all, containerProblems(s.Endpoints)...)
 	for _, c := range s.Conflicts {
 		note(fmt.Sprintf("address %s of %s", c.Address, c.Network), "it is claimed by "+strings.Join(c.Claims, " and "), conflictAdvice)
 	}

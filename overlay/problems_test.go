@@ -28,7 +28,7 @@ func TestProblems(t *testing.T) {
 		Paths:      []overlay.PathStatus{{Host: "narrow", VTEP: vtep, Health: overlay.Health{Reason: "1400", Advice: "raise it"}}, {Host: "wide", VTEP: vtep}},
 		Encryption: []overlay.EncryptionStatus{{ID: "4", Host: "bare", Health: noKey}, {VTEP: vtep, Health: overlay.Health{Reason: "no member"}}},
 		Names:      overlay.NamesStatus{Status: names.Status{Failed: map[string]string{"/run/1": "no such file"}}, Engine: "it does not answer"},
-		Endpoints:  []overlay.EndpointStatus{{}},
+		Endpoints:  []overlay.EndpointStatus{{}, {Endpoint: overlay.Endpoint{Names: "web alias"}, Network: "vni=1", Health: overlay.Health{Reason: "its interface is down", Advice: "restart it"}}},
 		Refused:    []overlay.RefusedNetwork{{Key: "vni=1", TheirKey: "network=a", TheirHost: "other", Advice: "another VNI"}},
 		Everywhere: []networks.State{{Name: "app", Reason: "another subnet"}, {Name: "fine"}},
 		Conflicts:  []overlay.Conflict{{Network: "vni=1", Address: "10.20.0.2", Claims: []string{"a/1", "b/2"}}},
@@ -36,7 +36,7 @@ func TestProblems(t *testing.T) {
 		Datapath:   datapath.Stats{Tables: []datapath.TableStats{{Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}, {Name: "networks"}}},
 	}
 	want := []string{"cluster", "antispoof", "names", "names in /run/1", "table of neighbours", "host down is dead", "host bare is alive", "path to narrow", "encryption to 192.0.2.2:4789",
-		"network network=a of host other is refused", "network app", "address 10.20.0.2 of vni=1", "MAC 02:00:00:00:00:09 of vni=1"}
+		"network network=a of host other is refused", "network app", "container web on vni=1", "address 10.20.0.2 of vni=1", "MAC 02:00:00:00:00:09 of vni=1"}
 	var got []string
 	for _, p := range s.Problems() {
 		got = append(got, p.What)

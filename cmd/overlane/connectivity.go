@@ -30,12 +30,13 @@ func connectivityCommand() *cobra.Command {
 		Short: "Test whether containers of all hosts reach each other, and say of those that do not why",
 		Long: "Test whether containers of all hosts reach each other, and say of those that do not why: by ping, UDP and TCP, with packets of up to the\n" +
 			"MTU, over IPv4 and IPv6, and by name. Each host tries it from an endpoint that overlane makes for that, and that is gone afterwards; it\n" +
-			"takes no image and no container, and half a minute at most. The exit status is 1 when something fails. What goes through Docker's own bridge,\n" +
-			"the way out and published ports, is not tested.",
+			"takes no image and no container, and half a minute at most. Of the containers that are there it says whose interface lacks what Docker gave it.\n" +
+			"The exit status is 1 when something fails. With --egress the way out through Docker's bridge is tested from them; published ports are not.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return testConnectivity(cmd, f, spec) },
 	}
 	cmd.Flags().StringVarP(&spec.Network, "network", "n", "", "a network of this host, by name, key or subnet, with addresses that overlane hands out (default: one that is made for the test)")
+	cmd.Flags().BoolVar(&spec.Egress, "egress", false, "test the way out, too: a container of each host pings the other hosts through Docker's bridge")
 	f.addOutput(cmd)
 	f.addSocket(cmd)
 	return cmd
@@ -49,7 +50,7 @@ type testNews struct {
 }
 
 // errTestFailed ends the command with status 1. What failed is shown already.
-var errTestFailed = errors.New("not all hosts reach each other")
+var errTestFailed = errors.New("not all containers reach each other")
 
 func testConnectivity(cmd *cobra.Command, f *controlFlags, spec connectivity.Spec) error {
 	if err := f.checkOutput(); err != nil {
@@ -146,26 +147,31 @@ const clearLine = "\r\x1b[K"
 func (p progress) show(text string) { fmt.Fprint(p.out, clearLine, text) }
 func (p progress) clear()           { fmt.Fprint(p.out, clearLine) }
 
-// checkColumns are the columns of the table, and the checks that each sums up.
+// checkColumns are the columns of the table, and the checks that each sums up. The last one is not always there.
 var checkColumns = []struct {
 	title string
 	names []string
 }{
 	{"PING", []string{"ping"}}, {"SIZES", []string{"mtu"}}, {"TCP", []string{"tcp"}}, {"UDP", []string{"udp"}},
-	{"IPV6", []string{"ping6", "mtu6", "tcp6", "udp6"}}, {"NAME", []string{"name"}},
+	{"IPV6", []string{"ping6", "mtu6", "tcp6", "udp6"}}, {"NAME", []string{"name"}}, {"EGRESS", []string{"egress"}},
 }
 
 // writeConnectivity writes a line for each host, with how many of the others it reaches, and then one for each that it does not. Tables that would be
 // empty are left out.
 func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
-	hosts, untested, failed, drops := &lines{}, &lines{red: color}, &lines{red: color}, &lines{}
+	hosts, untested, failed, unwell, drops := &lines{}, &lines{red: color}, &lines{red: color}, &lines{red: color}, &lines{}
+	columns := checkColumns
+	if !slices.ContainsFunc(r.Pairs, func(p connectivity.PairResult) bool { return checkNamed(p, "egress") != nil }) {
+		columns = columns[:len(columns)-1]
+	}
 	titles := []any{"HOST"}
-	for _, c := range checkColumns {
+	for _, c := range columns {
 		titles = append(titles, c.title)
 	}
 	hosts.title(append(titles, "MTU", "ADDRESSES")...)
 	untested.title("NOT TESTED", "BECAUSE", "NEXT STEP")
 	failed.title("FAILED FROM", "TO", "WHAT", "BECAUSE", "NEXT STEP")
+	unwell.title("NOT WELL", "ON", "BECAUSE", "NEXT STEP")
 	drops.title("DROPPED MEANWHILE", "ON", "PACKETS", "BECAUSE")
 	from := map[string][]connectivity.PairResult{}
 	for _, p := range r.Pairs {
@@ -181,12 +187,18 @@ func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
 		case h.Reason != "":
 			untested.row(h.Host, h.Reason, h.Advice)
 		}
+		if why := noEgress(from[h.ID]); why != "" {
+			untested.row(h.Host+", egress", why, "")
+		}
 		if h.Tested {
 			cells := []any{h.Host}
-			for _, c := range checkColumns {
+			for _, c := range columns {
 				cells = append(cells, reached(from[h.ID], c.names))
 			}
 			hosts.row(append(cells, h.MTU, list(h.Addrs))...)
+		}
+		for _, p := range h.Unwell {
+			unwell.row(p.What, h.Host, p.Reason, p.Advice)
 		}
 		for _, name := range slices.Sorted(maps.Keys(h.Drops)) {
 			if !connectivity.IsUsual(name) {
@@ -194,13 +206,33 @@ func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
 			}
 		}
 	}
-	for _, table := range []*lines{hosts, untested, failed, drops} {
+	for _, table := range []*lines{hosts, untested, failed, unwell, drops} {
 		if err := table.write(out); err != nil {
 			return err
 		}
 	}
 	_, err := fmt.Fprintln(out, summary(r))
 	return err
+}
+
+// checkNamed is one of a pair's checks; nil: it was not asked for.
+func checkNamed(p connectivity.PairResult, name string) *connectivity.Check {
+	if i := slices.IndexFunc(p.Checks, func(c connectivity.Check) bool { return c.Name == name }); i >= 0 {
+		return &p.Checks[i]
+	}
+	return nil
+}
+
+// noEgress is why a host's way out was tested with none of the others; empty: it was, or nobody asked for it.
+func noEgress(pairs []connectivity.PairResult) (why string) {
+	for _, p := range pairs {
+		c := checkNamed(p, "egress")
+		if c == nil || c.Skipped == "" {
+			return ""
+		}
+		why = c.Skipped
+	}
+	return why
 }
 
 // lines are those of a table, which may be red on a terminal: a colour within a line would count as width.
@@ -273,8 +305,9 @@ func failedChecks(checks []connectivity.Check) (names []string) {
 }
 
 func summary(r connectivity.Result) string {
-	tested, failed := 0, 0
+	tested, failed, unwell := 0, 0, 0
 	for _, h := range r.Hosts {
+		unwell += len(h.Unwell)
 		if h.Tested {
 			tested++
 		}
@@ -294,6 +327,9 @@ func summary(r connectivity.Result) string {
 	}
 	if failed > 0 {
 		return fmt.Sprintf("%s: %d of %d ways from host to host fail", text, failed, len(r.Pairs))
+	}
+	if unwell > 0 {
+		return fmt.Sprintf("%s: all of these reach each other, and %d containers are not well", text, unwell)
 	}
 	switch untested := len(r.Hosts) - tested; {
 	case untested > 0 && tested < 2:

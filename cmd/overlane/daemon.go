@@ -220,7 +220,11 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 		return n, err
 	}
 	n.networks = networks.Open(networks.Config{Dir: s.dataDir, Engine: engineNetworks(s), Ready: func() error { return n.engineError(s) }, Encrypt: s.encrypt, Encrypted: n.overlay.IsEncrypted, Log: log})
-	n.tests = connectivity.Open(connectivity.Config{Overlay: n.overlay, Sandbox: newSandbox, Encrypt: s.encrypt, Log: log})
+	n.tests = connectivity.Open(connectivity.Config{
+		Overlay: n.overlay, Encrypt: s.encrypt, Log: log,
+		Sandbox:   func() (connectivity.Sandbox, error) { return sandboxed(hostnet.NewSandbox()) },
+		Container: func(path string) (connectivity.Sandbox, error) { return sandboxed(hostnet.OpenSandbox(path)) },
+	})
 	host, err := os.Hostname()
 	if err != nil {
 		return n, fmt.Errorf("host name: %w", err)
@@ -269,9 +273,8 @@ func startNode(s settings, log *logrus.Logger) (n *node, err error) {
 	return n, nil
 }
 
-// newSandbox is where a test of connectivity has its endpoint.
-func newSandbox() (connectivity.Sandbox, error) {
-	s, err := hostnet.NewSandbox()
+// sandboxed is where a test of connectivity opens its sockets.
+func sandboxed(s *hostnet.Sandbox, err error) (connectivity.Sandbox, error) {
 	if err != nil {
 		return nil, err // and no *hostnet.Sandbox that is nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,7 @@ func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result 
 		}
 		*widest = max(*widest, cmp.Or(n.Widest, n.MTU))
 	}
-	return append([]check.Result{r}, examineMembers(status.Members, c)...)
+	return slices.Concat([]check.Result{r}, examineMembers(status.Members, c), examineContainers(status.Endpoints))
 }
 
 // examineMembers takes the members that are up for peers, and says what is not well with any.
@@ -84,6 +85,16 @@ func examineMembers(members []overlay.MemberStatus, c *check.Config) (results []
 			state = check.Fail // it is there, and what keeps the hosts apart can be removed
 		}
 		results = append(results, check.Result{Check: "member " + m.Host, State: state, Seen: m.Reason, Cure: m.Advice})
+	}
+	return results
+}
+
+// examineContainers says whose interface somebody has changed: it is that container's fault alone.
+func examineContainers(endpoints []overlay.EndpointStatus) (results []check.Result) {
+	for _, e := range endpoints {
+		if e.Reason != "" {
+			results = append(results, check.Result{Check: "container " + called(e.Names, e.ID), State: check.Warn, Seen: e.Reason, Cure: e.Advice})
+		}
 	}
 	return results
 }

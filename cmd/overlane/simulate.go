@@ -61,7 +61,7 @@ func (s simulation) write(out io.Writer, transport []string) error {
 	case len(transport) > 0:
 		fmt.Fprintf(out, "It arrives. overlane lets all of %s pass: whether something there listens is the container's.\n", strings.Join(transport, " port "))
 	default:
-		fmt.Fprintln(out, "It arrives, if the container has kept its address.")
+		fmt.Fprintln(out, "It arrives, if the container still has its address: `overlane check` on its host looks.")
 	}
 	return nil
 }
@@ -72,17 +72,18 @@ type party struct {
 	addrs               []netip.Addr
 	local               bool
 	hasPort, hidden     bool
+	overlay.Health      // of its interface, where the host knows
 }
 
 // parties are all containers of this host's networks.
 func parties(s *overlay.Status) (all []party) {
 	for _, e := range s.Endpoints {
 		name, _, _ := strings.Cut(e.Names, " ")
-		all = append(all, party{cmp.Or(name, e.ID), e.Network, s.Node.Host, e.Addrs, true, e.HasPort, false})
+		all = append(all, party{cmp.Or(name, e.ID), e.Network, s.Node.Host, e.Addrs, true, e.HasPort, false, e.Health})
 	}
 	for _, r := range s.Remote {
 		name, _, _ := strings.Cut(r.Names, " ")
-		all = append(all, party{cmp.Or(name, r.ID), r.Network, r.Host, r.Addrs, false, true, r.Hidden})
+		all = append(all, party{cmp.Or(name, r.ID), r.Network, r.Host, r.Addrs, false, true, r.Hidden, overlay.Health{}})
 	}
 	return all
 }
@@ -175,6 +176,11 @@ func followPacket(s *overlay.Status, from, to party) (sim simulation) {
 	step("%s sends to %s on %s", from.text(), joinAddrs(to.addrs), from.network)
 	if !from.hasPort {
 		return fails(overlay.Health{Reason: from.name + " has no port on this host's datapath", Advice: "`overlane status` tells why below PENDING"})
+	}
+	for _, p := range []party{from, to} {
+		if p.Reason != "" {
+			return fails(overlay.Health{Reason: p.name + ": " + p.Reason, Advice: p.Advice})
+		}
 	}
 	for _, c := range s.Conflicts {
 		if c.Network == to.network && slices.ContainsFunc(to.addrs, func(a netip.Addr) bool { return a.String() == c.Address }) {

@@ -25,6 +25,9 @@ func writeTables(out io.Writer, s overlay.Status) error {
 	if slices.ContainsFunc(s.Datapath.Tables, func(t datapath.TableStats) bool { return t.NearlyFull }) {
 		tables = append(tables, fullTable)
 	}
+	if slices.ContainsFunc(s.Endpoints, func(e overlay.EndpointStatus) bool { return e.Reason != "" }) {
+		tables = append(tables, unwellTable)
+	}
 	if len(s.Names.Failed) > 0 {
 		tables = append(tables, namesTable)
 	}
@@ -194,6 +197,16 @@ func endpointTable(w io.Writer, s overlay.Status) {
 	row(w, "ENDPOINT", "NETWORK", "ADDRESSES", "MAC", "STATE", "PORT", "SANDBOX")
 	for _, e := range s.Endpoints {
 		row(w, called(e.Names, e.ID), e.Network, addresses(slices.Concat(e.Addrs, e.LinkLocal), e.Extras), e.MAC, e.State, portOf(e, s.Datapath.Ports), sandboxOf(e))
+	}
+}
+
+// unwellTable has the containers whose interfaces somebody has changed.
+func unwellTable(w io.Writer, s overlay.Status) {
+	row(w, "CONTAINER", "NETWORK", "BECAUSE", "NEXT STEP")
+	for _, e := range s.Endpoints {
+		if e.Reason != "" {
+			row(w, called(e.Names, e.ID), e.Network, e.Reason, e.Advice)
+		}
 	}
 }
 

@@ -133,7 +133,8 @@ func simulated() *overlay.Status {
 	local := func(name, network, a string, port bool) overlay.EndpointStatus {
 		return overlay.EndpointStatus{Endpoint: overlay.Endpoint{ID: name + "-id", Names: name + " alias", Addrs: []netip.Addr{addr(a)}}, Network: network, HasPort: port}
 	}
-	s.Endpoints = []overlay.EndpointStatus{local("web", key, "10.20.0.2", true), local("cache", key, "10.20.0.3", true), local("broken", key, "10.20.0.4", false), local("vault", other, "10.30.0.2", true)}
+	s.Endpoints = []overlay.EndpointStatus{local("web", key, "10.20.0.2", true), local("cache", key, "10.20.0.3", true), local("broken", key, "10.20.0.4", false), local("vault", other, "10.30.0.2", true), local("bare", key, "10.20.0.5", true)}
+	s.Endpoints[4].Health = overlay.Health{Reason: "its interface eth0 has lost address 10.20.0.5", Advice: "restart it"}
 	s.Remote = []overlay.RemoteStatus{
 		{ID: "r1", Network: key, Host: "node2", Names: "db", Addrs: []netip.Addr{addr("10.20.1.2")}},
 		{ID: "r2", Network: key, Host: "node3", Names: "gone", Addrs: []netip.Addr{addr("10.20.2.2")}, Hidden: true},
@@ -163,6 +164,8 @@ func TestSimulate(t *testing.T) {
 		"another network":         {"", "web", "safe", "networks are apart", false},
 		"claimed twice":           {"", "web", "twice", "is claimed by twice on node2 and x on node3", false},
 		"no port":                 {"", "broken", "db", "has no port", false},
+		"without its address":     {"", "web", "bare", "bare: its interface eth0 has lost address", false},
+		"from there":              {"", "bare", "db", "bare: its interface eth0 has lost address", false},
 		"no key":                  {"", "vault", "safe", "UDP port 7950 does not pass", false},
 		"no key, named by its ID": {"bbbb", "vault", "safe", "UDP port 7950 does not pass", false},
 	} {

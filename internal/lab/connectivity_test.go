@@ -24,8 +24,9 @@ type tested struct {
 	OK      bool    `json:"ok"`
 	Seconds float64 `json:"seconds"`
 	Hosts   []struct {
-		Host   string `json:"host"`
-		Reason string `json:"reason"`
+		Host   string           `json:"host"`
+		Reason string           `json:"reason"`
+		Unwell []map[string]any `json:"unwell"`
 	} `json:"hosts"`
 	Pairs []struct {
 		From   string `json:"from"`
@@ -46,6 +47,17 @@ func (r tested) failing() map[string]string {
 	for _, p := range r.Pairs {
 		if !p.OK {
 			all[p.From+" "+p.To] = p.Reason
+		}
+	}
+	return all
+}
+
+// untested gives the hosts that are not, and why.
+func (r tested) untested() map[string]string {
+	all := map[string]string{}
+	for _, h := range r.Hosts {
+		if h.Reason != "" {
+			all[h.Host] = h.Reason
 		}
 	}
 	return all
@@ -155,12 +167,7 @@ func TestConnectivity(t *testing.T) {
 	shell(t, two, "kill -STOP $(cat /run/overlane.pid)")
 	putBack(t, func() { shell(t, two, "kill -CONT $(cat /run/overlane.pid)") })
 	r = connectivity(t, one, "")
-	if r.OK || len(r.Pairs) != 2 || !slices.ContainsFunc(r.Hosts, func(h struct {
-		Host   string `json:"host"`
-		Reason string `json:"reason"`
-	}) bool {
-		return h.Host == names[two] && h.Reason != ""
-	}) {
+	if r.OK || len(r.Pairs) != 2 || r.untested()[names[two]] == "" {
 		t.Errorf("with a daemon that hangs: %+v", r)
 	}
 	shell(t, two, "kill -CONT $(cat /run/overlane.pid)")
@@ -214,6 +221,60 @@ func TestConnectivityNamesCauses(t *testing.T) {
 		fill()
 	}
 	green(t, connectivity(t, one, ""), 3)
+}
+
+// A container that has lost its address is named by its host, and is well when it is started anew.
+func TestConnectivityNamesContainer(t *testing.T) {
+	c := cluster(t)
+	acquainted(t, c)
+	one, two := c.Hosts[0], c.Hosts[1]
+	network(t, c.Hosts[:2], "app", 20)
+	_, a := start(t, two, "box", "app")
+	other, _ := start(t, one, "other", "app")
+	shell(t, two, fmt.Sprintf("nsenter --net=$(docker inspect -f '{{.NetworkSettings.SandboxKey}}' box) ip addr del %s/16 dev eth0", a.IPAddress))
+	tell := func(want bool) {
+		t.Helper()
+		eventually(t, "its host tells of it", settleTimeout, func() error {
+			r := connectivity(t, one, "")
+			told := ""
+			for _, h := range r.Hosts {
+				for _, u := range h.Unwell {
+					told += fmt.Sprint(h.Host, ": ", u["what"], ": ", u["reason"])
+				}
+			}
+			if full := fmt.Sprint("container box on subnet=10.20.0.0/16: its interface eth0 has lost address ", a.IPAddress); r.OK == want || want != strings.Contains(told, full) || len(r.failing()) > 0 {
+				return fmt.Errorf("%q, want %q", told, full)
+			}
+			return nil
+		})
+	}
+	tell(true)
+	if out, err := two.Exec(t.Context(), "overlane", "trace", "--simulate", "-n", "app", "other", "box"); err == nil || !strings.Contains(fmt.Sprint(out, err), "has lost address") {
+		t.Errorf("the trace: %s, %v", out, err)
+	}
+	shell(t, two, "docker restart -t 0 box")
+	tell(false)
+	reach(t, other, a.IPAddress)
+}
+
+// A host whose table of MAC addresses is full is named, with the table.
+func TestConnectivityNamesFullTable(t *testing.T) {
+	const vni, more = 5000, 1<<17 + 100 // than there is room for
+	c := cluster(t)
+	acquainted(t, c)
+	two := c.Hosts[1]
+	restartWith(t, []*Host{two}, func(*Host) string {
+		return fmt.Sprintf(`awk 'BEGIN { for (i = 0; i < %d; i++) printf "%d 02:77:%%02x:%%02x:%%02x:%%02x 10.%%d.%%d.%%d 192.0.2.9\n", i/16777216, i/65536%%256, i/256%%256, i%%256, 20+i/65536, i/256%%256, i%%256 }' >/etc/static; export OVERLANE_STATIC=/etc/static`, more, vni)
+	})
+	network(t, c.Hosts, "app", 20, "--opt", fmt.Sprint("vni=", vni))
+	acquainted(t, c)
+	eventually(t, "the table is full", settleTimeout, func() error {
+		r := connectivity(t, c.Hosts[0], "")
+		if why := r.untested()[strings.TrimSpace(shell(t, two, "hostname"))]; r.OK || !strings.Contains(why, "is full: it has room for") {
+			return fmt.Errorf("%q", why)
+		}
+		return nil
+	})
 }
 
 // freeze stops the packet worker of a host's daemon, and no other thread of it.

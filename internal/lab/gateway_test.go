@@ -45,7 +45,8 @@ func testGateway(t *testing.T, first *Host, hosts []*Host, subnet string) {
 	}
 	want := strings.TrimSuffix(subnet, "0/29") + "1"
 	for _, h := range hosts {
-		if gateway := shell(t, h, `overlane ipam -o json | jq -r '.pools[].gateway'`); strings.TrimSpace(gateway) != want {
+		// The pool of the network before may not be handed over yet.
+		if gateway := shell(t, h, fmt.Sprintf(`overlane ipam -o json | jq -r '.pools[] | select(.subnet == "%s").gateway'`, subnet)); strings.TrimSpace(gateway) != want {
 			t.Errorf("%s has gateway %q, want %s", h.Name, gateway, want)
 		}
 	}

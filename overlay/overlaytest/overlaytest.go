@@ -411,7 +411,7 @@ type Datapath struct {
 	neighbours map[string]string
 	extras     map[netip.Addr]Extra
 	claims     chan datapath.Claim
-	tapAddrs   []netip.Addr
+	changeTap  func(*datapath.TapState)
 	receive    map[netip.AddrPort]int
 	takeWhole  map[netip.AddrPort]bool
 	sas        sas
@@ -604,21 +604,25 @@ func (d *Datapath) Claims(ctx context.Context) ([]datapath.Claim, error) {
 	}
 }
 
-// TapAddrs gives what SetTapAddrs did, once the tap is there.
-func (d *Datapath) TapAddrs(c datapath.PortConfig) ([]netip.Addr, bool, error) {
+// Tap gives what Docker made of a tap, and then ChangeTaps, once it is in a container.
+func (d *Datapath) Tap(c datapath.PortConfig) (datapath.TapState, error) {
 	if has, _ := d.Taps.InContainer(c); !has {
-		return nil, false, datapath.ErrTapGone
+		return datapath.TapState{}, datapath.ErrTapGone
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.tapAddrs), true, nil
+	s := datapath.TapState{Name: "eth0", Up: true, MAC: c.MAC, MTU: c.MTU, Addrs: slices.Clone(c.Addrs)}
+	if d.changeTap != nil {
+		d.changeTap(&s)
+	}
+	return s, nil
 }
 
-// SetTapAddrs has every tap have these addresses.
-func (d *Datapath) SetTapAddrs(addrs ...netip.Addr) {
+// ChangeTaps has somebody change all taps in containers; nil: nobody does.
+func (d *Datapath) ChangeTaps(change func(*datapath.TapState)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tapAddrs = addrs
+	d.changeTap = change
 }
 
 // SetReceiveMTUs keeps what it was told last, for ReceiveMTUs.

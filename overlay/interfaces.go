@@ -1,0 +1,120 @@
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/discovery"
+)
+
+const (
+	interfacesInterval = 5 * time.Second       // between looks at containers' interfaces
+	interfacesPace     = 50 * time.Millisecond // for each of them, at least: a look takes 0.3 ms of CPU time, so 0.6 % of a core
+)
+
+// runInterfaces looks, until the overlay is closed, whether the interfaces in containers are as Docker set them up: a container with
+// NET_ADMIN, or an operator, may have changed one, and all that is to be seen elsewhere is that packets get no answer.
+func (o *Overlay) runInterfaces() {
+	next := time.NewTimer(interfacesInterval)
+	defer next.Stop()
+	for {
+		select {
+		case <-o.ctx.Done():
+			return
+		case <-next.C:
+			looked := o.lookAtInterfaces()
+			next.Reset(max(interfacesInterval, time.Duration(looked)*interfacesPace))
+		}
+	}
+}
+
+// lookAtInterfaces says at how many it has looked. No network is locked meanwhile.
+func (o *Overlay) lookAtInterfaces() (looked int) {
+	for _, e := range o.inContainers() {
+		looked++
+		tap, err := o.cfg.Datapath.Tap(e.port)
+		health := Health{}
+		if err == nil { // else it is gone, or not to be seen from here
+			health = interfaceHealth(&e.Endpoint, e.port, tap)
+		}
+		o.withEndpoint(e.NetworkID, e.ID, func(n *network, ep *endpoint) error {
+			if ep.Sandbox == e.Sandbox {
+				ep.noteHealth(n, health)
+			}
+			return nil
+		})
+	}
+	return looked
+}
+
+// looked is an endpoint whose tap is looked at.
+type looked struct {
+	Endpoint
+	port datapath.PortConfig
+}
+
+func (o *Overlay) inContainers() (all []looked) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, n := range o.networks {
+		n.mu.Lock()
+		for _, ep := range n.endpoints {
+			if ep.State == StateJoined && ep.Host == nil && ep.Native == nil {
+				all = append(all, looked{ep.Endpoint, n.portConfig(ep, ep.Sandbox)})
+			}
+		}
+		n.mu.Unlock()
+	}
+	return all
+}
+
+// interfaceHealth says what of a container's interface is not as it was given.
+func interfaceHealth(ep *Endpoint, port datapath.PortConfig, tap datapath.TapState) Health {
+	again := "`docker restart " + cmp.Or(ep.container(), "CONTAINER") + "` gives it what it had"
+	for _, addr := range port.Addrs {
+		if !slices.Contains(tap.Addrs, addr) && !slices.Contains(tap.Others, addr) {
+			return Health{fmt.Sprintf("its interface %s has lost address %s: what is sent to it gets no answer", tap.Name, addr), again}
+		}
+	}
+	switch {
+	case tap.MAC != port.MAC && port.Trust != datapath.TrustMAC:
+		return Health{fmt.Sprintf("its interface %s has MAC address %s, not %s: what it sends is dropped as spoofed_mac", tap.Name, tap.MAC, port.MAC), again + "; if it is to have its own, see docs/trust.md"}
+	case !tap.Up:
+		return Health{fmt.Sprintf("its interface %s is down", tap.Name), again}
+	case tap.MTU > port.MTU:
+		return Health{fmt.Sprintf("its interface %s has MTU %d, and the network carries %d bytes: longer packets are dropped as oversize", tap.Name, tap.MTU, port.MTU), again}
+	}
+	return Health{}
+}
+
+// Sandboxes are the paths of the network namespaces of this host's containers, each once.
+func (o *Overlay) Sandboxes() (paths []string) {
+	for _, e := range o.inContainers() {
+		paths = append(paths, e.Sandbox)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// ContainerProblems tells of the containers of this host whose interfaces are not well.
+func (o *Overlay) ContainerProblems() []Problem {
+	var s Status
+	o.addLocal(&s, discovery.Member{}, nil)
+	return containerProblems(s.Endpoints)
+}
+
+// noteHealth has what two looks in succession saw be so: what is seen once may be Docker at work.
+func (ep *endpoint) noteHealth(n *network, seen Health) {
+	if seen == ep.seen && seen != ep.health {
+		ep.health = seen
+		if seen.Reason != "" {
+			n.logOf(ep).WithField("advice", seen.Advice).Warn("a container is not well: " + seen.Reason)
+		} else {
+			n.logOf(ep).Info("the container is well again")
+		}
+	}
+	ep.seen = seen
+}
