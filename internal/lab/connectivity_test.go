@@ -257,6 +257,35 @@ func TestConnectivityNamesContainer(t *testing.T) {
 	reach(t, other, a.IPAddress)
 }
 
+// The way out is tested from a container of each host that has one: a rule that keeps containers of one host in makes its pairs fail, and no others.
+func TestConnectivityOfEgress(t *testing.T) {
+	c := cluster(t)
+	acquainted(t, c)
+	one, two := c.Hosts[0], c.Hosts[1]
+	network(t, c.Hosts[:2], "app", 20)
+	start(t, one, "box", "app")
+	start(t, two, "box", "app")
+	green(t, connectivity(t, one, ""), 3)
+	if r := connectivity(t, c.Hosts[2], "--egress"); !r.OK {
+		t.Errorf("failing: %q", r.failing())
+	}
+	const rule = " FORWARD -i docker_gwbridge -p icmp -j DROP"
+	open := sync.OnceFunc(func() { shell(t, one, "iptables -D"+rule) })
+	putBack(t, open)
+	shell(t, one, "iptables -I"+rule)
+	bad := connectivity(t, two, "--egress").failing()
+	open()
+	name := strings.TrimSpace(shell(t, one, "hostname"))
+	for pair, why := range bad {
+		if !strings.HasPrefix(pair, name) || !strings.Contains(why, "a container of "+name+" gets no answer from") {
+			t.Errorf("%s: %q", pair, why)
+		}
+	}
+	if len(bad) != 2 {
+		t.Errorf("failing: %q", bad)
+	}
+}
+
 // A host whose table of MAC addresses is full is named, with the table.
 func TestConnectivityNamesFullTable(t *testing.T) {
 	const vni, more = 5000, 1<<17 + 100 // than there is room for
