@@ -54,8 +54,8 @@ type node struct {
 	unwell  []overlay.Problem
 	// Paths of network namespaces.
 	containers []string
-	first   []byte // message that got here
-	last    []byte
+	first      []byte // message that got here
+	last       []byte
 	// Those that are do not reach each other.
 	isolated bool
 }

@@ -50,7 +50,7 @@ type Config struct {
 	// The one at a path, which is a container's.
 	Container func(path string) (Sandbox, error)
 	Encrypt   bool // networks for tests are encrypted
-	Log     logrus.FieldLogger
+	Log       logrus.FieldLogger
 }
 
 // Manager leads tests, and has this host take part in those of others.

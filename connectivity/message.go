@@ -51,7 +51,7 @@ type order struct {
 	Number    int    `json:"number,omitempty"`  // of this host in it, from 1
 	Encrypted bool   `json:"encrypted,omitempty"`
 	Egress    bool   `json:"egress,omitempty"` // is tested, too
-	Peers     []peer `json:"peers,omitempty"` // with run
+	Peers     []peer `json:"peers,omitempty"`  // with run
 }
 
 // peer is another host's probe.
