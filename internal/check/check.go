@@ -70,7 +70,7 @@ func Run(c Config) []Result {
 	}
 	results = append(results, hugepages("/sys/kernel/mm/hugepages"), clock(time.Now(), c.Built))
 	results = append(results, ports(c)...)
-	results = append(results, firewall(c.VXLANPort))
+	results = append(results, firewalls(c.VXLANPort, c.Gossip.Port())...)
 	for _, p := range c.Peers {
 		results = append(results, gossip(c.Gossip.Addr(), p), path(c, p))
 	}

@@ -6,42 +6,70 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// firewall looks for rules about VXLAN in the kernel's nf_tables, and asks iptables, where it is.
-func firewall(port uint16) Result {
-	asked, found, failures := ask(port)
-	r := Result{"firewall", OK, "", ""}
+// traffic is what the other hosts send this one.
+type traffic struct {
+	what     string
+	protocol byte // unix.IPPROTO_UDP or IPPROTO_TCP
+	port     uint16
+}
+
+func vxlanTo(port uint16) traffic { return traffic{"VXLAN", unix.IPPROTO_UDP, port} }
+
+func (t traffic) by() string {
+	return map[byte]string{unix.IPPROTO_UDP: "udp", unix.IPPROTO_TCP: "tcp"}[t.protocol]
+}
+
+func (t traffic) String() string { return fmt.Sprintf("%s port %d", strings.ToUpper(t.by()), t.port) }
+
+// firewalls looks for rules about VXLAN and gossip.
+func firewalls(vxlanPort, gossipPort uint16) []Result {
+	udp := firewall("firewall for gossip", traffic{"gossip", unix.IPPROTO_UDP, gossipPort})
+	if tcp := firewall("firewall for gossip", traffic{"gossip", unix.IPPROTO_TCP, gossipPort}); severity[tcp.State] > severity[udp.State] {
+		udp = tcp
+	}
+	return []Result{firewall("firewall", vxlanTo(vxlanPort)), udp}
+}
+
+var severity = map[State]int{OK: 0, Warn: 1, Fail: 2}
+
+// firewall looks for rules about traffic in the kernel's nf_tables, and asks iptables, where it is.
+func firewall(name string, about traffic) Result {
+	asked, found, failures := ask(about)
+	r := Result{name, OK, "", ""}
 	switch {
 	case asked == nil:
 		r.State, r.Seen = Warn, "could not be told: "+strings.Join(failures, "; ")
-		r.Cure = fmt.Sprintf("see that nothing drops UDP port %d from the other hosts", port)
+		r.Cure = fmt.Sprintf("see that nothing drops %v from the other hosts", about)
 	case found.drops != nil && found.accepts != nil:
-		r.Seen = "rules say which hosts may send VXLAN: " + texts(append(found.accepts, found.drops...))
+		r.Seen = fmt.Sprintf("rules say which hosts may send %s: ", about.what) + texts(append(found.accepts, found.drops...))
 	case slices.ContainsFunc(found.drops, func(r rule) bool { return r.plain }):
-		r.State, r.Seen = Fail, "drops VXLAN: "+texts(found.drops)
-		r.Cure = fmt.Sprintf("remove the rule, or accept UDP port %d from the other hosts before it", port)
+		r.State, r.Seen = Fail, "drops "+about.what+": "+texts(found.drops)
+		r.Cure = fmt.Sprintf("remove the rule, or accept %v from the other hosts before it", about)
 	case found.drops != nil:
-		r.State, r.Seen = Warn, "drops some VXLAN: "+texts(found.drops)
+		r.State, r.Seen = Warn, "drops some "+about.what+": "+texts(found.drops)
 		r.Cure = "see that the rule is about none of the other hosts, and about no packets of theirs, such as long ones; else remove it"
 	case found.closed != nil && found.accepts == nil:
-		r.State, r.Seen = Warn, "drops what no rule accepts, and none names VXLAN: "+strings.Join(found.closed, "; ")
-		r.Cure = fmt.Sprintf("accept UDP port %d from the other hosts, unless a rule does so that names no port", port)
+		r.State, r.Seen = Warn, "drops what no rule accepts, and none names "+about.what+": "+strings.Join(found.closed, "; ")
+		r.Cure = fmt.Sprintf("accept %v from the other hosts, unless a rule does so that names no port", about)
 	default:
-		r.Seen = fmt.Sprintf("%s: no rule that drops UDP port %d; of gossip see below", strings.Join(asked, ", "), port)
+		r.Seen = fmt.Sprintf("%s: no rule that drops %v", strings.Join(asked, ", "), about)
 	}
 	return r
 }
 
 // ask says who answered, and if nobody did, why not.
-func ask(port uint16) (asked []string, found verdict, failures []string) {
+func ask(about traffic) (asked []string, found verdict, failures []string) {
 	for _, source := range []struct {
 		name string
 		read func() (ruleset, error)
 	}{
-		{"nftables", func() (ruleset, error) { return readNFTables(port) }},
-		{"iptables", func() (ruleset, error) { return readIPTables("iptables", port) }},
-		{"ip6tables", func() (ruleset, error) { return readIPTables("ip6tables", port) }},
+		{"nftables", func() (ruleset, error) { return readNFTables(about) }},
+		{"iptables", func() (ruleset, error) { return readIPTables("iptables", about) }},
+		{"ip6tables", func() (ruleset, error) { return readIPTables("ip6tables", about) }},
 	} {
 		set, err := source.read()
 		if err == nil {
@@ -66,7 +94,7 @@ type rule struct {
 	text   string
 	jumps  []string // chains that it may lead to
 	action action
-	named  bool // it is about the port
+	named  bool // it is about the traffic's port
 	plain  bool // it is about whoever sends
 }
 
@@ -78,7 +106,7 @@ const (
 	drops
 )
 
-// verdict is what rules for packets to and from this host itself say of a port.
+// verdict is what rules for packets to and from this host itself say of traffic.
 type verdict struct {
 	drops, accepts []rule // that name the port
 	closed         []string

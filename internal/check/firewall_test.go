@@ -11,36 +11,54 @@ import (
 
 func TestRulesOfIptables(t *testing.T) {
 	testns.Enter(t)
-	says(t, firewall(4789), OK, "no rule that drops UDP port 4789")
+	says(t, firewall("firewall", vxlanTo(4789)), OK, "no rule that drops UDP port 4789")
 
 	testns.Run(t, "iptables -A FORWARD -p udp --dport 4789 -j DROP", "iptables -N EDGE", "iptables -A FORWARD -j EDGE", "iptables -A EDGE -p udp --dport 4789 -j DROP")
-	says(t, firewall(4789), OK, "no rule that drops UDP port 4789")
+	says(t, firewall("firewall", vxlanTo(4789)), OK, "no rule that drops UDP port 4789")
 
 	testns.Run(t, "iptables -P INPUT DROP")
-	says(t, firewall(4789), Warn, "INPUT", "none names VXLAN", "accept UDP port 4789")
+	says(t, firewall("firewall", vxlanTo(4789)), Warn, "INPUT", "none names VXLAN", "accept UDP port 4789")
 
 	testns.Run(t, "iptables -A INPUT -j EDGE")
-	says(t, firewall(4789), Fail, "-A EDGE -p udp -m udp --dport 4789 -j DROP", "remove the rule")
+	says(t, firewall("firewall", vxlanTo(4789)), Fail, "-A EDGE -p udp -m udp --dport 4789 -j DROP", "remove the rule")
 
 	testns.Run(t, "iptables -F EDGE", "iptables -A EDGE -p udp --dport 4789 -m u32 --u32 '0>>22&0x3C@12&0xFFFFFF00=4096' -j DROP")
-	says(t, firewall(4789), Warn, "some VXLAN", "u32", "see that the rule")
+	says(t, firewall("firewall", vxlanTo(4789)), Warn, "some VXLAN", "u32", "see that the rule")
 
 	testns.Run(t, "iptables -I INPUT -s 192.0.2.0/24 -p udp --dport 4789 -j ACCEPT")
-	says(t, firewall(4789), OK, "which hosts may send", "192.0.2.0/24")
-	says(t, firewall(4790), Warn, "none names VXLAN")
+	says(t, firewall("firewall", vxlanTo(4789)), OK, "which hosts may send", "192.0.2.0/24")
+	says(t, firewall("firewall", vxlanTo(4790)), Warn, "none names VXLAN")
 }
 
 func TestRulesOfNft(t *testing.T) {
 	testns.Enter(t)
 	testns.Run(t, `nft 'table inet edge { chain in { type filter hook input priority 0; policy accept; jump more; }; chain more { udp dport { 53, 4789 } counter reject; }; }'`)
-	says(t, firewall(4789), Fail, "udp dport { 53, 4789 }", "remove the rule")
-	says(t, firewall(4790), OK, "no rule that drops UDP port 4790")
+	says(t, firewall("firewall", vxlanTo(4789)), Fail, "udp dport { 53, 4789 }", "remove the rule")
+	says(t, firewall("firewall", vxlanTo(4790)), OK, "no rule that drops UDP port 4790")
 
 	testns.Run(t, "nft flush ruleset", `nft 'table inet edge { chain out { type filter hook forward priority 0; policy drop; udp dport 4789 drop; }; }'`)
-	says(t, firewall(4789), OK, "no rule that drops UDP port 4789")
+	says(t, firewall("firewall", vxlanTo(4789)), OK, "no rule that drops UDP port 4789")
 
 	testns.Run(t, "nft flush ruleset", `nft 'table inet edge { chain in { type filter hook input priority 0; policy drop; tcp dport 22 accept; }; }'`)
-	says(t, firewall(4789), Warn, "inet edge in", "none names VXLAN")
+	says(t, firewall("firewall", vxlanTo(4789)), Warn, "inet edge in", "none names VXLAN")
+}
+
+// Gossip takes both protocols, and the worse of them counts.
+func TestRulesAboutGossip(t *testing.T) {
+	for rule, want := range map[string]State{
+		"-p udp --dport 7950 -j DROP": Fail, "-p tcp --dport 7950 -j REJECT": Fail, "-p tcp -m multiport --dports 22,7950 -j DROP": Fail,
+		"-s 192.0.2.9 -p tcp --dport 7950 -j DROP": Warn, "-p udp --dport 4789 -j DROP": OK, "-p tcp --dport 7951 -j DROP": OK,
+	} {
+		t.Run(rule, func(t *testing.T) {
+			testns.Enter(t)
+			testns.Run(t, "iptables -A INPUT "+rule)
+			seen := map[State][]string{OK: {"no rule that drops"}, Warn: {"some gossip", "7950"}, Fail: {"drops gossip", "7950"}}[want]
+			says(t, firewalls(4789, 7950)[1], want, seen...)
+		})
+	}
+	testns.Enter(t)
+	testns.Run(t, "iptables -P INPUT DROP", "iptables -A INPUT -p udp --dport 7950 -j ACCEPT")
+	says(t, firewalls(4789, 7950)[1], Warn, "none names gossip", "accept TCP port 7950")
 }
 
 func TestPortsOfNft(t *testing.T) {
@@ -66,7 +84,7 @@ func TestPortsOfNft(t *testing.T) {
 		t.Run(rules, func(t *testing.T) {
 			testns.Enter(t)
 			testns.Run(t, "nft 'table inet edge { set blocked { type inet_service; flags interval; elements = { 53, 4700-4800 }; }; chain more { udp dport 4789 drop; }; chain in { type filter hook input priority 0; "+rules+"; }; }'")
-			says(t, firewall(4789), want)
+			says(t, firewall("firewall", vxlanTo(4789)), want)
 		})
 	}
 }
@@ -75,17 +93,17 @@ func TestNobodyToAsk(t *testing.T) {
 	testns.Enter(t)
 	testns.Run(t, "nft 'table inet edge { chain in { type filter hook input priority 0; udp dport 4789 drop; }; }'")
 	t.Setenv("PATH", t.TempDir())
-	says(t, firewall(4789), Fail, "the rule with handle 2 in chain inet edge in")
+	says(t, firewall("firewall", vxlanTo(4789)), Fail, "the rule with handle 2 in chain inet edge in")
 
 	withoutNetAdmin(t)
-	says(t, firewall(4789), Warn, "could not be told", "nftables: ", "operation not permitted")
+	says(t, firewall("firewall", vxlanTo(4789)), Warn, "could not be told", "nftables: ", "operation not permitted")
 
 	refusing := t.TempDir()
 	if err := os.WriteFile(refusing+"/iptables", []byte("#!/bin/sh\necho you must be root; exit 4\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", refusing)
-	says(t, firewall(4789), Warn, "could not be told", "iptables: exit status 4: you must be root")
+	says(t, firewall("firewall", vxlanTo(4789)), Warn, "could not be told", "iptables: exit status 4: you must be root")
 }
 
 // withoutNetAdmin takes the capability from the test's thread, on which testns.Enter keeps it, until the test ends.

@@ -12,17 +12,17 @@ var (
 	policy   = regexp.MustCompile(`^-P (INPUT|OUTPUT) (\S+)`)
 	target   = regexp.MustCompile(` -[jg] (\S+)`)
 	// A rule for whoever sends.
-	plain = regexp.MustCompile(`^-A \S+ (-p udp |-m udp |-m multiport |--dports? \S+ )*-j \S+`)
+	plain = regexp.MustCompile(`^-A \S+ (-p (udp|tcp) |-m (udp|tcp) |-m multiport |--dports? \S+ )*-j \S+`)
 )
 
 // readIPTables reads the rules of iptables, or of ip6tables: nf_tables has none of the legacy kind, and of matches such as
 // multiport it has bytes alone. go-iptables would give the same lines to read, and start a process for each chain.
-func readIPTables(command string, port uint16) (ruleset, error) {
+func readIPTables(command string, about traffic) (ruleset, error) {
 	out, err := exec.Command(command, "-S").CombinedOutput()
 	if err != nil {
 		return ruleset{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
 	}
-	named := regexp.MustCompile(fmt.Sprintf(`-p udp .*--dports? \S*\b%d\b`, port))
+	named := regexp.MustCompile(fmt.Sprintf(`-p %s .*--dports? \S*\b%d\b`, about.by(), about.port))
 	set := ruleset{rules: map[string][]rule{}}
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)

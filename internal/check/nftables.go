@@ -21,10 +21,11 @@ var nftFamilies = map[nftables.TableFamily]string{
 // are in a range, a named set or a map.
 type nftReader struct {
 	*nftables.Conn
-	port []byte // as in a packet
+	protocol byte
+	port     []byte // as in a packet
 }
 
-func readNFTables(port uint16) (ruleset, error) {
+func readNFTables(about traffic) (ruleset, error) {
 	set := ruleset{rules: map[string][]rule{}}
 	conn, err := nftables.New()
 	if err != nil {
@@ -34,7 +35,7 @@ func readNFTables(port uint16) (ruleset, error) {
 	if err != nil {
 		return set, err
 	}
-	r := nftReader{conn, binary.BigEndian.AppendUint16(nil, port)}
+	r := nftReader{conn, about.protocol, binary.BigEndian.AppendUint16(nil, about.port)}
 	for _, c := range chains {
 		if nftFamilies[c.Table.Family] == "" {
 			continue
@@ -79,7 +80,7 @@ const (
 	dport
 )
 
-// parse gives the zero rule for one that no VXLAN packet matches.
+// parse gives the zero rule for one that no packet of the traffic matches.
 func (r nftReader) parse(c *nftables.Chain, raw *nftables.Rule) (rule, error) {
 	out := rule{plain: true}
 	registers := map[uint32]field{}
@@ -138,18 +139,18 @@ func payloadField(e *expr.Payload) field {
 	return otherField
 }
 
-// value is that of a VXLAN packet; nil: it depends on the packet.
+// value is that of a packet of the traffic; nil: it depends on the packet.
 func (r nftReader) value(f field) []byte {
 	switch f {
 	case l4proto:
-		return []byte{unix.IPPROTO_UDP}
+		return []byte{r.protocol}
 	case dport:
 		return r.port
 	}
 	return nil
 }
 
-// narrow takes a condition on a field, and whether VXLAN meets it, where that is known. It says whether VXLAN may match yet.
+// narrow takes a condition on a field, and whether the traffic meets it, where that is known. It says whether the traffic may match yet.
 func (r *rule) narrow(f field, met bool) bool {
 	switch f {
 	case otherField:
