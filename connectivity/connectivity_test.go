@@ -189,7 +189,7 @@ func TestMTU(t *testing.T) {
 func TestHostsThatAreNotTested(t *testing.T) {
 	t.Parallel()
 	f := newFabric(t, 5)
-	f.hosts[1].member.State = discovery.StateDead
+	f.hosts[1].member.State, f.hosts[1].member.Addr = discovery.StateDead, netip.MustParseAddrPort("127.0.0.1:9") // where nothing listens
 	f.hosts[4].member.State, f.hosts[4].member.VTEP = discovery.StateDead, f.hosts[3].member.VTEP // host 4 was set up anew
 	f.hosts[2].member.Tests = false
 	f.hosts[2].member.Host = "host3\x1b[2J"
@@ -198,7 +198,7 @@ func TestHostsThatAreNotTested(t *testing.T) {
 	if r.OK || len(r.Pairs) != 2 || len(r.Hosts) != 4 {
 		t.Errorf("%+v", r)
 	}
-	for i, want := range map[int]string{1: "last seen yesterday", 2: "does not know this test"} {
+	for i, want := range map[int]string{1: "last seen yesterday: dial tcp 127.0.0.1:9: connect: connection refused", 2: "does not know this test"} {
 		if h := r.Hosts[i]; h.Tested || !strings.Contains(h.Reason, want) {
 			t.Errorf("%+v, want %s", h, want)
 		}

@@ -10,9 +10,11 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/check"
 	"github.com/overlane/overlane/overlay"
 )
 
@@ -84,6 +86,7 @@ func (m *Manager) Test(ctx context.Context, spec Spec, say func(string)) (Result
 		network.VNI = l.c.Resolve(overlay.OwnKey(ownName(l.test)))
 	}
 	l.findHosts()
+	why := l.askDown()
 	defer l.end() // also when ctx ends
 	if err := l.prepare(ctx, network); err != nil {
 		return Result{}, err
@@ -92,6 +95,7 @@ func (m *Manager) Test(ctx context.Context, spec Spec, say func(string)) (Result
 	if err := l.run(ctx, pairs); err != nil {
 		return Result{}, err
 	}
+	why()
 	return l.result(time.Since(began)), nil
 }
 
@@ -149,6 +153,29 @@ func (l *lead) findHosts() {
 		l.hosts = append(l.hosts, h)
 	}
 	slices.SortFunc(l.hosts, func(a, b *host) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
+}
+
+// askDown looks whether hosts that are down refuse gossip's connections or are silent. The function that it gives waits for that, and tells the hosts.
+func (l *lead) askDown() (tell func()) {
+	var asking sync.WaitGroup
+	var down []*host
+	for _, h := range l.hosts {
+		if h.State == discovery.StateDead && len(down) < manyHosts {
+			down = append(down, h)
+		}
+	}
+	found := make([]check.Result, len(down))
+	for i, h := range down {
+		asking.Go(func() { found[i] = check.Gossip(l.c.Self().Addr.Addr(), check.Peer{Name: h.Host, Gossip: h.Addr}) })
+	}
+	return func() {
+		asking.Wait()
+		for i, h := range down {
+			if found[i].State != check.OK {
+				h.Health = overlay.Health{Reason: h.Reason + ": " + found[i].Seen, Advice: found[i].Cure}
+			}
+		}
+	}
 }
 
 // inTest are the hosts that are tested.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/overlane/overlane/connectivity"
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/overlay"
 )
 
 func connectivityCommand() *cobra.Command {
@@ -156,10 +157,24 @@ var checkColumns = []struct {
 	{"IPV6", []string{"ping6", "mtu6", "tcp6", "udp6"}}, {"NAME", []string{"name"}}, {"EGRESS", []string{"egress"}},
 }
 
-// writeConnectivity writes a line for each host, with how many of the others it reaches, and then one for each that it does not. Tables that would be
-// empty are left out.
+// writeConnectivity writes a line for each host, with how many of the others it reaches, then what is not well, and what was dropped.
 func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
-	hosts, untested, failed, unwell, drops := &lines{}, &lines{red: color}, &lines{red: color}, &lines{red: color}, &lines{}
+	from := map[string][]connectivity.PairResult{}
+	for _, p := range r.Pairs {
+		from[p.FromID] = append(from[p.FromID], p)
+	}
+	parts := []string{reachTable(r, from)}
+	for _, t := range troublesOf(r, from) {
+		parts = append(parts, t.text(color))
+	}
+	if drops := dropsTable(r); drops != "" {
+		parts = append(parts, drops)
+	}
+	_, err := fmt.Fprintln(out, strings.Join(append(parts, summary(r)), "\n"))
+	return err
+}
+
+func reachTable(r connectivity.Result, from map[string][]connectivity.PairResult) string {
 	columns := checkColumns
 	if !slices.ContainsFunc(r.Pairs, func(p connectivity.PairResult) bool { return checkNamed(p, "egress") != nil }) {
 		columns = columns[:len(columns)-1]
@@ -168,51 +183,114 @@ func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
 	for _, c := range columns {
 		titles = append(titles, c.title)
 	}
-	hosts.title(append(titles, "MTU", "ADDRESSES")...)
-	untested.title("NOT TESTED", "BECAUSE", "NEXT STEP")
-	failed.title("FAILED FROM", "TO", "WHAT", "BECAUSE", "NEXT STEP")
-	unwell.title("NOT WELL", "ON", "BECAUSE", "NEXT STEP")
-	drops.title("DROPPED MEANWHILE", "ON", "PACKETS", "BECAUSE")
-	from := map[string][]connectivity.PairResult{}
-	for _, p := range r.Pairs {
-		from[p.FromID] = append(from[p.FromID], p)
-		if !p.OK {
-			failed.row(p.From, p.To, strings.Join(failedChecks(p.Checks), ","), p.Reason, p.Advice)
-		}
-	}
-	for _, h := range r.Hosts {
-		switch {
-		case h.Absent:
-			untested.row(h.Host, "it has no part in the network", "")
-		case h.Reason != "":
-			untested.row(h.Host, h.Reason, h.Advice)
-		}
-		if why := noEgress(from[h.ID]); why != "" {
-			untested.row(h.Host+", egress", why, "")
-		}
-		if h.Tested {
+	return tabbed(func(w io.Writer) {
+		row(w, append(titles, "MTU", "ADDRESSES")...)
+		for _, h := range r.Hosts {
+			if !h.Tested {
+				continue
+			}
 			cells := []any{h.Host}
 			for _, c := range columns {
 				cells = append(cells, reached(from[h.ID], c.names))
 			}
-			hosts.row(append(cells, h.MTU, list(h.Addrs))...)
+			row(w, append(cells, h.MTU, list(h.Addrs))...)
 		}
-		for _, p := range h.Unwell {
-			unwell.row(p.What, h.Host, p.Reason, p.Advice)
-		}
-		for _, name := range slices.Sorted(maps.Keys(h.Drops)) {
-			if !connectivity.IsUsual(name) {
-				drops.row(name, h.Host, h.Drops[name], datapath.DropReason(name))
+	})
+}
+
+// dropsTable is empty where nothing unusual was dropped.
+func dropsTable(r connectivity.Result) string {
+	dropped := false
+	table := tabbed(func(w io.Writer) {
+		row(w, "DROPPED MEANWHILE", "ON", "PACKETS", "BECAUSE")
+		for _, h := range r.Hosts {
+			for _, name := range slices.Sorted(maps.Keys(h.Drops)) {
+				if !connectivity.IsUsual(name) {
+					row(w, name, h.Host, h.Drops[name], datapath.DropReason(name))
+					dropped = true
+				}
 			}
 		}
+	})
+	if !dropped {
+		return ""
 	}
-	for _, table := range []*lines{hosts, untested, failed, unwell, drops} {
-		if err := table.write(out); err != nil {
-			return err
+	return table
+}
+
+// tabbed has rows written in columns.
+func tabbed(rows func(io.Writer)) string {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	rows(w)
+	w.Flush() // a strings.Builder takes all
+	return text.String()
+}
+
+// trouble is what is not well for one reason.
+type trouble struct {
+	title string
+	what  []string
+	overlay.Health
+}
+
+// troublesOf are those of a test, each with all that it is the reason of.
+func troublesOf(r connectivity.Result, from map[string][]connectivity.PairResult) (all []trouble) {
+	add := func(title, what string, h overlay.Health) {
+		i := slices.IndexFunc(all, func(t trouble) bool { return t.title == title && t.Health == h })
+		if i < 0 {
+			i, all = len(all), append(all, trouble{title, nil, h})
+		}
+		all[i].what = append(all[i].what, what)
+	}
+	for _, h := range r.Hosts {
+		switch {
+		case h.Absent:
+			add("NOT TESTED", h.Host, overlay.Health{Reason: "it has no part in the network"})
+		case h.Reason != "":
+			add("NOT TESTED", h.Host, h.Health)
+		}
+		if why := noEgress(from[h.ID]); why != "" {
+			add("NO EGRESS TESTED", h.Host, overlay.Health{Reason: why})
 		}
 	}
-	_, err := fmt.Fprintln(out, summary(r))
-	return err
+	for _, p := range r.Pairs {
+		if !p.OK {
+			add("FAILED", fmt.Sprintf("%s to %s: %s", p.From, p.To, strings.Join(failedChecks(p.Checks), ",")), p.Health)
+		}
+	}
+	for _, h := range r.Hosts {
+		for _, p := range h.Unwell {
+			add("NOT WELL", fmt.Sprintf("%s, host %s", p.What, h.Host), p.Health)
+		}
+	}
+	return all
+}
+
+// Colours of a terminal: ECMA-48, SGR.
+const (
+	inRed   = "\x1b[31m"
+	inPlain = "\x1b[0m"
+)
+
+// text is a line for each that is not well, and then the reason and the next step, which may be long.
+func (t trouble) text(color bool) string {
+	var text strings.Builder
+	for i, what := range t.what {
+		title := t.title
+		if i > 0 {
+			title = ""
+		}
+		fmt.Fprintf(&text, "%-*s  %s\n", len(t.title), title, what)
+	}
+	fmt.Fprintf(&text, "  because  %s\n", t.Reason)
+	if t.Advice != "" {
+		fmt.Fprintf(&text, "  next     %s\n", t.Advice)
+	}
+	if color {
+		return inRed + text.String() + inPlain
+	}
+	return text.String()
 }
 
 // checkNamed is one of a pair's checks; nil: it was not asked for.
@@ -233,43 +311,6 @@ func noEgress(pairs []connectivity.PairResult) (why string) {
 		why = c.Skipped
 	}
 	return why
-}
-
-// lines are those of a table, which may be red on a terminal: a colour within a line would count as width.
-type lines struct {
-	red    bool
-	titles []any
-	rows   [][]any
-}
-
-func (l *lines) title(cells ...any) { l.titles = cells }
-func (l *lines) row(cells ...any)   { l.rows = append(l.rows, cells) }
-
-// Colours of a terminal: ECMA-48, SGR.
-const (
-	inRed   = "\x1b[31m"
-	inPlain = "\x1b[0m"
-)
-
-func (l *lines) write(out io.Writer) error {
-	if len(l.rows) == 0 {
-		return nil
-	}
-	var text bytes.Buffer
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	row(w, l.titles...)
-	for _, cells := range l.rows {
-		row(w, cells...)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	title, rows, _ := strings.Cut(text.String(), "\n")
-	if l.red {
-		rows = inRed + rows + inPlain
-	}
-	_, err := fmt.Fprintf(out, "%s\n%s\n", title, rows)
-	return err
 }
 
 // reached says of how many pairs some checks went well, and of how many they were made.

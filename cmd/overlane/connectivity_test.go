@@ -22,12 +22,13 @@ func aTest() connectivity.Result {
 		Network: "network=overlane-test-00000001", Own: true, Seconds: 6.04,
 		Hosts: []connectivity.HostResult{
 			{ID: "1", Host: "host1", Tested: true, Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.1")}, MTU: 1450, Drops: map[string]uint64{"vtep_unknown": 7, "probe": 3}},
-			{ID: "2", Host: "host2", Tested: true, MTU: 1450},
+			{ID: "2", Host: "host2", Tested: true, MTU: 1450, Unwell: []overlay.Problem{{What: "container web on app", Health: overlay.Health{Reason: "eth0 is down", Advice: "restart it"}}}},
 			{ID: "3", Host: "host3", Health: overlay.Health{Reason: "it is down", Advice: "start it"}},
 		},
 		Pairs: []connectivity.PairResult{
 			{FromID: "1", From: "host1", ToID: "2", To: "host2", OK: true, Checks: good},
 			{FromID: "2", From: "host2", ToID: "1", To: "host1", Checks: bad, Health: overlay.Health{Reason: "a firewall?", Advice: "open it"}},
+			{FromID: "2", From: "host2", ToID: "4", To: "host4", Checks: []connectivity.Check{{Name: "tcp", Problem: "no answer"}}, Health: overlay.Health{Reason: "a firewall?", Advice: "open it"}},
 		},
 	}
 }
@@ -48,24 +49,31 @@ func TestConnectivityTables(t *testing.T) {
 	want := []string{
 		"HOST PING SIZES TCP UDP IPV6 NAME MTU ADDRESSES",
 		"host1 1/1 1/1 1/1 1/1 1/1 1/1 1450 198.18.0.1",
-		"host2 0/1 - - 0/1 - 1/1 1450 -",
+		"host2 0/1 - 0/1 0/1 - 1/1 1450 -",
 		"",
-		"NOT TESTED BECAUSE NEXT STEP",
-		"host3 it is down start it",
+		"NOT TESTED host3",
+		"because it is down",
+		"next start it",
 		"",
-		"FAILED FROM TO WHAT BECAUSE NEXT STEP",
-		"host2 host1 ping,udp a firewall? open it",
+		"FAILED host2 to host1: ping,udp",
+		"host2 to host4: tcp",
+		"because a firewall?",
+		"next open it",
+		"",
+		"NOT WELL container web on app, host host2",
+		"because eth0 is down",
+		"next restart it",
 		"",
 		"DROPPED MEANWHILE ON PACKETS BECAUSE",
 		"vtep_unknown host1 7 from an address that is no VTEP of ours",
 		"",
-		"2 of 3 hosts tested on a network made for the test in 6.0 s: 1 of 2 ways from host to host fail",
+		"2 of 3 hosts tested on a network made for the test in 6.0 s: 2 of 3 ways from host to host fail",
 	}
 	if got := strings.Join(fields(out.String()), "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 	out.Reset()
-	if err := writeConnectivity(&out, aTest(), true); err != nil || !strings.Contains(out.String(), "\x1b[31mhost2        host1") {
+	if err := writeConnectivity(&out, aTest(), true); err != nil || !strings.Contains(out.String(), "\x1b[31mFAILED  host2 to host1: ping,udp\n        host2 to host4: tcp\n") {
 		t.Errorf("on a terminal: %q (%v)", out.String(), err)
 	}
 }

@@ -72,7 +72,7 @@ func Run(c Config) []Result {
 	results = append(results, ports(c)...)
 	results = append(results, firewalls(c.VXLANPort, c.Gossip.Port())...)
 	for _, p := range c.Peers {
-		results = append(results, gossip(c.Gossip.Addr(), p), path(c, p))
+		results = append(results, Gossip(c.Gossip.Addr(), p), path(c, p))
 	}
 	return append(results, vxlan(c)...)
 }

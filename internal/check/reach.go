@@ -18,8 +18,8 @@ const (
 	refusalTime = 500 * time.Millisecond // that a host's word that it takes no such packet may be under way
 )
 
-// gossip opens a connection to where a peer gossips; own is what this host advertises.
-func gossip(own netip.Addr, p Peer) Result {
+// Gossip opens a connection to where a peer gossips; own is what this host advertises. It takes two seconds at most.
+func Gossip(own netip.Addr, p Peer) Result {
 	r := Result{"gossip to " + p.Name, OK, fmt.Sprintf("%s takes connections", p.Gossip), ""}
 	conn, err := net.DialTimeout("tcp", p.Gossip.String(), dialTime)
 	if err != nil {

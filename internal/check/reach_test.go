@@ -37,8 +37,8 @@ func TestPeersThatGossipOrDoNot(t *testing.T) {
 	}
 	defer l.Close()
 	own := netip.MustParseAddr("127.0.0.1")
-	says(t, gossip(own, Peer{Name: "host2", Gossip: netip.MustParseAddrPort("127.0.0.2:7950")}), OK, "127.0.0.2:7950 takes connections")
-	says(t, gossip(own, Peer{Name: "host3", Gossip: netip.MustParseAddrPort("127.0.0.3:7950")}), Fail, "refused", "TCP and UDP port 7950")
+	says(t, Gossip(own, Peer{Name: "host2", Gossip: netip.MustParseAddrPort("127.0.0.2:7950")}), OK, "127.0.0.2:7950 takes connections")
+	says(t, Gossip(own, Peer{Name: "host3", Gossip: netip.MustParseAddrPort("127.0.0.3:7950")}), Fail, "refused", "TCP and UDP port 7950")
 }
 
 // As on machines of Vagrant's: each advertises 10.0.2.15, and takes no connection at the address by which the others know it.
@@ -47,8 +47,8 @@ func TestPeersThatAdvertiseOneAddress(t *testing.T) {
 	testns.Run(t, "ip link add nat type veth", "ip addr add 10.0.2.15/24 dev nat", "ip link set nat up",
 		"ip link add lan type veth peer name far", "ip addr add 192.0.2.1/24 dev lan", "ip link set lan up", "ip link set far up",
 		"iptables -A OUTPUT -d 192.0.2.2 -p tcp -j REJECT --reject-with tcp-reset")
-	r := gossip(netip.MustParseAddr("10.0.2.15"), Peer{Name: "host2", Gossip: netip.MustParseAddrPort("192.0.2.2:7950")})
+	r := Gossip(netip.MustParseAddr("10.0.2.15"), Peer{Name: "host2", Gossip: netip.MustParseAddrPort("192.0.2.2:7950")})
 	says(t, r, Fail, "this host advertises 10.0.2.15", "--advertise 192.0.2.1 here", "else start overlane there")
-	silent := gossip(netip.MustParseAddr("192.0.2.1"), Peer{Name: "host3", Gossip: netip.MustParseAddrPort("192.0.2.3:7950")})
+	silent := Gossip(netip.MustParseAddr("192.0.2.1"), Peer{Name: "host3", Gossip: netip.MustParseAddrPort("192.0.2.3:7950")})
 	says(t, silent, Fail, "timeout", "TCP and UDP port 7950", "no answer of any kind")
 }
