@@ -190,7 +190,7 @@ func TestHostsThatAreNotTested(t *testing.T) {
 	t.Parallel()
 	f := newFabric(t, 5)
 	f.hosts[1].member.State, f.hosts[1].member.Addr = discovery.StateDead, netip.MustParseAddrPort("127.0.0.1:9") // where nothing listens
-	f.hosts[4].member.State, f.hosts[4].member.VTEP = discovery.StateDead, f.hosts[3].member.VTEP // host 4 was set up anew
+	f.hosts[4].member.State, f.hosts[4].member.VTEP = discovery.StateDead, f.hosts[3].member.VTEP                 // host 4 was set up anew
 	f.hosts[2].member.Tests = false
 	f.hosts[2].member.Host = "host3\x1b[2J"
 	f.hosts[0].health = overlay.Health{Reason: "last seen yesterday"}

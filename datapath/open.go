@@ -57,6 +57,7 @@ type Datapath struct {
 	captures    map[*Capture]bool
 	claims      *os.File // eventfd(2) of the workers
 	paths       *paths
+	watchdog    *watchdog
 
 	announced map[netip.AddrPort]int // MTUs: see SetReceiveMTUs
 }
@@ -94,6 +95,7 @@ func Open(c Config) (*Datapath, error) {
 	if err := d.followPaths(c.VTEP); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the kernel's routes: %w", err), d.Close())
 	}
+	d.watchWorkers()
 	return d, nil
 }
 
@@ -173,6 +175,9 @@ func (d *Datapath) Close() error {
 	}
 	if d.paths != nil {
 		d.paths.stop()
+	}
+	if d.watchdog != nil {
+		d.watchdog.stop()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

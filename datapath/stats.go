@@ -11,11 +11,12 @@ import (
 
 // Stats is one reading of the pipeline's counters. Counters grow from the daemon's start.
 type Stats struct {
-	Workers    []int             `json:"workers"`    // CPU of each worker
-	Ran        []time.Duration   `json:"ran_ns"`     // how long each has run; one that has nothing to do sleeps
-	QueueFill  []float64         `json:"queue_fill"` // how full each one's queue of what came by the underlay's sockets is, from 0 to 1
-	Bursts     []WorkerBursts    `json:"bursts"`     // of each
-	Hugepages  bool              `json:"hugepages"`  // packet memory lies on hugepages
+	Workers    []int             `json:"workers"`         // CPU of each worker
+	Stuck      []int             `json:"stuck,omitempty"` // CPUs of workers that have not run for some seconds
+	Ran        []time.Duration   `json:"ran_ns"`          // how long each has run; one that has nothing to do sleeps
+	QueueFill  []float64         `json:"queue_fill"`      // how full each one's queue of what came by the underlay's sockets is, from 0 to 1
+	Bursts     []WorkerBursts    `json:"bursts"`          // of each
+	Hugepages  bool              `json:"hugepages"`       // packet memory lies on hugepages
 	MbufsInUse uint32            `json:"mbufs_in_use"`
 	MbufsTotal uint32            `json:"mbufs_total"`
 	Tables     []TableStats      `json:"tables"`
@@ -125,6 +126,7 @@ func (d *Datapath) Stats() Stats {
 	stats := Stats{
 		Cut:        text(d.whyNotWhole),
 		Workers:    d.workers,
+		Stuck:      d.stuck(),
 		Ran:        read.CPU[:len(d.workers)],
 		QueueFill:  read.QueueFill[:len(d.workers)],
 		Bursts:     make([]WorkerBursts, len(d.workers)),

@@ -10,6 +10,8 @@ import (
 	"github.com/overlane/overlane/discovery"
 )
 
+const stuckAdvice = "see what keeps that CPU busy at a real-time priority, or has stopped the thread (overlane bugreport has its state); else restart overlane: containers keep running"
+
 // Problem is something that is not well, by the words of the part of a status that tells of it.
 type Problem struct {
 	What string `json:"what"`
@@ -54,6 +56,9 @@ func (s *Status) hereProblems() []Problem {
 	}
 	if s.Node.Spoofable != "" {
 		note("antispoof", "containers of this host can send forged VXLAN to other hosts: "+s.Node.Spoofable, "have a firewall drop what containers forward to the VXLAN port: see SECURITY.md")
+	}
+	for _, cpu := range s.Datapath.Stuck {
+		note(fmt.Sprint("packet worker on CPU ", cpu), "it does not run: containers' packets wait for it", stuckAdvice)
 	}
 	if s.Names.Off != "" {
 		note("names", "containers find those of other hosts by address alone: "+s.Names.Off, "see docs/names.md")

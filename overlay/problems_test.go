@@ -33,9 +33,9 @@ func TestProblems(t *testing.T) {
 		Everywhere: []networks.State{{Name: "app", Reason: "another subnet"}, {Name: "fine"}},
 		Conflicts:  []overlay.Conflict{{Network: "vni=1", Address: "10.20.0.2", Claims: []string{"a/1", "b/2"}}},
 		Pending:    []overlay.PendingStatus{{What: "MAC 02:00:00:00:00:09", Network: "vni=1", Reason: "no space", Tries: 3, Next: time.Now()}},
-		Datapath:   datapath.Stats{Tables: []datapath.TableStats{{Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}, {Name: "networks"}}},
+		Datapath:   datapath.Stats{Stuck: []int{3}, Tables: []datapath.TableStats{{Name: "neighbours", Entries: 99, Capacity: 100, NearlyFull: true}, {Name: "networks"}}},
 	}
-	want := []string{"cluster", "antispoof", "names", "names in /run/1", "table of neighbours", "host down is dead", "host bare is alive", "path to narrow", "encryption to 192.0.2.2:4789",
+	want := []string{"cluster", "antispoof", "packet worker on CPU 3", "names", "names in /run/1", "table of neighbours", "host down is dead", "host bare is alive", "path to narrow", "encryption to 192.0.2.2:4789",
 		"network network=a of host other is refused", "network app", "container web on vni=1", "address 10.20.0.2 of vni=1", "MAC 02:00:00:00:00:09 of vni=1"}
 	var got []string
 	for _, p := range s.Problems() {

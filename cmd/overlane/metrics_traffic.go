@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,6 +45,7 @@ var (
 	queueDesc     = prometheus.NewDesc("overlane_worker_queue_ratio", "How full the queue is of what a worker has to read from the underlay's sockets, from 0 to 1.", []string{"worker", "cpu"}, nil)
 	burstDesc     = prometheus.NewDesc("overlane_worker_burst_packets", "Packets that a worker took through the pipeline together, from containers or from the underlay.", []string{"worker", "cpu", "from"}, nil)
 	workerDesc    = prometheus.NewDesc("overlane_worker_cpu_seconds_total", "How long a packet worker has run. One that has nothing to do sleeps.", []string{"worker", "cpu"}, nil)
+	stuckDesc     = prometheus.NewDesc("overlane_worker_stuck", "1: a packet worker has not run for some seconds, and packets wait for it.", []string{"worker", "cpu"}, nil)
 	buffersDesc   = prometheus.NewDesc("overlane_packet_buffers", "Packet buffers of the workers.", nil, nil)
 	usedDesc      = prometheus.NewDesc("overlane_packet_buffers_used", "Packet buffers that are not free, with those that workers keep to read into.", nil, nil)
 )
@@ -59,6 +61,7 @@ func (c traffic) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queueDesc
 	ch <- burstDesc
 	ch <- workerDesc
+	ch <- stuckDesc
 	ch <- buffersDesc
 	ch <- usedDesc
 }
@@ -94,6 +97,11 @@ func (c traffic) Collect(ch chan<- prometheus.Metric) {
 	for i, ran := range s.Ran {
 		worker, cpu := strconv.Itoa(i), strconv.Itoa(s.Workers[i])
 		ch <- prometheus.MustNewConstMetric(workerDesc, prometheus.CounterValue, ran.Seconds(), worker, cpu)
+		stuck := 0.0
+		if slices.Contains(s.Stuck, s.Workers[i]) {
+			stuck = 1
+		}
+		ch <- prometheus.MustNewConstMetric(stuckDesc, prometheus.GaugeValue, stuck, worker, cpu)
 		ch <- prometheus.MustNewConstMetric(queueDesc, prometheus.GaugeValue, s.QueueFill[i], worker, cpu)
 		collectBursts(ch, s.Bursts[i].Ports, worker, cpu, "containers")
 		collectBursts(ch, s.Bursts[i].Underlay, worker, cpu, "underlay")

@@ -94,12 +94,19 @@ func nodeTable(w io.Writer, s overlay.Status) {
 	row(w, "VTEP", n.VTEP)
 	row(w, "gossip", gossipOf(n))
 	row(w, "antispoof", antispoofOf(n))
-	row(w, "worker CPUs", list(d.Workers))
+	row(w, "worker CPUs", workersOf(d))
 	row(w, "packet buffers", fmt.Sprintf("%d of %d in use, hugepages: %s", d.MbufsInUse, d.MbufsTotal, yesNo(d.Hugepages)))
 	row(w, "underlay", underlayOf(d))
 	row(w, "names", namesOf(s.Names))
 	row(w, "VXLAN", fmt.Sprintf("received %d packets, %d bytes; sent %d packets, %d bytes",
 		d.Underlay.RxPackets, d.Underlay.RxBytes, d.Underlay.TxPackets, d.Underlay.TxBytes))
+}
+
+func workersOf(d datapath.Stats) string {
+	if len(d.Stuck) > 0 {
+		return fmt.Sprintf("%s; NOT RUNNING, so that packets wait: the worker of CPU %s", list(d.Workers), list(d.Stuck))
+	}
+	return list(d.Workers)
 }
 
 func underlayOf(d datapath.Stats) string {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Counters of all workers added up. A worker alone writes its own; a reader may see a sum in the middle of a burst. */
 #include <errno.h>
+#include <poll.h>
 
 #include <rte_ethdev.h>
 
@@ -86,6 +87,18 @@ dp_stats(struct dp_stats *stats)
 		stats->drops[DP_DROP_UNDERLAY_OVERFLOW] += dp_udp_overflows(&w->udp);
 	}
 	stats->drops[DP_DROP_DEVICE_MISSED] += device_missed();
+}
+
+bool
+dp_worker_answers(unsigned worker)
+{
+	struct dp_worker *w = dp.workers[worker];
+	struct pollfd wake = { .fd = w->wake, .events = POLLIN };
+	const bool answers = poll(&wake, 1, 0) == 0;
+
+	if (answers)
+		dp_worker_wake(w);
+	return answers;
 }
 
 int

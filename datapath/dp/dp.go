@@ -610,6 +610,9 @@ func ReadStats() Stats {
 	return stats
 }
 
+// WorkerAnswers wakes a worker, and says whether it has taken the wake before.
+func WorkerAnswers(worker int) bool { return bool(C.dp_worker_answers(C.unsigned(worker))) }
+
 func bursts(b C.struct_dp_bursts) Bursts {
 	counted := Bursts{Packets: uint64(b.packets)}
 	for i, n := range b.sizes {

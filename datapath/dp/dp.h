@@ -315,6 +315,9 @@ struct dp_stats {
 
 void dp_stats(struct dp_stats *stats);
 
+/* Wakes a worker, and says whether it has taken the wake before. One that has not for some seconds does not run. */
+bool dp_worker_answers(unsigned worker);
+
 /* Points of a packet's way at which it can be captured. */
 enum dp_point {
 	DP_POINT_READ,      /* from a container */

@@ -205,7 +205,22 @@ func TestConnectivityNamesCauses(t *testing.T) {
 		{"another VTEP", func() func() {
 			return rule(one, "nat", fmt.Sprintf("POSTROUTING -p udp --dport 4789 -d %s -j SNAT --to-source 192.0.2.77", two.Addr))
 		}, "", fmt.Sprintf("packets of %s come to %s from another address than %s, its VTEP", name(one), name(two), one.Addr), 2},
-		{"dead worker", func() func() { return freeze(t, two) }, "", "the packet workers of " + name(two) + " take no packets from containers", 4},
+		{"dead worker", func() func() {
+			named := func(want bool) func() error {
+				return func() error {
+					if text := shell(t, two, "overlane status"); strings.Contains(text, "NOT RUNNING, so that packets wait") != want {
+						return errors.New(text)
+					}
+					return nil
+				}
+			}
+			thaw := freeze(t, two)
+			eventually(t, "status names the worker", settleTimeout, named(true))
+			return func() {
+				thaw()
+				eventually(t, "status does so no more", settleTimeout, named(false))
+			}
+		}, "", "the packet workers of " + name(two) + " take no packets from containers", 4},
 		{"encryption", func() func() { return unlike(t, c) }, "-n app", "the network is encrypted on " + name(two) + ", and plain on ", 4},
 	} {
 		fill := hole.dig()
