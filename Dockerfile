@@ -14,7 +14,7 @@ RUN dpkg --add-architecture "$ARCH" \
       "^librte-net-(af-packet|af-xdp|memif|virtio)[0-9]+$:$ARCH" \
       "^librte-net-(bnxt|e1000-|ena|i40e|iavf|ice|igc|ixgbe|vmxnet3-)[0-9]+$:$ARCH"
 COPY overlane /usr/bin/overlane
-COPY copyright /usr/share/doc/overlane/
+COPY copyright notices /usr/share/doc/overlane/
 COPY gather qemu /usr/local/bin/
 RUN gather "$ARCH" /plugin
 LABEL image=overlane/plugin
