@@ -96,6 +96,9 @@ func (m *Manager) Test(ctx context.Context, spec Spec, say func(string)) (Result
 		return Result{}, err
 	}
 	why()
+	if spec.Egress {
+		l.withoutEgress()
+	}
 	return l.result(time.Since(began)), nil
 }
 
@@ -172,7 +175,11 @@ func (l *lead) askDown() (tell func()) {
 		asking.Wait()
 		for i, h := range down {
 			if found[i].State != check.OK {
-				h.Health = overlay.Health{Reason: h.Reason + ": " + found[i].Seen, Advice: found[i].Cure}
+				advice := found[i].Cure
+				if h.Frozen {
+					advice = h.Advice
+				}
+				h.Health = overlay.Health{Reason: h.Reason + ": " + found[i].Seen, Advice: advice}
 			}
 		}
 	}
@@ -283,6 +290,18 @@ func (l *lead) run(ctx context.Context, pairs int) error {
 		h.order = order{Phase: collect}
 	}
 	return l.ask(ctx, hosts, collectTime, func(r report) bool { return r.Phase >= collect || r.Error != "" }, nil)
+}
+
+// withoutEgress says so of the hosts that did not test it.
+func (l *lead) withoutEgress() {
+	for _, r := range l.said {
+		for i := range r.Peers {
+			f := &r.Peers[i]
+			if !slices.ContainsFunc(f.Checks, func(c Check) bool { return c.Name == "egress" }) {
+				f.Checks = append(f.Checks, Check{Name: "egress", Skipped: "its version of overlane does not know this test"})
+			}
+		}
+	}
 }
 
 // end has all hosts take away what they have made, and waits for that unless this daemon stops, which hears nothing more. Those that do not hear of

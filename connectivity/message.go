@@ -82,7 +82,8 @@ type report struct {
 	Drops     map[string]uint64 `json:"drops,omitempty"` // that grew meanwhile
 	Unapplied []string          `json:"unapplied,omitempty"`
 	// Containers that are not well, up to maxUnwell.
-	Unwell []overlay.Problem `json:"unwell,omitempty"`
+	Unwell     []overlay.Problem `json:"unwell,omitempty"`
+	MoreUnwell int               `json:"more_unwell,omitempty"` // that are not listed
 }
 
 // found is what a host has found about another.

@@ -35,6 +35,7 @@ var (
 // part is this host's in a test.
 type part struct {
 	m            *Manager
+	cluster      Cluster
 	leader, test string
 	spec         order // that began it
 	log          logrus.FieldLogger
@@ -51,7 +52,7 @@ type part struct {
 
 // newPart is called with the manager's lock held.
 func newPart(m *Manager, leader, test string, spec order) *part {
-	p := &part{m: m, leader: leader, test: test, spec: spec, log: m.log.WithField("test", test), peers: make(chan []peer, 1), collect: make(chan struct{})}
+	p := &part{m: m, cluster: m.cluster, leader: leader, test: test, spec: spec, log: m.log.WithField("test", test), peers: make(chan []peer, 1), collect: make(chan struct{})}
 	p.ctx, p.cancel = context.WithTimeout(m.ctx, longest)
 	p.patience = time.AfterFunc(patience, p.cancel)
 	return p
@@ -75,7 +76,7 @@ func (p *part) obey(o *order) *report {
 	defer p.mu.Unlock()
 	r := p.report
 	if o.Phase < collect {
-		r.Peers, r.Unwell = nil, nil
+		r.Peers, r.Unwell, r.MoreUnwell = nil, nil, 0
 	}
 	return &r
 }
@@ -145,7 +146,7 @@ func (p *part) work(t *tester, probe *overlay.Probe, before overlay.ProbeCounts)
 			places <- struct{}{}
 			defer func() { <-places }()
 			all[i] = t.try(p.ctx, to, p.heardOf(probe, to))
-			if p.spec.Egress {
+			if p.spec.Egress && p.ctx.Err() == nil {
 				all[i].Checks = append(all[i].Checks, p.egress(p.ctx, to))
 			}
 			p.tell(func(r *report) { r.Tested++ })
@@ -179,7 +180,8 @@ func (p *part) count(r *report, all []found, peers []peer, probe *overlay.Probe,
 	after := o.CountProbe(probe)
 	r.Phase, r.Sent, r.Drops, r.Unapplied = collect, after.Sent, map[string]uint64{}, o.Unapplied(probe)
 	r.Unwell = o.ContainerProblems()
-	r.Unwell = r.Unwell[:min(len(r.Unwell), maxUnwell)]
+	r.MoreUnwell = max(0, len(r.Unwell)-maxUnwell)
+	r.Unwell = r.Unwell[:len(r.Unwell)-r.MoreUnwell]
 	for name, n := range after.Drops {
 		if n > before.Drops[name] {
 			r.Drops[name] = n - before.Drops[name]

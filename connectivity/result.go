@@ -35,6 +35,8 @@ type HostResult struct {
 	overlay.Health
 	Drops  map[string]uint64 `json:"drops,omitempty"`  // packets of any container that were dropped meanwhile
 	Unwell []overlay.Problem `json:"unwell,omitempty"` // containers whose interfaces somebody has changed
+	// So many are not listed.
+	MoreUnwell int `json:"more_unwell,omitempty"`
 }
 
 // PairResult is what a host found as it tried to reach another.
@@ -68,7 +70,7 @@ func (l *lead) result(took time.Duration) Result {
 	}
 	for _, h := range l.hosts {
 		said := l.said[h.ID]
-		r.Hosts = append(r.Hosts, HostResult{h.ID, h.Host, h.tested(), h.absent, said.Addrs, said.MTU, h.Health, said.Drops, said.Unwell})
+		r.Hosts = append(r.Hosts, HostResult{h.ID, h.Host, h.tested(), h.absent, said.Addrs, said.MTU, h.Health, said.Drops, said.Unwell, said.MoreUnwell})
 		r.OK = r.OK && (h.tested() || h.absent) && len(said.Unwell) == 0
 		h.State = now[h.ID]
 		at[h.ID] = h
@@ -343,7 +345,7 @@ func (e *evidence) egress() overlay.Health {
 		return overlay.Health{}
 	}
 	return overlay.Health{
-		Reason: fmt.Sprintf("a container of %s gets no answer from %s through Docker's bridge, and %s itself does: it is not forwarded there, not translated, or a rule keeps containers from the hosts", e.from.Host, e.to.VTEP.Addr(), e.from.Host),
+		Reason: fmt.Sprintf("containers of %s get no answer from %s through Docker's bridge, and %s itself does: their packets are not forwarded there, not translated, or a rule keeps them from the hosts", e.from.Host, e.to.VTEP.Addr(), e.from.Host),
 		Advice: fmt.Sprintf("see `forwarding` in `overlane check` on %s, and its rules for docker_gwbridge: iptables -S FORWARD, iptables -t nat -S, or nft list ruleset", e.from.Host),
 	}
 }

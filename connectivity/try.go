@@ -288,11 +288,29 @@ func inShort(err error) error {
 	return err
 }
 
-// errNoRight says that this daemon can't ping.
-var errNoRight = errors.New("the daemon lacks CAP_NET_RAW")
+// errNoRight says that this daemon can't ping, errNoSocket that nothing could be sent.
+var (
+	errNoRight  = errors.New("the daemon lacks CAP_NET_RAW")
+	errNoSocket = errors.New("no way there")
+)
 
 // namespace is one of network in which sockets are opened.
 type namespace interface{ Do(func() error) error }
+
+// dialPing opens a socket for echo requests in a namespace.
+func dialPing(from namespace, network string, to netip.Addr) (conn *net.IPConn, err error) {
+	err = from.Do(func() (err error) {
+		conn, err = net.DialIP(network, nil, &net.IPAddr{IP: to.AsSlice()})
+		if errors.Is(err, os.ErrPermission) {
+			return errNoRight
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errNoRight) {
+		err = fmt.Errorf("%w: %w", errNoSocket, inShort(err))
+	}
+	return conn, err
+}
 
 // ping has an echo request answered (RFC 792, RFC 4443).
 func ping(ctx context.Context, from namespace, token string, to netip.Addr) (took time.Duration, err error) {
@@ -302,13 +320,9 @@ func ping(ctx context.Context, from namespace, token string, to netip.Addr) (too
 		network, protocol = "ip6:ipv6-icmp", 58
 		request, reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
 	}
-	var conn *net.IPConn
-	err = from.Do(func() (err error) { conn, err = net.DialIP(network, nil, &net.IPAddr{IP: to.AsSlice()}); return err })
-	if errors.Is(err, os.ErrPermission) {
-		return 0, errNoRight
-	}
+	conn, err := dialPing(from, network, to)
 	if err != nil {
-		return 0, inShort(err)
+		return 0, err
 	}
 	defer conn.Close()
 	echo := &icmp.Echo{ID: echoPort, Data: []byte(token)}

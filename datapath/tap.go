@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/datapath/dp"
+	"github.com/overlane/overlane/internal/plain"
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -54,9 +55,9 @@ func (d *Datapath) attach(c PortConfig) ([]int, error) {
 
 func (d *Datapath) attachIn(path string, c PortConfig) (fds []int, err error) {
 	err = inNamespace(path, func() error {
-		name, err := findTap(c)
+		found, err := findTap(c)
 		if err == nil {
-			fds, err = dp.OpenTap(name, len(d.workers)) // which would make one that is not there
+			fds, err = dp.OpenTap(found.name, len(d.workers)) // which would make one that is not there
 		}
 		return err
 	})
@@ -143,10 +144,9 @@ func (d *Datapath) isKept(p *port, netns string) (bool, error) {
 
 // TapState is a port's tap as it is in its container, where somebody may have changed it.
 type TapState struct {
-	Name   string // that it has there
+	Name   string // that it has there, which the container may have chosen
 	Up     bool
 	MAC    MAC
-	MTU    int // bytes of IP packet
 	Addrs  []netip.Addr
 	Others []netip.Addr // addresses of the namespace's other interfaces
 }
@@ -154,20 +154,15 @@ type TapState struct {
 // Tap looks at the port's tap in the network namespace at c.Netns: ErrTapGone when it is not there.
 func (d *Datapath) Tap(c PortConfig) (s TapState, err error) {
 	err = inNamespace(c.Netns, func() error {
-		name, err := findTap(c)
+		found, err := findTap(c)
 		if err != nil {
 			return err
 		}
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return err
-		}
-		a := link.Attrs()
-		s = TapState{Name: name, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU, MAC: MAC(a.HardwareAddr)} // of six bytes: findTap has looked
+		s = TapState{Name: plain.Text(found.name), Up: found.up, MAC: found.mac}
 		all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 		for _, addr := range all {
 			ip, _ := netip.AddrFromSlice(addr.IP)
-			if addr.LinkIndex == a.Index {
+			if addr.LinkIndex == found.index {
 				s.Addrs = append(s.Addrs, ip.Unmap())
 			} else {
 				s.Others = append(s.Others, ip.Unmap())
@@ -194,6 +189,8 @@ func tapNamespace(fd int) (uint64, error) {
 type tap struct {
 	name, alias string
 	mac         MAC
+	index       int
+	up          bool
 }
 
 // listTaps lists those of the thread's namespace: in a container there are few.
@@ -207,34 +204,38 @@ func listTaps() (taps []tap, err error) {
 	}
 	for _, link := range links {
 		if a := link.Attrs(); link.Type() == "tuntap" && len(a.HardwareAddr) == len(MAC{}) {
-			taps = append(taps, tap{a.Name, a.Alias, MAC(a.HardwareAddr)})
+			taps = append(taps, tap{a.Name, a.Alias, MAC(a.HardwareAddr), a.Index, a.Flags&net.FlagUp != 0})
 		}
 	}
 	return taps, nil
 }
 
 // findTap looks for the port's tap in the thread's namespace: by the alias, or by the MAC address if its alias was changed.
-func findTap(c PortConfig) (string, error) {
+func findTap(c PortConfig) (tap, error) {
 	taps, err := listTaps()
 	if err != nil {
-		return "", err
+		return tap{}, err
 	}
-	var like []string
+	var like []tap
 	for _, t := range taps {
 		switch {
 		case t.alias == c.Alias:
-			return t.name, nil
+			return t, nil
 		case t.mac == c.MAC && !isAnothers(t.alias, c.Alias):
-			like = append(like, t.name)
+			like = append(like, t)
 		}
 	}
 	switch len(like) {
 	case 0:
-		return "", ErrTapGone
+		return tap{}, ErrTapGone
 	case 1:
 		return like[0], nil
 	}
-	return "", fmt.Errorf("interfaces %v in namespace %s have MAC %s, and none the alias %s: give it to the right one by ip link set NAME alias %s", like, c.Netns, c.MAC, c.Alias, c.Alias)
+	var names []string
+	for _, t := range like {
+		names = append(names, t.name)
+	}
+	return tap{}, fmt.Errorf("interfaces %v in namespace %s have MAC %s, and none the alias %s: give it to the right one by ip link set NAME alias %s", names, c.Netns, c.MAC, c.Alias, c.Alias)
 }
 
 func create(c PortConfig, queues int) ([]int, error) {

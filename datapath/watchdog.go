@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/overlane/overlane/datapath/dp"
@@ -14,15 +15,15 @@ const (
 )
 
 // watchdog wakes the workers each second, and notices one that does not run: a thread that is stopped, or kept from its CPU. Turns are
-// counted, not time, so that a machine that was paused is no fault of a worker's.
+// counted, not time, so that a machine that was paused is no fault of a worker's. It waits for no lock: who holds one may wait for that worker.
 type watchdog struct {
 	stopOnce    sync.Once
 	done, ended chan struct{}
-	silent      []int // wakes that each worker has not taken; guarded by Datapath.mu
+	silent      []atomic.Int32 // wakes that each worker has not taken
 }
 
 func (d *Datapath) watchWorkers() {
-	d.watchdog = &watchdog{done: make(chan struct{}), ended: make(chan struct{}), silent: make([]int, len(d.workers))}
+	d.watchdog = &watchdog{done: make(chan struct{}), ended: make(chan struct{}), silent: make([]atomic.Int32, len(d.workers))}
 	go func() {
 		defer close(d.watchdog.ended)
 		for {
@@ -37,29 +38,23 @@ func (d *Datapath) watchWorkers() {
 }
 
 func (d *Datapath) lookAtWorkers(answers func(worker int) bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for i, cpu := range d.workers {
 		log := d.log.WithField("cpu", cpu)
-		switch silent := d.watchdog.silent[i]; {
+		switch silent := &d.watchdog.silent[i]; {
 		case !answers(i):
-			d.watchdog.silent[i]++
-			if silent+1 == stuckAfter {
+			if silent.Add(1) == stuckAfter {
 				log.Error("a packet worker does not run: containers' packets wait for it")
 			}
-		case silent > 0:
-			d.watchdog.silent[i] = 0
-			if silent >= stuckAfter {
-				log.Info("the packet worker runs again")
-			}
+		case silent.Swap(0) >= stuckAfter:
+			log.Info("the packet worker runs again")
 		}
 	}
 }
 
-// stuck gives the CPUs of workers that do not run. The lock is held.
+// stuck gives the CPUs of workers that do not run.
 func (d *Datapath) stuck() (cpus []int) {
 	for i, cpu := range d.workers {
-		if d.watchdog != nil && d.watchdog.silent[i] >= stuckAfter {
+		if d.watchdog != nil && d.watchdog.silent[i].Load() >= stuckAfter {
 			cpus = append(cpus, cpu)
 		}
 	}

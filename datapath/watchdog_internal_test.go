@@ -3,6 +3,7 @@ package datapath
 import (
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -12,7 +13,7 @@ import (
 func TestWatchdog(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	d := &Datapath{log: log, workers: []int{2, 5}, watchdog: &watchdog{silent: make([]int, 2)}}
+	d := &Datapath{log: log, workers: []int{2, 5}, watchdog: &watchdog{silent: make([]atomic.Int32, 2)}}
 	for turn, c := range []struct {
 		late  bool // the second worker
 		stuck []int

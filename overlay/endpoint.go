@@ -83,13 +83,13 @@ type endpoint struct {
 	port          datapath.PortID
 	setUp         bool // of an attachment: the interface has all that it is to have
 	announced     bool
-	was           string    // what its container was called last, now that it has left
-	takenBy       string    // the host that has taken over one of its addresses; empty: none has
-	retry         retry     // of these
-	changed       time.Time // when it was created, joined, or taken from the store: its container may be about to start
-	joined        time.Time // zero: before this daemon started
-	orphanedSince time.Time // no container has it since then; zero: one has. See garbage.go
-	seen, health  Health    // of its interface, at the last look and by two. See interfaces.go
+	was           string          // what its container was called last, now that it has left
+	takenBy       string          // the host that has taken over one of its addresses; empty: none has
+	retry         retry           // of these
+	changed       time.Time       // when it was created, joined, or taken from the store: its container may be about to start
+	joined        time.Time       // zero: before this daemon started
+	orphanedSince time.Time       // no container has it since then; zero: one has. See garbage.go
+	seen, iface   InterfaceStatus // at the last look, and by two. See interfaces.go
 
 	unanswered map[netip.Addr]int // questions for each extra address. See extra.go
 	full       bool               // it has been said that it has no room for more
@@ -272,6 +272,7 @@ func (o *Overlay) Join(networkID, id, sandbox string) (Endpoint, error) {
 	}
 	ep.Endpoint = joined
 	ep.announced, ep.joined = false, time.Now()
+	ep.seen, ep.iface = InterfaceStatus{}, InterfaceStatus{}
 	o.nameLocal(n, ep)
 	n.logOf(ep).WithField("sandbox", sandbox).Info("endpoint joined")
 	if ep.Native == nil {

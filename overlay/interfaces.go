@@ -3,6 +3,7 @@ package overlay
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -36,13 +37,13 @@ func (o *Overlay) lookAtInterfaces() (looked int) {
 	for _, e := range o.inContainers() {
 		looked++
 		tap, err := o.cfg.Datapath.Tap(e.port)
-		health := Health{}
-		if err == nil { // else it is gone, or not to be seen from here
-			health = interfaceHealth(&e.Endpoint, e.port, tap)
+		if err != nil {
+			continue // it is gone, or not to be seen from here
 		}
+		state := interfaceState(&e.Endpoint, e.port, tap)
 		o.withEndpoint(e.NetworkID, e.ID, func(n *network, ep *endpoint) error {
 			if ep.Sandbox == e.Sandbox {
-				ep.noteHealth(n, health)
+				ep.noteInterface(n, state)
 			}
 			return nil
 		})
@@ -71,23 +72,32 @@ func (o *Overlay) inContainers() (all []looked) {
 	return all
 }
 
-// interfaceHealth says what of a container's interface is not as it was given.
-func interfaceHealth(ep *Endpoint, port datapath.PortConfig, tap datapath.TapState) Health {
+// InterfaceStatus is a container's interface as somebody may have changed it.
+type InterfaceStatus struct {
+	Health            // zero: it is as it was given
+	Lost   netip.Addr `json:"lost_address,omitzero"`
+}
+
+// interfaceState says what of a container's interface is not as it was given. With trust=mac others may be behind it, who have its addresses.
+func interfaceState(ep *Endpoint, port datapath.PortConfig, tap datapath.TapState) InterfaceStatus {
 	again := "`docker restart " + cmp.Or(ep.container(), "CONTAINER") + "` gives it what it had"
-	for _, addr := range port.Addrs {
-		if !slices.Contains(tap.Addrs, addr) && !slices.Contains(tap.Others, addr) {
-			return Health{fmt.Sprintf("its interface %s has lost address %s: what is sent to it gets no answer", tap.Name, addr), again}
-		}
-	}
+	lost := slices.IndexFunc(port.Addrs, func(a netip.Addr) bool { return lacks(tap, a) })
 	switch {
-	case tap.MAC != port.MAC && port.Trust != datapath.TrustMAC:
-		return Health{fmt.Sprintf("its interface %s has MAC address %s, not %s: what it sends is dropped as spoofed_mac", tap.Name, tap.MAC, port.MAC), again + "; if it is to have its own, see docs/trust.md"}
 	case !tap.Up:
-		return Health{fmt.Sprintf("its interface %s is down", tap.Name), again}
-	case tap.MTU > port.MTU:
-		return Health{fmt.Sprintf("its interface %s has MTU %d, and the network carries %d bytes: longer packets are dropped as oversize", tap.Name, tap.MTU, port.MTU), again}
+		return InterfaceStatus{Health: Health{fmt.Sprintf("its interface %s is down", tap.Name), again}}
+	case port.Trust == datapath.TrustMAC:
+	case tap.MAC != port.MAC:
+		return InterfaceStatus{Health: Health{fmt.Sprintf("its interface %s has MAC address %s, not %s: what it sends is dropped as spoofed_mac", tap.Name, tap.MAC, port.MAC), again + "; if it is to have its own, see docs/trust.md"}}
+	case lost >= 0:
+		return InterfaceStatus{Health{fmt.Sprintf("its interface %s has lost address %s: what is sent to it gets no answer", tap.Name, port.Addrs[lost]), again}, port.Addrs[lost]}
 	}
-	return Health{}
+	return InterfaceStatus{}
+}
+
+// lacks says that a container has an address nowhere. One of IPv6 is not missed where the interface has none at all: IPv6 is switched off there.
+func lacks(tap datapath.TapState, addr netip.Addr) bool {
+	off := addr.Is6() && !slices.ContainsFunc(tap.Addrs, netip.Addr.Is6)
+	return !off && !slices.Contains(tap.Addrs, addr) && !slices.Contains(tap.Others, addr)
 }
 
 // Sandboxes are the paths of the network namespaces of this host's containers, each once.
@@ -106,10 +116,10 @@ func (o *Overlay) ContainerProblems() []Problem {
 	return containerProblems(s.Endpoints)
 }
 
-// noteHealth has what two looks in succession saw be so: what is seen once may be Docker at work.
-func (ep *endpoint) noteHealth(n *network, seen Health) {
-	if seen == ep.seen && seen != ep.health {
-		ep.health = seen
+// noteInterface has what two looks in succession saw be so: what is seen once may be Docker at work.
+func (ep *endpoint) noteInterface(n *network, seen InterfaceStatus) {
+	if seen == ep.seen && seen != ep.iface {
+		ep.iface = seen
 		if seen.Reason != "" {
 			n.logOf(ep).WithField("advice", seen.Advice).Warn("a container is not well: " + seen.Reason)
 		} else {

@@ -34,8 +34,6 @@ func TestInterfaceInContainer(t *testing.T) {
 		"on a bridge within": {func(s *datapath.TapState) { s.Addrs, s.Others = nil, s.Addrs }, ""},
 		"another MAC":        {func(s *datapath.TapState) { s.MAC[5]++ }, "spoofed_mac"},
 		"down":               {func(s *datapath.TapState) { s.Up = false }, "eth0 is down"},
-		"longer packets":     {func(s *datapath.TapState) { s.MTU++ }, "dropped as oversize"},
-		"shorter ones":       {func(s *datapath.TapState) { s.MTU-- }, ""},
 		"renamed":            {func(s *datapath.TapState) { s.Name, s.Up = "wan0", false }, "wan0 is down"},
 	} {
 		first, second := health(c.change)

@@ -28,7 +28,7 @@ func TestProblems(t *testing.T) {
 		Paths:      []overlay.PathStatus{{Host: "narrow", VTEP: vtep, Health: overlay.Health{Reason: "1400", Advice: "raise it"}}, {Host: "wide", VTEP: vtep}},
 		Encryption: []overlay.EncryptionStatus{{ID: "4", Host: "bare", Health: noKey}, {VTEP: vtep, Health: overlay.Health{Reason: "no member"}}},
 		Names:      overlay.NamesStatus{Status: names.Status{Failed: map[string]string{"/run/1": "no such file"}}, Engine: "it does not answer"},
-		Endpoints:  []overlay.EndpointStatus{{}, {Endpoint: overlay.Endpoint{Names: "web alias"}, Network: "vni=1", Health: overlay.Health{Reason: "its interface is down", Advice: "restart it"}}},
+		Endpoints:  []overlay.EndpointStatus{{}, {Endpoint: overlay.Endpoint{Names: "web alias"}, Network: "vni=1", InterfaceStatus: overlay.InterfaceStatus{Health: overlay.Health{Reason: "its interface is down", Advice: "restart it"}}}},
 		Refused:    []overlay.RefusedNetwork{{Key: "vni=1", TheirKey: "network=a", TheirHost: "other", Advice: "another VNI"}},
 		Everywhere: []networks.State{{Name: "app", Reason: "another subnet"}, {Name: "fine"}},
 		Conflicts:  []overlay.Conflict{{Network: "vni=1", Address: "10.20.0.2", Claims: []string{"a/1", "b/2"}}},

@@ -126,7 +126,7 @@ func (o *Overlay) withdraw(n *network, ep *endpoint) {
 	}
 	ep.was = ep.container()
 	ep.State, ep.Sandbox, ep.Names, ep.announced = StateCreated, "", "", false
-	ep.seen, ep.health = Health{}, Health{}
+	ep.seen, ep.iface = InterfaceStatus{}, InterfaceStatus{}
 	o.nameLocal(n, ep)
 	o.clearExtras(n, ep)
 	o.cluster.Delete(n.Key, ep.MAC)

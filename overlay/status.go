@@ -95,7 +95,7 @@ type EndpointStatus struct {
 	Network string `json:"network"` // key
 	Tap     string `json:"tap"`     // name of its interface when it was made
 	HasPort bool   `json:"has_port"`
-	Health         // of its interface in the container
+	InterfaceStatus
 }
 
 // RemoteStatus is an endpoint of another host, as that host announced it.
@@ -243,7 +243,7 @@ func (o *Overlay) addLocal(s *Status, self discovery.Member, members []discovery
 		for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 			ep := n.endpoints[id]
 			network.Widest = max(network.Widest, cmp.Or(ep.MTU, n.MTU))
-			s.Endpoints = append(s.Endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort, ep.health})
+			s.Endpoints = append(s.Endpoints, EndpointStatus{ep.Endpoint, n.Key, ep.Tap(), ep.hasPort, ep.iface})
 		}
 		s.Networks = append(s.Networks, network)
 		s.Pending = append(s.Pending, n.pending()...)

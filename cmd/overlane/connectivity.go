@@ -163,7 +163,10 @@ func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
 	for _, p := range r.Pairs {
 		from[p.FromID] = append(from[p.FromID], p)
 	}
-	parts := []string{reachTable(r, from)}
+	var parts []string
+	if hosts := reachTable(r, from); hosts != "" {
+		parts = append(parts, hosts)
+	}
 	for _, t := range troublesOf(r, from) {
 		parts = append(parts, t.text(color))
 	}
@@ -174,6 +177,7 @@ func writeConnectivity(out io.Writer, r connectivity.Result, color bool) error {
 	return err
 }
 
+// reachTable is empty where no host was tested.
 func reachTable(r connectivity.Result, from map[string][]connectivity.PairResult) string {
 	columns := checkColumns
 	if !slices.ContainsFunc(r.Pairs, func(p connectivity.PairResult) bool { return checkNamed(p, "egress") != nil }) {
@@ -182,6 +186,9 @@ func reachTable(r connectivity.Result, from map[string][]connectivity.PairResult
 	titles := []any{"HOST"}
 	for _, c := range columns {
 		titles = append(titles, c.title)
+	}
+	if !slices.ContainsFunc(r.Hosts, func(h connectivity.HostResult) bool { return h.Tested }) {
+		return ""
 	}
 	return tabbed(func(w io.Writer) {
 		row(w, append(titles, "MTU", "ADDRESSES")...)
@@ -262,6 +269,9 @@ func troublesOf(r connectivity.Result, from map[string][]connectivity.PairResult
 	for _, h := range r.Hosts {
 		for _, p := range h.Unwell {
 			add("NOT WELL", fmt.Sprintf("%s, host %s", p.What, h.Host), p.Health)
+		}
+		if h.MoreUnwell > 0 {
+			add("NOT WELL", fmt.Sprintf("%d more containers, host %s", h.MoreUnwell, h.Host), overlay.Health{Reason: "there are too many to list", Advice: "see `overlane check` there"})
 		}
 	}
 	return all
@@ -348,7 +358,7 @@ func failedChecks(checks []connectivity.Check) (names []string) {
 func summary(r connectivity.Result) string {
 	tested, failed, unwell := 0, 0, 0
 	for _, h := range r.Hosts {
-		unwell += len(h.Unwell)
+		unwell += len(h.Unwell) + h.MoreUnwell
 		if h.Tested {
 			tested++
 		}
@@ -366,19 +376,20 @@ func summary(r connectivity.Result) string {
 	if r.Sample > 0 {
 		text += fmt.Sprintf(", each with at least %d others chosen at random, since there are so many", r.Sample)
 	}
-	if failed > 0 {
-		return fmt.Sprintf("%s: %d of %d ways from host to host fail", text, failed, len(r.Pairs))
+	switch untested := len(r.Hosts) - tested; {
+	case failed > 0:
+		text += fmt.Sprintf(": %d of %d ways from host to host fail", failed, len(r.Pairs))
+	case untested > 0 && tested < 2:
+		text += fmt.Sprintf(": %d could not be, so that nothing is known", untested)
+	case untested > 0:
+		text += fmt.Sprintf(": these reach each other, %d could not be tested", untested)
+	default:
+		text += ": all of these reach each other"
 	}
 	if unwell > 0 {
-		return fmt.Sprintf("%s: all of these reach each other, and %d containers are not well", text, unwell)
+		text += fmt.Sprintf("; containers that are not well: %d", unwell)
 	}
-	switch untested := len(r.Hosts) - tested; {
-	case untested > 0 && tested < 2:
-		return fmt.Sprintf("%s: %d could not be, so that nothing is known", text, untested)
-	case untested > 0:
-		return fmt.Sprintf("%s: these reach each other, %d could not be tested", text, untested)
-	}
-	return text + ": all of these reach each other"
+	return text
 }
 
 // isTerminal says whether somebody sees what is written.

@@ -67,7 +67,7 @@ func TestConnectivityTables(t *testing.T) {
 		"DROPPED MEANWHILE ON PACKETS BECAUSE",
 		"vtep_unknown host1 7 from an address that is no VTEP of ours",
 		"",
-		"2 of 3 hosts tested on a network made for the test in 6.0 s: 2 of 3 ways from host to host fail",
+		"2 of 3 hosts tested on a network made for the test in 6.0 s: 2 of 3 ways from host to host fail; containers that are not well: 1",
 	}
 	if got := strings.Join(fields(out.String()), "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))

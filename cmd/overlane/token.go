@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -124,20 +125,31 @@ func awaitRotation(cmd *cobra.Command, f *controlFlags, fingerprint string) erro
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the new token %s is not in use on all hosts yet, and the old one still lets hosts in: waiting for %s; it goes on by itself when they are up, or without them after `overlane token rotate --now`",
-				fingerprint, missing(tokens, fingerprint))
+			return unfinished(tokens, fingerprint)
 		case <-time.After(rotateLook):
 		}
 	}
 }
 
-func missing(tokens []discovery.KeyStatus, fingerprint string) string {
+// unfinished says what a rotation waits for.
+func unfinished(tokens []discovery.KeyStatus, fingerprint string) error {
+	missing := "this host"
+	var late []string // hosts that use the new token, and still take the old one
 	for _, t := range tokens {
-		if t.Fingerprint == fingerprint {
-			return cmp.Or(strings.Join(t.Lack, ", "), "hosts that use the old one")
+		switch {
+		case t.Fingerprint != fingerprint:
+			late = append(late, t.Have...)
+		case t.InUse && len(t.UsedBy) == len(t.Have):
+			missing = strings.Join(t.Lack, ", ")
+		default:
+			missing = cmp.Or(strings.Join(t.Lack, ", "), "hosts that use the old one")
 		}
 	}
-	return "this host"
+	if missing == "" {
+		slices.Sort(late)
+		return fmt.Errorf("the new token %s is in use on all hosts, and the old one still lets hosts in on %s: see overlane's log there; it goes on by itself", fingerprint, strings.Join(slices.Compact(late), ", "))
+	}
+	return fmt.Errorf("the new token %s is not in use on all hosts yet, and the old one still lets hosts in: waiting for %s; it goes on by itself when they are up, or without them after `overlane token rotate --now`", fingerprint, missing)
 }
 
 func writeTokens(out io.Writer, tokens []discovery.KeyStatus) error {

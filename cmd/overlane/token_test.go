@@ -83,6 +83,23 @@ func TestTokenCommands(t *testing.T) {
 	}
 }
 
+// What a rotation waits for is named: hosts that lack the new token, or that still take the old one beside it.
+func TestRotationThatTakesLong(t *testing.T) {
+	for name, c := range map[string]struct {
+		tokens []discovery.KeyStatus
+		want   string
+	}{
+		"a host is down":     {[]discovery.KeyStatus{{Fingerprint: "old", InUse: true, UsedBy: []string{"a"}, Have: []string{"a"}}, {Fingerprint: "new", Have: []string{"a"}, Lack: []string{"b (dead)"}}}, "waiting for b (dead)"},
+		"a host is slow":     {[]discovery.KeyStatus{{Fingerprint: "new", InUse: true, UsedBy: []string{"a"}, Have: []string{"a", "b"}}, {Fingerprint: "old", UsedBy: []string{"b"}, Have: []string{"a", "b"}}}, "waiting for hosts that use the old one"},
+		"a host keeps both":  {[]discovery.KeyStatus{{Fingerprint: "new", InUse: true, UsedBy: []string{"a", "b"}, Have: []string{"a", "b"}}, {Fingerprint: "old", Have: []string{"b"}}}, "is in use on all hosts, and the old one still lets hosts in on b:"},
+		"this host has none": {[]discovery.KeyStatus{{Fingerprint: "old", InUse: true}, {Fingerprint: "older"}}, "waiting for this host"},
+	} {
+		if err := unfinished(c.tokens, "new"); !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 // A token is given itself, or by a file; no error shows it.
 func TestTokenSetting(t *testing.T) {
 	token := discovery.NewToken().Text()

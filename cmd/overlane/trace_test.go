@@ -134,7 +134,8 @@ func simulated() *overlay.Status {
 		return overlay.EndpointStatus{Endpoint: overlay.Endpoint{ID: name + "-id", Names: name + " alias", Addrs: []netip.Addr{addr(a)}}, Network: network, HasPort: port}
 	}
 	s.Endpoints = []overlay.EndpointStatus{local("web", key, "10.20.0.2", true), local("cache", key, "10.20.0.3", true), local("broken", key, "10.20.0.4", false), local("vault", other, "10.30.0.2", true), local("bare", key, "10.20.0.5", true)}
-	s.Endpoints[4].Health = overlay.Health{Reason: "its interface eth0 has lost address 10.20.0.5", Advice: "restart it"}
+	s.Endpoints[4].InterfaceStatus = overlay.InterfaceStatus{Health: overlay.Health{Reason: "its interface eth0 has lost address 10.20.0.5", Advice: "restart it"}, Lost: addr("10.20.0.5")}
+	s.Endpoints[1].InterfaceStatus = overlay.InterfaceStatus{Health: overlay.Health{Reason: "its interface eth0 has lost address fd00::3", Advice: "restart it"}, Lost: addr("fd00::3")}
 	s.Remote = []overlay.RemoteStatus{
 		{ID: "r1", Network: key, Host: "node2", Names: "db", Addrs: []netip.Addr{addr("10.20.1.2")}},
 		{ID: "r2", Network: key, Host: "node3", Names: "gone", Addrs: []netip.Addr{addr("10.20.2.2")}, Hidden: true},

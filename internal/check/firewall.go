@@ -27,14 +27,12 @@ func (t traffic) String() string { return fmt.Sprintf("%s port %d", strings.ToUp
 
 // firewalls looks for rules about VXLAN and gossip.
 func firewalls(vxlanPort, gossipPort uint16) []Result {
-	udp := firewall("firewall for gossip", traffic{"gossip", unix.IPPROTO_UDP, gossipPort})
-	if tcp := firewall("firewall for gossip", traffic{"gossip", unix.IPPROTO_TCP, gossipPort}); severity[tcp.State] > severity[udp.State] {
-		udp = tcp
+	return []Result{
+		firewall("firewall", vxlanTo(vxlanPort)),
+		firewall("firewall, gossip by UDP", traffic{"gossip", unix.IPPROTO_UDP, gossipPort}),
+		firewall("firewall, gossip by TCP", traffic{"gossip", unix.IPPROTO_TCP, gossipPort}),
 	}
-	return []Result{firewall("firewall", vxlanTo(vxlanPort)), udp}
 }
-
-var severity = map[State]int{OK: 0, Warn: 1, Fail: 2}
 
 // firewall looks for rules about traffic in the kernel's nf_tables, and asks iptables, where it is.
 func firewall(name string, about traffic) Result {

@@ -292,7 +292,7 @@ func TestConnectivityOfEgress(t *testing.T) {
 	open()
 	name := strings.TrimSpace(shell(t, one, "hostname"))
 	for pair, why := range bad {
-		if !strings.HasPrefix(pair, name) || !strings.Contains(why, "a container of "+name+" gets no answer from") {
+		if !strings.HasPrefix(pair, name) || !strings.Contains(why, "containers of "+name+" get no answer from") {
 			t.Errorf("%s: %q", pair, why)
 		}
 	}

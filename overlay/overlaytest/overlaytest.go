@@ -611,7 +611,7 @@ func (d *Datapath) Tap(c datapath.PortConfig) (datapath.TapState, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := datapath.TapState{Name: "eth0", Up: true, MAC: c.MAC, MTU: c.MTU, Addrs: slices.Clone(c.Addrs)}
+	s := datapath.TapState{Name: "eth0", Up: true, MAC: c.MAC, Addrs: slices.Clone(c.Addrs)}
 	if d.changeTap != nil {
 		d.changeTap(&s)
 	}
