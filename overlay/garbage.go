@@ -15,16 +15,19 @@ const (
 
 // runGarbage removes endpoints whose containers are gone, until the overlay is closed: their removal did not get here, as
 // when Docker was killed.
-func (o *Overlay) runGarbage() {
-	next := time.NewTimer(garbageInterval)
+func (o *Overlay) runGarbage() { o.runPaced(garbageInterval, garbagePace, o.removeGarbage) }
+
+// runPaced looks at this host's endpoints until the overlay is closed: once an interval, or less often where there are so many that a look at each
+// at this pace takes longer.
+func (o *Overlay) runPaced(interval, pace time.Duration, look func() (looked int)) {
+	next := time.NewTimer(interval)
 	defer next.Stop()
 	for {
 		select {
 		case <-o.ctx.Done():
 			return
 		case <-next.C:
-			looked := o.removeGarbage()
-			next.Reset(max(garbageInterval, time.Duration(looked)*garbagePace))
+			next.Reset(max(interval, time.Duration(look())*pace))
 		}
 	}
 }

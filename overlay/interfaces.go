@@ -18,19 +18,7 @@ const (
 
 // runInterfaces looks, until the overlay is closed, whether the interfaces in containers are as Docker set them up: a container with
 // NET_ADMIN, or an operator, may have changed one, and all that is to be seen elsewhere is that packets get no answer.
-func (o *Overlay) runInterfaces() {
-	next := time.NewTimer(interfacesInterval)
-	defer next.Stop()
-	for {
-		select {
-		case <-o.ctx.Done():
-			return
-		case <-next.C:
-			looked := o.lookAtInterfaces()
-			next.Reset(max(interfacesInterval, time.Duration(looked)*interfacesPace))
-		}
-	}
-}
+func (o *Overlay) runInterfaces() { o.runPaced(interfacesInterval, interfacesPace, o.lookAtInterfaces) }
 
 // lookAtInterfaces says at how many it has looked. No network is locked meanwhile.
 func (o *Overlay) lookAtInterfaces() (looked int) {
