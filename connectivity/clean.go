@@ -4,7 +4,7 @@ import "github.com/overlane/overlane/internal/plain"
 
 // clean takes out of a report's texts what a terminal would obey: they are shown as they are, and are another host's.
 func (r *report) clean() {
-	plainly(&r.Busy, &r.Error, &r.Network, &r.NoNames)
+	plainly(&r.Busy, &r.Error, &r.Network, &r.NoNames, &r.Unnamed)
 	for i := range r.Unapplied {
 		plainly(&r.Unapplied[i])
 	}

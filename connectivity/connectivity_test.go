@@ -104,10 +104,14 @@ func TestFirewall(t *testing.T) {
 func TestContainerThatIsNotWell(t *testing.T) {
 	t.Parallel()
 	f := newFabric(t, 2)
+	f.hosts[0].unnamed = "no socket"
 	f.hosts[1].unwell = []overlay.Problem{{What: "container web\x1b[2J on network=app", Health: overlay.Health{Reason: "its interface is down", Advice: "restart it"}}}
 	r := f.test(0, "")
 	if r.OK || len(failing(r)) > 0 || len(r.Hosts[0].Unwell) > 0 || len(r.Hosts[1].Unwell) != 1 {
 		t.Fatalf("%+v", r)
+	}
+	if r.Hosts[0].Unnamed != "no socket" || r.Hosts[1].Unnamed != "" {
+		t.Errorf("without names: %+v", r.Hosts)
 	}
 	if u := r.Hosts[1].Unwell[0]; !strings.HasPrefix(u.What, "container web") || strings.Contains(u.What, "\x1b") || u.Reason == "" || u.Advice == "" {
 		t.Errorf("%+v", u)

@@ -52,6 +52,7 @@ type node struct {
 	health  overlay.Health
 	noNames string
 	unwell  []overlay.Problem
+	unnamed string
 	// Paths of network namespaces.
 	containers []string
 	first      []byte // message that got here
@@ -263,6 +264,8 @@ func (n *node) Names() overlay.NamesStatus {
 }
 
 func (n *node) Sandboxes() []string { return n.containers }
+
+func (n *node) Unnamed() string { return n.unnamed }
 
 func (n *node) ContainerProblems() []overlay.Problem { return n.unwell }
 

@@ -33,6 +33,7 @@ type Overlay interface {
 	Encryption() []overlay.EncryptionStatus
 	Names() overlay.NamesStatus
 	ContainerProblems() []overlay.Problem
+	Unnamed() string
 	Sandboxes() []string
 }
 

@@ -84,6 +84,7 @@ type report struct {
 	// Containers that are not well, up to maxUnwell.
 	Unwell     []overlay.Problem `json:"unwell,omitempty"`
 	MoreUnwell int               `json:"more_unwell,omitempty"` // that are not listed
+	Unnamed    string            `json:"unnamed,omitempty"`     // why some have no names
 }
 
 // found is what a host has found about another.

@@ -180,6 +180,7 @@ func (p *part) count(r *report, all []found, peers []peer, probe *overlay.Probe,
 	after := o.CountProbe(probe)
 	r.Phase, r.Sent, r.Drops, r.Unapplied = collect, after.Sent, map[string]uint64{}, o.Unapplied(probe)
 	r.Unwell = o.ContainerProblems()
+	r.Unnamed = o.Unnamed()
 	r.MoreUnwell = max(0, len(r.Unwell)-maxUnwell)
 	r.Unwell = r.Unwell[:len(r.Unwell)-r.MoreUnwell]
 	for name, n := range after.Drops {

@@ -37,6 +37,8 @@ type HostResult struct {
 	Unwell []overlay.Problem `json:"unwell,omitempty"` // containers whose interfaces somebody has changed
 	// So many are not listed.
 	MoreUnwell int `json:"more_unwell,omitempty"`
+	// Why containers have no names, which fails no test: no Docker's socket may be meant.
+	Unnamed string `json:"unnamed,omitempty"`
 }
 
 // PairResult is what a host found as it tried to reach another.
@@ -70,7 +72,7 @@ func (l *lead) result(took time.Duration) Result {
 	}
 	for _, h := range l.hosts {
 		said := l.said[h.ID]
-		r.Hosts = append(r.Hosts, HostResult{h.ID, h.Host, h.tested(), h.absent, said.Addrs, said.MTU, h.Health, said.Drops, said.Unwell, said.MoreUnwell})
+		r.Hosts = append(r.Hosts, HostResult{h.ID, h.Host, h.tested(), h.absent, said.Addrs, said.MTU, h.Health, said.Drops, said.Unwell, said.MoreUnwell, said.Unnamed})
 		r.OK = r.OK && (h.tested() || h.absent) && len(said.Unwell) == 0
 		h.State = now[h.ID]
 		at[h.ID] = h

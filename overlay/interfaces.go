@@ -104,6 +104,16 @@ func (o *Overlay) ContainerProblems() []Problem {
 	return containerProblems(s.Endpoints)
 }
 
+// Unnamed is why containers of this host have no names; empty: all have them.
+func (o *Overlay) Unnamed() string {
+	var s Status
+	o.addLocal(&s, discovery.Member{}, nil)
+	if names := o.Names(); slices.ContainsFunc(s.Endpoints, isUnnamed) {
+		return cmp.Or(names.Off, names.Engine)
+	}
+	return ""
+}
+
 // noteInterface has what two looks in succession saw be so: what is seen once may be Docker at work.
 func (ep *endpoint) noteInterface(n *network, seen InterfaceStatus) {
 	if seen == ep.seen && seen != ep.iface {

@@ -257,6 +257,9 @@ func troublesOf(r connectivity.Result, from map[string][]connectivity.PairResult
 		case h.Reason != "":
 			add("NOT TESTED", h.Host, h.Health)
 		}
+		if h.Unnamed != "" {
+			add("NO NAMES", h.Host, overlay.Health{Reason: "containers that it starts are found by address alone: " + h.Unnamed, Advice: "see docs/names.md"})
+		}
 		if why := noEgress(from[h.ID]); why != "" {
 			add("NO EGRESS TESTED", h.Host, overlay.Health{Reason: why})
 		}
@@ -297,7 +300,7 @@ func (t trouble) text(color bool) string {
 	if t.Advice != "" {
 		fmt.Fprintf(&text, "  next     %s\n", t.Advice)
 	}
-	if color {
+	if color && !strings.HasPrefix(t.title, "NO ") { // that is no failure
 		return inRed + text.String() + inPlain
 	}
 	return text.String()

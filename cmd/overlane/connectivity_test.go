@@ -22,7 +22,7 @@ func aTest() connectivity.Result {
 		Network: "network=overlane-test-00000001", Own: true, Seconds: 6.04,
 		Hosts: []connectivity.HostResult{
 			{ID: "1", Host: "host1", Tested: true, Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.1")}, MTU: 1450, Drops: map[string]uint64{"vtep_unknown": 7, "probe": 3}},
-			{ID: "2", Host: "host2", Tested: true, MTU: 1450, Unwell: []overlay.Problem{{What: "container web on app", Health: overlay.Health{Reason: "eth0 is down", Advice: "restart it"}}}},
+			{ID: "2", Host: "host2", Tested: true, MTU: 1450, Unnamed: "no socket", Unwell: []overlay.Problem{{What: "container web on app", Health: overlay.Health{Reason: "eth0 is down", Advice: "restart it"}}}},
 			{ID: "3", Host: "host3", Health: overlay.Health{Reason: "it is down", Advice: "start it"}},
 		},
 		Pairs: []connectivity.PairResult{
@@ -51,6 +51,10 @@ func TestConnectivityTables(t *testing.T) {
 		"host1 1/1 1/1 1/1 1/1 1/1 1/1 1450 198.18.0.1",
 		"host2 0/1 - 0/1 0/1 - 1/1 1450 -",
 		"",
+		"NO NAMES host2",
+		"because containers that it starts are found by address alone: no socket",
+		"next see docs/names.md",
+		"",
 		"NOT TESTED host3",
 		"because it is down",
 		"next start it",
@@ -73,7 +77,7 @@ func TestConnectivityTables(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 	out.Reset()
-	if err := writeConnectivity(&out, aTest(), true); err != nil || !strings.Contains(out.String(), "\x1b[31mFAILED  host2 to host1: ping,udp\n        host2 to host4: tcp\n") {
+	if err := writeConnectivity(&out, aTest(), true); err != nil || !strings.Contains(out.String(), "\nNO NAMES") || !strings.Contains(out.String(), "\x1b[31mFAILED  host2 to host1: ping,udp\n        host2 to host4: tcp\n") {
 		t.Errorf("on a terminal: %q (%v)", out.String(), err)
 	}
 }

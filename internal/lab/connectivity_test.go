@@ -21,14 +21,10 @@ import (
 
 // tested is the part of `overlane connectivity -o json` that the tests look at.
 type tested struct {
-	OK      bool    `json:"ok"`
-	Seconds float64 `json:"seconds"`
-	Hosts   []struct {
-		Host   string           `json:"host"`
-		Reason string           `json:"reason"`
-		Unwell []map[string]any `json:"unwell"`
-	} `json:"hosts"`
-	Pairs []struct {
+	OK      bool         `json:"ok"`
+	Seconds float64      `json:"seconds"`
+	Hosts   []testedHost `json:"hosts"`
+	Pairs   []struct {
 		From   string `json:"from"`
 		To     string `json:"to"`
 		OK     bool   `json:"ok"`
@@ -39,6 +35,13 @@ type tested struct {
 		} `json:"checks"`
 		Reason string `json:"reason"`
 	} `json:"pairs"`
+}
+
+type testedHost struct {
+	Host    string           `json:"host"`
+	Reason  string           `json:"reason"`
+	Unwell  []map[string]any `json:"unwell"`
+	Unnamed string           `json:"unnamed"`
 }
 
 // failing gives the pairs that fail, and why.
@@ -238,38 +241,55 @@ func TestConnectivityNamesCauses(t *testing.T) {
 	green(t, connectivity(t, one, ""), 3)
 }
 
-// A container that has lost its address is named by its host, and is well when it is started anew.
+// A container whose interface somebody changed is named by its host, and is well when it is started anew; a host whose containers have no names says so.
 func TestConnectivityNamesContainer(t *testing.T) {
 	c := cluster(t)
 	acquainted(t, c)
 	one, two := c.Hosts[0], c.Hosts[1]
 	network(t, c.Hosts[:2], "app", 20)
-	_, a := start(t, two, "box", "app")
+	box, _ := start(t, two, "box", "app")
 	other, _ := start(t, one, "other", "app")
-	shell(t, two, fmt.Sprintf("nsenter --net=$(docker inspect -f '{{.NetworkSettings.SandboxKey}}' box) ip addr del %s/16 dev eth0", a.IPAddress))
-	tell := func(want bool) {
+	inBox := func(command string) {
+		shell(t, two, "nsenter --net=$(docker inspect -f '{{.NetworkSettings.SandboxKey}}' box) "+command)
+	}
+	tell := func(want string) { // empty: that it is well
 		t.Helper()
 		eventually(t, "its host tells of it", settleTimeout, func() error {
 			r := connectivity(t, one, "")
 			told := ""
 			for _, h := range r.Hosts {
 				for _, u := range h.Unwell {
-					told += fmt.Sprint(h.Host, ": ", u["what"], ": ", u["reason"])
+					told += fmt.Sprint(u["what"], ": ", u["reason"])
 				}
 			}
-			if full := fmt.Sprint("container box on subnet=10.20.0.0/16: its interface eth0 has lost address ", a.IPAddress); r.OK == want || want != strings.Contains(told, full) || len(r.failing()) > 0 {
-				return fmt.Errorf("%q, want %q", told, full)
+			if r.OK != (want == "") || !strings.Contains(told, want) || (told == "") != r.OK || len(r.failing()) > 0 {
+				return fmt.Errorf("%q, want %q", told, want)
 			}
 			return nil
 		})
 	}
-	tell(true)
+	inBox("ip link set eth0 address 02:00:00:00:00:99")
+	tell("container box on subnet=10.20.0.0/16: its interface eth0 has MAC address 02:00:00:00:00:99, not ")
+	shell(t, two, "docker restart -t 0 box")
+	tell("")
+	a := attachment(t, box, "app")
+	inBox(fmt.Sprintf("ip addr del %s/16 dev eth0", a.IPAddress))
+	tell(fmt.Sprint("container box on subnet=10.20.0.0/16: its interface eth0 has lost address ", a.IPAddress))
 	if out, err := two.Exec(t.Context(), "overlane", "trace", "--simulate", "-n", "app", "other", "box"); err == nil || !strings.Contains(fmt.Sprint(out, err), "has lost address") {
 		t.Errorf("the trace: %s, %v", out, err)
 	}
 	shell(t, two, "docker restart -t 0 box")
-	tell(false)
-	reach(t, other, a.IPAddress)
+	tell("")
+	reach(t, other, attachment(t, box, "app").IPAddress)
+
+	shell(t, two, stopDaemon+"; export OVERLANE_DOCKER_SOCKET=none; start-overlane")
+	putBack(t, func() { shell(t, two, stopDaemon+"; start-overlane"); ready(t, []*Host{two}) })
+	ready(t, []*Host{two})
+	acquainted(t, c)
+	start(t, two, "late", "app")
+	if r := connectivity(t, one, ""); !r.OK || !slices.ContainsFunc(r.Hosts, func(h testedHost) bool { return h.Unnamed != "" }) {
+		t.Errorf("with a host that does not ask Docker for names: %+v", r.Hosts)
+	}
 }
 
 // The way out is tested from a container of each host that has one: a rule that keeps containers of one host in makes its pairs fail, and no others.
