@@ -395,10 +395,11 @@ func unlike(t *testing.T, c *Cluster) (undo func()) {
 	putBack(t, join)
 	cut("A")
 	everyHost(t, c, "sees them apart", func(h *Host) error {
+		up := 2
 		if h == two {
-			return alive(t, h, 1)
+			up = 1
 		}
-		return alive(t, h, 2)
+		return errors.Join(alive(t, h, up), members(t, h, "suspect", 0)) // who is asked for its addresses yet
 	})
 	shells(t, c.Hosts, func(h *Host) string {
 		if h == two {
