@@ -409,5 +409,16 @@ func unlike(t *testing.T, c *Cluster) (undo func()) {
 	})
 	join()
 	acquainted(t, c)
+	// Both sides have claimed the subnets: one claim counts in the end.
+	eventually(t, "the hosts agree on whose the addresses are", settleTimeout, func() error {
+		seen := map[string]string{}
+		for _, h := range c.Hosts {
+			seen[shell(t, h, "overlane ipam -o json | jq -c '[.blocks[] | [.subnet, .node, .addresses]] | sort'")] = h.Name
+		}
+		if len(seen) > 1 {
+			return fmt.Errorf("%v", seen)
+		}
+		return nil
+	})
 	return func() { shells(t, c.Hosts, func(*Host) string { return "docker network rm app" }) }
 }
