@@ -201,6 +201,8 @@ func TestClaimsFasterThanTheyAreTaken(t *testing.T) {
 func TestExtraAddressIsAskedFor(t *testing.T) {
 	port, _, _ := twoContainers(t, datapath.TrustAddress)
 	run(t, containerNS, "ip addr add "+extraIP4+"/24 dev eth0 && ip addr add "+extraIP6+"/64 dev eth0 nodad")
+	// The kernel joins the address's group of RFC 4291, section 2.7.1, some time later, and hears no question before that.
+	run(t, containerNS, "timeout 10 sh -c 'until ip maddr show dev eth0 | grep -q ff02::1:ff00:50; do sleep 0.01; done'")
 	before := plane.Stats().Drops
 	for _, addr := range []string{extraIP4, extraIP6} {
 		must(t, plane.SetExtra(port, datapath.MAC{}, netip.MustParseAddr(addr), false))
