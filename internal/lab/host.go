@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,7 @@ func (h *Host) locate(ctx context.Context) error {
 	}
 	var container struct {
 		State           struct{ Pid int }
+		Config          struct{ Env []string }
 		NetworkSettings struct {
 			Networks map[string]struct{ IPAddress, GlobalIPv6Address netip.Addr }
 		}
@@ -43,14 +45,27 @@ func (h *Host) locate(ctx context.Context) error {
 	for _, wire := range container.NetworkSettings.Networks {
 		h.Addr, h.Addr6 = wire.IPAddress, wire.GlobalIPv6Address
 	}
+	if container.State.Pid == 0 {
+		return fmt.Errorf("%s does not run", h.Name)
+	}
 	if h.first, err = os.FindProcess(container.State.Pid); err != nil {
 		return err
 	}
-	env, err := os.ReadFile(h.proc("environ"))
+	return Wait(ctx, startTimeout, func(context.Context) error { return h.readEnv(container.Config.Env) })
+}
+
+// readEnv reads the first process's environment, once it is the host's own program: before that it is the container runtime, without this much.
+func (h *Host) readEnv(want []string) error {
+	text, err := os.ReadFile(h.proc("environ"))
 	if err != nil {
 		return fmt.Errorf("%s does not run: %w", h.Name, err)
 	}
-	h.env = strings.Split(strings.TrimSuffix(string(env), "\x00"), "\x00")
+	h.env = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+	for _, variable := range want {
+		if !slices.Contains(h.env, variable) {
+			return fmt.Errorf("%s: its first process has no %s yet", h.Name, variable)
+		}
+	}
 	return nil
 }
 
