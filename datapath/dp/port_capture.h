@@ -39,7 +39,7 @@ dp_captures dp_capture_received(struct dp_worker *w, const struct dp_packet *p);
 static inline bool
 dp_capture_may(uint64_t threshold, const uint8_t *frame, uint32_t len)
 {
-	return threshold > UINT32_MAX || dp_sample_hash(frame, len) >> 32 < threshold;
+	return dp_sample_hash(frame, len) >> 32 < threshold;
 }
 /* A frame for a container, in n pieces behind a virtio-net header. */
 void dp_capture_delivered(struct dp_worker *w, const struct dp_port *port, const struct iovec *iov, int n);

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "pure_lanes.h"
 #include "pure_parse.h"
 
 static inline uint64_t
@@ -44,26 +45,34 @@ dp_sample_hash_slow(const uint8_t *frame, uint32_t len)
 	return dp_sample_mix(addrs, rest);
 }
 
-/*
- * Its upper 32 bits are evenly spread. What most frames are is read from where it lies: IPv4 without options, in one piece. Eight bytes tell all that is asked
- * for: Ethernet's type with IP's version and length; and the fragment's place with the protocol.
- */
+/* From Ethernet's type to the checksum of an IPv4 header. */
+union dp_sample_shape {
+	uint8_t bytes[16];
+	dp_lanes lanes;
+};
+
+static inline bool
+dp_sample_is(const uint8_t *frame, union dp_sample_shape shape)
+{
+	/* Type, version and length, which piece it is, protocol. */
+	static const union dp_sample_shape mask = { { 0xff, 0xff, 0xff, [8] = 0x3f, 0xff, [11] = 0xff } };
+
+	return dp_lanes_zero((dp_lanes_load(frame + 12) & mask.lanes) ^ shape.lanes);
+}
+
+/* Its upper 32 bits are evenly spread. What most frames are is read from where it lies: IPv4 without options, in one piece. */
 static inline uint64_t
 dp_sample_hash(const uint8_t *frame, uint32_t len)
 {
-	static const uint8_t plain[4] = { 8, 0, RTE_IPV4_VHL_DEF }, plain_mask[4] = { 0xff, 0xff, 0xff };
-	static const uint8_t tcp[4] = { 0, 0, 0, IPPROTO_TCP }, udp[4] = { 0, 0, 0, IPPROTO_UDP }, piece_mask[4] = { 0x3f, 0xff, 0, 0xff };
+	static const union dp_sample_shape tcp = { { 8, 0, RTE_IPV4_VHL_DEF, [11] = IPPROTO_TCP } }, udp = { { 8, 0, RTE_IPV4_VHL_DEF, [11] = IPPROTO_UDP } };
 	const uint8_t *ip = frame + ETH_HLEN, *l4 = ip + sizeof(dp_ipv4_hdr);
-	uint64_t addrs, piece;
 
-	if (__builtin_expect(len < ETH_HLEN + sizeof(dp_ipv4_hdr) + 16 || (dp_sample_load(frame + 12, 4) & dp_sample_load(plain_mask, 4)) != dp_sample_load(plain, 4), 0))
+	if (__builtin_expect(len < ETH_HLEN + sizeof(dp_ipv4_hdr) + 16, 0))
 		return dp_sample_hash_slow(frame, len);
-	addrs = dp_sample_load(ip + 12, 8);
-	piece = dp_sample_load(ip + 6, 4) & dp_sample_load(piece_mask, 4);
-	if (piece == dp_sample_load(udp, 4))
-		return dp_sample_mix(addrs, dp_sample_load(l4 + 8, 8) + dp_sample_load(l4, 4));
-	if (piece == dp_sample_load(tcp, 4))
-		return dp_sample_mix(addrs, dp_sample_load(l4, 6));
+	if (dp_sample_is(frame, udp))
+		return dp_sample_mix(dp_sample_load(ip + 12, 8), dp_sample_load(l4 + 8, 8) + dp_sample_load(l4, 4));
+	if (dp_sample_is(frame, tcp))
+		return dp_sample_mix(dp_sample_load(ip + 12, 8), dp_sample_load(l4, 6));
 	return dp_sample_hash_slow(frame, len);
 }
 

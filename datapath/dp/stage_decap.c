@@ -310,10 +310,12 @@ forward(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key 
 struct burst {
 	const struct dp_packet *packets[DP_BURST];
 	struct dp_fdb_key source[DP_BURST], to[DP_BURST];
-	dp_captures captures[DP_BURST]; /* that want a packet, where w->capturing */
-	uint8_t first[DP_BURST + 1];    /* of each run, and where the last one ends */
+	uint8_t first[DP_BURST + 1]; /* of each run, and where the last one ends */
 	unsigned n, runs;
+	uint64_t captured; /* a bit a packet */
 };
+
+_Static_assert(DP_BURST <= 64, "a burst has a bit for each packet");
 
 static inline void
 group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, struct burst *b)
@@ -323,6 +325,7 @@ group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 	const uint64_t threshold = w->capturing ? atomic_load_explicit(&dp_capture_threshold, memory_order_relaxed) : 0;
 	unsigned kept = 0, runs = 0;
 
+	b->captured = 0;
 	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *frame = packets[i].data + DP_VXLAN_LEN;
 		enum edge edge = admit(w, &packets[i]);
@@ -341,7 +344,8 @@ group_runs(struct dp_worker *w, const struct dp_packet *packets, unsigned n, str
 			b->first[runs] = kept;
 			b->to[runs++] = dp_fdb_key(vni, mac);
 		}
-		b->captures[kept] = unlikely(threshold) && unlikely(dp_capture_may(threshold, frame, packets[i].len - DP_VXLAN_LEN)) ? dp_capture_received(w, &packets[i]) : 0;
+		if (unlikely(threshold) && unlikely(dp_capture_may(threshold, frame, packets[i].len - DP_VXLAN_LEN)) && dp_capture_received(w, &packets[i]))
+			b->captured |= UINT64_C(1) << kept;
 		b->source[kept] = dp_fdb_key(vni, dp_source(frame));
 		b->packets[kept++] = &packets[i];
 	}
@@ -369,7 +373,7 @@ dp_decap(struct dp_worker *w, const struct dp_packet *packets, unsigned n)
 		bool zero_copy = port && !port->ops->merges && port->eth;
 
 		for (unsigned i = b.first[run]; i < b.first[run + 1]; i++)
-			if (!zero_copy || unlikely(b.captures[i] || !forward(w, b.packets[i], &b.source[i], slots[i], source[i], port)))
+			if (!zero_copy || unlikely((b.captured >> i & 1) || !forward(w, b.packets[i], &b.source[i], slots[i], source[i], port)))
 				dispatch(w, b.packets[i], &b.source[i], slots[i], source[i], to[run], port);
 	}
 	dp_stage(w, DP_STAGE_DECAP, n);

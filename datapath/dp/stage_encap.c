@@ -24,7 +24,8 @@ enum edge {
 	STAYS,                    /* none yet */
 };
 
-static bool
+/* Inlined, since it is called for every packet from a container. */
+static __rte_always_inline bool
 source_ip_ok(const struct dp_port *port, const struct dp_frame *f)
 {
 	static const uint8_t none[16];
