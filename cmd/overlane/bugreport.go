@@ -74,7 +74,7 @@ func reportSources(socket string) []reportSource {
 		ask("addresses.json", "ipam", "-o", "json"),
 		ask("networks.json", "network", "ls", "-o", "json"),
 		ask("tokens.json", "token", "list", "-o", "json"), // fingerprints
-		{"check.txt", true, []string{"check"}},
+		ask("check.txt", "check"),
 		{"log.txt", false, []string{"journalctl", "--no-pager", "-u", "overlane", "-n", "10000"}},
 		{"system.txt", false, []string{"sh", "-c", "uname -a; cat /etc/os-release; nproc; grep -m1 'model name' /proc/cpuinfo; grep -m1 flags /proc/cpuinfo; free -m; grep -i huge /proc/meminfo; uptime"}},
 		{"links.txt", false, []string{"ip", "-d", "-s", "link"}},

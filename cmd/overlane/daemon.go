@@ -45,6 +45,9 @@ func daemonCommand() *cobra.Command {
 			log := logrus.New()
 			log.SetLevel(s.logLevel)
 			log.SetFormatter(s.logFormat)
+			if s.exposed != "" {
+				log.WithField("file", s.exposed).Warn("everybody on this host may read the token's file, or write it: run chmod o= on it")
+			}
 			ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer cancel()
 			return run(ctx, s, log)

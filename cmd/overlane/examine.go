@@ -35,6 +35,10 @@ func examine(ctx context.Context, s settings) []check.Result {
 	} else {
 		results = append([]check.Result{{Check: "daemon", State: check.OK, Seen: "not running"}}, resolveJoin(ctx, s, &c)...)
 	}
+	if s.exposed != "" {
+		results = append(results, check.Result{Check: "token", State: check.Warn, Seen: "everybody on this host may read " + s.exposed + ", or write it",
+			Cure: "run chmod o= on it, and `overlane token rotate` where others may have read it"})
+	}
 	var vteps []netip.Addr
 	for _, p := range c.Peers {
 		vteps = append(vteps, p.VTEP.Addr())
@@ -58,7 +62,7 @@ func askDaemon(ctx context.Context, s settings, c *check.Config) []check.Result 
 	if status.Node.VTEP != netip.AddrPortFrom(s.vtep(), s.vxlanPort) || status.Node.Gossip != netip.AddrPortFrom(s.advertise, s.gossipPort) {
 		r.State = check.Warn
 		r.Seen += fmt.Sprintf(", and gossips on %s: not the settings that are checked", status.Node.Gossip)
-		r.Cure = "give this command the daemon's flags and environment"
+		r.Cure = "give this command the daemon's flags and environment; for the service: (set -a; . /etc/default/overlane; overlane check)"
 	}
 	for _, n := range status.Networks {
 		widest := &c.NetworkMTU

@@ -34,6 +34,7 @@ type settings struct {
 	vxlanPort      uint16
 	gossipPort     uint16
 	token          discovery.Token
+	exposed        string // the token's file, where everybody on this host may read or write it
 	insecure       bool
 	encrypt        bool // each network that is made here
 	remoteCapture  bool // other hosts may capture whole packets here

@@ -24,12 +24,16 @@ func parseToken(s *settings, text string) (err error) {
 		return nil
 	}
 	if !discovery.IsToken(text) {
-		content, err := os.ReadFile(strings.TrimPrefix(text, "@"))
+		path := strings.TrimPrefix(text, "@")
+		content, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
 			return errors.New("what was given is no token, and as a path it leads to no file")
 		}
 		if err != nil {
 			return fmt.Errorf("can't read the file: %w", errors.Unwrap(err))
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 {
+			s.exposed = path
 		}
 		text = strings.TrimSpace(string(content))
 	}

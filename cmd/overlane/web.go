@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -19,7 +20,11 @@ func (s *settings) listenWeb() (net.Listener, error) {
 	if !s.web.IsValid() {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", s.web.String())
+	at := s.web.String()
+	if s.web.Addr() == netip.IPv6Unspecified() {
+		at = fmt.Sprintf(":%d", s.web.Port()) // also where the kernel has no IPv6
+	}
+	l, err := net.Listen("tcp", at)
 	if err != nil {
 		return nil, fmt.Errorf("--web (OVERLANE_WEB): %w", err)
 	}
