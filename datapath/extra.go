@@ -74,7 +74,7 @@ func (d *Datapath) DelExtra(id PortID, addr netip.Addr) error {
 	})
 }
 
-// AskExtra asks a port's container for an address that it was given by SetExtra. The answer is a Claim.
+// AskExtra asks a port's container for an address that it was given by SetExtra. The answer is a Claim. The program of a native port can't be asked.
 func (d *Datapath) AskExtra(id PortID, addr netip.Addr) error {
 	return d.withPort(id, func(n *network, p *port) error {
 		x, ok := n.extras[addr]

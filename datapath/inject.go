@@ -16,8 +16,12 @@ import (
 // vnetLen is that of struct virtio_net_hdr (linux/virtio_net.h).
 const vnetLen = 10
 
-// inject writes a frame to the container. One whose interface is down misses it.
+// inject writes a frame to the container. One whose interface is down misses it, and so does the program of a native port: only workers
+// write to its rings.
 func (p *port) inject(frame []byte) {
+	if p.native != nil {
+		return
+	}
 	unix.Write(p.fds[0], append(make([]byte, vnetLen, vnetLen+len(frame)), frame...))
 }
 

@@ -45,7 +45,7 @@ type PathStats struct {
 	Learned bool           `json:"learned"`       // a router on the way has answered so, to a probe
 	Whole   bool           `json:"whole"`         // super-frames leave in one piece
 	Cut     string         `json:"cut,omitempty"` // why they do not, where Stats.Whole is there
-	Traffic Traffic        `json:"traffic"`       // VXLAN packets as UDP payload; received ones are those that came, taken or not
+	Traffic Traffic        `json:"traffic"`       // VXLAN packets as UDP payload; received ones are those that came, taken or not; sent ones went to the device, which may drop them
 }
 
 // WholeStats is about super-frames that leave in one piece.
@@ -56,7 +56,7 @@ type WholeStats struct {
 	Ways    int    `json:"ways"`  // VTEPs to which they leave so
 }
 
-// Traffic counts what went through. A super-frame counts as one packet on a port, its segments one each on the underlay.
+// Traffic counts what went through. A super-frame counts as one packet on a port, its segments one each on the underlay, unless a card cuts it up.
 type Traffic struct {
 	RxPackets uint64 `json:"rx_packets"`
 	RxBytes   uint64 `json:"rx_bytes"`

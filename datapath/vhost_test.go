@@ -123,6 +123,20 @@ func udpSumOK(frame []byte) bool {
 	return sum == 0xffff
 }
 
+// Extra addresses of others and its own are announced and asked for where there is a tap: a program is left alone.
+func TestVhostBesideExtraAddresses(t *testing.T) {
+	server := beside(t)
+	g := guestPort(t, "guest0", guestMAC, featVersion1, 2048, guestIP4)
+	for _, mac := range []string{peerMAC, strangerMAC} {
+		must(t, plane.SetNeighbour(vni, netip.MustParseAddr(extraIP4), parseMAC(mac), true))
+	}
+	must(t, plane.SetExtra(g.id, datapath.MAC{}, netip.MustParseAddr(extraIP6), false))
+	must(t, plane.AskExtra(g.id, netip.MustParseAddr(extraIP6)))
+	g.send(nil, udp4(t, guestMAC, guestIP4, hostMAC, hostIP4))
+	_, _, err := server.ReadFrom(make([]byte, 2048))
+	must(t, err)
+}
+
 // A guest's frames are checked as a tap's.
 func TestVhostSpoofed(t *testing.T) {
 	server := beside(t)

@@ -359,7 +359,7 @@ func (o *Overlay) unmakeNetwork(id string) error {
 	var errs []error
 	for _, pool := range pools {
 		if key := o.addresses.KeyOf(pool); key != "" {
-			errs = append(errs, o.addresses.ReleasePool(ipam.PoolID(key, pool)))
+			errs = append(errs, o.addresses.ClosePool(ipam.PoolID(key, pool))) // a daemon may have ended between an address and its endpoint
 		}
 	}
 	return errors.Join(errs...)

@@ -429,6 +429,30 @@ func TestKilledWhileAttaching(t *testing.T) {
 	h.wantDetached()
 }
 
+// Likewise where it had an address of overlane's: that is free again, and so is its subnet.
+func TestKilledWhileAttachingWithAnAddressOfThePool(t *testing.T) {
+	h := newHost(t)
+	h.cluster.Forget()
+	h.defined = func(name string) *networks.Definition {
+		spec, err := json.Marshal(engine.Spec{Options: map[string]string{"everywhere": "true"}, IPAM: engine.IPAM{Driver: "overlane", Config: []engine.Pool{{Subnet: "10.40.0.0/16"}}}})
+		h.must(err)
+		return &networks.Definition{Name: name, Spec: spec}
+	}
+	h.attach("shop")
+	id := h.Status().Endpoints[0].ID
+	h.must(h.Close())
+	h.taps.Lose("overlane:" + id)
+	db, err := bbolt.Open(filepath.Join(h.dir, "overlane.db"), 0o600, nil)
+	h.must(err)
+	h.must(db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("endpoints")).Delete([]byte(id)) }))
+	h.must(db.Close())
+	h.must(h.own.Isolate(nil))
+	h.start()
+	h.cluster.Forget()
+	wait(t, "the network and its pool are gone", func() bool { return len(h.Status().Networks) == 0 && len(h.Addresses().Pools) == 0 })
+	h.wantDetached()
+}
+
 // Two networks with names alike get interfaces of their own, with names as long as the kernel takes them.
 func TestInterfaceNames(t *testing.T) {
 	h := newHost(t)

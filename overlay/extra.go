@@ -279,7 +279,7 @@ func (o *Overlay) askExtras(turn int) (some bool) {
 }
 
 func (n *network) ask(o *Overlay, ep *endpoint, addr netip.Addr) {
-	if !ep.hasPort {
+	if !ep.hasPort || ep.Native != nil { // the program of a native port can't be asked
 		return
 	}
 	if ep.unanswered == nil {

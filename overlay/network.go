@@ -333,11 +333,12 @@ func (o *Overlay) removeNetwork(n *network) error {
 			return err
 		}
 	}
-	o.cluster.Unsubscribe(n.Key)
-	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
+	// First, since it may fail: what would be left is one that looks well and carries nothing.
+	if err := o.store.delete(bucketNetworks, n.ID); err != nil {
 		return err
 	}
-	if err := o.store.delete(bucketNetworks, n.ID); err != nil {
+	o.cluster.Unsubscribe(n.Key)
+	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}
 	delete(o.networks, n.ID)

@@ -181,23 +181,26 @@ func (c contents) inUse() map[netip.Prefix]map[netip.Addr]string {
 	return all
 }
 
-// startOver puts a damaged store aside and begins a new one with what could be read of networks and endpoints. Who has which addresses is
-// asked of the other hosts: what a damaged file says of it may be old.
+// startOver keeps a damaged store aside and begins a new one with what could be read of networks and endpoints. Who has which addresses is
+// asked of the other hosts: what a damaged file says of it may be old. Until the new one is written the damaged one stays in its place, or a full
+// disk would lose all.
 func startOver(path string, found contents, damage error, log logrus.FieldLogger) error {
 	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000"))
-	if err := os.Rename(path, aside); err != nil {
-		return fmt.Errorf("%s is damaged (%w) and can't be put aside: %w", path, damage, err)
+	if err := os.Link(path, aside); err != nil {
+		return fmt.Errorf("%s is damaged (%w) and can't be kept aside: %w", path, damage, err)
 	}
 	kept := maps.Clone(found)
 	maps.DeleteFunc(kept, func(bucket string, _ map[string][]byte) bool {
 		return bucket != string(bucketNetworks) && bucket != string(bucketEndpoints) && bucket != string(bucketAllocations)
 	})
-	err := write(path, kept, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, found, found.inUse()) })
+	if err := write(path, kept, func(tx *bbolt.Tx) error { return ipam.StartOver(tx, found, found.inUse()) }); err != nil {
+		return errors.Join(fmt.Errorf("%s is damaged (%w), and can't be written anew: %w", path, damage, err), os.Remove(aside))
+	}
 	log.WithFields(logrus.Fields{
 		"kept": aside, "damage": damage,
 		"networks": len(found[string(bucketNetworks)]), "endpoints": len(found[string(bucketEndpoints)]), "pools": len(found["pools"]),
 	}).Errorf("%s is damaged: overlane goes on with the networks, endpoints and pools that could be read. Which addresses this host owned is lost: they stay unused, see docs/troubleshooting.md. If `overlane status` lacks a network or container, restart Docker, or create it again", path)
-	return err
+	return nil
 }
 
 // beginAnew begins a store where there is none. A host that has had one before has forgotten who has which addresses.

@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -76,6 +78,32 @@ func TestDamagedStore(t *testing.T) {
 				t.Errorf("after a restart %d endpoints and %d damaged stores, want %d and 1", got, aside, c.endpoints)
 			}
 		})
+	}
+}
+
+// While a new store can't be written, as on a full disk, the damaged one stays where it is: nothing of it is lost.
+func TestDamagedStoreOnAFullDisk(t *testing.T) {
+	h := newHost(t)
+	h.network()
+	h.run(epID, "10.20.0.2")
+	h.must(h.Close())
+	damaged := h.damage(flipMeta)
+	blocked := filepath.Join(h.dir, "overlane.db.new", "in the way")
+	h.must(os.MkdirAll(blocked, 0o700))
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	for range 2 {
+		if _, err := overlay.Open(overlay.Config{Dir: h.dir, VTEP: h.vtep, Datapath: h.datapath, Table: h.table, Names: h.names, Log: log}); err == nil || !strings.Contains(err.Error(), "is damaged") {
+			t.Fatalf("opened with %v, want that the store is damaged", err)
+		}
+		if text, err := os.ReadFile(filepath.Join(h.dir, "overlane.db")); err != nil || !bytes.Equal(text, damaged) || len(h.aside()) > 0 {
+			t.Fatalf("the damaged store has changed (%v), or is kept aside: %d", err, len(h.aside()))
+		}
+	}
+	h.must(os.RemoveAll(filepath.Dir(blocked)))
+	h.start()
+	if got, aside := len(h.Status().Endpoints), len(h.aside()); got != 1 || aside != 1 {
+		t.Errorf("%d endpoints and %d damaged stores, want 1 and 1", got, aside)
 	}
 }
 

@@ -7,7 +7,7 @@ func (c *core) apply(p *pool, t table) {
 	before := p.Table
 	c.put(p, t)
 	for _, s := range before {
-		if now, _ := t.of(s.First); now.Epoch > s.Epoch && nodeOf(s.Owner) != c.self && !c.up(nodeOf(s.Owner)) && t.owned(s.Owner, 1, prefix.MaxOffset) == nil {
+		if now, _ := t.of(s.First); now.Epoch > s.Epoch && nodeOf(s.Owner) != c.self && !c.up(nodeOf(s.Owner)) && t.owned(s.Owner, 1, prefix.MaxOffset) == nil && !before.single(s.Owner) {
 			c.gone(nodeOf(s.Owner))
 		}
 	}
@@ -19,6 +19,12 @@ func (c *core) apply(p *pool, t table) {
 			}
 		}
 	}
+}
+
+// single says whether an owner has one address: whoever takes that over need not have called its host lost, which may come back with other pools.
+func (t table) single(owner string) bool {
+	spans := t.owned(owner, 1, prefix.MaxOffset)
+	return len(spans) == 1 && spans[0].size() == 1
 }
 
 // reclaimed are the addresses that this host has got since from owners that were lost, by owner.

@@ -78,8 +78,12 @@ func (c *core) bootstrap(p *pool) {
 	}
 	if c.awaited(p) != "" {
 		if len(p.opening) > 0 && c.now.Sub(p.opening[0].at) > requestLimit {
-			c.abandon(p, fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p)))
-			return
+			late := fmt.Errorf("subnet %s: %s: try again", p.Subnet, c.awaited(p))
+			if !c.inUse(p.id) {
+				c.abandon(p, late)
+				return
+			}
+			c.finishOpening(p, late) // its containers' addresses are not forgotten
 		}
 		c.askAround(p)
 		return

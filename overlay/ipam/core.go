@@ -139,6 +139,15 @@ func (c *core) step(now time.Time, event func()) output {
 	return out
 }
 
+// renew begins a new run when this host has a higher incarnation: it went back to an older state, from which it went on counting its
+// messages, and others would take them for overtaken ones.
+func (c *core) renew(incarnation uint64) {
+	if incarnation > c.run {
+		c.run, c.sent = incarnation, 0
+		c.wake()
+	}
+}
+
 // wake has everything heard anew after the daemon did not run, or was alone, for a while: what it knows of the others may be old.
 func (c *core) wake() {
 	for _, p := range c.sorted() {

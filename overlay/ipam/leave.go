@@ -22,6 +22,13 @@ func (c *core) releasePool(id poolID) {
 	}
 }
 
+// dropPool ends this host's part in a pool that no network has, whoever had addresses of it.
+func (c *core) dropPool(id poolID) {
+	if !c.inUse(id) {
+		c.closePool(id)
+	}
+}
+
 // closeReleased closes the pools whose networks are gone by now.
 func (c *core) closeReleased() {
 	for _, p := range c.sorted() {

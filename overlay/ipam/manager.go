@@ -172,8 +172,9 @@ func (m *Manager) receive(from string, message *message) {
 // informed runs an event when the core knows how things stand, in the cluster and on this host.
 func (m *Manager) informed(event func(c *core)) {
 	up, absent, away := m.members()
-	inUse := m.cfg.InUse()
+	inUse, incarnation := m.cfg.InUse(), m.cluster.Self().Incarnation
 	m.step(func(c *core) {
+		c.renew(incarnation)
 		c.meet(up, absent)
 		c.away = away
 		c.lives, c.inUse = inUse.lives, inUse.has
@@ -318,13 +319,18 @@ func (m *Manager) RequestPool(key string, subnet, within netip.Prefix, v6 bool) 
 		return "", netip.Prefix{}, err
 	}
 	pool := poolID{key, subnet}
+	var known bool
 	_, err = wait(m, func(c *core, done func(struct{}, error)) {
 		if other := c.overlapping(pool); other != nil {
 			done(struct{}{}, fmt.Errorf("subnet %s: overlaps with subnet %s of %s, which this host has: give another --subnet", subnet, other.Subnet, other.Key))
 			return
 		}
+		known = c.pools[pool] != nil && c.pools[pool].Member
 		c.openPool(pool, within, func(err error) { done(struct{}{}, err) })
 	})
+	if err != nil && !known {
+		m.step(func(c *core) { c.dropPool(pool) }) // who is refused a pool does not give it back
+	}
 	return pool.String(), subnet, err
 }
 
@@ -378,14 +384,23 @@ func (m *Manager) Around(addr netip.Addr) (subnets []netip.Prefix) {
 // PoolID is the ID of a pool for the calls that want one.
 func PoolID(key string, subnet netip.Prefix) string { return poolID{key, subnet}.String() }
 
+// ClosePool ends the use of a pool and of its addresses, unless a network of this host has it. One that is not known is no error.
+func (m *Manager) ClosePool(text string) error {
+	return m.endPool(text, (*core).dropPool)
+}
+
 // ReleasePool ends the use of a pool, when no network of this host has it any more. One that is not known is no error.
 func (m *Manager) ReleasePool(text string) error {
+	return m.endPool(text, (*core).releasePool)
+}
+
+func (m *Manager) endPool(text string, end func(*core, poolID)) error {
 	id, err := parsePoolID(text)
 	if err != nil {
 		return nil
 	}
 	_, err = wait(m, func(c *core, done func(struct{}, error)) {
-		c.releasePool(id)
+		end(c, id)
 		c.out.done = append(c.out.done, func(failed error) { done(struct{}{}, failed) })
 	})
 	return err

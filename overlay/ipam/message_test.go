@@ -124,3 +124,48 @@ func TestNumbersOfPoolsThatAreMadeUpAreForgotten(t *testing.T) {
 		t.Error("an old message about a pool that is here is taken")
 	}
 }
+
+// A host that makes pools up fills neither memory nor disk, and takes no room from the others.
+func TestPeerPoolsThatAreMadeUp(t *testing.T) {
+	c, _ := testCore("a.1")
+	says := func(from string, i int) {
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)
+		c.notePeerPool(from, &message{Key: SubnetKey(subnet), Subnet: subnet, Host: from, Member: true, Origin: &origin{1, from}})
+	}
+	for i := range 2 * maxPeerPools {
+		says("b", i)
+	}
+	if len(c.peerPools) != maxPeerPools {
+		t.Errorf("%d pools of a host are noted, want %d", len(c.peerPools), maxPeerPools)
+	}
+	says("c", 2*maxPeerPools)
+	if len(c.peerPools) != maxPeerPools+1 {
+		t.Error("another host's pool is not noted")
+	}
+}
+
+// A host that went back to an older state is heard: its messages under its new incarnation are none that others have overtaken.
+func TestHostThatWentBackIsHeard(t *testing.T) {
+	c, p := testCore("a.1", "b.1")
+	c.meet(map[string]string{"b": "host-b"}, nil)
+	peer := &core{latest: map[poolID]map[string]number{}, pools: map[poolID]*pool{}}
+	if !peer.inOrder(p.id, "a", number{1, 1000}) {
+		t.Fatal("what it said before is not taken")
+	}
+	taken := func() bool {
+		out := c.step(c.now, func() { c.sendTo("b", &message{}, p) })
+		last := out.sends[len(out.sends)-1].message
+		return peer.inOrder(p.id, "a", last.Number)
+	}
+	if taken() {
+		t.Error("an overtaken message is taken")
+	}
+	c.renew(1)
+	if taken() {
+		t.Error("nothing has changed, and a message is taken")
+	}
+	c.renew(2)
+	if !taken() {
+		t.Error("a message under the new incarnation is not taken")
+	}
+}

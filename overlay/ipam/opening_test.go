@@ -75,3 +75,28 @@ func TestNoSubnetFound(t *testing.T) {
 		t.Errorf("refused with %v, want %q", err, want)
 	}
 }
+
+// A pool whose network is here, with containers, is not given up because another host is down.
+func TestPoolInUseWaits(t *testing.T) {
+	id := poolID{"k", netip.MustParsePrefix("10.20.0.0/24")}
+	leases := map[poolID]map[uint64]lease{id: {7: {MAC: "02:00:00:00:00:01"}}}
+	c := newCore(time.Unix(1_700_000_000, 0), 1, "a", "host-a", []stored{{Key: id.Key, Subnet: id.Subnet, Member: true, Names: map[string]string{}}}, leases)
+	c.peerPools[id] = map[string]string{"b": "host-b"}
+	c.inUse = func(poolID) bool { return true }
+	got := c.outcome(func(done func(error)) { c.openPool(id, netip.Prefix{}, done) })
+	if want := "host host-b, which has the pool, is down"; !strings.Contains(got, want) {
+		t.Errorf("refused with %q, want one with %q", got, want)
+	}
+	p := c.pools[id]
+	if p == nil || !p.inUse(7) {
+		t.Fatal("the pool is given up, and its container's address free")
+	}
+	c.gone("b")
+	for range 10 * time.Second / tick {
+		c.now = c.now.Add(tick)
+		c.step(c.now, nil)
+	}
+	if !p.bootstrapped {
+		t.Error("the pool does not go on once nobody is waited for")
+	}
+}

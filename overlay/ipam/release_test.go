@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,33 @@ func (alone) Send(string, []byte) error   { return nil }
 
 // What is given back is on disk before Docker hears of it: a write that fails is an error.
 func TestReleaseThatCannotBeWritten(t *testing.T) {
+	m, db := openAlone(t)
+	id, _, err := m.RequestPool("", netip.MustParsePrefix("10.20.0.0/24"), netip.Prefix{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close() // no write succeeds any more
+	if err := m.ReleasePool(id); err == nil {
+		t.Error("ReleasePool: Docker is told that the pool is given back, and it is not on disk: after a crash it stays for good")
+	}
+}
+
+// Docker does not give a pool back that it was refused: its subnet is free for other networks.
+func TestPoolThatCannotBeWritten(t *testing.T) {
+	m, db := openAlone(t)
+	db.Close()
+	if _, _, err := m.RequestPool("network=app", netip.MustParsePrefix("10.30.0.0/24"), netip.Prefix{}, false); err == nil {
+		t.Fatal("a pool is handed out that is not on disk")
+	}
+	_, _, err := m.RequestPool("network=other", netip.MustParsePrefix("10.30.0.0/16"), netip.Prefix{}, false)
+	if err == nil || strings.Contains(err.Error(), "overlaps") {
+		t.Errorf("another network on the subnet: %v, want that it can't be written", err)
+	}
+}
+
+// openAlone is the manager of a host that is alone, and has a network of 10.20.0.0/24.
+func openAlone(t *testing.T) (*Manager, *bbolt.DB) {
+	t.Helper()
 	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -38,15 +66,8 @@ func TestReleaseThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Attach(alone{})
-	defer m.Close()
-	id, _, err := m.RequestPool("", subnet, netip.Prefix{}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.Close() // no write succeeds any more
-	if err := m.ReleasePool(id); err == nil {
-		t.Error("ReleasePool: Docker is told that the pool is given back, and it is not on disk: after a crash it stays for good")
-	}
+	t.Cleanup(func() { m.Close() })
+	return m, db
 }
 
 // A macvlan or bridge network has a pool and running containers. A second network with the same subnet is not made: Docker

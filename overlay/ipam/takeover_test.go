@@ -225,3 +225,19 @@ func TestTakeoverNeedsAllOthers(t *testing.T) {
 		t.Errorf("host b is silent: the address is %s's, in use %v, error %v", s.Owner, p.inUse(23), refusal)
 	}
 }
+
+// A dead host whose one address in a pool is taken over may come back with other pools, which nobody claims meanwhile.
+func TestLastAddressOfADeadHost(t *testing.T) {
+	other := poolID{"other", netip.MustParsePrefix("10.30.0.0/24")}
+	for size, forgotten := range map[uint64]bool{1: false, 2: true} {
+		c, p := testCore("a.1")
+		p.Table = append(p.Table, span{First: 11, Last: 10 + size, Owner: "b.1", Version: 1})
+		c.put(p, p.Table)
+		c.peerPools[other] = map[string]string{"b": "host-b"}
+		p.Names["b"] = "host-b"
+		c.apply(p, merge(p.Table, p.Table.given(11, 10+size, "a.1", 1)))
+		if _, known := c.peerPools[other]["b"]; known == forgotten {
+			t.Errorf("%d addresses are taken over: that the host has another pool is known: %v", size, known)
+		}
+	}
+}
