@@ -82,6 +82,7 @@ func tryPlugin(t *testing.T, h *Host, image, without, setting string) string {
 	t.Helper()
 	out, err := h.Exec(t.Context(), "sh", "-c", fmt.Sprintf(`exec 2>&1
 jq 'del(%s)' /config.json >/plugin/config.json
+date +%%s%%N >/plugin/rootfs/made # no engine has two plugins of the same content (findings/plugin-create-twice.sh), and one is installed
 : >/var/log/dockerd.log
 live() {
 	docker plugin create overlane /plugin
