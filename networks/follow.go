@@ -31,10 +31,13 @@ func (m *Manager) EngineChanged(action string) {
 	}
 }
 
-// waits says whether something is not as it is defined.
+// waits says whether something is not as it is defined, or may not be.
 func (m *Manager) waits() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.silent {
+		return true
+	}
 	for _, s := range m.states {
 		if s.Reason != "" {
 			return true
@@ -89,7 +92,7 @@ func (m *Manager) reconcile(ctx context.Context) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.states = states
+	m.states, m.silent = states, false
 }
 
 // list gives the engine's networks, and how it calls overlane.
@@ -110,9 +113,9 @@ func (m *Manager) unheard(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.states
-	m.states = map[string]State{}
+	m.states, m.silent = map[string]State{}, true
 	for _, d := range m.table {
-		if !d.Removed && d.appliesTo(self.ID, self.Host) {
+		if !d.Removed && d.appliesTo(self.ID, self.Host) || before[d.Name].Present {
 			m.states[d.Name] = State{
 				Name: d.Name, Present: before[d.Name].Present, Reason: fmt.Sprintf("Docker's engine does not answer: %v", err), identity: d.identity(), lasting: true,
 			}

@@ -2,6 +2,7 @@ package networks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -151,6 +152,7 @@ type fakeEngine struct {
 	networks map[string]engine.Network
 	users    map[string][]string // containers by network ID
 	broken   error               // of Create
+	deaf     bool                // List fails
 }
 
 func (e *fakeEngine) tell(changed func(string)) {
@@ -172,9 +174,18 @@ func (e *fakeEngine) call(driver string) {
 	e.driver = driver
 }
 
+func (e *fakeEngine) answers(does bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.deaf = !does
+}
+
 func (e *fakeEngine) List(context.Context) ([]engine.Network, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.deaf {
+		return nil, errors.New("it takes too long")
+	}
 	return slices.Collect(maps.Values(e.networks)), nil
 }
 

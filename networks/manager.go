@@ -75,6 +75,7 @@ type Manager struct {
 	sum       []byte            // the table's digest; nil: not known
 	instances map[string]string // see kept
 	states    map[string]State  // by the network's name: how this host's engine has it
+	silent    bool              // the engine did not answer when it was looked at last
 	waiting   map[uint64]chan<- told
 }
 

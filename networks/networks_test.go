@@ -60,6 +60,30 @@ func TestMadeByDocker(t *testing.T) {
 	b.have("app", false, b.hosts...)
 }
 
+// An engine that does not answer when a network is removed is asked again, and meanwhile nobody says that it is done.
+func TestRemovedWhileTheEngineIsSilent(t *testing.T) {
+	b := newBed(t, 2)
+	_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
+	must(t, err)
+	b.have("app", true, b.hosts...)
+	b.hosts[1].engine.answers(false)
+	_, err = b.hosts[0].Remove("app")
+	must(t, err)
+	b.waitFor("host 1 says that its engine does not answer", func() error {
+		all := b.hosts[0].List(t.Context(), "app")
+		for _, n := range all {
+			for _, h := range n.Hosts {
+				if strings.Contains(h.Reason, "does not answer") {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%+v", all)
+	})
+	b.hosts[1].engine.answers(true)
+	b.have("app", false, b.hosts...)
+}
+
 // Who removes a network by Docker's command on one host gets it again: `docker network prune` on an idle host is no word for all.
 func TestRemovedByDockerComesBack(t *testing.T) {
 	b := newBed(t, 2)

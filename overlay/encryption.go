@@ -158,6 +158,7 @@ func (o *Overlay) lookAtEncryption() {
 	self := o.cluster.Self()
 	peers, vteps := o.encryptedPeers(self)
 	steps := []func(now time.Time) keyexchange.Output{
+		func(now time.Time) keyexchange.Output { return e.exchange.Begin(now, self.Incarnation) },
 		func(now time.Time) keyexchange.Output { return o.renewKeys(now, self.Keys) },
 		func(now time.Time) keyexchange.Output { return e.meet(now, peers, vteps) },
 		func(now time.Time) keyexchange.Output { return e.exchange.Tick(now) },

@@ -338,6 +338,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 		return err
 	}
 	o.cluster.Unsubscribe(n.Key)
+	n.participating = false
 	if err := o.cfg.Datapath.DelNetwork(n.VNI); err != nil {
 		return err
 	}

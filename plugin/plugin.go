@@ -107,6 +107,11 @@ func (p *Plugin) engineStarted() {
 		p.overlay.EngineStarted()
 	default:
 		p.early.Store(true)
+		select {
+		case <-p.ready: // meanwhile, and may not have seen it
+			p.overlay.EngineStarted()
+		default:
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ import (
 // Config says how to make an Exchange.
 type Config struct {
 	Self       string // this host's node ID
-	Start      uint64 // of the daemon: above that of each earlier one
+	Start      uint64 // of the daemon: above that of each earlier one. See Begin
 	KeySize    int    // bytes of the cipher's keys: 16 or 32. Of two hosts the one that wants more counts
 	RekeyAfter time.Duration
 }
@@ -120,6 +120,16 @@ func (e *Exchange) Renounce(now time.Time) (out Output) {
 		p.sending, p.sure = p.newest(), false
 		e.settle(now, p, &out)
 	})
+	return out
+}
+
+// Begin has all messages from now on count as those of a later start, where it is one: this host went back to an older state, and the others have heard
+// what it said after that. Keys are made anew.
+func (e *Exchange) Begin(now time.Time, start uint64) (out Output) {
+	if start > e.start {
+		e.start = start
+		out = e.Renounce(now)
+	}
 	return out
 }
 

@@ -32,6 +32,34 @@ func TestRestartTakesARoundTrip(t *testing.T) {
 	}
 }
 
+// A host that goes on from an older state than the others have heard of is passed over until it begins again.
+func TestHostThatWentBackBeginsAgain(t *testing.T) {
+	w := two(t)
+	now, start := w.now, uint64(w.now.UnixMilli())
+	back, later := w.hosts[1], New(Config{Self: id(1), Start: start, KeySize: 16, RekeyAfter: time.Hour})
+	if _, err := w.hosts[0].Receive(now, id(1), later.SetPeers(now, []string{id(0)}).Messages[0].Text); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.hosts[0].Receive(now, id(1), back.Renounce(now).Messages[0].Text); err != nil || len(out.Messages)+len(out.SAs) > 0 {
+		t.Fatalf("an overtaken message has led to %+v, %v", out, err)
+	}
+	if out := back.Begin(now, back.start); len(out.Messages)+len(out.SAs) > 0 {
+		t.Errorf("no later start has led to %+v", out)
+	}
+	now = now.Add(time.Second)
+	there, err := w.hosts[0].Receive(now, id(1), back.Begin(now, start+1).Messages[0].Text)
+	if err != nil || len(there.Messages) != 1 || len(there.SAs) != 1 {
+		t.Fatalf("the answer is %+v, %v", there, err)
+	}
+	here, err := back.Receive(now, id(0), there.Messages[0].Text)
+	if err != nil || len(here.SAs) != 1 {
+		t.Fatalf("%+v, %v", here, err)
+	}
+	if !opens(here.SAs[0], there.SAs[0].Out) || !opens(there.SAs[0], here.SAs[0].Out) {
+		t.Errorf("what one sends the other can't open: %+v and %+v", here.SAs, there.SAs)
+	}
+}
+
 func opens(s PeerSAs, out *SA) bool {
 	for _, in := range s.In {
 		if in.SPI == out.SPI && string(in.Key) == string(out.Key) && in.Salt == out.Salt {
