@@ -17,6 +17,7 @@ const (
 	idleInterval   = 3 * time.Second      // when nothing has changed for idleAfter, and all digests are answered: less than half of an idle daemon's wakes are left
 	idleAfter      = 10 * time.Second
 	hideAfter      = 2 * time.Second       // a dead member's records stay in use this long
+	rejoinTime     = time.Hour             // a node that was off looks so long for those that were up before, however long it was
 	forgetAfter    = 24 * time.Hour        // a dead or left member's records and watermark are kept this long
 	pullRetry      = 60 * time.Millisecond // doubling: the last of pullTries is given up 1.86 s after the first
 	pullTries      = 5                     // then the next digest finds it again

@@ -51,7 +51,7 @@ func (h *simHost) checkRise(k pullKey, incarnation, version uint64) {
 
 // markSnapshot makes what was on disk a mark below which nothing may fall.
 func (h *simHost) markSnapshot(r *ownerSnapshot) {
-	if r.owner == h.id || r.down+h.sim.now.Sub(h.saved) >= forgetAfter {
+	if r.owner == h.id || r.down > 0 && r.down+h.sim.now.Sub(h.saved) >= forgetAfter {
 		return
 	}
 	h.watermarks[pullKey{r.owner, ""}] = [2]uint64{r.incarnation, r.version}

@@ -41,7 +41,9 @@ type restoreEvent struct {
 func (e restoreEvent) apply(c *core) {
 	for i := range e.owners {
 		r := e.owners[i]
-		r.down += e.ago
+		if r.down += e.ago; r.down == e.ago { // it was up: while this node was off, or its clock wrong, it need not have been away
+			r.down = min(r.down, forgetAfter-rejoinTime)
+		}
 		if r.owner == c.self.id || r.down >= forgetAfter {
 			continue
 		}

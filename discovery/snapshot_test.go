@@ -106,6 +106,19 @@ func TestAwayForADayIsNotRestored(t *testing.T) {
 	}
 }
 
+// A cluster that was off for days finds itself again; who does not come back is forgotten.
+func TestWhoWasUpIsLookedForAfterDays(t *testing.T) {
+	c, _ := twoNodes()
+	c.step(c.now, restoreEvent{someSnapshot(), 3 * forgetAfter})
+	if o := c.owners[nodeID{7}]; o == nil || !o.address.IsValid() {
+		t.Fatal("who was up before is not looked for")
+	}
+	c.step(c.now.Add(2*rejoinTime), nil)
+	if c.owners[nodeID{7}] != nil {
+		t.Error("who did not come back is not forgotten")
+	}
+}
+
 func TestRestartNeedsNoSeeds(t *testing.T) {
 	onLAN(t, func(t *testing.T, l *lan) {
 		a := startNode(t, l.listen, 1)
