@@ -262,6 +262,23 @@ func TestHeadersOnly(t *testing.T) {
 	}
 }
 
+// Nothing behind headers is given of any kind of frame, not of later fragments either.
+func TestHeadersOnlyOfEveryKind(t *testing.T) {
+	c := newCluster(t, false, "a", "b")
+	s := c.run(t, query, "b")
+	given := 0
+	for _, f := range frames(t) {
+		c.source(t, "b").give(0, captured(f, 1))
+		given++
+		waitFor(t, "it is there", func() bool { return len(s.times()) == given })
+	}
+	for i := range given {
+		if got := s.packet(i); bytes.Contains(got.Data, []byte("se")) || bytes.Contains(got.Data, []byte{1, 2, 3}) {
+			t.Errorf("given: %q", got.Data)
+		}
+	}
+}
+
 // What is lost on either side, and on the way, is counted; a host that does not answer is told.
 func TestLosses(t *testing.T) {
 	c := newCluster(t, true, "a", "b", "c")

@@ -14,7 +14,7 @@ const (
 	ip6Header     = 40
 	tcpHeader     = 20
 	udpHeader     = 8
-	icmpHeader    = 8 // how much of ICMP, or of another protocol over IP, counts as header
+	icmpHeader    = 8
 	arpIPv4Length = 28
 )
 
@@ -26,6 +26,7 @@ type headers struct {
 	proto    uint8 // of IP, behind the extension headers
 	l4       int   // behind IP's headers; 0: it is no IP
 	payload  int   // behind the transport's header; 0: there is none, or not all of it
+	later    bool  // it is a fragment, and not the first: what lies at l4 is no header
 	end      int   // of the IP packet, of which the rest may not have been kept
 }
 
@@ -57,7 +58,7 @@ func (h *headers) parse4(ip []byte) {
 	}
 	h.from, h.to = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
 	h.proto, h.l4, h.end = ip[9], etherHeader+length, etherHeader+int(binary.BigEndian.Uint16(ip[2:]))
-	if binary.BigEndian.Uint16(ip[6:])&0x1fff == 0 { // else it is a fragment without a transport's header
+	if h.later = binary.BigEndian.Uint16(ip[6:])&0x1fff != 0; !h.later {
 		h.parseTransport()
 	}
 }
@@ -77,7 +78,7 @@ func (h *headers) parse6(ip []byte) {
 			length = 8 * (int(ip[at+1]) + 1)
 		case unix.IPPROTO_FRAGMENT:
 			if binary.BigEndian.Uint16(ip[at+2:])&0xfff8 != 0 {
-				h.proto, h.l4 = ip[at], etherHeader+at+length
+				h.proto, h.l4, h.later = ip[at], etherHeader+at+length, true
 				return
 			}
 		default:
@@ -113,8 +114,10 @@ func (h *headers) length() int {
 		return etherHeader + arpIPv4Length
 	case h.payload > 0:
 		return h.payload
-	case h.l4 > 0:
+	case !h.later && (h.proto == unix.IPPROTO_ICMP || h.proto == unix.IPPROTO_ICMPV6):
 		return min(h.l4+icmpHeader, len(h.data))
+	case h.l4 > 0:
+		return h.l4
 	}
 	return min(etherHeader, len(h.data))
 }

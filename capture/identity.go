@@ -20,7 +20,7 @@ func packetOf(c datapath.Captured, keep int) Packet {
 const payloadOfIdentity = 16
 
 // identity is the same for a packet wherever it is captured: nothing goes into it that changes on the way, as checksums do and the length of
-// super-frames.
+// super-frames. Of payload no more than sixteen bits go into it: who gets headers alone learns no more than of a checksum.
 func identity(c datapath.Captured) uint64 {
 	if c.Payload {
 		return 0
@@ -28,7 +28,8 @@ func identity(c datapath.Captured) uint64 {
 	hash := fnv.New64a()
 	h := parse(c.Data)
 	if h.l4 == 0 {
-		hash.Write(c.Data[:min(len(c.Data), etherHeader+payloadOfIdentity)])
+		hash.Write(c.Data[:min(len(c.Data), etherHeader)])
+		hash.Write(digest(c.Data[min(len(c.Data), etherHeader):]))
 		return hash.Sum64()
 	}
 	hash.Write(h.from.AsSlice())
@@ -38,11 +39,19 @@ func identity(c datapath.Captured) uint64 {
 		hash.Write(rest[:13]) // ports, numbers, and the header's length
 	case h.payload > 0:
 		hash.Write(rest[:4]) // ports
-		hash.Write(h.data[h.payload:min(len(h.data), h.payload+payloadOfIdentity)])
+		hash.Write(digest(h.data[h.payload:]))
 	default:
-		hash.Write(rest[:min(len(rest), payloadOfIdentity)])
+		hash.Write(digest(rest))
 	}
 	return hash.Sum64()
+}
+
+// digest is sixteen bits of how a payload begins.
+func digest(payload []byte) []byte {
+	hash := fnv.New32a()
+	hash.Write(payload[:min(len(payload), payloadOfIdentity)])
+	sum := hash.Sum32()
+	return []byte{byte(sum>>8 ^ sum>>24), byte(sum ^ sum>>16)}
 }
 
 // headersOf is how long the frame's headers are: Ethernet's, IP's and the transport's. Of ARP it is all, of what is no frame nothing.

@@ -19,9 +19,9 @@ const (
 	connPatience    = 10 * time.Second // for each query of a connection to come, and for each answer to be taken
 )
 
-// accept takes the connections that wait.
+// accept takes the connections that wait, as many as a turn may.
 func (s *Server) accept(sb *sandbox) error {
-	for {
+	for range queriesPerTurn {
 		fd, _, err := unix.Accept4(sb.tcp, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
@@ -40,6 +40,7 @@ func (s *Server) accept(sb *sandbox) error {
 			conn.Close()
 		}
 	}
+	return nil
 }
 
 // admit serves a connection if there is room for it.

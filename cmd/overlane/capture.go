@@ -201,33 +201,40 @@ func writeCapture(ctx context.Context, socket string, r overlay.CaptureRequest, 
 }
 
 func lossText(reports map[string]capture.Report) string {
-	var lossy []string
+	var lossy, mute []string
 	for _, host := range slices.Sorted(maps.Keys(reports)) {
 		if lost := reports[host].Lost; lost > 0 {
 			lossy = append(lossy, fmt.Sprintf("%d of %s", lost, host))
 		}
+		if r := reports[host]; r.Silent || r.Error != "" {
+			mute = append(mute, host)
+		}
 	}
-	if len(lossy) == 0 {
-		return "none was lost"
+	text := "none was lost"
+	if len(lossy) > 0 {
+		text = "lost for want of room: " + strings.Join(lossy, ", ")
 	}
-	return "lost for want of room: " + strings.Join(lossy, ", ")
+	if len(mute) > 0 {
+		text += "; not all is there of " + strings.Join(mute, ", ") + ", which did not answer in the end"
+	}
+	return text
 }
 
 // tellReports says once what is not as it should be with a host. Payload: it should give that as well.
 func tellReports(out io.Writer, reports map[string]capture.Report, told map[string]string, payload bool) {
 	for _, host := range slices.Sorted(maps.Keys(reports)) {
 		r := reports[host]
-		text := ""
+		kind, text := "", ""
 		switch {
 		case r.Error != "" || r.Silent:
-			text = r.String()
+			kind, text = "silent", r.String()
 		case r.Skew != 0:
-			text = fmt.Sprintf("its clock is %s %s that of this host: its packets' times were put right", r.Skew.Abs().Round(time.Millisecond), map[bool]string{true: "ahead of", false: "behind"}[r.Skew > 0])
+			kind, text = "skew", fmt.Sprintf("its clock is %s %s that of this host: its packets' times were put right", r.Skew.Abs().Round(time.Millisecond), map[bool]string{true: "ahead of", false: "behind"}[r.Skew > 0])
 		case payload && r.HeadersOnly:
-			text = "gives headers alone: its daemon has no --remote-capture"
+			kind, text = "headers", "gives headers alone: its daemon has no --remote-capture"
 		}
-		if (text == "") != (told[host] == "") {
-			told[host] = text
+		if kind != told[host] {
+			told[host] = kind
 			if text != "" {
 				fmt.Fprintf(out, "%s: %s\n", host, text)
 			}

@@ -70,7 +70,7 @@ func TestCheckBesideADaemon(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	wantLines(t, out, `daemon  warn  .* gossips on 192\.0\.2\.1:7950: not the settings that are checked  give this command the daemon's flags and environment`)
+	wantLines(t, out, `daemon  warn  .* gossips on 192\.0\.2\.1:7950: not the settings that are checked  give this command the daemon's flags and environment; for the service: .*`)
 }
 
 func TestCheckWhileTheDaemonStarts(t *testing.T) {

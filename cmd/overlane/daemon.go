@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -128,10 +127,10 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	ctl.overlay.Store(n.overlay)
 	var k keyring = n.cluster
 	ctl.keyring.Store(&k)
-	var metrics http.Server
+	stopMetrics := func() {}
 	if metricsListener != nil {
-		metrics = http.Server{Handler: metricsHandler(traffic{stats: n.datapath.Stats, named: n.overlay.TrafficOf}, n.cluster, pipeline(n.datapath.Stats), queries(n.overlay.Names), keyAges(n.overlay.Encryption), addressUsage(n.overlay.AddressUsage)), ReadHeaderTimeout: controlTimeout}
-		go func() { failed <- metrics.Serve(metricsListener) }()
+		handler := metricsHandler(traffic{stats: n.datapath.Stats, named: n.overlay.TrafficOf}, n.cluster, pipeline(n.datapath.Stats), queries(n.overlay.Names), keyAges(n.overlay.Encryption), addressUsage(n.overlay.AddressUsage))
+		stopMetrics = serveMetrics(handler, metricsListener, failed)
 	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")
 	if _, err := systemd.SdNotify(false, systemd.SdNotifyReady); err != nil {
@@ -150,7 +149,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	case twin := <-n.cluster.Fenced():
 		stopFollowing()
 		refuse(twin, driver, ctl, log)
-		metrics.Shutdown(context.WithoutCancel(ctx))
+		stopMetrics()
 		return errors.Join(n.close(), stay(ctx, failed))
 	}
 	n.tests.Close() // an answer under way waits for its test, whose endpoints are no containers
@@ -158,9 +157,8 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	stopFollowing()
 	n.networks.Close() // whose engine waits for answers of the driver's
 	stopDriver()
-	// Both wait for answers under way.
-	ctl.server.Shutdown(context.WithoutCancel(ctx))
-	metrics.Shutdown(context.WithoutCancel(ctx))
+	ctl.server.Shutdown(context.WithoutCancel(ctx)) // waits for answers under way
+	stopMetrics()
 	stopWeb()
 	return errors.Join(err, n.stop(leaves, log))
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -88,5 +90,38 @@ func TestMetricsAreServed(t *testing.T) {
 	}
 	if said := scraped(t, "?endpoints=some"); !strings.Contains(said, "want true or false") {
 		t.Errorf("a query that means nothing is answered by\n%s", said)
+	}
+}
+
+// A client that does not finish what it sends does not keep the daemon from ending.
+func TestMetricsEndBesideAStalledClient(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan struct{})
+	failed := make(chan error, 1)
+	stop := serveMetrics(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		close(answered)
+	}), l, failed)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte("GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	<-answered
+	ended := make(chan struct{})
+	go func() { stop(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the daemon waits for a client that sends nothing more")
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -58,4 +61,39 @@ func TestAFencedHostEndsItsTest(t *testing.T) {
 		t.Error("the test went on")
 	}
 	<-done
+}
+
+// A command that does not take its answer, as one that is paused, does not hold up the daemon's end, nor that it serves no more.
+func TestAnswerThatNobodyTakes(t *testing.T) {
+	c := newControl(func() {})
+	writing := make(chan struct{}, 1)
+	server := httptest.NewServer(c.unlessRefused(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for line := make([]byte, 1<<16); ; {
+			if _, err := w.Write(line); err != nil {
+				return
+			}
+			select {
+			case writing <- struct{}{}:
+			default:
+			}
+		}
+	})))
+	defer server.Close()
+	client, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	<-writing
+	c.endStreams()
+	free := make(chan struct{})
+	go func() { c.answers.Lock(); close(free) }()
+	select {
+	case <-free:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the answer is still under way")
+	}
 }

@@ -78,6 +78,7 @@ type tracer struct {
 	count     int // packets that are shown; 0: no limit
 	json      bool
 	shown     int
+	ended     time.Time       // zero: it goes on
 	open      []*tracedPacket // in order of their first events
 	byID      map[string]*tracedPacket
 	byFlow    map[string][]*tracedPacket
@@ -236,6 +237,8 @@ func (t *tracer) verdict(events []capture.Event) string {
 		return ""
 	}
 	switch r, looked := t.reports[sent.Peer]; {
+	case !t.ended.IsZero() && t.ended.Sub(sent.Time) < settled:
+		return fmt.Sprintf("              the trace ended before it could be seen on %s\n", sent.Peer)
 	case !looked || r.Silent || r.Error != "":
 		return fmt.Sprintf("              %s was not looked at\n", sent.Peer)
 	case r.Lost > 0:
@@ -249,6 +252,7 @@ func (t *tracer) verdict(events []capture.Event) string {
 
 // end shows what is still to be shown, and how it went.
 func (t *tracer) end() error {
+	t.ended = time.Now()
 	if err := t.write(time.Now().Add(time.Hour)); err != nil && !errors.Is(err, errEnough) {
 		return err
 	}

@@ -197,3 +197,18 @@ func TestSimulate(t *testing.T) {
 		t.Errorf("%+v %v", s, err)
 	}
 }
+
+// What is not as it should be with a host is told anew when it is something else; in the end it is said whose packets are not all there.
+func TestTroubleWithAHostIsTold(t *testing.T) {
+	var out strings.Builder
+	told := map[string]string{}
+	for _, r := range []capture.Report{{}, {HeadersOnly: true}, {HeadersOnly: true}, {HeadersOnly: true, Silent: true}, {HeadersOnly: true, Silent: true}, {HeadersOnly: true}} {
+		tellReports(&out, map[string]capture.Report{"node2": r}, told, true)
+	}
+	if got := out.String(); strings.Count(got, "headers alone") != 2 || strings.Count(got, "\n") != 3 {
+		t.Errorf("told:\n%s", got)
+	}
+	if got := lossText(map[string]capture.Report{"node1": {}, "node2": {Silent: true}}); got != "none was lost; not all is there of node2, which did not answer in the end" {
+		t.Error(got)
+	}
+}

@@ -9,7 +9,7 @@ atomic_bool dp_capturing;
 _Atomic uint64_t dp_capture_threshold;
 _Atomic(struct dp_capture *) dp_capture_slots[DP_CAPTURES];
 
-/* Of ICMP, and of other protocols over IP, in bytes. */
+/* In bytes. */
 #define ICMP_HEADER 8
 
 /* How far a frame's headers go: what is behind them is nobody's business who gets headers alone. */
@@ -21,8 +21,10 @@ headers_len(const uint8_t *frame, uint32_t len)
 	if (dp_parse_fast(frame, len, &h) > DP_PARSE_NOT_IP)
 		return RTE_MIN(len, (uint32_t)DP_ETH_LEN);
 	if (!h.version)
-		return len;
-	return h.transport ? h.payload : RTE_MIN(h.end, h.l4 + (uint32_t)ICMP_HEADER);
+		return h.ethertype == ETH_P_ARP ? len : DP_ETH_LEN;
+	if (h.transport)
+		return h.payload;
+	return !h.fragment && (h.proto == IPPROTO_ICMP || h.proto == IPPROTO_ICMPV6) ? RTE_MIN(h.end, h.l4 + (uint32_t)ICMP_HEADER) : h.l4;
 }
 
 static bool
