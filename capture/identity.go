@@ -40,6 +40,9 @@ func identity(c datapath.Captured) uint64 {
 	case h.payload > 0:
 		hash.Write(rest[:4]) // ports
 		hash.Write(digest(h.data[h.payload:]))
+	case h.length() > h.l4:
+		hash.Write(h.data[h.l4:h.length()]) // ICMP: type, code, identifier and sequence number
+		hash.Write(digest(h.data[h.length():]))
 	default:
 		hash.Write(digest(rest))
 	}
