@@ -411,11 +411,9 @@ func TestLeaveEndsAttachments(t *testing.T) {
 	h.wantDetached()
 }
 
-// A daemon that is killed while it attaches its host leaves no network for good.
-func TestKilledWhileAttaching(t *testing.T) {
-	h := newHost(t)
-	h.cluster.Forget()
-	h.attach("network=app", "10.20.0.9/16")
+// killWhileAttaching starts anew the daemon of a host that is attached, as if it had been killed before the endpoint was on disk.
+func (h *host) killWhileAttaching() {
+	h.t.Helper()
 	id := h.Status().Endpoints[0].ID
 	h.must(h.Close())
 	h.taps.Lose("overlane:" + id)
@@ -425,6 +423,14 @@ func TestKilledWhileAttaching(t *testing.T) {
 	h.must(db.Close())
 	h.must(h.own.Isolate(nil)) // goes with the daemon
 	h.start()
+}
+
+// A daemon that is killed while it attaches its host leaves no network for good.
+func TestKilledWhileAttaching(t *testing.T) {
+	h := newHost(t)
+	h.cluster.Forget()
+	h.attach("network=app", "10.20.0.9/16")
+	h.killWhileAttaching()
 	wait(t, "the network and the names of its containers are gone", func() bool { return len(h.Status().Networks) == 0 && len(h.own.Found()) == 0 })
 	h.wantDetached()
 }
@@ -439,15 +445,7 @@ func TestKilledWhileAttachingWithAnAddressOfThePool(t *testing.T) {
 		return &networks.Definition{Name: name, Spec: spec}
 	}
 	h.attach("shop")
-	id := h.Status().Endpoints[0].ID
-	h.must(h.Close())
-	h.taps.Lose("overlane:" + id)
-	db, err := bbolt.Open(filepath.Join(h.dir, "overlane.db"), 0o600, nil)
-	h.must(err)
-	h.must(db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("endpoints")).Delete([]byte(id)) }))
-	h.must(db.Close())
-	h.must(h.own.Isolate(nil))
-	h.start()
+	h.killWhileAttaching()
 	h.cluster.Forget()
 	wait(t, "the network and its pool are gone", func() bool { return len(h.Status().Networks) == 0 && len(h.Addresses().Pools) == 0 })
 	h.wantDetached()
