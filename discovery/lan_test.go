@@ -8,14 +8,14 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/overlane/overlane/internal/bubble"
 )
 
 // lan is a network in memory, where what is sent arrives at once or never. On it, and on synctest's clock, real nodes
@@ -32,9 +32,7 @@ type lan struct {
 
 // onLAN runs a test whose nodes are on one lan.
 func onLAN(t *testing.T, test func(t *testing.T, l *lan)) {
-	// Where two threads run timers of a bubble at once the race detector of Go 1.26 crashes: golang/go#78156.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		// What the nodes had begun comes to an end when they are closed, but not at once.
 		t.Cleanup(func() { time.Sleep(2 * streamTimeout) })
 		test(t, &lan{rand: rand.New(rand.NewPCG(1, 2)), nodes: map[string]*lanNode{}})

@@ -425,13 +425,21 @@ func (h *host) killWhileAttaching() {
 	h.start()
 }
 
+// waitForgotten waits until a daemon that came back has given up the network, its pool and the names of its containers, in whatever order.
+func (h *host) waitForgotten() {
+	h.t.Helper()
+	wait(h.t, "the network, its pool and its names are gone", func() bool {
+		return len(h.Status().Networks) == 0 && len(h.Addresses().Pools) == 0 && len(h.own.Found()) == 0
+	})
+}
+
 // A daemon that is killed while it attaches its host leaves no network for good.
 func TestKilledWhileAttaching(t *testing.T) {
 	h := newHost(t)
 	h.cluster.Forget()
 	h.attach("network=app", "10.20.0.9/16")
 	h.killWhileAttaching()
-	wait(t, "the network and the names of its containers are gone", func() bool { return len(h.Status().Networks) == 0 && len(h.own.Found()) == 0 })
+	h.waitForgotten()
 	h.wantDetached()
 }
 
@@ -447,7 +455,7 @@ func TestKilledWhileAttachingWithAnAddressOfThePool(t *testing.T) {
 	h.attach("shop")
 	h.killWhileAttaching()
 	h.cluster.Forget()
-	wait(t, "the network and its pool are gone", func() bool { return len(h.Status().Networks) == 0 && len(h.Addresses().Pools) == 0 })
+	h.waitForgotten()
 	h.wantDetached()
 }
 

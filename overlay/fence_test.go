@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/overlane/overlane/internal/bubble"
 )
 
 // An endpoint whose address another host has taken over is withdrawn, with the reason in the status and to Docker; when the address comes
 // back it is announced again.
 func TestTakenAddressIsFenced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		h.network()
 		h.run(epID, "10.20.0.9")

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/datapath"
+	"github.com/overlane/overlane/internal/bubble"
 )
 
 // A host of many containers looks for those that are gone less often, so that it is idle, too.
 func TestLooksForGarbage(t *testing.T) {
 	for endpoints, want := range map[int]int64{1: 60, 500: 48} {
 		t.Run(fmt.Sprint(endpoints), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var looks atomic.Int64
 				h := newHost(t)
 				h.network()

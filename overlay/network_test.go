@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/bubble"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -309,7 +309,7 @@ func TestForgottenNetwork(t *testing.T) {
 		"can't be removed":       {func(h *host) { h.datapath.Fail("DelNetwork", errFault) }, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := newHost(t)
 				first := spec()
 				first.Space = "LocalDefault"
@@ -417,7 +417,7 @@ func TestUnknownNetwork(t *testing.T) {
 
 // The store may be another file by now, as after a daemon that puts a damaged one aside.
 func TestTwoDaemonsWhileTheStoreIsPutAside(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		path := filepath.Join(h.dir, "overlane.db")
 		h.must(os.Rename(path, path+".aside"))
@@ -429,7 +429,7 @@ func TestTwoDaemonsWhileTheStoreIsPutAside(t *testing.T) {
 }
 
 func TestTwoDaemonsOnOneDirectory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		_, err := overlay.Open(overlay.Config{Dir: h.dir})
 		wantError(t, err, h.dir, "another overlane daemon", "another directory")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/bubble"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -86,7 +87,7 @@ func (h *host) wantPending(tries int, want ...string) {
 func TestReconcileGoesOn(t *testing.T) {
 	for method, what := range map[string]string{"AddVTEP": "VTEP 192.0.2.2:4789", "SetMAC": "MAC 02:42:0a:14:00:02", "SetNeighbour": "address 10.20.0.2"} {
 		t.Run(method, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := newHost(t)
 				h.network()
 				h.datapath.Fail(method, errFault)
@@ -114,7 +115,7 @@ func TestReconcileGoesOn(t *testing.T) {
 func TestWithdrawnMeanwhile(t *testing.T) {
 	for method, pending := range map[string][]string{"SetMAC": nil, "DelMAC": {"MAC 02:42:0a:14:00:02 (withdrawn)"}} {
 		t.Run(method, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := newHost(t)
 				h.network()
 				h.datapath.Fail(method, errFault)
@@ -133,7 +134,7 @@ func TestWithdrawnMeanwhile(t *testing.T) {
 
 // The longer a fault stays, the less often the datapath is asked.
 func TestBackOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		h.network()
 		h.datapath.Fail("SetMAC", errFault)

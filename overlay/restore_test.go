@@ -8,6 +8,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/bubble"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
@@ -122,7 +123,7 @@ func TestBroughtUpLater(t *testing.T) {
 		"cluster": {func(h *host, err error) { h.cluster.Fail("Subscribe", err) }, "network", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := startFaulty(t, func(h *host) { tc.fail(h, errFault) })
 				for _, tries := range []int{1, 2, 3} {
 					synctest.Wait()
@@ -180,7 +181,7 @@ func TestOneNetworkFails(t *testing.T) {
 
 // A container that is gone by the time its endpoint can be brought up leaves nothing behind.
 func TestContainerGoneBeforeItWorks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := startFaulty(t, func(h *host) {
 			h.taps.Move(alias, "") // its sandbox is gone, and the tap is back in the daemon's namespace
 			h.datapath.Fail("AddPort", errFault)

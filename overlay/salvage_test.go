@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 
+	"github.com/overlane/overlane/internal/bubble"
 	"github.com/overlane/overlane/overlay"
 	"github.com/overlane/overlane/overlay/overlaytest"
 	"github.com/sirupsen/logrus"
@@ -204,7 +204,7 @@ func TestForgottenPoolIsNotClaimed(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := newHost(t)
 				h.must(h.Close())
 				forget(h)
@@ -242,7 +242,7 @@ func TestPoolOfAHostThatTheStoreNames(t *testing.T) {
 		"a suspect before": {"suspects", host3, "host3", "host host3 is down"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := newHost(t)
 				h.must(h.Close())
 				h.write(c.bucket, c.key, c.value)

@@ -9,9 +9,10 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/overlane/overlane/internal/bubble"
 )
 
 func TestOutputs(t *testing.T) {
@@ -58,7 +59,7 @@ func TestOutputs(t *testing.T) {
 }
 
 // Each answer takes the place of the one before, and one that fails ends nothing.
-func TestWatch(t *testing.T) { synctest.Test(t, testWatch) }
+func TestWatch(t *testing.T) { bubble.Test(t, testWatch) }
 
 func testWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

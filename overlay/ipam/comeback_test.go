@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/bubble"
 )
 
 // pair is a cluster of this host and another, which keeps what is sent to that.
@@ -48,7 +49,7 @@ func TestBackHostIsAnsweredAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		subnet := netip.MustParsePrefix("10.20.0.0/24")
 		m, err := Open(Config{DB: db, Log: logrus.New(), InUse: func() InUse { return InUse{subnet: nil} }})
 		if err != nil {
