@@ -156,8 +156,8 @@ func TestConnectivity(t *testing.T) {
 	killed := "overlane connectivity >/dev/null 2>&1 & pid=$!; timeout 10 sh -c 'until ip netns list >/dev/null; overlane status | grep -q overlane-test; do sleep 0.05; done'; kill -9 $pid"
 	shell(t, three, killed)
 	untested(t, c, 1)
-	stopDropping()
 	shell(t, three, "overlane connectivity >/dev/null 2>&1 & timeout 10 sh -c 'until overlane status | grep -q overlane-test; do sleep 0.05; done'; kill -9 $(cat /run/overlane.pid); wait || :; "+asService)
+	stopDropping() // not before: without it the test may end before anybody sees it
 	ready(t, []*Host{three})
 	acquainted(t, c)
 	untested(t, c, 1)
