@@ -280,6 +280,25 @@ func TestIdentityComesBackFromMembers(t *testing.T) {
 	})
 }
 
+// A host whose disk is full when its cluster gets its identity writes it once there is room.
+func TestIdentityIsWrittenLater(t *testing.T) {
+	onLAN(t, func(t *testing.T, l *lan) {
+		a := startWithEndpoint(t, l, 1)
+		full := a.cfg.Dir + ".full"
+		if err := os.Rename(a.cfg.Dir, full); err != nil {
+			t.Fatal(err)
+		}
+		inOneCluster(a)
+		if err := os.Rename(full, a.cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+		a.wait(longTime, "its identity is on disk", func() bool {
+			id, err := openCluster(a.cfg.Dir)
+			return err == nil && id.String() == a.Self().Cluster
+		})
+	})
+}
+
 // oldNode is a node of the version before, as far as membership goes: it says nothing of its cluster, and takes in whoever comes.
 type oldNode struct {
 	*gossip // its delegate, for what it does not say itself

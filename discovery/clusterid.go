@@ -62,13 +62,20 @@ func openCluster(dir string) (clusterID, error) {
 	return clusterID(id), nil
 }
 
-// saveCluster puts the cluster's identity on disk.
+// saveCluster puts the cluster's identity on disk; the zero one is none.
 func saveCluster(dir string, id clusterID) error {
+	path := filepath.Join(dir, clusterFile)
+	if id == (clusterID{}) {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
 	text, err := json.Marshal(clusterJSON{id.String()})
 	if err != nil {
 		return err
 	}
-	return wholefile.Replace(filepath.Join(dir, clusterFile), append(text, '\n'))
+	return wholefile.Replace(path, append(text, '\n'))
 }
 
 func newClusterID() (id clusterID, err error) {

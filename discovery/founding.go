@@ -2,8 +2,6 @@ package discovery
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +12,9 @@ import (
 // made would keep their nodes apart for good: so it is made only where nobody is
 // missing, neither a member nor a node that is to be joined, and where no member is
 // of the version before, which can't say whether its cluster has one.
+
+// saveRetry is how long after a write that failed the identity is written again.
+const saveRetry = 10 * time.Second
 
 // founding is a node's wait for that.
 type founding struct {
@@ -99,16 +100,13 @@ func (c *Cluster) unsettle() {
 }
 
 // publishCluster puts the identity on disk and into what the others are told.
+// What the disk does not take is tried again: at the next start the host would be
+// of no cluster.
 func (c *Cluster) publishCluster() {
 	mine := c.affiliation.claim()
-	var err error
-	if mine.cluster == (clusterID{}) {
-		err = os.Remove(filepath.Join(c.cfg.Dir, clusterFile))
-	} else {
-		err = saveCluster(c.cfg.Dir, mine.cluster)
-	}
-	if err != nil {
-		c.log.WithError(err).Error("the identity of this host's cluster is not on disk")
+	if err := saveCluster(c.cfg.Dir, mine.cluster); err != nil {
+		c.log.WithError(err).Error("the identity of this host's cluster is not on disk: it is tried again")
+		time.AfterFunc(saveRetry, func() { signal(c.affiliation.changed) })
 	}
 	c.do(clusterEvent{mine})
 	c.gossip.changeMeta(func(m *meta) { m.claim = mine })
