@@ -14,8 +14,27 @@ const (
 )
 
 // runGarbage removes endpoints whose containers are gone, until the overlay is closed: their removal did not get here, as
-// when Docker was killed.
-func (o *Overlay) runGarbage() { o.runPaced(garbageInterval, garbagePace, o.removeGarbage) }
+// when Docker was killed. Networks whose removal failed go likewise.
+func (o *Overlay) runGarbage() {
+	o.runPaced(garbageInterval, garbagePace, func() (looked int) {
+		o.removeAllDeleted()
+		return o.removeGarbage()
+	})
+}
+
+// removeAllDeleted tries again to remove networks that Docker has removed.
+func (o *Overlay) removeAllDeleted() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range o.networks {
+		if !n.deleted {
+			continue
+		}
+		if err := o.removeDeleted(n); err != nil {
+			n.log.WithError(err).Error("network not removed, which Docker has removed: overlane tries again")
+		}
+	}
+}
 
 // runPaced looks at this host's endpoints until the overlay is closed: once an interval, or less often where there are so many that a look at each
 // at this pace takes longer.

@@ -2,6 +2,7 @@ package overlay_test
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/internal/bubble"
+	"github.com/overlane/overlane/overlay"
 )
 
 // A host of many containers looks for those that are gone less often, so that it is idle, too.
@@ -32,6 +34,32 @@ func TestLooksForGarbage(t *testing.T) {
 				synctest.Wait()
 				if got := looks.Load() / int64(endpoints); got != want {
 					t.Errorf("%d looks at %d endpoints in ten minutes, want %d", got, endpoints, want)
+				}
+			})
+		})
+	}
+}
+
+// A network whose removal failed is removed once that can be: Docker does not ask again.
+func TestDeletedNetworkGoesLater(t *testing.T) {
+	for name, attached := range map[string]bool{"Docker's alone": false, "this host is attached to it": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				h := newHost(t)
+				h.network()
+				h.run(epID, "10.20.0.2")
+				if attached {
+					h.attach(key, "10.20.0.9")
+				}
+				h.datapath.Fail("DelPort", errFault)
+				if err := h.DeleteNetwork(netID); err == nil {
+					t.Error("the network is removed, and its port is not")
+				}
+				h.datapath.Fail("DelPort", nil)
+				time.Sleep(11 * time.Second)
+				synctest.Wait()
+				if s := h.Status(); slices.ContainsFunc(s.Networks, func(n overlay.NetworkStatus) bool { return n.ID == netID }) || len(h.Attachments()) != len(s.Endpoints) || len(s.Endpoints) != map[bool]int{true: 1}[attached] {
+					t.Errorf("networks %+v, endpoints %+v", s.Networks, s.Endpoints)
 				}
 			})
 		})

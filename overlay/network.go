@@ -88,6 +88,7 @@ type network struct {
 
 	remotes remotes
 	extras  atomic.Int32 // extra addresses of this host's endpoints, to pass over what is of no account to them
+	deleted bool         // by Docker, which does not ask again when that fails; guarded by Overlay.mu
 
 	mu            sync.Mutex // guards all below; held for the length of a call
 	inDatapath    bool       // the datapath knows it
@@ -139,6 +140,7 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 	defer o.mu.Unlock()
 	if old := o.networks[spec.ID]; old != nil {
 		if maps.Equal(old.Options, spec.Options) && slices.Equal(old.Pools, spec.Pools) {
+			old.deleted = false
 			return nil, nil
 		}
 		return nil, fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
@@ -316,10 +318,20 @@ func (o *Overlay) DeleteNetwork(id string) error {
 	if n == nil {
 		return nil
 	}
-	if n.isAttached() {
-		return o.disown(n)
+	n.deleted = true
+	return o.removeDeleted(n)
+}
+
+// removeDeleted ends what Docker has of a network. It is called with o.mu held to write.
+func (o *Overlay) removeDeleted(n *network) error {
+	if !n.isAttached() {
+		return o.removeNetwork(n)
 	}
-	return o.removeNetwork(n)
+	if err := o.disown(n); err != nil {
+		return err
+	}
+	n.deleted = false
+	return nil
 }
 
 // removeNetwork gives back all that a network holds. It is called with o.mu held to write.
