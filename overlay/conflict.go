@@ -82,7 +82,7 @@ func (o *Overlay) checkConflicts(n *network, ep *Endpoint, unreachable map[strin
 		}
 		for _, addr := range ep.Addrs {
 			if slices.Contains(r.Endpoint.Addrs, addr) {
-				return fmt.Errorf("address %s in network %s: %s: %s", addr, n.Key, o.claimant(r), o.addressAdvice(r.Owner))
+				return fmt.Errorf("address %s in network %s: %s: %s", addr, n.Key, o.claimant(r), o.addressAdvice(n, addr, r.Owner))
 			}
 		}
 		return fmt.Errorf("MAC address %s in network %s: %s: give another --mac-address%s", ep.MAC, n.Key, o.claimant(r), o.orWithdraw(r.Owner))
@@ -102,17 +102,25 @@ func (o *Overlay) claimant(r discovery.Record) string {
 // network's addresses, and gives this host none that is not its own.
 func (o *Overlay) handedOver(n *network, ep *Endpoint, r discovery.Record) bool {
 	return o.member(r.Owner).Frozen && slices.ContainsFunc(r.Endpoint.Addrs, func(addr netip.Addr) bool {
-		return slices.Contains(ep.Addrs, addr) && slices.ContainsFunc(n.Pools, func(pool netip.Prefix) bool { return pool.Contains(addr) && o.isPool(pool) })
+		return slices.Contains(ep.Addrs, addr) && o.handsOut(n, addr)
 	})
 }
 
+// handsOut says whether overlane, and not Docker, hands out an address of a network.
+func (o *Overlay) handsOut(n *network, addr netip.Addr) bool {
+	return slices.ContainsFunc(n.Pools, func(pool netip.Prefix) bool { return pool.Contains(addr) && o.isPool(pool) })
+}
+
 // addressAdvice is how not to get an address that is somebody else's.
-func (o *Overlay) addressAdvice(owner string) string {
+func (o *Overlay) addressAdvice(n *network, addr netip.Addr, owner string) string {
 	if owner == discovery.StaticOwner {
 		return "choose another with --ip, or create the network with --aux-address, which keeps it from containers"
 	}
 	if word := o.orWithdraw(owner); word != "" {
 		return "choose another with --ip" + word
+	}
+	if o.handsOut(n, addr) {
+		return "choose another with --ip, or let overlane choose one"
 	}
 	return "create the network with --ipam-driver overlane, or with an --ip-range of its own on each host, or choose the address with --ip"
 }

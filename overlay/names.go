@@ -229,20 +229,24 @@ func (o *Overlay) Resolve(name, in string) ([]Resolution, error) {
 	return all, nil
 }
 
-// networksCalled gives what Docker calls the networks of this host, by key: all, or the one with a key, an ID or a name.
+// networksCalled gives what Docker calls the networks of this host, by key: all, or the one that somebody named.
 func (o *Overlay) networksCalled(in string) (map[string]string, error) {
+	id, err := o.networkOf(in)
+	if err != nil {
+		return nil, err
+	}
+	if in != "" && id == "" {
+		return nil, fmt.Errorf("network %q: overlane has none of that name, key or ID on this host: `overlane status` lists them", in)
+	}
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	called := map[string]string{}
 	for _, n := range o.networks {
 		n.mu.Lock()
-		if in == "" || in == n.Key || in == n.called || strings.HasPrefix(n.ID, in) {
+		if id == "" || id == n.ID {
 			called[n.Key] = n.called
 		}
 		n.mu.Unlock()
-	}
-	if in != "" && len(called) == 0 {
-		return nil, fmt.Errorf("network %q: overlane has none of that name, key or ID on this host: `overlane status` lists them", in)
 	}
 	return called, nil
 }

@@ -94,6 +94,7 @@ type rule struct {
 	action action
 	named  bool // it is about the traffic's port
 	plain  bool // it is about whoever sends
+	all    bool // it is about whoever sends, and about all ports
 }
 
 type action int
@@ -110,26 +111,38 @@ type verdict struct {
 	closed         []string
 }
 
-// judge follows the jumps from chain to chain. Chains that only forwarded packets meet are left out: there VXLAN of
-// containers may well be dropped.
+// judge looks at all chains that packets to and from this host itself may meet. Those that only forwarded packets meet are left out: there
+// VXLAN of containers may well be dropped. A rule that drops all that comes to it is how a chain without a policy is closed.
 func (v *verdict) judge(set ruleset) {
 	v.closed = append(v.closed, set.closed...)
+	set.visit(func(rule) bool { return true }, func(r rule) {
+		switch {
+		case !r.named:
+		case r.action == drops:
+			v.drops = append(v.drops, r)
+		case r.action == accepts:
+			v.accepts = append(v.accepts, r)
+		}
+	})
+	set.visit(func(r rule) bool { return r.all }, func(r rule) {
+		if r.all && r.action == drops {
+			v.closed = append(v.closed, r.text)
+		}
+	})
+}
+
+// visit sees the rules of each chain that such jumps lead to, once.
+func (set ruleset) visit(follows func(rule) bool, see func(rule)) {
 	seen := map[string]bool{}
-	for chains := set.roots; len(chains) > 0; {
-		chain := chains[0]
-		chains = chains[1:]
-		if seen[chain] {
+	for chains := set.roots; len(chains) > 0; chains = chains[1:] {
+		if seen[chains[0]] {
 			continue
 		}
-		seen[chain] = true
-		for _, r := range set.rules[chain] {
-			chains = append(chains, r.jumps...)
-			switch {
-			case !r.named:
-			case r.action == drops:
-				v.drops = append(v.drops, r)
-			case r.action == accepts:
-				v.accepts = append(v.accepts, r)
+		seen[chains[0]] = true
+		for _, r := range set.rules[chains[0]] {
+			see(r)
+			if follows(r) {
+				chains = append(chains, r.jumps...)
 			}
 		}
 	}

@@ -43,6 +43,32 @@ func TestRulesOfNft(t *testing.T) {
 	says(t, firewall("firewall", vxlanTo(4789)), Warn, "inet edge in", "none names VXLAN")
 }
 
+// A chain is closed by a last rule as well as by its policy.
+func TestRulesThatDropTheRest(t *testing.T) {
+	for rules, want := range map[string]State{
+		"iptables -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; iptables -A INPUT -p tcp --dport 22 -j ACCEPT; iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited": Warn,
+		"iptables -A INPUT -p udp -j DROP":                                      Warn,
+		"iptables -N REST; iptables -A INPUT -g REST; iptables -A REST -j DROP": Warn,
+		"ip6tables -A INPUT -j REJECT":                                          Warn,
+		"nft 'add table inet f; add chain inet f in { type filter hook input priority 10; }; add rule inet f in ct state established accept; add rule inet f in reject with icmpx admin-prohibited'": Warn,
+		"iptables -A INPUT -p udp --dport 4789 -j ACCEPT; iptables -A INPUT -j DROP":                                                                                                                 OK,
+		"iptables -A INPUT -p tcp -j DROP":                                                         OK,
+		"iptables -A INPUT -p udp --dport 53 -j DROP":                                              OK,
+		"iptables -A INPUT -i eth1 -j DROP; iptables -A INPUT -s 192.0.2.9 -j DROP":                OK,
+		"iptables -A INPUT -m conntrack --ctstate INVALID -j DROP":                                 OK,
+		"iptables -A FORWARD -j DROP":                                                              OK,
+		"iptables -N BANNED; iptables -A INPUT -s 192.0.2.9 -j BANNED; iptables -A BANNED -j DROP": OK,
+		"nft 'add table inet f; add chain inet f in { type filter hook input priority 10; }; add rule inet f in iifname eth1 drop; add rule inet f in ct state invalid drop'": OK,
+	} {
+		t.Run(rules, func(t *testing.T) {
+			testns.Enter(t)
+			testns.Run(t, rules)
+			seen := map[State][]string{OK: {}, Warn: {"none names VXLAN", "accept UDP port 4789"}}[want]
+			says(t, firewall("firewall", vxlanTo(4789)), want, seen...)
+		})
+	}
+}
+
 // Gossip takes both protocols, each with a line of its own.
 func TestRulesAboutGossip(t *testing.T) {
 	for rule, want := range map[string][2]State{

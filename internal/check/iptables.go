@@ -15,6 +15,16 @@ var (
 	plain = regexp.MustCompile(`^-A \S+ (-p (udp|tcp) |-m (udp|tcp) |-m multiport |--dports? \S+ )*-j \S+`)
 )
 
+// aboutTraffic tells rules on the port of some traffic, and on all of its protocol.
+type aboutTraffic struct{ named, all *regexp.Regexp }
+
+func (t traffic) rules() aboutTraffic {
+	return aboutTraffic{
+		named: regexp.MustCompile(fmt.Sprintf(`-p %s .*--dports? \S*\b%d\b`, t.by(), t.port)),
+		all:   regexp.MustCompile(fmt.Sprintf(`^-A \S+ (-p %[1]s |-m %[1]s )*-[jg] \S+`, t.by())),
+	}
+}
+
 // readIPTables reads the rules of iptables, or of ip6tables: nf_tables has none of the legacy kind, and of matches such as
 // multiport it has bytes alone. go-iptables would give the same lines to read, and start a process for each chain.
 func readIPTables(command string, about traffic) (ruleset, error) {
@@ -22,7 +32,7 @@ func readIPTables(command string, about traffic) (ruleset, error) {
 	if err != nil {
 		return ruleset{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
 	}
-	named := regexp.MustCompile(fmt.Sprintf(`-p %s .*--dports? \S*\b%d\b`, about.by(), about.port))
+	rules := about.rules()
 	set := ruleset{rules: map[string][]rule{}}
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)
@@ -32,14 +42,14 @@ func readIPTables(command string, about traffic) (ruleset, error) {
 				set.closed = append(set.closed, m[1])
 			}
 		} else if m := appended.FindStringSubmatch(line); m != nil {
-			set.rules[m[1]] = append(set.rules[m[1]], parseIPTables(line, named))
+			set.rules[m[1]] = append(set.rules[m[1]], parseIPTables(line, rules))
 		}
 	}
 	return set, nil
 }
 
-func parseIPTables(line string, named *regexp.Regexp) rule {
-	r := rule{text: line, named: named.MatchString(line), plain: plain.MatchString(line)}
+func parseIPTables(line string, about aboutTraffic) rule {
+	r := rule{text: line, named: about.named.MatchString(line), plain: plain.MatchString(line), all: about.all.MatchString(line)}
 	m := target.FindStringSubmatch(line)
 	if m == nil {
 		return r

@@ -123,7 +123,8 @@ func (r nftReader) parse(c *nftables.Chain, raw *nftables.Rule) (rule, error) {
 			return rule{}, nil
 		}
 	}
-	if out.named && out.action != goesOn {
+	out.all = out.plain && !out.named
+	if out.named && out.action != goesOn || out.all && out.action == drops {
 		out.text = describe(c, raw.Handle)
 	}
 	return out, nil

@@ -27,15 +27,18 @@ func (p *pool) ours(at uint64) uint64 {
 	return 0
 }
 
-// release gives an address back. One that is not in use is no error: Docker may say it twice.
+// release gives an address back. One that is not in use is no error: Docker may say it twice. One that an endpoint of this host has
+// stays its own: Docker deletes an endpoint before it releases the address, so that this is the end of another call that asked for it.
 func (c *core) release(id poolID, addr netip.Addr) {
 	p := c.pools[id]
 	if p == nil {
 		return
 	}
-	if at, err := prefix.Offset(p.Subnet, addr); err == nil {
-		c.unlease(p, at)
+	at, err := prefix.Offset(p.Subnet, addr)
+	if err != nil || p.used[at].MAC != "" && c.inUse(id) && c.lives(id, addr) {
+		return
 	}
+	c.unlease(p, at)
 }
 
 func (c *core) unlease(p *pool, at uint64) {

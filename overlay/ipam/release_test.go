@@ -97,6 +97,42 @@ func TestFailedCreateBesideANetworkOfAnotherDriver(t *testing.T) {
 	}
 }
 
+// A second container that asks for the MAC and the address of one that runs is refused when it gets its endpoint, and so is a network with that
+// address as one of its own. Docker then releases the address: it stays the first one's.
+func TestAddressOfAnEndpointIsNotReleased(t *testing.T) {
+	c, p := testCore("a.1")
+	addr, endpoint := p.addr(2), true
+	c.inUse = func(poolID) bool { return true }
+	c.lives = func(_ poolID, a netip.Addr) bool { return a == addr && endpoint }
+	request := func(r Request) {
+		t.Helper()
+		for _, done := range c.step(c.now, func() {
+			c.request(p.id, r, func(got netip.Addr, err error) {
+				if got != addr || err != nil {
+					t.Errorf("%+v: %s (%v), want %s", r, got, err, addr)
+				}
+			})
+		}).done {
+			done(nil)
+		}
+	}
+	release := func() { c.step(c.now, func() { c.release(p.id, addr) }) }
+	web := Request{Addr: addr, MAC: "02:00:00:00:00:01"}
+	request(web)
+	for _, again := range []Request{web, {Addr: addr}} {
+		request(again)
+		release()
+		if !p.inUse(2) {
+			t.Fatalf("%+v: its container has %s, which is free", again, addr)
+		}
+	}
+	endpoint = false
+	release()
+	if p.inUse(2) {
+		t.Errorf("%s is in use, and no endpoint has it", addr)
+	}
+}
+
 // `overlane leave` that failed is taken back; the pool that Docker had given back before goes with its network all the same.
 func TestLeaveThatFailedRemembersWhatWasReleased(t *testing.T) {
 	c, p := testCore("a.1")
