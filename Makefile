@@ -346,6 +346,8 @@ lint-go:
 .PHONY: lint-shell
 lint-shell:
 	shellcheck --external-sources --source-path=SCRIPTDIR $$(git grep -lI -e '^#!.*sh$$' -e '^# shellcheck shell=')
+	@left=$$(git grep -lIe 'trap .* EXIT' -- contrib | xargs grep -l '^#!/bin/sh$$' | xargs -r grep -L 'trap .* INT' || :); \
+	[ -z "$$left" ] || { echo "only bash runs a trap on EXIT when a signal ends the script: $$left" >&2; exit 1; }
 
 .PHONY: lint-c
 lint-c:

@@ -36,6 +36,12 @@ func (e *engine) names(id string) {
 	e.named[id] = true
 }
 
+func (e *engine) removes(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.named, id)
+}
+
 func (e *engine) asks(subnet netip.Prefix) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

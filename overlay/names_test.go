@@ -176,6 +176,8 @@ func TestResolve(t *testing.T) {
 	if found, err := h.Resolve("nobody", ""); err != nil || len(found) != 0 {
 		t.Errorf("nobody: %+v, %v", found, err)
 	}
-	_, err := h.Resolve("db", "other")
-	wantError(t, err, `"other"`, "overlane status")
+	for _, other := range []string{"other", netID[:2]} { // a name may be how an ID begins
+		_, err := h.Resolve("db", other)
+		wantError(t, err, fmt.Sprintf("%q", other), "overlane status")
+	}
 }

@@ -355,6 +355,7 @@ func (o *Overlay) removeNetwork(n *network) error {
 		return err
 	}
 	delete(o.networks, n.ID)
+	o.engine.removes(n.ID)
 	o.cfg.Table.Clear(n.Key)
 	o.inUseCache.changes.Add(1)
 	n.log.Info("network deleted")

@@ -61,7 +61,7 @@ func leaveCommand() *cobra.Command {
 		Short: "Give this host's addresses to the others and end its daemon, for good",
 		Long: "Give this host's addresses to the others and end its daemon, for good. It is refused while containers of this host have addresses.\n" +
 			"What `overlane attach` gave this host ends with it. A daemon that is merely stopped keeps its addresses for the next start, and the others keep its records for some seconds.\n" +
-			"One that is started again joins again: `systemctl disable overlane`, and remove it.",
+			"One that is started again joins again: `systemctl disable overlane`, and remove it. As a managed plugin it is started again at once: `docker plugin disable -f` and `rm` it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return post(cmd, f, "leave", "") },
 	}
