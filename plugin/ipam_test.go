@@ -71,7 +71,7 @@ func TestBadPools(t *testing.T) {
 	d.cluster.Forget()
 	d.ipam("RequestPool", requestPool("10.20.0.0/24", ""), `{"PoolID":"`+pool+`","Pool":"10.20.0.0/24","Data":{}}`)
 	for body, want := range map[string]string{
-		requestPool("10.20.0.0/16", ""):                                              "subnet 10.20.0.0/16: overlaps with subnet 10.20.0.0/24",
+		requestPool("10.20.0.0/16", ""):                                              "subnet 10.20.0.0/16: overlaps with subnet 10.20.0.0/24 of subnet=10.20.0.0/24, which this host has: give another --subnet. If `docker network ls` has no network with that subnet any more: create one with --ipam-driver overlane --subnet 10.20.0.0/24, and remove it",
 		requestPool("10.30.0.1/24", ""):                                              "subnet 10.30.0.1/24: has bits set in its host part: did you mean 10.30.0.0/24?",
 		requestPool("10.30.0.0/31", ""):                                              "subnet 10.30.0.0/31: is too small",
 		requestPool("10.30.0.0/24", "10.31.0.0/25"):                                  "ip-range 10.31.0.0/25: lies outside subnet 10.30.0.0/24",

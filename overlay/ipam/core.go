@@ -334,3 +334,16 @@ func (c *core) overlapping(id poolID) *pool {
 	}
 	return nil
 }
+
+// orGiveUp is the other way out where no network of overlane's has a pool: Docker may have been killed before it had made the network, and says
+// nothing of it any more.
+func (c *core) orGiveUp(p *pool) string {
+	if c.inUse(p.id) {
+		return ""
+	}
+	option := ""
+	if p.Key != SubnetKey(p.Subnet) {
+		option = " --ipam-opt " + p.Key
+	}
+	return fmt.Sprintf(". If `docker network ls` has no network with that subnet any more: create one with --ipam-driver overlane%s --subnet %s, and remove it", option, p.Subnet)
+}

@@ -322,7 +322,7 @@ func (m *Manager) RequestPool(key string, subnet, within netip.Prefix, v6 bool) 
 	var known bool
 	_, err = wait(m, func(c *core, done func(struct{}, error)) {
 		if other := c.overlapping(pool); other != nil {
-			done(struct{}{}, fmt.Errorf("subnet %s: overlaps with subnet %s of %s, which this host has: give another --subnet", subnet, other.Subnet, other.Key))
+			done(struct{}{}, fmt.Errorf("subnet %s: overlaps with subnet %s of %s, which this host has: give another --subnet%s", subnet, other.Subnet, other.Key, c.orGiveUp(other)))
 			return
 		}
 		known = c.pools[pool] != nil && c.pools[pool].Member
