@@ -68,6 +68,9 @@ func (h *host) tested() bool { return h.Reason == "" && !h.absent }
 
 // Test tests between all hosts, and tells of its progress.
 func (m *Manager) Test(ctx context.Context, spec Spec, say func(string)) (Result, error) {
+	if err := m.awaitEnd(ctx); err != nil {
+		return Result{}, err
+	}
 	l, err := m.begin(say)
 	if err != nil {
 		return Result{}, err
@@ -87,7 +90,7 @@ func (m *Manager) Test(ctx context.Context, spec Spec, say func(string)) (Result
 	}
 	l.findHosts()
 	why := l.askDown()
-	defer l.end() // also when ctx ends
+	defer m.end(l) // also when ctx ends
 	if err := l.prepare(ctx, network); err != nil {
 		return Result{}, err
 	}
@@ -119,10 +122,36 @@ func (m *Manager) begin(say func(string)) (*lead, error) {
 	return &lead{m: m, c: m.cluster, test: m.leads, said: map[string]report{}, say: say, reports: m.reports}, nil
 }
 
+// awaitEnd waits while a test of this host's is broken off, as by an operator who then begins another.
+func (m *Manager) awaitEnd(ctx context.Context) error {
+	m.mu.Lock()
+	ending := m.ending
+	m.mu.Unlock()
+	if ending == nil {
+		return nil
+	}
+	select {
+	case <-ending:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *Manager) end(l *lead) {
+	m.mu.Lock()
+	m.ending = make(chan struct{})
+	m.mu.Unlock()
+	l.end()
+}
+
 func (m *Manager) over() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.leads, m.reports = "", nil
+	if m.ending != nil {
+		close(m.ending)
+	}
+	m.leads, m.reports, m.ending = "", nil, nil
 	m.running.Done()
 }
 

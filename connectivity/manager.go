@@ -66,8 +66,10 @@ type Manager struct {
 	mu      sync.Mutex
 	part    *part  // this host's in a test; nil: there is none
 	ended   string // the last test that this host has had a part in: an order of it may come late
-	leads   string
-	reports chan told // of the test that this host leads
+	// Of the test that this host leads.
+	leads   string // empty: none
+	reports chan told
+	ending  chan struct{} // closed when it is over; nil: it does not end yet
 }
 
 // told is what a host has reported.
