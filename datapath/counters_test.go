@@ -49,3 +49,29 @@ func TestCountersOfPorts(t *testing.T) {
 		t.Errorf("%d more packets in %d more bursts, want %d or more, of which each came after the one before was dropped", now-packets, later-bursts, n+1)
 	}
 }
+
+// What a network has carried is no less once a container of it has ended.
+func TestCountersOfNetworks(t *testing.T) {
+	port, sock, other := twoContainers(t, datapath.TrustNone)
+	frame := udp4(t, hostMAC, hostIP4, otherMAC, otherIP4)
+	for range 5 {
+		sock.send(t, frame)
+		other.receive(t)
+	}
+	carried := func() datapath.Traffic {
+		for _, n := range plane.Stats().Networks {
+			if n.VNI == vni {
+				return n.Traffic
+			}
+		}
+		return datapath.Traffic{}
+	}
+	before := carried()
+	if before.RxPackets < 5 || before.TxBytes < 5*uint64(len(frame)) {
+		t.Errorf("counted %+v, want 5 packets of %d bytes or more", before, len(frame))
+	}
+	must(t, plane.DelPort(port))
+	if after := carried(); after.RxPackets < before.RxPackets || after.RxBytes < before.RxBytes || after.TxPackets < before.TxPackets || after.TxBytes < before.TxBytes {
+		t.Errorf("counted %+v after %+v", after, before)
+	}
+}

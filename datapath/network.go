@@ -22,6 +22,7 @@ type network struct {
 	neighbours map[netip.Addr]neighbour
 	extras     map[netip.Addr]localExtra // by the address
 	extraMACs  map[MAC]*extraMAC         // behind ports
+	past       Traffic                   // of ports that are gone
 }
 
 // neighbour is where an address is. Extra: it is no endpoint's own.

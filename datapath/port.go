@@ -136,6 +136,9 @@ func (d *Datapath) DelPort(id PortID) error {
 // removePort gives the MAC and addresses back to whoever else was said to have them. The tap goes with it unless it is kept.
 func (d *Datapath) removePort(id PortID, p *port, keep bool) error {
 	net := d.nets[p.config.VNI]
+	if counted, _, err := dp.ReadPort(uint32(id)); err == nil {
+		net.past = net.past.Plus(trafficOf(counted))
+	}
 	delete(net.ports, id)
 	delete(d.ports, id)
 	delete(d.aliases, p.config.Alias)

@@ -21,6 +21,7 @@ type Stats struct {
 	MbufsTotal uint32            `json:"mbufs_total"`
 	Tables     []TableStats      `json:"tables"`
 	Ports      []PortStats       `json:"ports"`
+	Networks   []NetworkStats    `json:"networks"`
 	Underlay   Traffic           `json:"underlay"`
 	Device     *DeviceStats      `json:"device,omitempty"` // that carries VXLAN; nil: the kernel's sockets do
 	Whole      *WholeStats       `json:"whole,omitempty"`  // nil: all super-frames are cut up here
@@ -83,6 +84,12 @@ type PortStats struct {
 	Drops map[string]uint64 `json:"drops,omitempty"` // of what the container sent, or was to get, by the name of the reason; those that happened
 }
 
+// NetworkStats is the traffic of a network's ports, also of those that are gone, since the network was added.
+type NetworkStats struct {
+	VNI     uint32  `json:"vni"`
+	Traffic Traffic `json:"traffic"`
+}
+
 // Kinds of port.
 const (
 	KindTap   = "tap"
@@ -135,6 +142,7 @@ func (d *Datapath) Stats() Stats {
 		MbufsTotal: read.MbufsTotal,
 		Tables:     d.tableStats(),
 		Ports:      make([]PortStats, 0, len(d.ports)),
+		Networks:   make([]NetworkStats, 0, len(d.nets)),
 		Underlay:   trafficOf(read.Underlay),
 		Drops:      read.Drops,
 		Device:     d.deviceStats(),
@@ -148,6 +156,7 @@ func (d *Datapath) Stats() Stats {
 		stats.Paths = append(stats.Paths, d.pathStats(at, v))
 	}
 	slices.SortFunc(stats.Paths, func(a, b PathStats) int { return a.VTEP.Compare(b.VTEP) })
+	sums := make(map[uint32]Traffic, len(d.nets))
 	for id, p := range d.ports {
 		traffic, drops, err := dp.ReadPort(uint32(id))
 		if err != nil {
@@ -155,7 +164,12 @@ func (d *Datapath) Stats() Stats {
 		}
 		kind, connected := p.kind()
 		stats.Ports = append(stats.Ports, PortStats{id, p.config.Name, p.config.VNI, p.config.MAC, trafficOf(traffic), traffic.Trusted, kind, connected, drops})
+		sums[p.config.VNI] = sums[p.config.VNI].Plus(trafficOf(traffic))
 	}
+	for vni, n := range d.nets {
+		stats.Networks = append(stats.Networks, NetworkStats{vni, n.past.Plus(sums[vni])})
+	}
+	slices.SortFunc(stats.Networks, func(a, b NetworkStats) int { return cmp.Compare(a.VNI, b.VNI) })
 	slices.SortFunc(stats.Ports, func(a, b PortStats) int { return cmp.Compare(a.ID, b.ID) })
 	return stats
 }

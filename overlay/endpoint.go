@@ -81,6 +81,7 @@ type endpoint struct {
 	Endpoint
 	hasPort       bool // false after a start that could not take the tap back
 	port          datapath.PortID
+	probe         bool // see probe.go
 	setUp         bool // of an attachment: the interface has all that it is to have
 	announced     bool
 	was           string          // what its container was called last, now that it has left

@@ -88,6 +88,7 @@ type network struct {
 
 	remotes remotes
 	extras  atomic.Int32 // extra addresses of this host's endpoints, to pass over what is of no account to them
+	forTest bool         // made for a test of connectivity alone
 	deleted bool         // by Docker, which does not ask again when that fails; guarded by Overlay.mu
 
 	mu            sync.Mutex // guards all below; held for the length of a call

@@ -107,7 +107,9 @@ func (o *Overlay) makeOwnNetwork(own OwnNetwork) (string, error) {
 			return "", refusal(net, other)
 		}
 	}
-	return net.ID, o.addNetwork(o.newNetwork(net))
+	made := o.newNetwork(net)
+	made.forTest = true
+	return net.ID, o.addNetwork(made)
 }
 
 // addProbe makes the endpoint on a network of this host.
@@ -116,7 +118,7 @@ func (o *Overlay) addProbe(id string, spec ProbeSpec) (*Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	ep := &endpoint{changed: time.Now(), Endpoint: Endpoint{
+	ep := &endpoint{probe: true, changed: time.Now(), Endpoint: Endpoint{
 		ID: newID(), NetworkID: id, MAC: newMAC(nil), State: StateJoined, Sandbox: spec.Sandbox.Path(), Trust: TrustNone, Names: spec.Name,
 	}}
 	addrs := spec.Own.Addrs

@@ -58,6 +58,10 @@ func TestProbe(t *testing.T) {
 	}
 	_, err := h.AddProbe(overlay.ProbeSpec{Own: overlay.OwnNetwork{Name: "overlane-test-2", VNI: 4711, Addrs: p.Addrs}, Sandbox: box})
 	wantError(t, err, "VNI 4711")
+	stats := h.datapath.Stats()
+	if endpoints, _ := h.TrafficOf(stats); len(endpoints) > 0 || len(h.NetworkTraffic(stats)) > 0 {
+		t.Errorf("what metrics would have names of: endpoints %+v, networks %+v", endpoints, h.NetworkTraffic(stats))
+	}
 	h.must(h.RemoveProbe(p))
 	h.wantDetached()
 	if s := h.Status(); len(s.Networks) > 0 || len(h.datapath.Networks()) > 0 || len(h.names.Served()) > 0 {

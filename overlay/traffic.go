@@ -48,16 +48,40 @@ func (o *Overlay) TrafficOf(s datapath.Stats) (endpoints []EndpointTraffic, host
 	return endpoints, hosts
 }
 
-// traffic is that of its endpoints, by the names of their taps.
+// NetworkTraffic is what this host's containers have received on each network, by its name, and sent: also those that have ended. What was made
+// for a test alone is left out.
+func (o *Overlay) NetworkTraffic(s datapath.Stats) map[string]datapath.Traffic {
+	counted := make(map[uint32]datapath.Traffic, len(s.Networks))
+	for _, n := range s.Networks {
+		counted[n.VNI] = n.Traffic
+	}
+	all := map[string]datapath.Traffic{}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, n := range o.networks {
+		n.mu.Lock()
+		if !n.forTest {
+			name := cmp.Or(n.called, n.Key)
+			all[name] = all[name].Plus(asContainersSee(counted[n.VNI]))
+		}
+		n.mu.Unlock()
+	}
+	return all
+}
+
+// asContainersSee turns what the pipeline counts: it receives what they send.
+func asContainersSee(t datapath.Traffic) datapath.Traffic {
+	return datapath.Traffic{RxPackets: t.TxPackets, RxBytes: t.TxBytes, TxPackets: t.RxPackets, TxBytes: t.RxBytes}
+}
+
+// traffic is that of its endpoints, by the names of their taps. Probes are left out.
 func (n *network) traffic(taps map[string]datapath.PortStats) (all []EndpointTraffic) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
 		ep := n.endpoints[id]
-		if p, counted := taps[ep.Tap()]; counted {
-			// The pipeline receives what the container sends.
-			t := datapath.Traffic{RxPackets: p.TxPackets, RxBytes: p.TxBytes, TxPackets: p.RxPackets, TxBytes: p.RxBytes}
-			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(ep.container(), short(id)), t, p.Drops})
+		if p, counted := taps[ep.Tap()]; counted && !ep.probe {
+			all = append(all, EndpointTraffic{cmp.Or(n.called, n.Key), cmp.Or(ep.container(), short(id)), asContainersSee(p.Traffic), p.Drops})
 		}
 	}
 	return all

@@ -30,6 +30,10 @@ func TestTrafficHasNames(t *testing.T) {
 	if len(hosts) != 1 || hosts[0] != (overlay.HostTraffic{Host: overlaytest.Peer.Host, VTEP: overlaytest.Peer.VTEP, Traffic: datapath.Traffic{RxPackets: 5, RxBytes: 6, TxPackets: 7, TxBytes: 8}}) {
 		t.Errorf("hosts: %+v", hosts)
 	}
+	s := datapath.Stats{Networks: []datapath.NetworkStats{{VNI: h.Status().Networks[0].VNI, Traffic: datapath.Traffic{RxPackets: 1, RxBytes: 2, TxPackets: 3, TxBytes: 4}}}}
+	if sums := h.NetworkTraffic(s); len(sums) != 1 || sums[key] != want {
+		t.Errorf("networks: %+v", sums)
+	}
 	h.NameNetwork(netID, "app")
 	h.NameContainer(netID, epID, []string{"web", "alias"})
 	if endpoints, _ := counted(); len(endpoints) != 1 || !reflect.DeepEqual(endpoints[0], overlay.EndpointTraffic{Network: "app", Endpoint: "web", Traffic: want, Drops: drops}) {

@@ -129,7 +129,7 @@ func run(ctx context.Context, s settings, log *logrus.Logger) error {
 	ctl.keyring.Store(&k)
 	stopMetrics := func() {}
 	if metricsListener != nil {
-		handler := metricsHandler(traffic{stats: n.datapath.Stats, named: n.overlay.TrafficOf}, n.cluster, pipeline(n.datapath.Stats), queries(n.overlay.Names), keyAges(n.overlay.Encryption), addressUsage(n.overlay.AddressUsage))
+		handler := metricsHandler(traffic{stats: n.datapath.Stats, named: n.overlay.TrafficOf, networks: n.overlay.NetworkTraffic}, n.cluster, pipeline(n.datapath.Stats), queries(n.overlay.Names), keyAges(n.overlay.Encryption), addressUsage(n.overlay.AddressUsage))
 		stopMetrics = serveMetrics(handler, metricsListener, failed)
 	}
 	log.WithFields(logrus.Fields{"vtep": netip.AddrPortFrom(s.vtep(), s.vxlanPort), "version": version()}).Info("overlane is ready")

@@ -49,6 +49,7 @@ func metricsOfEverything(cluster prometheus.Collector) http.Handler {
 		return []overlay.EndpointTraffic{{Network: "app", Endpoint: "web", Traffic: one}, {Network: "app", Endpoint: "db", Traffic: one, Drops: map[string]uint64{"spoofed_ip": 2}}, {Network: "app", Endpoint: "db", Traffic: one, Drops: map[string]uint64{"spoofed_ip": 3}}},
 			[]overlay.HostTraffic{{Host: "blue", VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), Traffic: one}}
 	}
+	sums := func(datapath.Stats) map[string]datapath.Traffic { return map[string]datapath.Traffic{"app": {RxBytes: 700}} }
 	named := func() overlay.NamesStatus {
 		return overlay.NamesStatus{Status: names.Status{Containers: 4, Queries: map[string]uint64{"answered": 5}}}
 	}
@@ -61,7 +62,7 @@ func metricsOfEverything(cluster prometheus.Collector) http.Handler {
 	usage := func() []ipam.Usage {
 		return []ipam.Usage{{Key: "network=app", Subnet: netip.MustParsePrefix("10.20.0.0/16"), Used: 3, Free: 1021}}
 	}
-	return metricsHandler(traffic{stats: stats, named: seen}, cluster, pipeline(stats), queries(named), keyAges(ages), addressUsage(usage))
+	return metricsHandler(traffic{stats: stats, named: seen, networks: sums}, cluster, pipeline(stats), queries(named), keyAges(ages), addressUsage(usage))
 }
 
 func TestMetricsAreServed(t *testing.T) {
@@ -71,7 +72,7 @@ func TestMetricsAreServed(t *testing.T) {
 		`overlane_dns_queries_total{result="answered"} 5`, "overlane_dns_containers 4",
 		`overlane_endpoint_receive_packets_total{endpoint="web",network="app"} 1`, `overlane_endpoint_receive_bytes_total{endpoint="web",network="app"} 100`,
 		`overlane_endpoint_transmit_packets_total{endpoint="web",network="app"} 2`, `overlane_endpoint_transmit_bytes_total{endpoint="db",network="app"} 400`,
-		`overlane_network_receive_bytes_total{network="app"} 300`, `overlane_host_transmit_packets_total{host="blue",vtep="192.0.2.2:4789"} 2`,
+		`overlane_network_receive_bytes_total{network="app"} 700`, `overlane_host_transmit_packets_total{host="blue",vtep="192.0.2.2:4789"} 2`,
 		`overlane_endpoint_dropped_packets_total{endpoint="db",network="app",reason="spoofed_ip"} 5`,
 		`overlane_worker_queue_ratio{cpu="3",worker="0"} 0.25`, `overlane_worker_stuck{cpu="3",worker="0"} 1`,
 		`overlane_worker_burst_packets_bucket{cpu="3",from="containers",worker="0",le="2"} 2`, `overlane_worker_burst_packets_bucket{cpu="3",from="containers",worker="0",le="16"} 4`,
@@ -85,7 +86,7 @@ func TestMetricsAreServed(t *testing.T) {
 		}
 	}
 	few := scraped(t, "?endpoints=false")
-	if strings.Contains(few, "overlane_endpoint_") || !strings.Contains(few, `overlane_network_receive_bytes_total{network="app"} 300`) {
+	if strings.Contains(few, "overlane_endpoint_") || !strings.Contains(few, `overlane_network_receive_bytes_total{network="app"} 700`) {
 		t.Errorf("without endpoints:\n%s", few)
 	}
 	if said := scraped(t, "?endpoints=some"); !strings.Contains(said, "want true or false") {

@@ -15,6 +15,7 @@ import (
 type traffic struct {
 	stats     func() datapath.Stats
 	named     func(datapath.Stats) ([]overlay.EndpointTraffic, []overlay.HostTraffic)
+	networks  func(datapath.Stats) map[string]datapath.Traffic
 	endpoints bool // each container has series of its own
 }
 
@@ -39,7 +40,7 @@ func (descs trafficDescs) collect(ch chan<- prometheus.Metric, t datapath.Traffi
 
 var (
 	endpointDescs = newTrafficDescs("endpoint", "a container of this host", "network", "endpoint")
-	networkDescs  = newTrafficDescs("network", "the containers of this host on a network", "network")
+	networkDescs  = newTrafficDescs("network", "the containers of this host on a network, also those that have ended", "network")
 	hostDescs     = newTrafficDescs("host", "this host, in VXLAN from another one or to it,", "host", "vtep")
 	refusedDesc   = prometheus.NewDesc("overlane_endpoint_dropped_packets_total", "Packets that a container of this host sent, or was to get, and that were dropped, by reason.", []string{"network", "endpoint", "reason"}, nil)
 	queueDesc     = prometheus.NewDesc("overlane_worker_queue_ratio", "How full the queue is of what a worker has to read from the underlay's sockets, from 0 to 1.", []string{"worker", "cpu"}, nil)
@@ -71,16 +72,15 @@ func (c traffic) Collect(ch chan<- prometheus.Metric) {
 	s := c.stats()
 	endpoints, hosts := c.named(s)
 	// Names may be had twice, series may not: such are counted together.
-	networks, named, refused := map[string]datapath.Traffic{}, map[[2]string]datapath.Traffic{}, map[[3]string]uint64{}
+	named, refused := map[[2]string]datapath.Traffic{}, map[[3]string]uint64{}
 	for _, e := range endpoints {
-		networks[e.Network] = networks[e.Network].Plus(e.Traffic)
 		key := [2]string{e.Network, e.Endpoint}
 		named[key] = named[key].Plus(e.Traffic)
 		for reason, n := range e.Drops {
 			refused[[3]string{e.Network, e.Endpoint, reason}] += n
 		}
 	}
-	for network, t := range networks {
+	for network, t := range c.networks(s) {
 		networkDescs.collect(ch, t, network)
 	}
 	if c.endpoints {
