@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -81,5 +82,28 @@ func TestVersionsBehindAreThoseKnownOfAndLacking(t *testing.T) {
 	receive(packet{deltas: []delta{setDelta(7, 2, 6)}})
 	if _, _, behind := c.tally(c.now); behind != 0 {
 		t.Errorf("%d versions behind after what was missing came", behind)
+	}
+}
+
+// A host that was set up anew, under its name and at its address, is no host that is down.
+func TestReplacedNodeIsNotDown(t *testing.T) {
+	c, _ := twoNodes()
+	at := netip.MustParseAddrPort("192.0.2.9:4789")
+	for id, host := range []string{3: "web", 4: "web", 5: "db"} {
+		if host != "" {
+			c.step(c.now, memberUpEvent{nodeID{byte(id)}, meta{host: host, vtep: at, incarnation: 1}, at})
+		}
+	}
+	c.step(c.now, memberDownEvent{nodeID{3}})
+	c.step(c.now, memberDownEvent{nodeID{5}})
+	replaced := map[string]bool{}
+	for _, m := range c.members(c.now) {
+		if m.Replaced {
+			replaced[m.ID] = true
+		}
+	}
+	states, _, _ := c.tally(c.now)
+	if len(replaced) != 1 || !replaced[(nodeID{3}).String()] || states[StateDead] != 1 {
+		t.Errorf("replaced %v, states %v; want the node of web that is down replaced, and db alone dead", replaced, states)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -15,12 +16,31 @@ const suspectAfter = time.Second
 
 func (c *core) members(now time.Time) []Member {
 	var members []Member
+	replaced := c.replaced(now)
 	for _, o := range c.order {
 		if o.seen {
-			members = append(members, c.member(now, o))
+			m := c.member(now, o)
+			m.Replaced = replaced(o)
+			members = append(members, m)
 		}
 	}
 	return members
+}
+
+// replaced says of nodes that are dead whether their hosts were set up anew.
+func (c *core) replaced(now time.Time) func(*owner) bool {
+	type place struct {
+		host string
+		vtep netip.AddrPort
+	}
+	at := func(o *owner) place { return place{o.meta.host, o.meta.vtep} }
+	up := map[place]bool{}
+	for _, o := range c.order {
+		if o.member {
+			up[at(o)] = true
+		}
+	}
+	return func(o *owner) bool { return o.state(now) == StateDead && up[at(o)] }
 }
 
 func (c *core) member(now time.Time, o *owner) Member {
@@ -98,11 +118,13 @@ func (c *core) allConflicts() []Conflict {
 }
 
 // tally counts the members and records by state, and the versions that are
-// known of and lacking.
+// known of and lacking. A node whose host was set up anew is no member that is
+// down.
 func (c *core) tally(now time.Time) (states map[State]int, records map[string]int, behind int) {
 	states, records = map[State]int{}, map[string]int{}
+	replaced := c.replaced(now)
 	for _, o := range c.order {
-		if o.seen {
+		if o.seen && !replaced(o) {
 			states[o.state(now)]++
 		}
 		state := "used"

@@ -195,7 +195,11 @@ func byHost(members []discovery.Member, here netip.AddrPort) []MemberStatus {
 	all := make([]MemberStatus, 0, len(members))
 	sharing := sharedAddressHealth(members)
 	for _, m := range members {
-		all = append(all, MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, cmp.Or(sharing[m.ID], memberHealth(m, here))})
+		status := MemberStatus{m.ID, m.Host, m.State, m.Addr, m.VTEP, m.Incarnation, m.Self, cmp.Or(sharing[m.ID], memberHealth(m, here))}
+		if m.Replaced {
+			status.State, status.Health = StateReplaced, Health{}
+		}
+		all = append(all, status)
 	}
 	slices.SortFunc(all, func(a, b MemberStatus) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	return all

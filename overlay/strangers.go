@@ -11,6 +11,9 @@ import (
 // StateStranger is that of a host which knocked, or was found where a member was to be, and belongs to another cluster.
 const StateStranger discovery.State = "stranger"
 
+// StateReplaced is that of a node whose host was set up anew: discovery.Member.Replaced.
+const StateReplaced discovery.State = "replaced"
+
 // StateCopy is that of a host which runs on a copy of this host's data directory.
 const StateCopy discovery.State = "copy"
 

@@ -166,7 +166,7 @@ func hostsOf(s *overlay.Status, r rates) []Host {
 	}
 	member := map[netip.AddrPort]bool{}
 	for _, m := range s.Members {
-		if m.State == discovery.StateLeft || m.State == overlay.StateStranger || m.ID == "" {
+		if m.State == discovery.StateLeft || m.State == overlay.StateStranger || m.State == overlay.StateReplaced || m.ID == "" {
 			continue
 		}
 		member[m.VTEP] = true
