@@ -85,6 +85,7 @@ func (a answers) add(t told) {
 func (m *Manager) List(ctx context.Context, name string) []Network {
 	hosts := append(m.peers(), m.cluster.Self())
 	heard := m.ask(ctx, name, hosts)
+	hosts = append(hosts, m.down()...)
 	networks := []Network{}
 	for _, d := range m.listed(name, heard) {
 		n := Network{Definition: d, Host: m.hostOf(d.Origin), Hosts: hostStates(&d, hosts, heard)}
@@ -113,7 +114,7 @@ func (m *Manager) listed(name string, heard answers) []Definition {
 	return slices.DeleteFunc(all, func(d Definition) bool { return name != "" && d.Name != name })
 }
 
-// hostStates says how each host that is up has a network, of those that should, or do.
+// hostStates says how each host has a network, of those that should, or do.
 func hostStates(d *Definition, hosts []discovery.Member, heard answers) []HostState {
 	all := []HostState{}
 	for _, o := range hosts {
@@ -122,6 +123,8 @@ func hostStates(d *Definition, hosts []discovery.Member, heard answers) []HostSt
 		state, has := a.states[d.Name]
 		wanted := !d.Removed && d.appliesTo(o.ID, o.Host)
 		switch {
+		case o.State == discovery.StateDead && (wanted || d.Removed):
+			s.Reason, s.lasting = "the host is down, and follows when it is back", true
 		case !answered && (wanted || d.Removed):
 			s.Reason, s.silent = "the host does not answer", true
 		case a.noEngine || !has && !wanted:
@@ -193,12 +196,14 @@ func (m *Manager) Settle(ctx context.Context, d *Definition) (Network, error) {
 	ctx, cancel := context.WithTimeout(ctx, SettleTimeout)
 	defer cancel()
 	hosts := append(m.peers(), m.cluster.Self())
+	down := m.down()
 	heard := answers{}
 	left := hosts // to be asked
 	for pause := firstAsk; ; pause = min(2*pause, lastAsk) {
 		maps.Copy(heard, m.ask(ctx, d.Name, left))
-		n := Network{Definition: *d, Host: m.hostOf(d.Origin), Hosts: hostStates(d, hosts, heard)}
-		if err := m.counts(d); err != nil {
+		counts, err := m.counts(d)
+		n := Network{Definition: *counts, Host: m.hostOf(counts.Origin), Hosts: hostStates(counts, append(down, hosts...), heard)}
+		if err != nil {
 			return n, err
 		}
 		waiting := map[string]bool{}
@@ -219,13 +224,14 @@ func (m *Manager) Settle(ctx context.Context, d *Definition) (Network, error) {
 	}
 }
 
-// counts says that another definition of the name counts.
-func (m *Manager) counts(d *Definition) error {
+// counts gives what counts for a definition's wish: itself, or a removal of another host's in place of this one's. The error: another
+// definition does.
+func (m *Manager) counts(d *Definition) (*Definition, error) {
 	m.mu.Lock()
 	now := m.table[d.Name]
 	m.mu.Unlock()
-	if now == nil || now.identity() != d.identity() {
-		return fmt.Errorf("network %s: %w: see `overlane network inspect %s`", d.Name, errLost, d.Name)
+	if now == nil || now.identity() != d.identity() && !(now.Removed && d.Removed) {
+		return d, fmt.Errorf("network %s: %w: see `overlane network inspect %s`", d.Name, errLost, d.Name)
 	}
-	return nil
+	return now, nil
 }

@@ -167,6 +167,13 @@ func (m *Manager) peers() []discovery.Member {
 	})
 }
 
+// down are the other hosts that know such networks and are not up.
+func (m *Manager) down() []discovery.Member {
+	return slices.DeleteFunc(m.cluster.Members(), func(o discovery.Member) bool {
+		return o.Self || !o.Networks || o.State != discovery.StateDead || o.Replaced
+	})
+}
+
 func (m *Manager) digest() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()

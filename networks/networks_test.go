@@ -137,9 +137,14 @@ func TestHostThatWasOffCatchesUp(t *testing.T) {
 	b.cut(off, true)
 	off.Close()
 	for _, name := range []string{"old", "older"} {
-		_, err = b.hosts[0].Remove(name)
+		d, err := b.hosts[0].Remove(name)
 		must(t, err)
 		b.have(name, false, b.hosts[:2]...)
+		n, err := b.hosts[0].Settle(t.Context(), d)
+		must(t, err)
+		if i := slices.IndexFunc(n.Hosts, func(s HostState) bool { return s.ID == off.id }); i < 0 || !strings.Contains(n.Hosts[i].Reason, "is down") {
+			t.Errorf("%s is removed, and the host that is down: %+v", name, n.Hosts)
+		}
 	}
 	_, err = b.hosts[1].Create("new", nil, wish("10.2.0.0/16"))
 	must(t, err)
@@ -154,6 +159,28 @@ func TestHostThatWasOffCatchesUp(t *testing.T) {
 	b.have("new", true, b.hosts...)
 	b.have("old", false, b.hosts...)
 	b.have("older", false, b.hosts...)
+}
+
+// A network that two operators remove at once is removed for both.
+func TestConcurrentRemoval(t *testing.T) {
+	b := newBed(t, 2)
+	_, err := b.hosts[0].Create("app", nil, wish("10.1.0.0/16"))
+	must(t, err)
+	b.have("app", true, b.hosts...)
+	b.cut(b.hosts[1], true)
+	var removals []*Definition
+	for _, h := range b.hosts {
+		d, err := h.Remove("app")
+		must(t, err)
+		removals = append(removals, d)
+	}
+	b.cut(b.hosts[1], false)
+	for i, h := range b.hosts {
+		n, err := h.Settle(t.Context(), removals[i])
+		if err != nil || slices.ContainsFunc(n.Hosts, func(s HostState) bool { return s.Reason != "" }) {
+			t.Errorf("host %d: %v, %+v", i, err, n.Hosts)
+		}
+	}
 }
 
 // Two hosts that make the same name differently end with one definition, however they made it, and the other host is told.
