@@ -49,7 +49,9 @@ func metricsOfEverything(cluster prometheus.Collector) http.Handler {
 		return []overlay.EndpointTraffic{{Network: "app", Endpoint: "web", Traffic: one}, {Network: "app", Endpoint: "db", Traffic: one, Drops: map[string]uint64{"spoofed_ip": 2}}, {Network: "app", Endpoint: "db", Traffic: one, Drops: map[string]uint64{"spoofed_ip": 3}}},
 			[]overlay.HostTraffic{{Host: "blue", VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), Traffic: one}}
 	}
-	sums := func(datapath.Stats) map[string]datapath.Traffic { return map[string]datapath.Traffic{"app": {RxBytes: 700}} }
+	sums := func(datapath.Stats) map[string]datapath.Traffic {
+		return map[string]datapath.Traffic{"app": {RxBytes: 700}}
+	}
 	named := func() overlay.NamesStatus {
 		return overlay.NamesStatus{Status: names.Status{Containers: 4, Queries: map[string]uint64{"answered": 5}}}
 	}

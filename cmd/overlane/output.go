@@ -95,13 +95,17 @@ const watchInterval = 2 * time.Second
 // clearScreen has a terminal begin anew: ECMA-48, CUP and ED.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// watch shows answers one after the other, each whole at once, until ctx ends. A daemon that does not answer is said, and asked again.
-func watch(ctx context.Context, out io.Writer, show func(io.Writer) error) error {
+// watch shows answers one after the other, each whole at once, until ctx ends. A daemon that does not answer is said, and asked again. Only a
+// terminal has each take the place of the one before, and is told of errors among them.
+func watch(ctx context.Context, out, errs io.Writer, screen bool, show func(io.Writer) error) error {
 	for {
 		var page bytes.Buffer
-		page.WriteString(clearScreen)
+		if screen {
+			page.WriteString(clearScreen)
+			errs = &page
+		}
 		if err := show(&page); ctx.Err() == nil && err != nil {
-			fmt.Fprintln(&page, err)
+			fmt.Fprintln(errs, err)
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -58,14 +58,23 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
-// Each answer takes the place of the one before, and one that fails ends nothing.
-func TestWatch(t *testing.T) { bubble.Test(t, testWatch) }
+// On a screen each answer takes the place of the one before; what goes elsewhere is answers alone. One that fails ends nothing.
+func TestWatch(t *testing.T) {
+	for screen, want := range map[bool][2]string{true: {clearScreen + "first\n" + clearScreen + "not there\n", ""}, false: {"first\n", "not there\n"}} {
+		bubble.Test(t, func(t *testing.T) {
+			out, errs, err := watched(t, screen)
+			if err != nil || out != want[0] || errs != want[1] {
+				t.Errorf("screen %v: %v: %q and %q, want %q", screen, err, out, errs, want)
+			}
+		})
+	}
+}
 
-func testWatch(t *testing.T) {
+func watched(t *testing.T, screen bool) (answered, failed string, err error) {
 	ctx, cancel := context.WithCancel(t.Context())
-	var out bytes.Buffer
+	var out, errs bytes.Buffer
 	answers := 0
-	err := watch(ctx, &out, func(page io.Writer) error {
+	err = watch(ctx, &out, &errs, screen, func(page io.Writer) error {
 		answers++
 		switch answers {
 		case 1:
@@ -78,7 +87,5 @@ func testWatch(t *testing.T) {
 		fmt.Fprintln(page, "third")
 		return nil
 	})
-	if want := clearScreen + "first\n" + clearScreen + "not there\n"; err != nil || out.String() != want {
-		t.Errorf("%v: %q, want %q", err, out.String(), want)
-	}
+	return out.String(), errs.String(), err
 }

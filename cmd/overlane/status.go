@@ -79,7 +79,8 @@ func show[T any](cmd *cobra.Command, f *controlFlags, what string, tables func(i
 		return write(out, f, answer, tables)
 	}
 	if f.watch {
-		return watch(cmd.Context(), cmd.OutOrStdout(), once)
+		out := cmd.OutOrStdout()
+		return watch(cmd.Context(), out, cmd.ErrOrStderr(), isTerminal(out), once)
 	}
 	return once(cmd.OutOrStdout())
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/overlane/overlane/datapath"
 	"github.com/overlane/overlane/discovery"
+	"github.com/overlane/overlane/internal/plain"
 	"github.com/overlane/overlane/networks"
 	"github.com/overlane/overlane/overlay"
 )
@@ -64,7 +65,7 @@ func writeTables(out io.Writer, s overlay.Status) error {
 func row(w io.Writer, cells ...any) {
 	texts := make([]string, len(cells))
 	for i, cell := range cells {
-		texts[i] = cmp.Or(fmt.Sprint(cell), "-")
+		texts[i] = plain.Text(cmp.Or(fmt.Sprint(cell), "-")) // some are of other hosts
 	}
 	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }

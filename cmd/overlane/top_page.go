@@ -72,7 +72,10 @@ type moved struct {
 func (t *top) rates(before, after map[[2]string]datapath.Traffic) (all []moved) {
 	seconds := t.seconds()
 	for key, now := range after {
-		was := before[key]
+		was, known := before[key]
+		if !known || now.RxBytes < was.RxBytes || now.TxBytes < was.TxBytes {
+			was = now // it has another name, or is another one: what it has counted is not of this second
+		}
 		rate := func(before, after uint64) float64 { return float64(grown(before, after)) / seconds }
 		m := moved{
 			what: key[0], where: key[1],

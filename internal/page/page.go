@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -38,7 +37,7 @@ type Page struct {
 	server   http.Server
 
 	trace   func(context.Context, TraceQuery, io.Writer) error
-	tracing sync.Mutex      // one at a time
+	tracing chan struct{}   // has room for one at a time
 	ends    context.Context // with the page
 	end     context.CancelFunc
 }
@@ -58,7 +57,7 @@ const (
 
 // New makes a page, and begins to look at the counters.
 func New(cfg Config) *Page {
-	p := &Page{watcher: watch(cfg.Source, sampleInterval), password: cfg.Password, trace: cfg.Trace}
+	p := &Page{watcher: watch(cfg.Source, sampleInterval), password: cfg.Password, trace: cfg.Trace, tracing: make(chan struct{}, 1)}
 	p.ends, p.end = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.Handle("GET /", files())

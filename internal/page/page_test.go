@@ -342,7 +342,14 @@ func TestTracesEnd(t *testing.T) {
 	if another := begin(t.Context()); another.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("beside another trace: %s", another.Status)
 	}
-	stop()
+	stop() // as a page does that then asks for another pair
+	again, stopAgain := context.WithCancel(t.Context())
+	defer stopAgain()
+	if next := begin(again); next.StatusCode != http.StatusOK {
+		t.Errorf("behind a trace that was broken off: %s", next.Status)
+	}
+	<-ended
+	stopAgain()
 	<-ended
 }
 

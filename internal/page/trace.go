@@ -20,6 +20,8 @@ type TraceQuery struct {
 const (
 	// traceTime is how long packets are shown.
 	traceTime = 30 * time.Second
+	// traceWait is how long one that was broken off may take to end, as where somebody asks for another pair.
+	traceWait = 2 * time.Second
 	// maxQuery is plenty for three names.
 	maxQuery = 4 << 10
 )
@@ -37,11 +39,15 @@ func (p *Page) serveTrace(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("what is to be traced: %s", err), http.StatusBadRequest)
 		return
 	}
-	if !p.tracing.TryLock() {
+	select {
+	case p.tracing <- struct{}{}:
+		defer func() { <-p.tracing }()
+	case <-time.After(traceWait):
 		http.Error(w, "another trace is under way: wait until it has ended", http.StatusServiceUnavailable)
 		return
+	case <-r.Context().Done():
+		return
 	}
-	defer p.tracing.Unlock()
 	query.Packets = p.password != nil
 	ctx, cancel := context.WithTimeout(r.Context(), traceTime)
 	defer cancel()
