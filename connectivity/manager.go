@@ -63,9 +63,9 @@ type Manager struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	part    *part  // this host's in a test; nil: there is none
-	ended   string // the last test that this host has had a part in: an order of it may come late
+	mu    sync.Mutex
+	part  *part  // this host's in a test; nil: there is none
+	ended string // the last test that this host has had a part in: an order of it may come late
 	// Of the test that this host leads.
 	leads   string // empty: none
 	reports chan told
