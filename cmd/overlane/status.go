@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -94,6 +95,8 @@ func unreachable(path string, err error) error {
 		return fmt.Errorf("%w: no daemon answers on %s; start it with `overlane daemon`", errNotRunning, path)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s may be used by root alone: run the command as root", path)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the daemon on %s does not answer within %s: see what its log says last; where a packet worker does not run, what waits for it keeps others waiting", path, controlTimeout)
 	}
 	return fmt.Errorf("the daemon on %s does not answer: %w", path, err)
 }
