@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,9 +125,15 @@ func (f *fabric) empty() {
 // test has a host lead a test.
 func (f *fabric) test(leader int, network string) connectivity.Result {
 	f.t.Helper()
-	r, err := f.hosts[leader].Test(f.t.Context(), connectivity.Spec{Network: network}, func(string) {})
-	must(f.t, err)
-	return r
+	for {
+		r, err := f.hosts[leader].Test(f.t.Context(), connectivity.Spec{Network: network}, func(string) {})
+		if err != nil && strings.Contains(err.Error(), "is under way") { // another host's, which ends
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		must(f.t, err)
+		return r
+	}
 }
 
 // cluster is what a host sees of the others.

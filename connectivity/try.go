@@ -218,13 +218,13 @@ func (e *echoes) largest(ctx context.Context, passes, fails int) int {
 		step := max((fails-passes)/(each+1), 1)
 		first := e.number
 		passed := passes
-		for range 2 { // one may get lost
+		for try := range 2 { // one may get lost, or be late
 			sent := 0
 			for size := passes + step; size < fails && sent < each; size += step {
 				e.send(size)
 				sent++
 			}
-			for end := time.Now().Add(tryTime / 2); sent > 0; sent-- {
+			for end := time.Now().Add(tryTime / 2 * time.Duration(1+try)); sent > 0; sent-- {
 				number, size, err := e.receive(end)
 				if err != nil {
 					break

@@ -116,6 +116,7 @@ func TestCaptureOfOthers(t *testing.T) {
 			whole, take := capturing(t, captureConfig("icmp")), capturing(t, c.config)
 			run(t, containerNS, "ping -c 1 -W 5 "+peerIP4)
 			waitFor(t, "the answer", func() bool { return len(at(whole(), datapath.PointDelivered)) == 1 })
+			waitFor(t, "as many packets", func() bool { return len(take()) >= c.want })
 			got := take()
 			if len(got) != c.want {
 				t.Fatalf("%d packets, want %d: %+v", len(got), c.want, got)

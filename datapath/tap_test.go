@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -313,13 +314,15 @@ func TestTapDeleted(t *testing.T) {
 	t.Cleanup(func() { must(t, plane.DelNetwork(vni)) })
 	container(t, containerNS, "ovtest0", hostMAC, innerMTU, vni, hostIP4+"/24")
 	run(t, containerNS, "ip link del eth0")
+	runtime.GC() // else it may come now
 	var before, after unix.Rusage
+	began := time.Now()
 	must(t, unix.Getrusage(unix.RUSAGE_SELF, &before))
 	run(t, containerNS, "ping -q -c 10 -i 0.1 127.0.0.1")
 	must(t, unix.Getrusage(unix.RUSAGE_SELF, &after))
 	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
-	if used > 200*time.Millisecond {
-		t.Errorf("%v of CPU time in a second", used)
+	if took := time.Since(began); used > took/2 { // a worker that goes on reading takes it all
+		t.Errorf("%v of CPU time in %v", used, took)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/overlane/overlane/datapath"
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // The testbed: a host whose datapath runs in this process, containers on it, and a peer that is a Linux vxlan device, each
@@ -66,6 +67,20 @@ func TestMain(m *testing.M) {
 	onHost(func() { plane.Close() })
 }
 
+// usableCPUs are those that the process may use.
+func usableCPUs() (cpus []int) {
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		panic(err)
+	}
+	for cpu := range len(allowed) * 64 {
+		if allowed.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus
+}
+
 // hostThread is the daemon's thread: it lives in the host's namespace, and so do the sockets and taps made on it.
 func hostThread(ready chan<- error) {
 	runtime.LockOSThread()
@@ -77,7 +92,8 @@ func hostThread(ready chan<- error) {
 		log := logrus.New()
 		log.SetLevel(logrus.DebugLevel)
 		underlay := os.Getenv(underlayEnv)
-		cpus := []int{0, 1}[:min(2, runtime.NumCPU())]
+		cpus := usableCPUs()
+		cpus = cpus[:min(2, len(cpus))]
 		if underlay == "wire" {
 			cpus = cpus[:1] // net_af_xdp sees one queue of a veth, however many it has
 		}

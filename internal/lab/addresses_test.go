@@ -198,11 +198,11 @@ func TestAddressOfADeadHost(t *testing.T) {
 	pooled(t, c.Hosts, "app", "10.53.0.0/26")
 	dead, survivors := c.Hosts[2], &Cluster{Hosts: c.Hosts[:2]}
 	db, _ := start(t, dead, "db", "app", "--ip", addr)
-	name := strings.TrimSpace(shell(t, dead, "hostname"))
+	id := strings.TrimSpace(shell(t, dead, "overlane status -o json | jq -r .node.id"))
 	kill(t, dead)
 	everyHost(t, survivors, "finds the host dead", func(h *Host) error {
 		for _, m := range status(t, h).Members {
-			if m.Host == name && m.State != "dead" {
+			if m.ID == id && m.State != "dead" {
 				return fmt.Errorf("%s is %s", m.Host, m.State)
 			}
 		}
