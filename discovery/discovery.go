@@ -111,7 +111,7 @@ type Member struct {
 	Deaf        bool          // it gets no datagrams of this node's, and is sent streams
 	Mute        bool          // this node gets no datagrams of its, but streams
 	Frozen      bool          // dead, together with so many others that its records stay in use
-	Replaced    bool          // dead, and its host was set up anew: a node of its host's name that is up has its VTEP
+	Replaced    bool          // dead, not Frozen, and its host was set up anew: a node of its host's name that is up has its VTEP
 	LastSeen    time.Time     // when it went down; zero while it is up
 }
 

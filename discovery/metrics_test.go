@@ -96,6 +96,12 @@ func TestReplacedNodeIsNotDown(t *testing.T) {
 	}
 	c.step(c.now, memberDownEvent{nodeID{3}})
 	c.step(c.now, memberDownEvent{nodeID{5}})
+	frozen := func(are bool) { c.owners[nodeID{3}].frozen, c.owners[nodeID{5}].frozen = are, are }
+	frozen(true)
+	if states, _, _ := c.tally(c.now); states[StateDead] != 2 {
+		t.Errorf("states %v, while the records of nodes that are down stay in use", states)
+	}
+	frozen(false)
 	replaced := map[string]bool{}
 	for _, m := range c.members(c.now) {
 		if m.Replaced {

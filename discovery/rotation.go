@@ -102,7 +102,7 @@ func (c *Cluster) Keyring() []KeyStatus {
 		for _, m := range members {
 			at := slices.Index(m.Keys, f)
 			switch {
-			case m.State == StateLeft:
+			case m.State == StateLeft || m.Replaced:
 				continue
 			case at < 0:
 				s.Lack = append(s.Lack, fmt.Sprintf("%s (%s)", m.Host, m.State))
@@ -164,7 +164,7 @@ func (c *Cluster) stepRotation() (more bool) {
 	next := c.keys.newest()
 	f := next.fingerprint()
 	members = slices.DeleteFunc(members, func(m Member) bool {
-		return m.State == StateLeft || m.State == StateDead && c.hurry
+		return m.State == StateLeft || m.Replaced || m.State == StateDead && c.hurry
 	})
 	c.giveKey(next, members)
 	using := c.keys.tokens[0].same(next)

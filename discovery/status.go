@@ -27,7 +27,7 @@ func (c *core) members(now time.Time) []Member {
 	return members
 }
 
-// replaced says of nodes that are dead whether their hosts were set up anew.
+// replaced says of nodes that are dead, and of which nothing is in use, whether their hosts were set up anew.
 func (c *core) replaced(now time.Time) func(*owner) bool {
 	type place struct {
 		host string
@@ -40,7 +40,7 @@ func (c *core) replaced(now time.Time) func(*owner) bool {
 			up[at(o)] = true
 		}
 	}
-	return func(o *owner) bool { return o.state(now) == StateDead && up[at(o)] }
+	return func(o *owner) bool { return o.state(now) == StateDead && !o.frozen && up[at(o)] }
 }
 
 func (c *core) member(now time.Time, o *owner) Member {

@@ -82,6 +82,7 @@ type endpoint struct {
 	hasPort       bool // false after a start that could not take the tap back
 	port          datapath.PortID
 	probe         bool // see probe.go
+	removed       bool // though that may have failed: its container is gone
 	setUp         bool // of an attachment: the interface has all that it is to have
 	announced     bool
 	was           string          // what its container was called last, now that it has left
@@ -330,6 +331,8 @@ func (o *Overlay) withEndpoint(networkID, id string, do func(*network, *endpoint
 
 // remove gives back all that an endpoint holds. What fails leaves the endpoint in place, to be removed again.
 func (o *Overlay) remove(n *network, ep *endpoint) error {
+	ep.removed = true
+	o.inUseCache.changes.Add(1)
 	o.withdraw(n, ep)
 	if ep.hasPort {
 		if err := o.cfg.Datapath.DelPort(ep.port); err != nil {

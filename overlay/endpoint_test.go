@@ -11,6 +11,7 @@ import (
 
 	"github.com/overlane/overlane/discovery"
 	"github.com/overlane/overlane/overlay"
+	"github.com/overlane/overlane/overlay/ipam"
 	"github.com/overlane/overlane/overlay/overlaytest"
 )
 
@@ -302,6 +303,27 @@ func TestDeleteEndpointFails(t *testing.T) {
 	h.datapath.Fail("DelPort", nil)
 	h.must(h.DeleteEndpoint(netID, epID))
 	h.empty()
+}
+
+// Docker takes an endpoint for gone whose removal failed, and gives its address back: that may be had again.
+func TestAddressOfAnEndpointThatWasNotRemoved(t *testing.T) {
+	h := newHost(t)
+	h.pooled()
+	pool, addr := ipam.PoolID("subnet=10.20.0.0/16", netip.MustParsePrefix("10.20.0.0/16")), netip.MustParseAddr("10.20.0.200")
+	_, err := h.RequestAddress(pool, ipam.Request{Addr: addr, MAC: "02:00:00:00:00:01"})
+	h.must(err)
+	h.run(epID, addr.String())
+	h.must(h.ReleaseAddress(pool, addr)) // of another call's
+	if leases := h.leases(); !slices.Contains(leases, addr.String()) {
+		t.Errorf("leases %v, want that of the container", leases)
+	}
+	h.datapath.Fail("DelPort", errFault)
+	wantError(t, h.DeleteEndpoint(netID, epID), errFault.Error())
+	h.datapath.Fail("DelPort", nil)
+	h.must(h.ReleaseAddress(pool, addr))
+	_, err = h.RequestAddress(pool, ipam.Request{Addr: addr, MAC: "02:00:00:00:00:02"})
+	h.must(err)
+	h.create(ep2ID, addr.String())
 }
 
 // Docker gives an address away again when it believes that its endpoint is gone.

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,22 +18,20 @@ const (
 // when Docker was killed. Networks whose removal failed go likewise.
 func (o *Overlay) runGarbage() {
 	o.runPaced(garbageInterval, garbagePace, func() (looked int) {
-		o.removeAllDeleted()
+		o.removeLeft()
 		return o.removeGarbage()
 	})
 }
 
-// removeAllDeleted tries again to remove networks that Docker has removed.
-func (o *Overlay) removeAllDeleted() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, n := range o.networks {
-		if !n.deleted {
-			continue
-		}
-		if err := o.removeDeleted(n); err != nil {
-			n.log.WithError(err).Error("network not removed, which Docker has removed: overlane tries again")
-		}
+// removeLeft tries again to remove networks that Docker has removed. Without any it does not wait for calls under way.
+func (o *Overlay) removeLeft() {
+	o.mu.RLock()
+	left := slices.ContainsFunc(slices.Collect(maps.Values(o.networks)), func(n *network) bool { return n.removal != nil })
+	o.mu.RUnlock()
+	if left {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.removeAgain()
 	}
 }
 

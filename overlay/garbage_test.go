@@ -3,6 +3,7 @@ package overlay_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,37 @@ func TestDeletedNetworkGoesLater(t *testing.T) {
 					t.Errorf("networks %+v, endpoints %+v", s.Networks, s.Endpoints)
 				}
 			})
+		})
+	}
+}
+
+// A network that Docker makes anew, with its ID or another, after a removal that failed halfway.
+func TestDeletedNetworkIsMadeAnew(t *testing.T) {
+	for name, id := range map[string]string{"the same": netID, "another": otherID} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			h.network()
+			h.datapath.Fail("DelNetwork", errFault)
+			again := spec("vni", "5000")
+			again.ID = id
+			for range 2 {
+				if err := h.DeleteNetwork(netID); err == nil {
+					t.Error("the network is removed, and the datapath has it")
+				}
+				if err := h.CreateNetwork(again); err == nil || !strings.Contains(err.Error(), netID[:12]) {
+					t.Errorf("made beside what is left of the one before: %v", err)
+				}
+			}
+			h.datapath.Fail("DelNetwork", nil)
+			h.must(h.CreateNetwork(again))
+			h.must(h.CreateNetwork(again))
+			if all := h.cluster.Networks(); len(all) != 1 || all[0] != key {
+				t.Errorf("this host takes part in %+v, want %s", all, key)
+			}
+			h.restart()
+			if s := h.Status(); len(s.Networks) != 1 || s.Networks[0].ID != id {
+				t.Errorf("after a restart: %+v", s.Networks)
+			}
 		})
 	}
 }

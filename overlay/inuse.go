@@ -41,6 +41,9 @@ func (o *Overlay) listInUse() ipam.InUse {
 			}
 		}
 		for _, ep := range n.endpoints {
+			if ep.removed {
+				continue
+			}
 			for _, addr := range ep.Addrs {
 				for _, pool := range n.Pools {
 					if pool.Contains(addr) {

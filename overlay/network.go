@@ -89,7 +89,7 @@ type network struct {
 	remotes remotes
 	extras  atomic.Int32 // extra addresses of this host's endpoints, to pass over what is of no account to them
 	forTest bool         // made for a test of connectivity alone
-	deleted bool         // by Docker, which does not ask again when that fails; guarded by Overlay.mu
+	removal error        // of Docker's, which does not ask again, and failed; nil: there was none. Guarded by Overlay.mu
 
 	mu            sync.Mutex // guards all below; held for the length of a call
 	inDatapath    bool       // the datapath knows it
@@ -139,9 +139,12 @@ func (o *Overlay) createNetwork(spec NetworkSpec) (freed []netip.Prefix, err err
 	underlay, unknown := o.cfg.UnderlayMTU(o.peers())
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.removeAgain()
 	if old := o.networks[spec.ID]; old != nil {
+		if old.removal != nil {
+			return nil, fmt.Errorf("network %s: was removed before, and that fails yet: %w", short(spec.ID), old.removal)
+		}
 		if maps.Equal(old.Options, spec.Options) && slices.Equal(old.Pools, spec.Pools) {
-			old.deleted = false
 			return nil, nil
 		}
 		return nil, fmt.Errorf("network %s: exists with options %v and subnets %v, asked for again with options %v and subnets %v",
@@ -319,20 +322,29 @@ func (o *Overlay) DeleteNetwork(id string) error {
 	if n == nil {
 		return nil
 	}
-	n.deleted = true
-	return o.removeDeleted(n)
+	o.removeDeleted(n)
+	return n.removal
 }
 
 // removeDeleted ends what Docker has of a network. It is called with o.mu held to write.
-func (o *Overlay) removeDeleted(n *network) error {
-	if !n.isAttached() {
-		return o.removeNetwork(n)
+func (o *Overlay) removeDeleted(n *network) {
+	if n.isAttached() {
+		n.removal = o.disown(n)
+	} else {
+		n.removal = o.removeNetwork(n)
 	}
-	if err := o.disown(n); err != nil {
-		return err
+}
+
+// removeAgain tries the removals that failed. It is called with o.mu held to write.
+func (o *Overlay) removeAgain() {
+	for _, n := range o.networks {
+		if n.removal == nil {
+			continue
+		}
+		if o.removeDeleted(n); n.removal != nil {
+			n.log.WithError(n.removal).Error("network not removed, which Docker has removed: overlane tries again")
+		}
 	}
-	n.deleted = false
-	return nil
 }
 
 // removeNetwork gives back all that a network holds. It is called with o.mu held to write.

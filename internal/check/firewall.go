@@ -103,6 +103,7 @@ const (
 	goesOn action = iota
 	accepts
 	drops
+	returns
 )
 
 // verdict is what rules for packets to and from this host itself say of traffic.
@@ -115,7 +116,7 @@ type verdict struct {
 // VXLAN of containers may well be dropped. A rule that drops all that comes to it is how a chain without a policy is closed.
 func (v *verdict) judge(set ruleset) {
 	v.closed = append(v.closed, set.closed...)
-	set.visit(func(rule) bool { return true }, func(r rule) {
+	set.visit(func(r rule) (follow, on bool) {
 		switch {
 		case !r.named:
 		case r.action == drops:
@@ -123,16 +124,19 @@ func (v *verdict) judge(set ruleset) {
 		case r.action == accepts:
 			v.accepts = append(v.accepts, r)
 		}
+		return true, true
 	})
-	set.visit(func(r rule) bool { return r.all }, func(r rule) {
+	set.visit(func(r rule) (follow, on bool) {
 		if r.all && r.action == drops {
 			v.closed = append(v.closed, r.text)
 		}
+		// Not all come to what is behind a rule that has some go back, and none behind one for all.
+		return r.all, r.action != returns && !(r.all && r.action != goesOn)
 	})
 }
 
-// visit sees the rules of each chain that such jumps lead to, once.
-func (set ruleset) visit(follows func(rule) bool, see func(rule)) {
+// visit sees the rules of each chain once. It follows the jumps of those of which see says so, and goes on in the chain if it says that.
+func (set ruleset) visit(see func(rule) (follow, on bool)) {
 	seen := map[string]bool{}
 	for chains := set.roots; len(chains) > 0; chains = chains[1:] {
 		if seen[chains[0]] {
@@ -140,9 +144,12 @@ func (set ruleset) visit(follows func(rule) bool, see func(rule)) {
 		}
 		seen[chains[0]] = true
 		for _, r := range set.rules[chains[0]] {
-			see(r)
-			if follows(r) {
+			follow, on := see(r)
+			if follow {
 				chains = append(chains, r.jumps...)
+			}
+			if !on {
+				break
 			}
 		}
 	}

@@ -59,6 +59,8 @@ func parseIPTables(line string, about aboutTraffic) rule {
 		r.action = drops
 	case "ACCEPT":
 		r.action = accepts
+	case "RETURN":
+		r.action = returns
 	default:
 		r.jumps = []string{m[1]}
 	}

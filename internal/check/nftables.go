@@ -186,6 +186,8 @@ func (r *rule) follow(t *nftables.Table, v *expr.Verdict) {
 		r.action = drops
 	case expr.VerdictAccept:
 		r.action = accepts
+	case expr.VerdictReturn:
+		r.action = returns
 	case expr.VerdictJump, expr.VerdictGoto:
 		r.jumps = append(r.jumps, chainName(t, v.Chain))
 	}

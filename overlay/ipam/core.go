@@ -342,8 +342,11 @@ func (c *core) orGiveUp(p *pool) string {
 		return ""
 	}
 	option := ""
+	if p.Subnet.Addr().Is6() {
+		option = " --ipv6"
+	}
 	if p.Key != SubnetKey(p.Subnet) {
-		option = " --ipam-opt " + p.Key
+		option += " --ipam-opt " + p.Key
 	}
 	return fmt.Sprintf(". If `docker network ls` has no network with that subnet any more: create one with --ipam-driver overlane%s --subnet %s, and remove it", option, p.Subnet)
 }
