@@ -326,7 +326,7 @@ func (d *Datapath) acquire(at netip.AddrPort) (*vtep, error) {
 	d.setPartial(v)
 	d.resolveNextHop(v)
 	d.paths.lookAtAnnounced(v)
-	d.paths.lookAtRoute(v, newRoutes(d.paths.netlink))
+	d.paths.lookAtRoute(v, newRoutes(d.paths.netlink, d.paths.own))
 	return v, nil
 }
 

@@ -3,7 +3,6 @@ package datapath
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -213,7 +212,7 @@ func (n *nextHops) route(to netip.Addr) netip.Addr {
 	if to.Is4() != n.own.Is4() {
 		return netip.Addr{}
 	}
-	routes, err := n.netlink.RouteGet(net.IP(to.AsSlice()))
+	routes, err := routesTo(n.netlink, n.own, to, netlink.RouteGetOptions{})
 	if err != nil || len(routes) == 0 || routes[0].LinkIndex != n.device.Ifindex {
 		return netip.Addr{}
 	}

@@ -232,7 +232,7 @@ func (p *paths) watchDoubts() <-chan struct{} {
 func (p *paths) lookAtRoutes() {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
-	now := newRoutes(p.netlink)
+	now := newRoutes(p.netlink, p.own)
 	if p.d.whole != nil {
 		p.d.whole.looked = false
 	}
@@ -296,7 +296,7 @@ func (p *paths) followDoubts() {
 	for _, v := range p.d.vteps {
 		byID[v.id] = v
 	}
-	now := newRoutes(p.netlink)
+	now := newRoutes(p.netlink, p.own)
 	if p.d.whole != nil {
 		p.d.whole.looked = false // it may be the tap
 	}

@@ -31,10 +31,12 @@ func (cfg *Config) checkStatic() error {
 			return fmt.Errorf("static endpoint %s: VNI %d is not from 1 to %d", e.MAC, s.VNI, maxVNI)
 		case e.MAC[0]&1 != 0 || e.MAC == MAC{}:
 			return fmt.Errorf("static endpoint %s: that is no MAC address of one interface", e.MAC)
-		case !s.VTEP.IsValid() || s.VTEP.Port() == 0 || s.VTEP.Addr().IsUnspecified() || s.VTEP.Addr().IsMulticast():
+		case !s.VTEP.IsValid() || s.VTEP.Port() == 0 || !isUnicast(s.VTEP.Addr()):
 			return fmt.Errorf("static endpoint %s: VTEP %s is no address and port to send VXLAN to", e.MAC, s.VTEP)
 		case s.VTEP.Addr().Zone() != "" || slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool { return a.Zone() != "" }):
 			return fmt.Errorf("static endpoint %s: an address has a zone, which is this host's alone: leave out what is behind the %%", e.MAC)
+		case slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool { return !isUnicast(a) }):
+			return fmt.Errorf("static endpoint %s: want addresses of one interface, and not %v", e.MAC, e.Addrs)
 		case s.VTEP.Addr() == cfg.VTEP.Addr():
 			return fmt.Errorf("static endpoint %s: VTEP %s is this host's own", e.MAC, s.VTEP)
 		}
@@ -50,6 +52,10 @@ func (cfg *Config) checkStatic() error {
 		}
 	}
 	return nil
+}
+
+func isUnicast(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // showStatics puts the static endpoints of a network into the view. They are

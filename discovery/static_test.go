@@ -53,6 +53,7 @@ func TestStaticEndpointsAreChecked(t *testing.T) {
 		"no MAC address":          func(s *Static) { s.Endpoint.MAC[0] = 1 },
 		"no address and port":     func(s *Static) { s.VTEP = netip.AddrPort{} },
 		"this host's own":         func(s *Static) { s.VTEP = netip.MustParseAddrPort("192.0.2.1:4790") },
+		"not [0.0.0.0]":           func(s *Static) { s.Endpoint.Addrs = []netip.Addr{netip.IPv4Unspecified()} },
 		"has 10.77.0.1 twice":     func(s *Static) { s.Endpoint.MAC[5]++ },
 		"02:00:4d:00:00:01 twice": func(s *Static) { s.Endpoint.Addrs = nil },
 	} {

@@ -33,6 +33,8 @@ func TestUnderlayMTU(t *testing.T) {
 		{"on lo, nobody there: the default route", "192.0.2.1", nil, "ip route add default dev jumbo mtu 8000", 8000},
 		{"a route that carries less", "10.9.8.1", []string{"10.9.9.2"}, "ip route add 10.9.9.0/24 via 10.9.8.2 mtu 1400", 1400},
 		{"and one over IPv6", "fd09:7::1", []string{"fd09:9::2"}, "ip -6 route add fd09:9::/64 via fd09:7::2 mtu 1300", 1300},
+		{"a rule about the VTEP's address", "10.9.8.1", []string{"10.9.11.2"}, "ip route add 10.9.11.0/24 via 10.9.8.2 && ip rule add from 10.9.8.1 lookup 101 && ip route add 10.9.11.0/24 via 10.9.8.2 mtu 1350 table 101", 1350},
+		{"nobody there: the default route of its family", "2001:db8:1::1", nil, "ip -6 route add default dev jumbo mtu 7000", 7000},
 		{"several ways at once", "192.0.2.1", []string{"10.9.10.2"}, "ip route add 10.9.10.0/24 nexthop via 10.9.8.2 nexthop via 10.9.7.2", 1500},
 	} {
 		if c.setUp != "" {

@@ -27,13 +27,13 @@ func UnderlayMTU(vtep netip.Addr, peers []netip.Addr) (int, error) {
 	if hasWire(link) {
 		mtus = append(mtus, link.Attrs().MTU)
 	}
-	routes, err := datapath.RouteMTUs(peers)
+	routes, err := datapath.RouteMTUs(vtep, peers)
 	if err != nil {
 		return 0, err
 	}
 	mtus = append(mtus, routes...)
 	if len(mtus) == 0 {
-		mtus = append(mtus, defaultMTU())
+		mtus = append(mtus, defaultMTU(vtep))
 	}
 	return slices.Min(mtus), nil
 }
@@ -87,9 +87,9 @@ const ethernetMTU = 1500
 var far = []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")}
 
 // defaultMTU is that of the default route, as long as nobody is there to ask for the way to.
-func defaultMTU() int {
+func defaultMTU(vtep netip.Addr) int {
 	for _, to := range far {
-		if mtu, err := datapath.RouteMTU(to); err == nil {
+		if mtu, err := datapath.RouteMTU(vtep, to); to.Is4() == vtep.Is4() && err == nil {
 			return mtu
 		}
 	}

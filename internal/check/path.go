@@ -34,7 +34,7 @@ func path(c Config, p Peer) Result {
 		r.State, r.Seen, r.Cure = Warn, fmt.Sprintf("not measured: %s is on this host while the daemon runs", c.VTEP), "start the daemon, and check again"
 		return r
 	}
-	most, err := datapath.RouteMTU(p.VTEP.Addr())
+	most, err := datapath.RouteMTU(c.VTEP, p.VTEP.Addr())
 	if err != nil {
 		r.State, r.Seen, r.Cure = Fail, err.Error(), "see to this host's routes"
 		return r
