@@ -134,6 +134,12 @@ dp_harness_serve(const uint32_t *ports, uint32_t n)
 	return first->worker[w->id].traffic.rx_packets - before;
 }
 
+bool
+dp_harness_moderation_due(void)
+{
+	return dp_moderation_due(dp_harness_worker());
+}
+
 void
 dp_harness_throttle(bool contended, bool still, uint64_t us)
 {

@@ -41,6 +41,9 @@ func serve(ports ...uint32) int {
 	return int(C.dp_harness_serve((*C.uint32_t)(unsafe.SliceData(ports)), C.uint32_t(len(ports))))
 }
 
+// rests tells whether the worker is to rest when it finds nothing to do after what it has moved since it was last asked.
+func rests() bool { return bool(C.dp_harness_moderation_due()) }
+
 // throttle has flooding ports pause for some microseconds, if others had work for the worker, and as long as they still have.
 func throttle(contended, still bool, microseconds int) {
 	C.dp_harness_throttle(C.bool(contended), C.bool(still), C.uint64_t(microseconds))

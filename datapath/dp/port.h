@@ -129,6 +129,7 @@ struct dp_worker {
 	unsigned n_flooding; /* of them, at the beginning of the turn */
 	bool throttled;      /* these, in the turn */
 	struct dp_throttle throttle;
+	uint64_t datagrams; /* that were moved since there was last nothing to do: not TCP */
 	bool underlay_ready;
 	bool armed;  /* devices are to interrupt the sleep */
 	bool waited; /* for room to send, as long as a turn may */
@@ -162,6 +163,7 @@ struct dp {
 	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
 	atomic_uint n_eths;      /* numbers in use lie below */
 	atomic_uint n_poll_only; /* of them that wake no worker */
+	atomic_uint n_shared;    /* ports whose rings are shared with their containers */
 	atomic_bool uso;         /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
 };
 

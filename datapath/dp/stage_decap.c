@@ -384,6 +384,8 @@ write_unit(struct dp_worker *w, struct dp_port *port, const struct dp_gro_unit *
 {
 	uint64_t start = w->fairness.congested ? rte_rdtsc() : 0;
 
+	if (unit->hdrs.proto != IPPROTO_TCP)
+		w->datagrams += unit->n_segs;
 	dp_port_write(w, port, unit->iov, unit->n_iov, unit->len);
 	if (w->fairness.congested)
 		dp_rx_fairness_charge(&w->fairness, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);

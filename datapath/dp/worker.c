@@ -174,6 +174,7 @@ dp_worker_main(void *arg)
 	unsigned turns = 0, backoff_us = BACKOFF_MIN_US;
 
 	raise_priority(w);
+	dp_moderation_start();
 	if (!pthread_getcpuclockid(pthread_self(), &w->clock))
 		atomic_store_explicit(&w->running, true, memory_order_release);
 	rte_rcu_qsbr_thread_register(dp_qsbr, w->id);
@@ -190,6 +191,8 @@ dp_worker_main(void *arg)
 			last = rte_rdtsc();
 			backoff_us = BACKOFF_MIN_US;
 			dp_eth_disarm(w);
+		} else if (dp_moderate(w)) {
+			last = rte_rdtsc();
 		} else if (!dp_throttle_recent(&w->throttle, rte_rdtsc()) && rte_rdtsc() - last <= spin) {
 			sched_yield();
 		} else if (!dp_eth_arm(w) && sleep_until_event(w, &backoff_us)) {

@@ -22,6 +22,14 @@ bool dp_sched_read(struct dp_worker *w, struct dp_sched *s);
 /* True when there may be more to read. */
 bool dp_sched_end(struct dp_worker *w, struct dp_sched *s);
 
+/*
+ * worker_moderation.c: what a thread needs once; and where there was nothing to do: whether the worker is to rest, and its rest, or
+ * false where there is no cause for one.
+ */
+void dp_moderation_start(void);
+bool dp_moderation_due(struct dp_worker *w);
+bool dp_moderate(struct dp_worker *w);
+
 /* worker_turn.c */
 struct dp_turn {
 	bool polled; /* a device had something */

@@ -1,0 +1,86 @@
+//go:build dptest
+
+package dp
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A worker rests after sixteen datagrams, whichever way they went and however many the kernel gave at once; once, and not for TCP.
+func TestModeration(t *testing.T) {
+	b := bench()
+	sent := func(vnet vnetHdr, n, payload int) func() {
+		frame := make([]byte, vnetLen+42+payload)
+		_, err := binary.Encode(frame, binary.LittleEndian, vnet)
+		check(t, err)
+		return func() {
+			for range n {
+				_, err := unix.Write(b.container, frame)
+				check(t, err)
+				turn(b.port, 0)
+			}
+		}
+	}
+	received := func(f flow, n int) func() {
+		packet := packed(back(f.frame(t, 1, 1, 16, fill(100))))
+		return func() {
+			for range n {
+				decapExact(b.vtep, 0, packet)
+			}
+			b.units()
+		}
+	}
+	for name, c := range map[string]struct {
+		moves func()
+		want  bool
+	}{
+		"nothing":                 {func() {}, false},
+		"a request":               {sent(vnetHdr{}, 1, 100), false},
+		"datagrams sent":          {sent(vnetHdr{}, 16, 100), true},
+		"fewer":                   {sent(vnetHdr{}, 15, 100), false},
+		"a super-frame of them":   {sent(vnetHdr{Type: gsoUDP, GSOSize: 100}, 1, 1600), true},
+		"TCP sent":                {sent(vnetHdr{Flags: vnetNeedsCsum, CsumStart: 34, CsumOffset: 16}, 100, 100), false},
+		"datagrams received":      {received(flow{udp: true}, 16), true},
+		"IPv6 datagrams received": {received(flow{udp: true, v6: true}, 16), true},
+		"fewer received":          {received(flow{udp: true}, 15), false},
+		"TCP received":            {received(flow{}, 100), false},
+		"TCP and a few datagrams": {func() { received(flow{}, 100)(); received(flow{udp: true}, 15)() }, false},
+		"as many both ways":       {func() { sent(vnetHdr{}, 8, 100)(); received(flow{udp: true}, 8)() }, true},
+	} {
+		rests()
+		c.moves()
+		if got := rests(); got != c.want {
+			t.Errorf("%s: the worker rests: %v, want %v", name, got, c.want)
+		}
+		if rests() {
+			t.Errorf("%s: the worker rests twice", name)
+		}
+	}
+	drain(t, b)
+}
+
+// A device's ring is short: nobody rests while there is one.
+func TestNoModerationBesideDevices(t *testing.T) {
+	b := bench()
+	device, err := OpenDevice("net_null7")
+	check(t, err)
+	packet := packed(back(flow{udp: true}.frame(t, 1, 1, 16, fill(100))))
+	receive := func() bool {
+		rests()
+		for range 100 {
+			decapExact(b.vtep, 0, packet)
+		}
+		b.units()
+		return rests()
+	}
+	if receive() {
+		t.Error("a worker rests beside a device")
+	}
+	check(t, CloseDevice(device))
+	if !receive() {
+		t.Error("no worker rests after the device was closed")
+	}
+}
