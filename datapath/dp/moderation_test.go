@@ -5,6 +5,7 @@ package dp
 import (
 	"encoding/binary"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,25 +63,58 @@ func TestModeration(t *testing.T) {
 	drain(t, b)
 }
 
-// A device's ring is short: nobody rests while there is one.
-func TestNoModerationBesideDevices(t *testing.T) {
+// Rings of devices, and those that a container shares, are short: nobody rests while there is one.
+func TestNoModerationBesideRings(t *testing.T) {
 	b := bench()
-	device, err := OpenDevice("net_null7")
-	check(t, err)
 	packet := packed(back(flow{udp: true}.frame(t, 1, 1, 16, fill(100))))
-	receive := func() bool {
+	expect := func(want bool, when string) {
+		t.Helper()
 		rests()
 		for range 100 {
 			decapExact(b.vtep, 0, packet)
 		}
 		b.units()
-		return rests()
+		if got := rests(); got != want {
+			t.Errorf("%s: the worker rests: %v, want %v", when, got, want)
+		}
 	}
-	if receive() {
-		t.Error("a worker rests beside a device")
-	}
+	device, err := OpenDevice("net_null7")
+	check(t, err)
+	expect(false, "beside a device")
 	check(t, CloseDevice(device))
-	if !receive() {
-		t.Error("no worker rests after the device was closed")
+	expect(true, "without")
+
+	port, err := AddPort(Port{VNI: benchVNI, MAC: [6]byte{2, 0, 0, 0, 2, 1}, Rings: MemifRings})
+	check(t, err)
+	expect(true, "beside a port to which nobody is connected")
+	connect := func() {
+		check(t, StartMemif(port, Memif{Memory: memifMemory(t), Log2: MemifMin, Kick: eventFD(t), Bell: eventFD(t)}))
+		expect(false, "beside a memif container")
 	}
+	connect()
+	StopShared(port)
+	StopShared(port)
+	expect(true, "when it has gone")
+	connect()
+	check(t, DelPort(port))
+	expect(true, "when its port has gone")
+}
+
+// memifMemory is mapped memory with rings of the smallest size.
+func memifMemory(t *testing.T) uint64 {
+	t.Helper()
+	memory, err := unix.Mmap(-1, 0, int(MemifLen(MemifMin)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	check(t, err)
+	t.Cleanup(func() { check(t, unix.Munmap(memory)) })
+	at := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(memory))))
+	FormatMemif(at, MemifMin)
+	return at
+}
+
+func eventFD(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	check(t, err)
+	t.Cleanup(func() { check(t, unix.Close(fd)) })
+	return fd
 }
