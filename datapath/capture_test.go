@@ -49,12 +49,14 @@ func capturing(t testing.TB, c datapath.CaptureConfig) func() []datapath.Capture
 	}
 }
 
+// at is what was captured there, in order of time: a flow moves to the worker that writes its answers, and each has a buffer of its own.
 func at(all []datapath.Captured, p datapath.Point) (some []datapath.Captured) {
 	for _, c := range all {
 		if c.Point == p {
 			some = append(some, c)
 		}
 	}
+	slices.SortStableFunc(some, func(a, b datapath.Captured) int { return a.Time.Compare(b.Time) })
 	return some
 }
 
