@@ -135,9 +135,15 @@ dp_harness_serve(const uint32_t *ports, uint32_t n)
 }
 
 bool
-dp_harness_moderation_due(void)
+dp_harness_moderation_due(bool rings)
 {
-	return dp_moderation_due(dp_harness_worker());
+	return dp_moderation_due(dp_harness_worker(), rings);
+}
+
+uint32_t
+dp_harness_shared(void)
+{
+	return atomic_load(&dp.n_shared);
 }
 
 void

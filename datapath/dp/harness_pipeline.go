@@ -41,8 +41,10 @@ func serve(ports ...uint32) int {
 	return int(C.dp_harness_serve((*C.uint32_t)(unsafe.SliceData(ports)), C.uint32_t(len(ports))))
 }
 
-// rests tells whether the worker is to rest when it finds nothing to do after what it has moved since it was last asked.
-func rests() bool { return bool(C.dp_harness_moderation_due()) }
+// rests tells whether the worker is to rest when it finds nothing to do after what it has moved since it was last asked, with short rings
+// to read or without; sharedPorts is how many ports have such rings of a container.
+func rests(rings bool) bool { return bool(C.dp_harness_moderation_due(C.bool(rings))) }
+func sharedPorts() int      { return int(C.dp_harness_shared()) }
 
 // throttle has flooding ports pause for some microseconds, if others had work for the worker, and as long as they still have.
 func throttle(contended, still bool, microseconds int) {

@@ -20,8 +20,9 @@ void dp_harness_uso(bool taken);
 uint32_t dp_harness_turn(uint32_t port, uint32_t normal);
 /* Has the ports served that are ready; how many frames the first one gets read. */
 uint32_t dp_harness_serve(const uint32_t *ports, uint32_t n);
-/* Whether the worker is to rest when it finds nothing to do; it has found nothing since. */
-bool dp_harness_moderation_due(void);
+/* Whether the worker is to rest when it finds nothing to do, with short rings to read or without; and ports with such rings of containers. */
+bool dp_harness_moderation_due(bool rings);
+uint32_t dp_harness_shared(void);
 /* Flooding ports are to pause for so long, if others had work for the worker, and as long as they still have. */
 void dp_harness_throttle(bool contended, bool still, uint64_t us);
 /* Has the running worker take the port for flooding, and others for busy; whether the port pauses there. */

@@ -23,11 +23,11 @@ bool dp_sched_read(struct dp_worker *w, struct dp_sched *s);
 bool dp_sched_end(struct dp_worker *w, struct dp_sched *s);
 
 /*
- * worker_moderation.c: what a thread needs once; and where there was nothing to do: whether the worker is to rest, and its rest, or
+ * worker_moderation.c: what a thread needs once; and where there was nothing to do: whether the worker is to rest, if short rings must not be read; and its rest, or
  * false where there is no cause for one.
  */
 void dp_moderation_start(void);
-bool dp_moderation_due(struct dp_worker *w);
+bool dp_moderation_due(struct dp_worker *w, bool rings);
 bool dp_moderate(struct dp_worker *w);
 
 /* worker_turn.c */

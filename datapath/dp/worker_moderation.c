@@ -26,13 +26,19 @@ dp_moderation_start(void)
 }
 
 /* Only the kernel's queues hold what comes meanwhile: rings of devices, and those that containers share, are shorter. */
+static bool
+has_rings(void)
+{
+	return atomic_load_explicit(&dp.n_eths, memory_order_relaxed) || atomic_load_explicit(&dp.n_shared, memory_order_relaxed);
+}
+
 bool
-dp_moderation_due(struct dp_worker *w)
+dp_moderation_due(struct dp_worker *w, bool rings)
 {
 	uint64_t moved = w->datagrams;
 
 	w->datagrams = 0;
-	return moved >= DATAGRAMS && !atomic_load_explicit(&dp.n_eths, memory_order_relaxed) && !atomic_load_explicit(&dp.n_shared, memory_order_relaxed);
+	return moved >= DATAGRAMS && !rings;
 }
 
 bool
@@ -40,7 +46,7 @@ dp_moderate(struct dp_worker *w)
 {
 	const struct timespec rest = { .tv_nsec = REST_US * 1000l };
 
-	if (!dp_moderation_due(w))
+	if (!dp_moderation_due(w, has_rings()))
 		return false;
 	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
