@@ -15,6 +15,7 @@ type Stats struct {
 	Stuck      []int             `json:"stuck,omitempty"` // CPUs of workers that have not run for some seconds
 	Ran        []time.Duration   `json:"ran_ns"`          // how long each has run; one that has nothing to do sleeps
 	QueueFill  []float64         `json:"queue_fill"`      // how full each one's queue of what came by the underlay's sockets is, from 0 to 1
+	Rests      []uint64          `json:"rests"`           // how often each one has rested behind many datagrams: interrupt moderation
 	Bursts     []WorkerBursts    `json:"bursts"`          // of each
 	Hugepages  bool              `json:"hugepages"`       // packet memory lies on hugepages
 	MbufsInUse uint32            `json:"mbufs_in_use"`
@@ -136,6 +137,7 @@ func (d *Datapath) Stats() Stats {
 		Stuck:      d.stuck(),
 		Ran:        read.CPU[:len(d.workers)],
 		QueueFill:  read.QueueFill[:len(d.workers)],
+		Rests:      read.Rests[:len(d.workers)],
 		Bursts:     make([]WorkerBursts, len(d.workers)),
 		Hugepages:  d.hugepages,
 		MbufsInUse: read.MbufsInUse,

@@ -44,6 +44,7 @@ var (
 	hostDescs     = newTrafficDescs("host", "this host, in VXLAN from another one or to it,", "host", "vtep")
 	refusedDesc   = prometheus.NewDesc("overlane_endpoint_dropped_packets_total", "Packets that a container of this host sent, or was to get, and that were dropped, by reason.", []string{"network", "endpoint", "reason"}, nil)
 	queueDesc     = prometheus.NewDesc("overlane_worker_queue_ratio", "How full the queue is of what a worker has to read from the underlay's sockets, from 0 to 1.", []string{"worker", "cpu"}, nil)
+	restDesc      = prometheus.NewDesc("overlane_worker_rests_total", "How often a packet worker has stopped listening for 60 us to who sent it many datagrams: interrupt moderation.", []string{"worker", "cpu"}, nil)
 	burstDesc     = prometheus.NewDesc("overlane_worker_burst_packets", "Packets that a worker took through the pipeline together, from containers or from the underlay.", []string{"worker", "cpu", "from"}, nil)
 	workerDesc    = prometheus.NewDesc("overlane_worker_cpu_seconds_total", "How long a packet worker has run. One that has nothing to do sleeps.", []string{"worker", "cpu"}, nil)
 	stuckDesc     = prometheus.NewDesc("overlane_worker_stuck", "1: a packet worker has not run for some seconds, and packets wait for it.", []string{"worker", "cpu"}, nil)
@@ -60,6 +61,7 @@ func (c traffic) Describe(ch chan<- *prometheus.Desc) {
 	}
 	ch <- refusedDesc
 	ch <- queueDesc
+	ch <- restDesc
 	ch <- burstDesc
 	ch <- workerDesc
 	ch <- stuckDesc
@@ -103,6 +105,7 @@ func (c traffic) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(stuckDesc, prometheus.GaugeValue, stuck, worker, cpu)
 		ch <- prometheus.MustNewConstMetric(queueDesc, prometheus.GaugeValue, s.QueueFill[i], worker, cpu)
+		ch <- prometheus.MustNewConstMetric(restDesc, prometheus.CounterValue, float64(s.Rests[i]), worker, cpu)
 		collectBursts(ch, s.Bursts[i].Ports, worker, cpu, "containers")
 		collectBursts(ch, s.Bursts[i].Underlay, worker, cpu, "underlay")
 	}

@@ -81,6 +81,7 @@ dp_stats(struct dp_stats *stats)
 		stats->whole += w->whole;
 		stats->cpu_ns[i] = cpu_time(w);
 		stats->queue_fill[i] = dp_udp_fill(&w->udp);
+		stats->rests[i] = w->rests;
 		memcpy(stats->bursts[i], w->bursts, sizeof(w->bursts));
 		for (unsigned d = 0; d < DP_DROP_COUNT; d++)
 			stats->drops[d] += w->drops[d];

@@ -131,6 +131,7 @@ type Stats struct {
 	Drops                  map[string]uint64
 	CPU                    []time.Duration // that each worker has run
 	QueueFill              []float64       // of what each worker has to read from the underlay by sockets, from 0 to 1
+	Rests                  []uint64        // of each worker, behind many datagrams
 	Bursts                 [][2]Bursts     // of each worker: from ports, and from the underlay
 }
 
@@ -600,6 +601,9 @@ func ReadStats() Stats {
 	}
 	for _, fill := range s.queue_fill {
 		stats.QueueFill = append(stats.QueueFill, float64(fill))
+	}
+	for _, rests := range s.rests {
+		stats.Rests = append(stats.Rests, uint64(rests))
 	}
 	for _, b := range s.bursts {
 		stats.Bursts = append(stats.Bursts, [2]Bursts{bursts(b[C.DP_ORIGIN_PORTS]), bursts(b[C.DP_ORIGIN_UNDERLAY])})

@@ -310,6 +310,7 @@ struct dp_stats {
 	uint64_t drops[DP_DROP_COUNT];
 	uint64_t cpu_ns[DP_MAX_WORKERS];   /* that each worker has run */
 	double queue_fill[DP_MAX_WORKERS]; /* of what each worker has to read from the underlay by sockets, from 0 to 1 */
+	uint64_t rests[DP_MAX_WORKERS];    /* of each worker: worker_moderation.c */
 	struct dp_bursts bursts[DP_MAX_WORKERS][DP_ORIGIN_COUNT];
 };
 

@@ -134,18 +134,6 @@ dp_harness_serve(const uint32_t *ports, uint32_t n)
 	return first->worker[w->id].traffic.rx_packets - before;
 }
 
-bool
-dp_harness_moderation_due(bool rings)
-{
-	return dp_moderation_due(dp_harness_worker(), rings);
-}
-
-uint32_t
-dp_harness_shared(void)
-{
-	return atomic_load(&dp.n_shared);
-}
-
 void
 dp_harness_throttle(bool contended, bool still, uint64_t us)
 {
@@ -194,10 +182,24 @@ dp_harness_settle(bool more, bool full)
 		dp_rx_fairness_idle(f);
 }
 
+bool
+dp_harness_standing(double fill, uint64_t us, uint64_t mac, bool tcp, uint64_t work)
+{
+	struct dp_rx_standing *q = &dp_harness_worker()->standing;
+
+	/* As if so much time had passed since it was last asked. */
+	q->since -= q->since ? dp_cycles(us) : 0;
+	q->stopped -= q->stopped ? dp_cycles(us) : 0;
+	q->halved -= dp_cycles(us);
+	dp_rx_standing_settle(q, fill);
+	return q->since && dp_rx_standing_over(q, mac, tcp, work);
+}
+
 void
 dp_harness_forget(void)
 {
 	dp_harness_worker()->fairness = (struct dp_rx_fairness){ 0 };
+	dp_harness_worker()->standing = (struct dp_rx_standing){ 0 };
 }
 
 void

@@ -41,11 +41,6 @@ func serve(ports ...uint32) int {
 	return int(C.dp_harness_serve((*C.uint32_t)(unsafe.SliceData(ports)), C.uint32_t(len(ports))))
 }
 
-// rests tells whether the worker is to rest when it finds nothing to do after what it has moved since it was last asked, with short rings
-// to read or without; sharedPorts is how many ports have such rings of a container.
-func rests(rings bool) bool { return bool(C.dp_harness_moderation_due(C.bool(rings))) }
-func sharedPorts() int      { return int(C.dp_harness_shared()) }
-
 // throttle has flooding ports pause for some microseconds, if others had work for the worker, and as long as they still have.
 func throttle(contended, still bool, microseconds int) {
 	C.dp_harness_throttle(C.bool(contended), C.bool(still), C.uint64_t(microseconds))
@@ -67,6 +62,12 @@ func charge(mac uint64, microseconds int) {
 	C.dp_harness_charge(C.uint64_t(mac), C.uint64_t(microseconds))
 }
 func over(mac uint64) bool { return bool(C.dp_harness_over(C.uint64_t(mac))) }
+
+// standing has a read leave a queue that is so full, so many microseconds after the one before, and then a packet of some work come:
+// whether it is dropped.
+func standing(fill float64, microseconds int, mac uint64, tcp bool, work int) bool {
+	return bool(C.dp_harness_standing(C.double(fill), C.uint64_t(microseconds), C.uint64_t(mac), C.bool(tcp), C.uint64_t(work)))
+}
 
 // harnessDrops counts what both have dropped, harnessSent what went to the underlay.
 func harnessDrops() uint64 { return uint64(C.dp_harness_drops()) }

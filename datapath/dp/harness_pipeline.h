@@ -20,9 +20,6 @@ void dp_harness_uso(bool taken);
 uint32_t dp_harness_turn(uint32_t port, uint32_t normal);
 /* Has the ports served that are ready; how many frames the first one gets read. */
 uint32_t dp_harness_serve(const uint32_t *ports, uint32_t n);
-/* Whether the worker is to rest when it finds nothing to do, with short rings to read or without; and ports with such rings of containers. */
-bool dp_harness_moderation_due(bool rings);
-uint32_t dp_harness_shared(void);
 /* Flooding ports are to pause for so long, if others had work for the worker, and as long as they still have. */
 void dp_harness_throttle(bool contended, bool still, uint64_t us);
 /* Has the running worker take the port for flooding, and others for busy; whether the port pauses there. */
@@ -33,6 +30,8 @@ uint32_t dp_harness_throttle_after(uint32_t normal_us, uint32_t turn_us, uint32_
 /* A read of the underlay, after which there is more, and perhaps a full queue; cycles held against a source; whether it must wait. */
 void dp_harness_settle(bool more, bool full);
 void dp_harness_forget(void);
+/* After some time a read of the underlay leaves a queue that is so full; then a packet of so much work comes: whether it is dropped. */
+bool dp_harness_standing(double fill, uint64_t us, uint64_t mac, bool tcp, uint64_t work);
 void dp_harness_charge(uint64_t mac, uint64_t us);
 bool dp_harness_over(uint64_t mac);
 /* As if the kernel had refused UDP_SEGMENT on the way to the VTEP, or had not. */

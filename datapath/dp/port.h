@@ -25,6 +25,7 @@
 #include "pure_partial.h"
 #include "pure_throttle.h"
 #include "pure_rx_fairness.h"
+#include "pure_rx_standing.h"
 #include "table.h"
 
 #define DP_VNET_LEN sizeof(struct virtio_net_hdr)
@@ -84,6 +85,7 @@ struct dp_port {
 		uint64_t work;       /* done for the port and not yet held against one of its turns */
 		unsigned backlogged; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
 		bool masked;         /* see dp_worker_mask */
+		bool noted;          /* by dp_note_datagrams */
 		uint64_t may_tell;   /* cycles from which on it may be told of a frame that is too big: see stage_too_big.c */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
@@ -112,6 +114,15 @@ struct dp_packet {
 	struct rte_mbuf **mbuf; /* as in struct dp_frame */
 };
 
+/* What a worker has moved since it last had nothing to do, or rested: worker_moderation.c. */
+struct dp_moderation {
+	uint64_t datagrams;       /* anything but TCP, by segments */
+	uint32_t ports[DP_BURST]; /* that sent some of them */
+	unsigned n_ports;
+	bool underlay;  /* brought some of them, by sockets */
+	uint64_t until; /* cycle count at which a rest ends; 0: there is none */
+};
+
 struct dp_worker {
 	unsigned id;
 	atomic_bool running;
@@ -129,7 +140,8 @@ struct dp_worker {
 	unsigned n_flooding; /* of them, at the beginning of the turn */
 	bool throttled;      /* these, in the turn */
 	struct dp_throttle throttle;
-	uint64_t datagrams; /* that were moved since there was last nothing to do: not TCP */
+	struct dp_moderation moderation;
+	uint64_t rests;
 	bool underlay_ready;
 	bool armed;  /* devices are to interrupt the sleep */
 	bool waited; /* for room to send, as long as a turn may */
@@ -138,6 +150,7 @@ struct dp_worker {
 	struct dp_source source;
 	struct dp_udp udp;
 	struct dp_rx_fairness fairness;
+	struct dp_rx_standing standing;
 	struct dp_shared *written[DP_BURST]; /* to which something was that their containers have not been told of */
 	unsigned n_written;
 	struct dp_neigh_pending *pending;
@@ -163,7 +176,6 @@ struct dp {
 	_Atomic(struct dp_eth *) eths[DP_MAX_DEVICES];
 	atomic_uint n_eths;      /* numbers in use lie below */
 	atomic_uint n_poll_only; /* of them that wake no worker */
-	atomic_uint n_shared;    /* ports whose rings are shared with their containers */
 	atomic_bool uso;         /* taps take UDP super-frames: TUN_F_USO4 and TUN_F_USO6 */
 };
 
@@ -271,6 +283,15 @@ dp_work(uint64_t packets, uint64_t bytes)
 	return packets * 1024 + bytes;
 }
 
+/* The container's word on its segments counts: it is what the worker goes by, or drops the frame for. */
+static inline uint32_t
+dp_frame_segments(const struct dp_frame *f)
+{
+	bool whole = f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || !f->vnet.gso_size;
+
+	return whole ? 1 : f->len / f->vnet.gso_size + 1;
+}
+
 /*
  * A port that has had something to read for about so many turns on end, other than TCP, has overrun the worker: it waits for
  * nobody's answer. Beside ports that do, its turns are a part of theirs, and it pauses in between, until it has been empty
@@ -290,6 +311,23 @@ static inline unsigned
 dp_turn_divisor(const struct dp_worker *w, const struct dp_port *port)
 {
 	return dp_flooding(w, port) && w->n_ready > w->n_flooding ? DP_FLOOD_DIVISOR : 1;
+}
+
+/* Datagrams were moved that came by a port, or from the underlay: NULL. Rings are read without a system call, and programs that have them poll. */
+static inline void
+dp_note_datagrams(struct dp_worker *w, struct dp_port *port, uint32_t n)
+{
+	struct dp_moderation *m = &w->moderation;
+
+	if (port && port->fds[w->id] < 0)
+		return;
+	m->datagrams += n;
+	if (!port) {
+		m->underlay = true;
+	} else if (unlikely(!port->worker[w->id].noted) && m->n_ports < DP_BURST) {
+		port->worker[w->id].noted = true;
+		m->ports[m->n_ports++] = port->id;
+	}
 }
 
 /* port_tap.c */
@@ -314,6 +352,7 @@ int dp_worker_watch_edge(struct dp_worker *w, int fd, uint64_t tag);
 void dp_worker_unwatch(struct dp_worker *w, int fd);
 /* Whether what is there to read ends no sleep, of a descriptor that is watched. */
 void dp_worker_mask(struct dp_worker *w, int fd, uint64_t tag, bool masked);
+void dp_port_mask(struct dp_worker *w, struct dp_port *port, bool masked);
 /* Ends its sleep. */
 void dp_worker_wake(struct dp_worker *w);
 

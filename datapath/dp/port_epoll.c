@@ -42,6 +42,15 @@ dp_worker_mask(struct dp_worker *w, int fd, uint64_t tag, bool masked)
 }
 
 void
+dp_port_mask(struct dp_worker *w, struct dp_port *port, bool masked)
+{
+	if (port->worker[w->id].masked == masked)
+		return;
+	port->worker[w->id].masked = masked;
+	dp_worker_mask(w, port->fds[w->id], port->id, masked);
+}
+
+void
 dp_worker_wake(struct dp_worker *w)
 {
 	eventfd_write(w->wake, 1);

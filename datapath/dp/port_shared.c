@@ -258,7 +258,6 @@ dp_shared_start(uint32_t id, struct dp_shared *s, const struct dp_port_ops *ops)
 	/* A frame that is on its way through another set of the kind is dealt with by either. */
 	port->ops = ops;
 	atomic_store_explicit(&port->shared, s, memory_order_release);
-	atomic_fetch_add(&dp.n_shared, 1);
 	ret = dp_worker_watch_edge(reader_of(port), s->kick, id);
 	if (!ret)
 		ret = dp_worker_watch_edge(reader_of(port), s->wake, id);
@@ -275,7 +274,6 @@ dp_shared_stop(uint32_t id)
 
 	if (!s)
 		return;
-	atomic_fetch_sub(&dp.n_shared, 1);
 	shared_free(port, s);
 }
 

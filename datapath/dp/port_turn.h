@@ -17,15 +17,6 @@
 /* Reads one frame into the buffer, which is a worker's. */
 typedef enum dp_read (*dp_read_frame)(struct dp_worker *w, struct dp_port *port, struct rte_mbuf *buffer, struct dp_frame *f);
 
-/* The container's word on its segments counts: it is what the worker goes by, or drops the frame for. */
-static inline uint32_t
-dp_frame_segments(const struct dp_frame *f)
-{
-	bool whole = f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || !f->vnet.gso_size;
-
-	return whole ? 1 : f->len / f->vnet.gso_size + 1;
-}
-
 /* A segment of the container's own TCP, which has left the checksum to the port. */
 static inline bool
 dp_frame_is_tcp(const struct dp_frame *f)
@@ -44,17 +35,12 @@ dp_port_turn(struct dp_worker *w, struct dp_port *port, dp_read_frame read)
 
 	for (unsigned turn = 0; turn < DP_TURN_FRAMES / divisor && *work < DP_TURN_WORK / divisor && w->n_frames < DP_BURST; turn++) {
 		struct dp_frame *f = &w->frames[w->n_frames];
-		uint32_t segments;
 
 		switch (read(w, port, w->mbufs[w->n_frames], f)) {
 		case DP_READ_FRAME:
 			w->from[w->n_frames++] = port;
-			segments = dp_frame_segments(f);
-			*work += dp_work(segments, f->len);
-			if (dp_frame_is_tcp(f))
-				tcp++;
-			else
-				w->datagrams += segments;
+			*work += dp_work(dp_frame_segments(f), f->len);
+			tcp += dp_frame_is_tcp(f);
 			break;
 		case DP_READ_DROPPED:
 			*work += dp_work(1, 0);

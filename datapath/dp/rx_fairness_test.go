@@ -78,3 +78,54 @@ func TestSharesOfAloneAndEqual(t *testing.T) {
 	}
 	settle(false, false)
 }
+
+// Datagrams of who sends many are dropped once the queue has stood for 5 ms, and until it is short; soon after that at once. TCP is not,
+// nor is who sends few.
+func TestStandingQueue(t *testing.T) {
+	bench()
+	forget()
+	t.Cleanup(forget)
+	const (
+		ms    = 1000
+		full  = 0.5
+		short = 1. / 128
+	)
+	flood := func(fill float64, microseconds int) bool { return standing(fill, microseconds, hog, false, 100000) }
+	if flood(full, 0) || flood(full, 4*ms) {
+		t.Error("a burst is dropped")
+	}
+	if flood(short, 0) || flood(full, 4*ms) || flood(full, 4*ms) {
+		t.Error("what stands for two times of 4 ms is dropped")
+	}
+	if !flood(full, 2*ms) {
+		t.Error("after 6 ms nothing is dropped")
+	}
+	if standing(full, 0, hog, true, 100000) {
+		t.Error("TCP is dropped")
+	}
+	if standing(full, 0, normal, false, 1000) {
+		t.Error("a few datagrams of another are dropped")
+	}
+	if !flood(1./32, 0) {
+		t.Error("it ends before the queue is short")
+	}
+	if flood(short, 0) {
+		t.Error("datagrams are dropped out of a short queue")
+	}
+	if flood(full, 10*ms) || !flood(full, ms) {
+		t.Error("a queue that comes back at once is not dropped at once")
+	}
+	flood(short, 0)
+	if flood(full, 200*ms) || flood(full, ms) {
+		t.Error("a burst is dropped, long after a queue that stood")
+	}
+	if !flood(full, 10*ms) {
+		t.Error("the next one is not dropped")
+	}
+	for range 8 { // by then the flood has a source's share of what came
+		standing(full, 11*ms, normal, true, 10000000)
+	}
+	if standing(full, 0, hog, false, 1000) {
+		t.Error("who has sent few datagrams for long is dropped for what he sent before")
+	}
+}

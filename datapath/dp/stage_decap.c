@@ -228,6 +228,12 @@ source_vtep_ok(const struct dp_vtep *from, struct dp_fdb_entry source)
 	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
 }
 
+static inline uint32_t
+segments(const struct dp_packet *p)
+{
+	return p->gso_size ? p->len / p->gso_size + 1 : 1;
+}
+
 /* Port is the one that the destination's entry names, or NULL. */
 static inline enum edge
 edge_of(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key *from, struct dp_flow_slot *slot, struct dp_fdb_entry source, struct dp_fdb_entry to, const struct dp_port *port, struct dp_frame *f)
@@ -239,6 +245,10 @@ edge_of(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key 
 		return edge;
 	if (!source_vtep_ok(p->from, source))
 		return source_drop(f, source);
+	if (f->hdrs.proto != IPPROTO_TCP)
+		dp_note_datagrams(w, NULL, segments(p));
+	if (unlikely(w->standing.since) && dp_rx_standing_over(&w->standing, dp_source(f->data), f->hdrs.proto == IPPROTO_TCP, dp_work(segments(p), p->len)))
+		return DROP_OVERLOAD;
 	if (to.kind != DP_KIND_NONE && p->esp != (port ? port->encrypted : dp_net_encrypted(from->vni)))
 		return p->esp ? DROP_ESP_UNWANTED : DROP_PLAIN;
 	told = dp_source_told(w, f, from, slot);
@@ -384,8 +394,6 @@ write_unit(struct dp_worker *w, struct dp_port *port, const struct dp_gro_unit *
 {
 	uint64_t start = w->fairness.congested ? rte_rdtsc() : 0;
 
-	if (unit->hdrs.proto != IPPROTO_TCP)
-		w->datagrams += unit->n_segs;
 	dp_port_write(w, port, unit->iov, unit->n_iov, unit->len);
 	if (w->fairness.congested)
 		dp_rx_fairness_charge(&w->fairness, dp_source(unit->iov[1].iov_base), rte_rdtsc() - start);

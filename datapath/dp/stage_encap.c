@@ -108,6 +108,8 @@ admit(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 	default:
 		return DROP_MALFORMED;
 	}
+	if (f->hdrs.proto != IPPROTO_TCP)
+		dp_note_datagrams(w, port, dp_frame_segments(f));
 	if (unlikely(memcmp(&((const dp_ether_hdr *)f->data)->src_addr, port->mac, 6) || (f->hdrs.version && !source_ip_ok(port, f)))) {
 		edge = admit_foreign(w, port, f);
 		if (edge != STAYS)

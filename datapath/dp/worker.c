@@ -185,6 +185,7 @@ dp_worker_main(void *arg)
 		begin_turn(w);
 		turn = dp_turn(w);
 		rte_rcu_qsbr_quiescent(dp_qsbr, w->id);
+		dp_moderation_end(w);
 		if (turn.polled && ++turns % EPOLL_TURNS)
 			continue;
 		if (poll_events(w, 0) || turn.polled || w->underlay_ready || turn.more) {

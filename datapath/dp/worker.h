@@ -22,13 +22,12 @@ bool dp_sched_read(struct dp_worker *w, struct dp_sched *s);
 /* True when there may be more to read. */
 bool dp_sched_end(struct dp_worker *w, struct dp_sched *s);
 
-/*
- * worker_moderation.c: what a thread needs once; and where there was nothing to do: whether the worker is to rest, if short rings must not be read; and its rest, or
- * false where there is no cause for one.
- */
+/* worker_moderation.c: what a thread needs once. */
 void dp_moderation_start(void);
-bool dp_moderation_due(struct dp_worker *w, bool rings);
+/* Where there was nothing to do: the worker sleeps until its rest ends, or somebody else has something; false: it has none. */
 bool dp_moderate(struct dp_worker *w);
+/* After each turn: who was not listened to is heard again when the rest is over. */
+void dp_moderation_end(struct dp_worker *w);
 
 /* worker_turn.c */
 struct dp_turn {

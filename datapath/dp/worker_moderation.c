@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Interrupt moderation, as network cards have it (ethtool's rx-usecs): a worker that has moved many datagrams, and finds
- * no more, waits for some before it looks again. One that is woken for each datagram stops the sender each time, and
- * one that looks again and again leaves no time to the receiver, whose socket overflows: what it held is lost. Nobody waits for an answer to a
- * flood. TCP's own clock is answers, so its segments do not count: a stream, or a request, never waits here.
+ * Interrupt moderation, as network cards have it (ethtool's rx-usecs): who has sent many datagrams is not listened to for a
+ * while, in which some gather. A worker that is woken for each of them stops the sender each time, and one that looks again
+ * and again leaves no time to the receiver, whose socket overflows: what it held is lost. Nobody waits for an answer to a
+ * flood. TCP's own clock is answers, so that its segments do not count, and all others are heard meanwhile.
  */
+#include <poll.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 #include <rte_cycles.h>
 
+#include "pure_cycles.h"
 #include "worker.h"
 
 /* Requests and their answers over UDP, a few at a time, stay below that. */
@@ -25,32 +26,78 @@ dp_moderation_start(void)
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 }
 
-/* Only the kernel's queues hold what comes meanwhile: rings of devices, and those that containers share, are shorter. */
-static bool
-has_rings(void)
+/* A port that is throttled is masked again by its next turn. */
+static void
+mask(struct dp_worker *w, bool masked)
 {
-	return atomic_load_explicit(&dp.n_eths, memory_order_relaxed) || atomic_load_explicit(&dp.n_shared, memory_order_relaxed);
+	struct dp_moderation *m = &w->moderation;
+
+	for (unsigned i = 0; i < m->n_ports; i++) {
+		struct dp_port *port = dp_port_get(m->ports[i]);
+
+		if (port)
+			dp_port_mask(w, port, masked);
+	}
+	if (m->underlay)
+		dp_worker_mask(w, w->udp.rx_fd, DP_TAG_UNDERLAY, masked);
 }
 
-bool
-dp_moderation_due(struct dp_worker *w, bool rings)
+static void
+forget(struct dp_worker *w)
 {
-	uint64_t moved = w->datagrams;
+	struct dp_moderation *m = &w->moderation;
 
-	w->datagrams = 0;
-	return moved >= DATAGRAMS && !rings;
+	for (unsigned i = 0; i < m->n_ports; i++) {
+		struct dp_port *port = dp_port_get(m->ports[i]);
+
+		if (port)
+			port->worker[w->id].noted = false;
+	}
+	m->datagrams = m->n_ports = 0;
+	m->underlay = false;
+}
+
+/* Devices are polled, and wake nobody. */
+static bool
+begin(struct dp_worker *w)
+{
+	struct dp_moderation *m = &w->moderation;
+
+	if (m->datagrams < DATAGRAMS || atomic_load_explicit(&dp.n_eths, memory_order_relaxed)) {
+		forget(w);
+		return false;
+	}
+	mask(w, true);
+	m->until = rte_rdtsc() + dp_cycles(REST_US);
+	w->rests++;
+	return true;
 }
 
 bool
 dp_moderate(struct dp_worker *w)
 {
-	const struct timespec rest = { .tv_nsec = REST_US * 1000l };
+	struct timespec timeout = { 0 };
+	int64_t left;
 
-	if (!dp_moderation_due(w, has_rings()))
+	if (!w->moderation.until && !begin(w))
 		return false;
-	rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
-	clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
-	rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
-	w->mark = rte_rdtsc();
+	left = w->moderation.until - rte_rdtsc();
+	if (left > 0) {
+		timeout.tv_nsec = left * NS_PER_S / rte_get_tsc_hz();
+		rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
+		ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &timeout, NULL);
+		rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
+		w->mark = rte_rdtsc();
+	}
 	return true;
+}
+
+void
+dp_moderation_end(struct dp_worker *w)
+{
+	if (likely(!w->moderation.until) || (int64_t)(w->moderation.until - rte_rdtsc()) > 0)
+		return;
+	w->moderation.until = 0;
+	mask(w, false);
+	forget(w);
 }

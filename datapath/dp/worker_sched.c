@@ -6,16 +6,6 @@
 
 #include "worker.h"
 
-/* What pauses stays in the list, and is not to end the worker's sleep. */
-static void
-mask(struct dp_worker *w, struct dp_port *port, bool masked)
-{
-	if (port->worker[w->id].masked == masked)
-		return;
-	port->worker[w->id].masked = masked;
-	dp_worker_mask(w, port->fds[w->id], port->id, masked);
-}
-
 /* Gives a port its turn. It leaves the list when it is empty or gone. */
 static void
 serve(struct dp_worker *w, struct dp_sched *s, uint32_t id)
@@ -29,7 +19,7 @@ serve(struct dp_worker *w, struct dp_sched *s, uint32_t id)
 	}
 	w->is_ready[id] = false;
 	if (port)
-		mask(w, port, false);
+		dp_port_mask(w, port, false);
 }
 
 bool
@@ -88,7 +78,7 @@ dp_sched_flooding(struct dp_worker *w, struct dp_sched *s)
 		struct dp_port *port = dp_port_get(s->ports[i]);
 
 		if (port)
-			mask(w, port, true);
+			dp_port_mask(w, port, true);
 	}
 }
 

@@ -11,6 +11,7 @@ turn_sockets(struct dp_worker *w)
 {
 	struct dp_packet packets[DP_BURST];
 	bool more = dp_udp_read(w);
+	double fill;
 	unsigned n;
 
 	while ((n = dp_udp_packets(w, packets))) {
@@ -18,8 +19,10 @@ turn_sockets(struct dp_worker *w)
 		dp_decap(w, packets, dp_esp_open(w, packets, n));
 	}
 	dp_decap_flush(w);
+	fill = more && w->fairness.congested ? dp_udp_fill(&w->udp) : 0;
+	dp_rx_standing_settle(&w->standing, fill);
 	if (more)
-		dp_rx_fairness_settle(&w->fairness, w->fairness.congested && dp_udp_fill(&w->udp) > 0.5);
+		dp_rx_fairness_settle(&w->fairness, fill > 0.5);
 	else
 		dp_rx_fairness_idle(&w->fairness);
 	return more;

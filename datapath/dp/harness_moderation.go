@@ -1,0 +1,25 @@
+//go:build dptest
+
+package dp
+
+/*
+#include "harness_moderation.h"
+*/
+import "C"
+
+// openDevices has so many devices be open, as far as anybody asks, and returns how many were.
+func openDevices(n int) int { return int(C.dp_harness_devices(C.uint32_t(n))) }
+
+// moderate is the worker with nothing to do: whether it rests. Resting says after a turn whether it does still.
+func moderate() bool { return bool(C.dp_harness_moderate()) }
+func resting() bool  { return bool(C.dp_harness_resting()) }
+
+// listen has the worker listen to the port. Deaf says whether the port's frames are not to wake it, deafUnderlay whether the underlay's
+// packets are not, and hears whether anything is there that does.
+func listen(port uint32)    { C.dp_harness_listen(C.uint32_t(port)) }
+func deaf(port uint32) bool { return bool(C.dp_harness_deaf(C.uint32_t(port))) }
+func deafUnderlay() bool    { return bool(C.dp_harness_deaf_underlay()) }
+func hears() bool           { return bool(C.dp_harness_hears()) }
+
+// runningRests is how often the running worker has rested.
+func runningRests() uint64 { return uint64(C.dp_harness_rests()) }
