@@ -18,13 +18,21 @@ function check(holds, ...what) {
   if (!holds) throw new Error(what.join(' '));
 }
 
+// What each tab that is open can tell: why it does not show what is waited for.
+const tabs = new Set();
+
 // A tab that fails on anything a person would not see: errors, what the policy forbids, and what is asked of others.
 async function open(browser, cluster, size, colorScheme) {
   const httpCredentials = cluster.name === 'real' ? { username: 'any', password: plan.password } : undefined;
   const context = await browser.newContext({ viewport: size, colorScheme, httpCredentials, reducedMotion: 'reduce' });
   context.setDefaultTimeout(patience);
   const page = await context.newPage();
-  const wrong = [];
+  const wrong = [], failed = [], asked = new Set();
+  const tell = () => console.error([`${page.url()}, as a step failed:`, ...wrong, ...failed, ...[...asked].map((request) => `no answer yet: ${request.url()}`)].join('\n  '));
+  tabs.add(tell);
+  page.on('request', (request) => asked.add(request));
+  page.on('requestfinished', (request) => asked.delete(request));
+  page.on('requestfailed', (request) => { asked.delete(request); failed.push(`${request.url()}: ${request.failure().errorText}`); });
   page.on('pageerror', (error) => wrong.push(error.message));
   page.on('console', (message) => { if (message.type() === 'error') wrong.push(message.text()); });
   page.on('request', (request) => { if (!request.url().startsWith(`${cluster.url}/`)) wrong.push(`asked for ${request.url()}`); });
@@ -34,7 +42,7 @@ async function open(browser, cluster, size, colorScheme) {
   });
   await page.goto(`${cluster.url}/`);
   await page.locator('main[data-ready]').waitFor();
-  return { page, close: async () => { await context.close(); check(!wrong.length, cluster.name, wrong.join('\n')); } };
+  return { page, close: async () => { await context.close(); tabs.delete(tell); check(!wrong.length, cluster.name, wrong.join('\n')); } };
 }
 
 // until waits for a function in the page to be true.
@@ -191,6 +199,16 @@ async function closed(cluster) {
   }
 }
 
+// Without one of its scripts the page is empty, and says so.
+async function lacking(browser, cluster) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(patience);
+  await page.route('**/health.js', (route) => route.abort());
+  await page.goto(`${cluster.url}/`);
+  await page.getByRole('status').getByText('load it again').waitFor();
+  await page.close();
+}
+
 // What happens shows without a reload: a host dies.
 async function live(browser, cluster) {
   const tab = await open(browser, cluster, sizes[1], 'dark'), { page } = tab;
@@ -221,10 +239,14 @@ try {
   await keyboard(browser, real);
   for (const size of sizes) for (const scheme of schemes) await Promise.all([real, simulated].map((cluster) => seeAll(browser, cluster, size, scheme)));
   await seeAll(browser, alone, sizes[1], 'light');
+  await lacking(browser, alone);
   await live(browser, real);
   if (plan.shots) await pictures(browser, simulated);
   check(!result.axe_serious, result.axe_serious, 'serious faults of accessibility');
   check(result.kb <= 300, 'the page is', result.kb, 'kB');
+} catch (error) {
+  for (const tell of tabs) tell();
+  throw error;
 } finally {
   await browser.close();
 }
