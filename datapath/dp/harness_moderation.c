@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness_moderation.h"
 
-#include <poll.h>
-
 #include "harness_pipeline.h"
 #include "worker.h"
 
@@ -25,35 +23,31 @@ dp_harness_resting(void)
 	struct dp_worker *w = dp_harness_worker();
 
 	dp_moderation_end(w);
-	return w->moderation.until;
+	return w->moderation.resting;
 }
 
 void
 dp_harness_listen(uint32_t port)
 {
-	struct dp_worker *w = dp_harness_worker();
-
-	dp_worker_watch(w, dp_port_get(port)->fds[w->id], port);
+	dp_worker_watch(dp_harness_worker(), dp_harness_port_fd(port), port);
 }
 
-bool
-dp_harness_deaf(uint32_t port)
+int
+dp_harness_epoll(void)
 {
-	return dp_port_get(port)->worker[dp_harness_worker()->id].masked;
+	return dp_harness_worker()->epoll;
 }
 
-bool
-dp_harness_deaf_underlay(void)
+int
+dp_harness_port_fd(uint32_t port)
 {
-	const struct dp_moderation *m = &dp_harness_worker()->moderation;
-
-	return m->until && m->underlay;
+	return dp_port_get(port)->fds[dp_harness_worker()->id];
 }
 
-bool
-dp_harness_hears(void)
+int
+dp_harness_underlay_fd(void)
 {
-	return poll(&(struct pollfd){ .fd = dp_harness_worker()->epoll, .events = POLLIN }, 1, 0) > 0;
+	return dp_harness_worker()->udp.rx_fd;
 }
 
 uint64_t

@@ -14,12 +14,13 @@ func openDevices(n int) int { return int(C.dp_harness_devices(C.uint32_t(n))) }
 func moderate() bool { return bool(C.dp_harness_moderate()) }
 func resting() bool  { return bool(C.dp_harness_resting()) }
 
-// listen has the worker listen to the port. Deaf says whether the port's frames are not to wake it, deafUnderlay whether the underlay's
-// packets are not, and hears whether anything is there that does.
-func listen(port uint32)    { C.dp_harness_listen(C.uint32_t(port)) }
-func deaf(port uint32) bool { return bool(C.dp_harness_deaf(C.uint32_t(port))) }
-func deafUnderlay() bool    { return bool(C.dp_harness_deaf_underlay()) }
-func hears() bool           { return bool(C.dp_harness_hears()) }
+// listen has the worker listen to the port.
+func listen(port uint32) { C.dp_harness_listen(C.uint32_t(port)) }
+
+// epollFD is what the worker sleeps on, portFD and underlayFD are descriptors in it.
+func epollFD() int           { return int(C.dp_harness_epoll()) }
+func portFD(port uint32) int { return int(C.dp_harness_port_fd(C.uint32_t(port))) }
+func underlayFD() int        { return int(C.dp_harness_underlay_fd()) }
 
 // runningRests is how often the running worker has rested.
 func runningRests() uint64 { return uint64(C.dp_harness_rests()) }

@@ -11,12 +11,12 @@ uint32_t dp_harness_devices(uint32_t n);
 bool dp_harness_moderate(void);
 /* After a turn: whether it rests still. */
 bool dp_harness_resting(void);
-/* Has it listen to the port. Whether the port's frames, and the underlay's packets, are not to wake it. */
+/* Has it listen to the port. */
 void dp_harness_listen(uint32_t port);
-bool dp_harness_deaf(uint32_t port);
-bool dp_harness_deaf_underlay(void);
-/* Whether anything is there to wake it. */
-bool dp_harness_hears(void);
+/* Its epoll, and what is in it. */
+int dp_harness_epoll(void);
+int dp_harness_port_fd(uint32_t port);
+int dp_harness_underlay_fd(void);
 /* Of the worker that runs. */
 uint64_t dp_harness_rests(void);
 

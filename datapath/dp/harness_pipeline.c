@@ -182,17 +182,21 @@ dp_harness_settle(bool more, bool full)
 		dp_rx_fairness_idle(f);
 }
 
+static uint64_t standing_now;
+
+void
+dp_harness_standing(double fill, uint64_t us)
+{
+	standing_now += dp_cycles(us);
+	dp_rx_standing_settle(&dp_harness_worker()->standing, fill, standing_now);
+}
+
 bool
-dp_harness_standing(double fill, uint64_t us, uint64_t mac, bool tcp, uint64_t work)
+dp_harness_stands(uint64_t mac, bool udp, uint64_t work)
 {
 	struct dp_rx_standing *q = &dp_harness_worker()->standing;
 
-	/* As if so much time had passed since it was last asked. */
-	q->since -= q->since ? dp_cycles(us) : 0;
-	q->stopped -= q->stopped ? dp_cycles(us) : 0;
-	q->halved -= dp_cycles(us);
-	dp_rx_standing_settle(q, fill);
-	return q->since && dp_rx_standing_over(q, mac, tcp, work);
+	return q->is_long && dp_rx_standing_over(q, mac, udp, work);
 }
 
 void

@@ -63,10 +63,14 @@ func charge(mac uint64, microseconds int) {
 }
 func over(mac uint64) bool { return bool(C.dp_harness_over(C.uint64_t(mac))) }
 
-// standing has a read leave a queue that is so full, so many microseconds after the one before, and then a packet of some work come:
-// whether it is dropped.
-func standing(fill float64, microseconds int, mac uint64, tcp bool, work int) bool {
-	return bool(C.dp_harness_standing(C.double(fill), C.uint64_t(microseconds), C.uint64_t(mac), C.bool(tcp), C.uint64_t(work)))
+// standing has a read of the underlay leave a queue that is so full, so many microseconds after the one before. Stands says whether a
+// packet of so much work is dropped then.
+func standing(fill float64, microseconds int) {
+	C.dp_harness_standing(C.double(fill), C.uint64_t(microseconds))
+}
+
+func stands(mac uint64, udp bool, work int) bool {
+	return bool(C.dp_harness_stands(C.uint64_t(mac), C.bool(udp), C.uint64_t(work)))
 }
 
 // harnessDrops counts what both have dropped, harnessSent what went to the underlay.

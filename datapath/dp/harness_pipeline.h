@@ -30,8 +30,9 @@ uint32_t dp_harness_throttle_after(uint32_t normal_us, uint32_t turn_us, uint32_
 /* A read of the underlay, after which there is more, and perhaps a full queue; cycles held against a source; whether it must wait. */
 void dp_harness_settle(bool more, bool full);
 void dp_harness_forget(void);
-/* After some time a read of the underlay leaves a queue that is so full; then a packet of so much work comes: whether it is dropped. */
-bool dp_harness_standing(double fill, uint64_t us, uint64_t mac, bool tcp, uint64_t work);
+/* After some time a read of the underlay leaves a queue that is so full. A packet of so much work comes: whether it is dropped. */
+void dp_harness_standing(double fill, uint64_t us);
+bool dp_harness_stands(uint64_t mac, bool udp, uint64_t work);
 void dp_harness_charge(uint64_t mac, uint64_t us);
 bool dp_harness_over(uint64_t mac);
 /* As if the kernel had refused UDP_SEGMENT on the way to the VTEP, or had not. */

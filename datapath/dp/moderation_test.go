@@ -4,6 +4,10 @@ package dp
 
 import (
 	"encoding/binary"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -29,10 +33,9 @@ func TestModeration(t *testing.T) {
 	b := bench()
 	withoutDevices(t)
 	sent := func(vnet vnetHdr, n, payload int, proto byte) func() {
-		frame := make([]byte, vnetLen+42+payload)
-		_, err := binary.Encode(frame, binary.LittleEndian, vnet)
+		frame, err := binary.Append(nil, binary.LittleEndian, vnet)
 		check(t, err)
-		copy(frame[vnetLen:], flow{udp: proto == unix.IPPROTO_UDP}.frame(t, 1, 1, 16, fill(payload)))
+		frame = append(frame, flow{udp: proto == unix.IPPROTO_UDP}.frame(t, 1, 1, 16, fill(payload))...)
 		return func() {
 			for range n {
 				encapExact(b.port, frame)
@@ -46,6 +49,13 @@ func TestModeration(t *testing.T) {
 				decapExact(b.vtep, 0, packet)
 			}
 			b.units()
+		}
+	}
+	tagged := func() {
+		frame := make([]byte, vnetLen+100)
+		copy(frame[vnetLen+12:], []byte{0x81, 0})
+		for range 16 {
+			encapExact(b.port, frame)
 		}
 	}
 	superFrame, _ := flow{udp: true}.super(back(flow{udp: true}.frame(t, 1, 0, 0, fill(3000))), 100)
@@ -69,7 +79,8 @@ func TestModeration(t *testing.T) {
 		"a super-frame received":  {func() { decapDatagram(b.vtep, 0, 100, packed(superFrame)); b.units() }, true},
 		"TCP received":            {received(flow{}, 100), false},
 		"TCP and a few datagrams": {func() { received(flow{}, 100)(); received(flow{udp: true}, 15)() }, false},
-		"as many both ways":       {func() { sent(vnetHdr{}, 8, 100, udp)(); received(flow{udp: true}, 8)() }, true},
+		"a few both ways":         {func() { sent(vnetHdr{}, 15, 100, udp)(); received(flow{udp: true}, 15)() }, false},
+		"malformed ones":          {tagged, true},
 	} {
 		rests()
 		c.moves()
@@ -87,6 +98,20 @@ func TestModeration(t *testing.T) {
 	}
 }
 
+// hears says whether what is there to read by the descriptor wakes the worker (proc(5), fdinfo of epoll).
+func hears(t *testing.T, fd int) bool {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprint("/proc/self/fdinfo/", epollFD()))
+	check(t, err)
+	found := regexp.MustCompile(fmt.Sprintf(`tfd:\s+%d events:\s+([0-9a-f]+) `, fd)).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("the worker does not know of %d: %s", fd, text)
+	}
+	events, err := strconv.ParseUint(string(found[1]), 16, 32)
+	check(t, err)
+	return events&unix.EPOLLIN != 0
+}
+
 // While a worker rests, who sent many datagrams is not heard, and everybody else is. At the end all are.
 func TestModerationHearsOthers(t *testing.T) {
 	b := bench()
@@ -95,55 +120,57 @@ func TestModerationHearsOthers(t *testing.T) {
 	for _, port := range ports {
 		listen(port)
 	}
-	datagram := append(make([]byte, vnetLen), flow{udp: true}.frame(t, 1, 1, 16, fill(100))...)
-	write := func(i int) {
+	rests()
+	expect := func(when string, many, other, underlay bool) {
 		t.Helper()
-		_, err := unix.Write(far[i], datagram)
-		check(t, err)
+		if got := [3]bool{hears(t, portFD(ports[0])), hears(t, portFD(ports[1])), hears(t, underlayFD())}; got != [3]bool{many, other, underlay} {
+			t.Errorf("%s: who sent many datagrams, another port and the underlay are heard: %v", when, got)
+		}
 	}
-	for range 16 {
-		write(0)
-		serve(ports[0])
+	datagram := append(make([]byte, vnetLen), flow{udp: true}.frame(t, 1, 1, 16, fill(100))...)
+	send := func(i, n int) {
+		t.Helper()
+		for range n {
+			_, err := unix.Write(far[i], datagram)
+			check(t, err)
+			serve(ports[i])
+		}
 	}
-	begin := time.Now()
+	packet := packed(back(flow{udp: true}.frame(t, 1, 1, 16, fill(100))))
+	receive := func(n int) {
+		for range n {
+			decapExact(b.vtep, 0, packet)
+		}
+		b.units()
+	}
+	send(0, 16)
+	send(1, 1)
+	receive(1)
 	if !moderate() {
 		t.Fatal("the worker does not rest")
 	}
+	expect("during the rest", false, true, true)
+	for resting() {
+	}
+	expect("after the rest", true, true, true)
+	send(1, 15)
+	receive(15)
+	if rests() {
+		t.Error("what was sent before a rest counts behind it")
+	}
+	send(0, 16)
+	receive(16)
+	begin := time.Now()
+	if !moderate() {
+		t.Fatal("the worker does not rest again")
+	}
 	if slept := time.Since(begin); slept < 50*time.Microsecond {
-		t.Errorf("a rest of %s", slept)
+		t.Errorf("a rest of %s in which nobody was to be heard", slept)
 	}
-	write(0)
-	if !deaf(ports[0]) || hears() {
-		t.Error("during the rest the worker hears who sent many datagrams")
-	}
-	if deaf(ports[1]) || deafUnderlay() {
-		t.Error("during the rest the worker does not hear others")
-	}
-	write(1)
-	if !hears() {
-		t.Error("during the rest the worker does not hear another port")
-	}
-	serve(ports[1])
+	expect("during another rest", false, true, false)
 	for resting() {
 	}
-	if deaf(ports[0]) || !hears() {
-		t.Error("after the rest the worker does not hear who sent many datagrams")
-	}
-	serve(ports[0])
-	rests()
-	packet := packed(back(flow{udp: true}.frame(t, 1, 1, 16, fill(100))))
-	for range 16 {
-		decapExact(b.vtep, 0, packet)
-	}
-	b.units()
-	if !moderate() || !deafUnderlay() || deaf(ports[0]) {
-		t.Error("after many datagrams from the underlay the worker does not rest from it, or not from it alone")
-	}
-	for resting() {
-	}
-	if deafUnderlay() {
-		t.Error("after the rest the worker does not hear the underlay")
-	}
+	expect("after that", true, true, true)
 }
 
 // A running worker rests beside datagrams, and reads all of them, and another container's frames.

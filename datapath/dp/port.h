@@ -85,7 +85,7 @@ struct dp_port {
 		uint64_t work;       /* done for the port and not yet held against one of its turns */
 		unsigned backlogged; /* turns that left something to read, and were not TCP for the most part; halved when there is nothing left */
 		bool masked;         /* see dp_worker_mask */
-		bool noted;          /* by dp_note_datagrams */
+		uint32_t datagrams;  /* that it has sent since the worker last had nothing to do, or rested: anything but TCP, by segments */
 		uint64_t may_tell;   /* cycles from which on it may be told of a frame that is too big: see stage_too_big.c */
 	} __rte_cache_aligned worker[DP_MAX_WORKERS];
 };
@@ -116,11 +116,11 @@ struct dp_packet {
 
 /* What a worker has moved since it last had nothing to do, or rested: worker_moderation.c. */
 struct dp_moderation {
-	uint64_t datagrams;       /* anything but TCP, by segments */
-	uint32_t ports[DP_BURST]; /* that sent some of them */
+	uint32_t ports[DP_BURST]; /* that sent datagrams */
 	unsigned n_ports;
-	bool underlay;  /* brought some of them, by sockets */
-	uint64_t until; /* cycle count at which a rest ends; 0: there is none */
+	uint32_t underlay; /* datagrams that came by the underlay's sockets */
+	bool resting;
+	uint64_t began; /* cycle count at which the rest did */
 };
 
 struct dp_worker {
@@ -283,13 +283,18 @@ dp_work(uint64_t packets, uint64_t bytes)
 	return packets * 1024 + bytes;
 }
 
+/* In how many packets of the size something so long goes, about; 0: it goes as it is. */
+static inline uint32_t
+dp_segments(uint32_t len, uint16_t gso_size)
+{
+	return gso_size ? len / gso_size + 1 : 1;
+}
+
 /* The container's word on its segments counts: it is what the worker goes by, or drops the frame for. */
 static inline uint32_t
 dp_frame_segments(const struct dp_frame *f)
 {
-	bool whole = f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE || !f->vnet.gso_size;
-
-	return whole ? 1 : f->len / f->vnet.gso_size + 1;
+	return dp_segments(f->len, f->vnet.gso_type == VIRTIO_NET_HDR_GSO_NONE ? 0 : f->vnet.gso_size);
 }
 
 /*
@@ -313,21 +318,25 @@ dp_turn_divisor(const struct dp_worker *w, const struct dp_port *port)
 	return dp_flooding(w, port) && w->n_ready > w->n_flooding ? DP_FLOOD_DIVISOR : 1;
 }
 
-/* Datagrams were moved that came by a port, or from the underlay: NULL. Rings are read without a system call, and programs that have them poll. */
+/*
+ * Datagrams were moved that came by a port, or by the underlay's sockets: NULL. Rings have no descriptor here, and of more ports than
+ * there is room for the last ones are heard always.
+ */
 static inline void
 dp_note_datagrams(struct dp_worker *w, struct dp_port *port, uint32_t n)
 {
 	struct dp_moderation *m = &w->moderation;
 
-	if (port && port->fds[w->id] < 0)
-		return;
-	m->datagrams += n;
 	if (!port) {
-		m->underlay = true;
-	} else if (unlikely(!port->worker[w->id].noted) && m->n_ports < DP_BURST) {
-		port->worker[w->id].noted = true;
+		m->underlay += n;
+		return;
+	}
+	if (unlikely(!port->worker[w->id].datagrams)) {
+		if (port->fds[w->id] < 0 || m->n_ports == DP_BURST)
+			return;
 		m->ports[m->n_ports++] = port->id;
 	}
+	port->worker[w->id].datagrams += n;
 }
 
 /* port_tap.c */

@@ -40,7 +40,7 @@
 	X(ECN, ecn, "congestion marked outside on a packet that cannot carry it inside: RFC 6040 section 4.2") \
 	X(TAP_DOWN, tap_down, "container's interface is down or gone") \
 	X(TAP_WRITE, tap_write, "kernel refused a frame for a container") \
-	X(OVERLOAD, overload, "more than its source's share, while the worker could not deliver all that came from the underlay") \
+	X(OVERLOAD, overload, "too much of one source, while the worker could not deliver all that came from the underlay") \
 	X(DEVICE_FULL, device_full, "ethdev port took no more frames") \
 	X(DEVICE_MISSED, device_missed, "dropped by an ethdev before it was read: too fast for the worker, or no packet buffer was left") \
 	X(DEVICE_DOWN, device_down, "ethdev has not found its peer yet, or lost it") \

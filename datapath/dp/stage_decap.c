@@ -228,10 +228,11 @@ source_vtep_ok(const struct dp_vtep *from, struct dp_fdb_entry source)
 	return owner == from || (owner && dp_addr_equal(&owner->addr, &from->addr));
 }
 
-static inline uint32_t
-segments(const struct dp_packet *p)
+/* Of what comes by sockets: is the packet one of those for which others wait too long? */
+static inline bool
+stands(struct dp_worker *w, const struct dp_packet *p, const struct dp_frame *f)
 {
-	return p->gso_size ? p->len / p->gso_size + 1 : 1;
+	return unlikely(w->standing.is_long) && !p->mbuf && dp_rx_standing_over(&w->standing, dp_source(f->data), f->hdrs.proto == IPPROTO_UDP, dp_work(dp_segments(p->len, p->gso_size), p->len));
 }
 
 /* Port is the one that the destination's entry names, or NULL. */
@@ -243,17 +244,17 @@ edge_of(struct dp_worker *w, const struct dp_packet *p, const struct dp_fdb_key 
 
 	if (edge != STAYS)
 		return edge;
+	if (f->hdrs.proto != IPPROTO_TCP)
+		dp_note_datagrams(w, NULL, dp_segments(p->len, p->gso_size));
 	if (!source_vtep_ok(p->from, source))
 		return source_drop(f, source);
-	if (f->hdrs.proto != IPPROTO_TCP)
-		dp_note_datagrams(w, NULL, segments(p));
-	if (unlikely(w->standing.since) && dp_rx_standing_over(&w->standing, dp_source(f->data), f->hdrs.proto == IPPROTO_TCP, dp_work(segments(p), p->len)))
-		return DROP_OVERLOAD;
 	if (to.kind != DP_KIND_NONE && p->esp != (port ? port->encrypted : dp_net_encrypted(from->vni)))
 		return p->esp ? DROP_ESP_UNWANTED : DROP_PLAIN;
 	told = dp_source_told(w, f, from, slot);
 	if (unlikely(told != DP_DROP_COUNT))
 		return (enum edge)told;
+	if (stands(w, p, f))
+		return DROP_OVERLOAD;
 	edge = congestion_inwards(f, p->tos & ECN_MASK);
 	if (edge != STAYS)
 		return edge;

@@ -95,21 +95,15 @@ offload_ok(const struct dp_frame *f)
 static inline enum edge
 admit(struct dp_worker *w, struct dp_port *port, struct dp_frame *f)
 {
+	enum dp_parse_result parsed = dp_parse_fast(f->data, f->len, &f->hdrs);
 	enum edge edge;
 
-	switch (dp_parse_fast(f->data, f->len, &f->hdrs)) {
-	case DP_PARSE_OK:
-	case DP_PARSE_NOT_IP:
-		break;
-	case DP_PARSE_VLAN:
-		return DROP_VLAN;
-	case DP_PARSE_RUNT:
+	if (parsed == DP_PARSE_RUNT)
 		return DROP_RUNT;
-	default:
-		return DROP_MALFORMED;
-	}
 	if (f->hdrs.proto != IPPROTO_TCP)
 		dp_note_datagrams(w, port, dp_frame_segments(f));
+	if (unlikely(parsed != DP_PARSE_OK && parsed != DP_PARSE_NOT_IP))
+		return parsed == DP_PARSE_VLAN ? DROP_VLAN : DROP_MALFORMED;
 	if (unlikely(memcmp(&((const dp_ether_hdr *)f->data)->src_addr, port->mac, 6) || (f->hdrs.version && !source_ip_ok(port, f)))) {
 		edge = admit_foreign(w, port, f);
 		if (edge != STAYS)

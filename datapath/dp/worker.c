@@ -32,7 +32,7 @@
 #define SLEEP_MAX_MS 100
 /*
  * An idle worker looks at devices that wake nobody this often: what comes waits no longer than three times the silence
- * before it, an answer from such a device up to twice SLEEP_MAX_MS. A sleep costs up to 110 us.
+ * before it, an answer from such a device up to twice SLEEP_MAX_MS. A virtual machine was seen to sleep 35 us longer than that.
  */
 #define BACKOFF_MIN_US 16
 #define BACKOFF_GROWTH 4

@@ -13,7 +13,7 @@
 #include "pure_cycles.h"
 #include "worker.h"
 
-/* Requests and their answers over UDP, a few at a time, stay below that. */
+/* Many are so many without a break. Requests and their answers over UDP, a few at a time, stay below that. */
 #define DATAGRAMS 16
 /* At 600 000 datagrams a second 36 gather meanwhile: a tap's queue holds 1000, a receiver's socket of default size about 90 of 1400 bytes. */
 #define REST_US 60
@@ -28,7 +28,7 @@ dp_moderation_start(void)
 
 /* A port that is throttled is masked again by its next turn. */
 static void
-mask(struct dp_worker *w, bool masked)
+unmask(struct dp_worker *w)
 {
 	struct dp_moderation *m = &w->moderation;
 
@@ -36,10 +36,10 @@ mask(struct dp_worker *w, bool masked)
 		struct dp_port *port = dp_port_get(m->ports[i]);
 
 		if (port)
-			dp_port_mask(w, port, masked);
+			dp_port_mask(w, port, false);
 	}
-	if (m->underlay)
-		dp_worker_mask(w, w->udp.rx_fd, DP_TAG_UNDERLAY, masked);
+	if (m->underlay >= DATAGRAMS)
+		dp_worker_mask(w, w->udp.rx_fd, DP_TAG_UNDERLAY, false);
 }
 
 static void
@@ -51,24 +51,43 @@ forget(struct dp_worker *w)
 		struct dp_port *port = dp_port_get(m->ports[i]);
 
 		if (port)
-			port->worker[w->id].noted = false;
+			port->worker[w->id].datagrams = 0;
 	}
-	m->datagrams = m->n_ports = 0;
-	m->underlay = false;
+	m->n_ports = m->underlay = 0;
+}
+
+/* Who sent many is not heard any more; false: nobody did. */
+static bool
+mask(struct dp_worker *w)
+{
+	struct dp_moderation *m = &w->moderation;
+	bool any = m->underlay >= DATAGRAMS;
+
+	if (any)
+		dp_worker_mask(w, w->udp.rx_fd, DP_TAG_UNDERLAY, true);
+	for (unsigned i = 0; i < m->n_ports; i++) {
+		struct dp_port *port = dp_port_get(m->ports[i]);
+
+		if (!port || port->worker[w->id].datagrams < DATAGRAMS)
+			continue;
+		dp_port_mask(w, port, true);
+		any = true;
+	}
+	return any;
 }
 
 /* Devices are polled, and wake nobody. */
 static bool
 begin(struct dp_worker *w)
 {
-	struct dp_moderation *m = &w->moderation;
+	bool rests = !atomic_load_explicit(&dp.n_eths, memory_order_relaxed) && mask(w);
 
-	if (m->datagrams < DATAGRAMS || atomic_load_explicit(&dp.n_eths, memory_order_relaxed)) {
+	if (!rests) {
 		forget(w);
 		return false;
 	}
-	mask(w, true);
-	m->until = rte_rdtsc() + dp_cycles(REST_US);
+	w->moderation.resting = true;
+	w->moderation.began = rte_rdtsc();
 	w->rests++;
 	return true;
 }
@@ -76,14 +95,15 @@ begin(struct dp_worker *w)
 bool
 dp_moderate(struct dp_worker *w)
 {
-	struct timespec timeout = { 0 };
-	int64_t left;
+	const uint64_t rest = dp_cycles(REST_US);
+	uint64_t passed;
 
-	if (!w->moderation.until && !begin(w))
+	if (!w->moderation.resting && !begin(w))
 		return false;
-	left = w->moderation.until - rte_rdtsc();
-	if (left > 0) {
-		timeout.tv_nsec = left * NS_PER_S / rte_get_tsc_hz();
+	passed = rte_rdtsc() - w->moderation.began;
+	if (passed < rest) {
+		struct timespec timeout = { .tv_nsec = (rest - passed) * NS_PER_S / rte_get_tsc_hz() };
+
 		rte_rcu_qsbr_thread_offline(dp_qsbr, w->id);
 		ppoll(&(struct pollfd){ .fd = w->epoll, .events = POLLIN }, 1, &timeout, NULL);
 		rte_rcu_qsbr_thread_online(dp_qsbr, w->id);
@@ -95,9 +115,11 @@ dp_moderate(struct dp_worker *w)
 void
 dp_moderation_end(struct dp_worker *w)
 {
-	if (likely(!w->moderation.until) || (int64_t)(w->moderation.until - rte_rdtsc()) > 0)
+	struct dp_moderation *m = &w->moderation;
+
+	if (likely(!m->resting) || rte_rdtsc() - m->began < dp_cycles(REST_US))
 		return;
-	w->moderation.until = 0;
-	mask(w, false);
+	m->resting = false;
+	unmask(w);
 	forget(w);
 }

@@ -20,7 +20,7 @@ turn_sockets(struct dp_worker *w)
 	}
 	dp_decap_flush(w);
 	fill = more && w->fairness.congested ? dp_udp_fill(&w->udp) : 0;
-	dp_rx_standing_settle(&w->standing, fill);
+	dp_rx_standing_settle(&w->standing, fill, rte_rdtsc());
 	if (more)
 		dp_rx_fairness_settle(&w->fairness, fill > 0.5);
 	else

@@ -34,59 +34,65 @@ var floods = []flood{
 	{"floodbig", "40 x 1400 B super-frames", 1400, 40},
 }
 
-// besideFloods takes what each flood leaves of a TCP stream, as a part of what the stream has alone just before.
+// besideFloods takes what each flood leaves of a TCP stream, as a part of what the stream has alone just before, and how long requests
+// take beside it.
 func besideFloods(ctx context.Context, p *pair, window time.Duration, note func(string, float64)) error {
 	for _, f := range floods {
 		alone, _, err := tcp(ctx, p, onOtherHost, window, 1)
 		if err != nil {
 			return err
 		}
-		beside, err := f.beside(ctx, p, window)
+		beside, p50, p99, err := f.beside(ctx, p, window)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.key, err)
 		}
 		note(f.key+"_left", beside/alone)
+		note(f.key+"_p50_us", p50)
+		note(f.key+"_p99_us", p99)
 	}
 	return nil
 }
 
-// beside is the throughput of a TCP stream, in Gb/s, while the flood runs.
-func (f flood) beside(ctx context.Context, p *pair, window time.Duration) (float64, error) {
+// beside is the throughput of a TCP stream, in Gb/s, and then the time of a request one way, in microseconds, while the flood runs.
+func (f flood) beside(ctx context.Context, p *pair, window time.Duration) (gbps, p50, p99 float64, err error) {
 	sink, err := openSink(p.containers[3])
 	if err != nil {
-		return 0, err
+		return 0, 0, 0, err
 	}
 	defer sink.Close()
 	self, err := os.Executable()
 	if err != nil {
-		return 0, err
+		return 0, 0, 0, err
 	}
 	sender := testbed.Command(ctx, p.containers[2], self, floodWord, f.key)
 	sender.Stderr = os.Stderr
 	if _, err := sender.StdinPipe(); err != nil { // held open: the sender ends with this process, however that ends
-		return 0, err
+		return 0, 0, 0, err
 	}
 	if err := sender.Start(); err != nil {
-		return 0, err
+		return 0, 0, 0, err
 	}
-	gbps, err := besideRunning(ctx, p, window, sink)
+	gbps, p50, p99, err = besideRunning(ctx, p, window, sink)
 	end(sender)
 	if sender.ProcessState.Exited() {
 		err = errors.Join(err, errors.New("the sender ended by itself"))
 	}
-	return gbps, err
+	return gbps, p50, p99, err
 }
 
 // besideRunning begins with the flood's first datagram at the sink; the rest fills the sink's buffer, and is dropped there.
-func besideRunning(ctx context.Context, p *pair, window time.Duration, sink net.PacketConn) (float64, error) {
+func besideRunning(ctx context.Context, p *pair, window time.Duration, sink net.PacketConn) (gbps, p50, p99 float64, err error) {
 	if err := sink.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return 0, err
+		return 0, 0, 0, err
 	}
 	if _, _, err := sink.ReadFrom(make([]byte, 1)); err != nil {
-		return 0, fmt.Errorf("nothing arrives: %w", err)
+		return 0, 0, 0, fmt.Errorf("nothing arrives: %w", err)
 	}
-	gbps, _, err := tcp(ctx, p, onOtherHost, window, 1)
-	return gbps, err
+	if gbps, _, err = tcp(ctx, p, onOtherHost, window, 1); err != nil {
+		return 0, 0, 0, err
+	}
+	p50, p99, err = latency(ctx, p, onOtherHost, window)
+	return gbps, p50, p99, err
 }
 
 // openSink opens a socket for the flood in a container.

@@ -50,6 +50,12 @@ func (r *report) print(out io.Writer) {
 		ours, theirs := testbed.Median(r.ours[key]), testbed.Median(r.theirs[key])
 		fmt.Fprintf(table, "TCP beside a flood of %s, part left\t%.2f\t%.2f\t\n", f.title, ours, theirs)
 		result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f", key, ours, key, theirs))
+		for _, percentile := range []string{"p50", "p99"} {
+			key := fmt.Sprintf("%s_%s_us", f.key, percentile)
+			ours, theirs := testbed.Median(r.ours[key]), testbed.Median(r.theirs[key])
+			fmt.Fprintf(table, "request/response beside it, one way, %s, µs\t%.2f\t%.2f\t%.2f\n", percentile, ours, theirs, ours/theirs)
+			result = append(result, fmt.Sprintf("%s=%.2f overlay_%s=%.2f", key, ours, key, theirs))
+		}
 	}
 	fmt.Fprintf(table, "a system call of this machine, ns\t%.0f\t\t\n", r.machine.syscallNs)
 	fmt.Fprintf(table, "waking a thread on it, µs\t%.1f\t\t\n", r.machine.wakeUs)
