@@ -100,3 +100,23 @@ func TestStandingQueueOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// What the worker has read is not delivered then, and counted; TCP of the same source is.
+func TestStandingQueueIsDropped(t *testing.T) {
+	standingBench(t)
+	b := bench()
+	udp, tcp := packed(back(flow{udp: true}.frame(t, 1, 1, 16, fill(100)))), packed(back(flow{}.frame(t, 1, 1, 16, fill(100))))
+	stand(200, func() {
+		decapExact(b.vtep, 0, udp)
+		b.units()
+	})
+	before := harnessDrops()
+	decapExact(b.vtep, 0, udp)
+	if got := b.units(); len(got) > 0 || harnessDrops() != before+1 {
+		t.Errorf("%d units of UDP out of a queue that stands, want one drop", len(got))
+	}
+	decapExact(b.vtep, 0, tcp)
+	if got := b.units(); len(got) != 1 {
+		t.Errorf("%d units of TCP, want 1", len(got))
+	}
+}
