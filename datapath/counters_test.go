@@ -66,10 +66,11 @@ func TestCountersOfNetworks(t *testing.T) {
 		}
 		return datapath.Traffic{}
 	}
-	before := carried()
-	if before.RxPackets < 5 || before.TxBytes < 5*uint64(len(frame)) {
-		t.Errorf("counted %+v, want 5 packets of %d bytes or more", before, len(frame))
-	}
+	var before datapath.Traffic
+	waitFor(t, "a count of 5 packets", func() bool { // a frame is there before it is counted
+		before = carried()
+		return before.RxPackets >= 5 && before.TxBytes >= 5*uint64(len(frame))
+	})
 	must(t, plane.DelPort(port))
 	if after := carried(); after.RxPackets < before.RxPackets || after.RxBytes < before.RxBytes || after.TxPackets < before.TxPackets || after.TxBytes < before.TxBytes {
 		t.Errorf("counted %+v after %+v", after, before)
